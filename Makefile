@@ -1,0 +1,33 @@
+# `make run` and `make test` do everything on a machine with Python 3.11, git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint clean
+
+run: $(VENV)/.can-run
+	$(BIN)/mien serve
+
+test: $(VENV)/.can-test
+	$(BIN)/pytest
+
+lint: $(VENV)/.can-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV) || { echo "on Debian, venv is a package of its own: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.can-run: $(BIN)/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[cpu]'
+	touch $@
+
+$(VENV)/.can-test: $(BIN)/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[cpu,train,dev]'
+	touch $@ $(VENV)/.can-run

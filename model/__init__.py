@@ -1,0 +1,1 @@
+"""A face to a point: find and align the face, preprocess, embed; and the training of the network."""

@@ -1,0 +1,66 @@
+"""What training resumes from: one file of tensors and numbers, written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from model.errors import CheckpointError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its place at ``path`` when the block ends well.
+
+    A kill or an error at any moment leaves the old file or the new one, never a part.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.partial")
+    with temporary.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state``, tensors and plain values, to ``path``, whole or not at all."""
+    with written_whole(path) as file:
+        torch.save(state, file)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what ``write_checkpoint`` wrote, without running code from the file.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or no checkpoint of mien.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {path}") from None
+    except Exception as error:  # torch.load raises whatever its unpickler meets
+        raise CheckpointError(f"{path} is not a checkpoint of mien: {type(error).__name__}") from error
+    if not isinstance(state, dict) or not {"config", "network", "average"} <= state.keys():
+        raise CheckpointError(f"{path} is not a checkpoint of mien: it lacks the network or its configuration")
+    return state
+
+
+def config_of(path: Path, state: dict[str, Any], kind: type[Config]) -> Config:
+    """The configuration inside a checkpoint.
+
+    Raises:
+        CheckpointError: it is not a configuration of this version of mien.
+    """
+    try:
+        return kind.model_validate(state["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path} was made by another version of mien: {field}: {first['msg']}") from None

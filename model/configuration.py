@@ -1,0 +1,72 @@
+"""Everything that decides what training does: settings, with their limits and reasons, and nothing that computes.
+
+They travel in each checkpoint and each exported network, and are the options of ``mien train``.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.votes import Protocol
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class NetworkConfig(BaseModel):
+    """The shape of the network; it travels in each checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    widths: tuple[Count, ...] = Field((32, 64, 128, 256), min_length=1, description="Channels of each stage.")
+    blocks: tuple[Count, ...] = Field((2, 2, 2, 2), min_length=1, description="Residual blocks of each stage.")
+    stem_stride: int = Field(2, ge=1, le=2, description="Stride of the first convolution.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Share of pooled features dropped in training.")
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> Self:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(
+                f"widths and blocks belong to the same stages, got {len(self.widths)} and {len(self.blocks)} of them"
+            )
+        return self
+
+
+class AugmentationConfig(BaseModel):
+    """How far faces are varied; all ranges are symmetric around no change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mirror: bool = Field(default=True, description="Mirror half of the faces.")
+    rotation_deg: float = Field(10.0, ge=0, description="Largest rotation, degrees.")
+    scale: float = Field(0.12, ge=0, lt=1, description="Largest change of size, as a share.")
+    shift: float = Field(0.05, ge=0, description="Largest shift, as a share of the side.")
+    gamma: float = Field(0.3, ge=0, description="Largest logarithm of the gamma that grey values are raised to.")
+    erase: float = Field(0.1, ge=0, le=1, description="Share of faces with a grey rectangle over a part.")
+
+
+class TrainingConfig(BaseModel):
+    """Everything that decides what training does; it travels in each checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: NetworkConfig = NetworkConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    epochs: int = Field(30, ge=1, description="Passes over the training faces.")
+    batch_size: int = Field(128, ge=16, description="Faces of a batch.")
+    balance: float = Field(
+        0.35, ge=0, le=1, description="1: as many of each emotion in a batch, as in the paper; 0: as the data has them."
+    )
+    targets: Literal["votes", "one-hot"] = Field("votes", description="What the posterior is scored against.")
+    protocol: Protocol = Field("argmax", description="Which training faces take part.")
+    sigma: float = Field(1.0, gt=0, description="Standard deviation of the components, in embedding units.")
+    leave_one_out: bool = Field(
+        default=True,
+        description="Compare each face with the mean of the other faces of its emotion, not with its own share.",
+    )
+    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(0.05, ge=0, description="Weight decay of AdamW.")
+    warmup_epochs: float = Field(1.0, ge=0, description="Epochs of linear warm-up before the cosine decay.")
+    early_side_px: int = Field(40, ge=16, description="Side of the faces in the early epochs: less work per face.")
+    early_share: float = Field(0.6, ge=0, le=1, description="Share of the epochs at the smaller side.")
+    average_decay: float = Field(0.998, ge=0, lt=1, description="Decay of the moving average of the weights.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, batches and augmentation.")

@@ -1,0 +1,80 @@
+"""Every error that mien raises on purpose.
+
+    MienError
+    ├── ImageError                  something is wrong with a picture that was sent
+    │   ├── EmptyImageError         no bytes at all
+    │   ├── UnsupportedImageError   not an image, or a format that is not decoded
+    │   ├── BrokenImageError        an image that ends early or is damaged
+    │   ├── ImageTooLargeError      more bytes or pixels than the limit
+    │   └── NoFaceError             an image in which no face was found
+    ├── ArtifactError               a file that mien made or reads is missing, broken or does not fit
+    │   ├── DetectorError           the face detector's file
+    │   ├── EmbedderError           an exported network
+    │   ├── CheckpointError         a training checkpoint
+    │   └── BundleError             a bundle, or one of its parts
+    ├── DatasetError                a data set that is not in the layout its owner distributes
+    ├── ConfigError                 a setting or an option that cannot work
+    └── QueryError                  a request to the gallery that cannot be answered
+
+Each message is one sentence that says what was wanted and what came.
+"""
+
+
+class MienError(Exception):
+    """Base class: ``except MienError`` catches what a user can act on, and no bug."""
+
+
+class ImageError(MienError):
+    """A picture cannot be used."""
+
+
+class EmptyImageError(ImageError):
+    """The upload or file holds no bytes."""
+
+
+class UnsupportedImageError(ImageError):
+    """The bytes are not an image in a format that is decoded."""
+
+
+class BrokenImageError(ImageError):
+    """The image is truncated or damaged."""
+
+
+class ImageTooLargeError(ImageError):
+    """The image has more bytes or pixels than the limit."""
+
+
+class NoFaceError(ImageError):
+    """No face was found in the image."""
+
+
+class ArtifactError(MienError):
+    """A file that mien made or reads is missing, broken or does not fit."""
+
+
+class DetectorError(ArtifactError):
+    """The face detector's ONNX file cannot be used."""
+
+
+class EmbedderError(ArtifactError):
+    """An exported network cannot be used."""
+
+
+class CheckpointError(ArtifactError):
+    """A training checkpoint cannot be used."""
+
+
+class BundleError(ArtifactError):
+    """A bundle is missing, broken, or made of parts that do not belong together."""
+
+
+class DatasetError(MienError):
+    """A data set is not in the layout in which its owner distributes it."""
+
+
+class ConfigError(MienError):
+    """A setting or an option cannot work."""
+
+
+class QueryError(MienError):
+    """A request to the gallery that cannot be answered."""

@@ -1,0 +1,267 @@
+"""FER+: the faces of FER2013 with ten raters' votes each.
+
+Two layouts are read, and told apart by what lies in the folder:
+
+- *folders*: ``FER2013Train/``, ``FER2013Valid/`` and ``FER2013Test/``, each with 48x48 grey PNG files and a
+  ``label.csv``, as Microsoft's FERPlus repository produces them;
+- *tables*: ``fer2013.csv`` as published for the Kaggle challenge (pixels) and ``fer2013new.csv`` as published
+  by Microsoft (votes and names).
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.errors import DatasetError
+from model.votes import VOTE_COLUMNS
+
+Split = Literal["Training", "PublicTest", "PrivateTest"]
+
+FACE_PX: Final = 48
+"""Height and width of a FER2013 face, in pixels."""
+
+_MOST_VOTES: Final = 1_000_000
+"""A larger count is no number of raters but a damaged file."""
+
+_FOLDERS: Final[dict[Split, str]] = {
+    "Training": "FER2013Train",
+    "PublicTest": "FER2013Valid",
+    "PrivateTest": "FER2013Test",
+}
+
+
+@dataclass(frozen=True)
+class LabelledFaces:
+    """Grey face crops with the votes of their raters.
+
+    Attributes:
+        names: (n,) file names, unique within FER+, such as ``fer0000000.png``.
+        images: (n, 48, 48) uint8.
+        votes: (n, 10) int64 counts, columns as in ``VOTE_COLUMNS``.
+    """
+
+    names: tuple[str, ...]
+    images: NDArray[np.uint8]
+    votes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "LabelledFaces":
+        """The faces at ``rows`` (indices or a mask), in that order."""
+        chosen = np.arange(len(self))[rows]
+        return LabelledFaces(tuple(self.names[row] for row in chosen), self.images[chosen], self.votes[chosen])
+
+
+def read_ferplus(root: Path, split: Split) -> LabelledFaces:
+    """Read one split of FER+.
+
+    Args:
+        root: the folder that holds the split's folder, or the two tables.
+        split: the name of the split in FER2013's ``Usage`` column.
+
+    Raises:
+        DatasetError: neither layout is there, or a file does not keep to it.
+    """
+    folder = root / _FOLDERS[split]
+    if (folder / "label.csv").is_file():
+        return _read_folder(folder)
+    if (root / "fer2013.csv").is_file() and (root / "fer2013new.csv").is_file():
+        return _read_tables(root / "fer2013.csv", root / "fer2013new.csv", split)
+    raise DatasetError(
+        f"{root} holds no FER+ {split} split: expected {_FOLDERS[split]}/label.csv with its PNG files, "
+        "or fer2013.csv and fer2013new.csv"
+    )
+
+
+@dataclass(frozen=True)
+class NearCopies:
+    """Which images of FER+ are near copies of one another (``duplicates.csv``).
+
+    Attributes:
+        group: image name to the number of its group of near copies.
+        leaks: validation images that have a near copy in Training.
+    """
+
+    group: dict[str, int]
+    leaks: frozenset[str]
+
+    def groups_of(self, names: tuple[str, ...]) -> NDArray[np.int64]:
+        """(n,) int64: the group of each name; a name that is not listed gets a group of its own.
+
+        Groups can be compared across calls, say those of queries with those of a gallery.
+        """
+        return np.array([self.group.get(name, _own_group(name)) for name in names], dtype=np.int64)
+
+    def without_leaks(self, faces: LabelledFaces) -> LabelledFaces:
+        """The faces that have no near copy in Training."""
+        return faces.take(np.array([name not in self.leaks for name in faces.names], dtype=np.bool_))
+
+
+def _own_group(name: str) -> int:
+    """A negative number, so that it meets no listed group, that hangs on nothing but the name."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return -1 - (int.from_bytes(digest, "big") >> 1)
+
+
+def read_near_copies(root: Path) -> NearCopies:
+    """Read ``duplicates.csv``; where the file is missing, no image counts as a copy of another.
+
+    Raises:
+        DatasetError: the file lacks a column or holds something else than group numbers from 0 on.
+    """
+    path = root / "duplicates.csv"
+    if not path.is_file():
+        return NearCopies({}, frozenset())
+    group: dict[str, int] = {}
+    leaks: set[str] = set()
+    for line, row in _rows(path, ("image", "near_group", "valid_leaks_training")):
+        number = row["near_group"].strip()
+        if not (number.isascii() and number.isdecimal()):
+            raise DatasetError(f"{path}, line {line}: near_group should be a whole number from 0 on, got {number!r}")
+        group[row["image"]] = int(number)
+        if row["valid_leaks_training"].strip().lower() in ("true", "1"):
+            leaks.add(row["image"])
+    return NearCopies(group, frozenset(leaks))
+
+
+class _Face(NamedTuple):
+    """One face while its split is read."""
+
+    pixels: NDArray[np.uint8]  # (48, 48)
+    votes: list[int]
+
+
+def _read_folder(folder: Path) -> LabelledFaces:
+    label_path = folder / "label.csv"
+    faces: dict[str, _Face] = {}
+    for line, row in _lines(label_path):
+        if len(row) != 2 + len(VOTE_COLUMNS):
+            raise DatasetError(
+                f"{label_path}, line {line}: expected a name, a box and {len(VOTE_COLUMNS)} vote counts, "
+                f"got {len(row)} fields"
+            )
+        name = row[0]
+        if name in faces:
+            raise DatasetError(f"{label_path}, line {line}: expected each image once, got {name} again")
+        votes = _counts(row[2:], label_path, line)
+        try:
+            faces[name] = _Face(_read_png(folder / name), votes)
+        except DatasetError as error:
+            raise DatasetError(f"{label_path}, line {line}: {error}") from None
+    if not faces:
+        raise DatasetError(f"{label_path} lists no images")
+    return _assemble(faces)
+
+
+def _read_png(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.size != (FACE_PX, FACE_PX):
+                raise DatasetError(f"{path} should have {FACE_PX}x{FACE_PX} pixels, got {image.width}x{image.height}")
+            return np.asarray(image.convert("L"), dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path} should be a {FACE_PX}x{FACE_PX} PNG file, got {error}") from None
+
+
+def _read_tables(pixels_path: Path, votes_path: Path, split: Split) -> LabelledFaces:
+    """Join pixels and votes on ``Image name``.
+
+    The published ``fer2013.csv`` has no names: there, as in Microsoft's own tool, the names come from
+    ``fer2013new.csv``, whose rows stand in the order of ``fer2013.csv``. The number inside a name is *not* a row
+    number, and rows without a name are pictures without a usable face. The published table gives three names
+    twice; as with Microsoft's tool, where each image becomes a file, the last of them stays.
+    """
+    labelled = list(_rows(votes_path, ("Usage", "Image name", *VOTE_COLUMNS)))
+    by_name = {row["Image name"].strip(): (line, row) for line, row in labelled}
+    in_order = iter(labelled)
+    by_position = False
+    faces: dict[str, _Face] = {}
+    for line, row in _rows(pixels_path, ("pixels", "Usage")):
+        by_position = "Image name" not in row
+        partner = next(in_order, None) if by_position else by_name.get(row["Image name"].strip())
+        if by_position:
+            partner_usage = partner[1]["Usage"] if partner else ""
+            # A table of votes may lack the splits at the end, such as PrivateTest, as long as they are not asked for.
+            if partner_usage != row["Usage"] and (partner or row["Usage"] == split):
+                raise _out_of_step(pixels_path, line, row["Usage"], votes_path, partner_usage)
+        if row["Usage"] != split or partner is None:
+            continue
+        vote_line, vote_row = partner
+        name = vote_row["Image name"].strip()
+        if name:
+            votes = _counts([vote_row[column] for column in VOTE_COLUMNS], votes_path, vote_line)
+            faces[name] = _Face(_parse_pixels(row["pixels"], pixels_path, line), votes)
+    if not faces:
+        raise DatasetError(f"{pixels_path} and {votes_path} share no named image of {split}")
+    if by_position and any(row["Usage"] == split for _, row in in_order):
+        raise _out_of_step(pixels_path, line + 1, "", votes_path, split)
+    return _assemble(faces)
+
+
+def _out_of_step(pixels_path: Path, line: int, usage: str, votes_path: Path, partner_usage: str) -> DatasetError:
+    return DatasetError(
+        f"{pixels_path}, line {line}: without a column 'Image name' it needs the rows of {votes_path.name} in the same "
+        f"order, got {usage or 'the end'} where {votes_path.name} has {partner_usage or 'its end'}"
+    )
+
+
+def _parse_pixels(text: str, path: Path, line: int) -> NDArray[np.uint8]:
+    fields = text.split()
+    try:
+        values = np.frombuffer(bytes(map(int, fields)), dtype=np.uint8)
+    except ValueError:
+        raise DatasetError(f"{path}, line {line}: pixels should be whole numbers from 0 to 255") from None
+    if values.size != FACE_PX * FACE_PX:
+        raise DatasetError(f"{path}, line {line}: expected {FACE_PX * FACE_PX} pixels, got {values.size}")
+    return values.reshape(FACE_PX, FACE_PX)
+
+
+def _counts(fields: list[str], path: Path, line: int) -> list[int]:
+    try:
+        counts = [int(field) for field in fields]
+    except ValueError:
+        raise DatasetError(f"{path}, line {line}: vote counts should be whole numbers, got {fields}") from None
+    if min(counts) < 0 or max(counts) > _MOST_VOTES:
+        raise DatasetError(f"{path}, line {line}: vote counts should be from 0 to {_MOST_VOTES}, got {fields}")
+    return counts
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each line that is not blank."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path}, after line {reader.line_num}: expected UTF-8 CSV text, got {error}") from None
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and fields of each row of a table with a heading."""
+    lines = _lines(path)
+    _, heading = next(lines, (0, list[str]()))
+    missing = [column for column in columns if column not in heading]
+    if missing:
+        raise DatasetError(f"{path}, line 1: expected the columns {', '.join(columns)}; missing {', '.join(missing)}")
+    for line, fields in lines:
+        if len(fields) != len(heading):
+            raise DatasetError(f"{path}, line {line}: expected {len(heading)} fields, got {len(fields)}")
+        yield line, dict(zip(heading, fields, strict=True))
+
+
+def _assemble(faces: dict[str, _Face]) -> LabelledFaces:
+    return LabelledFaces(
+        tuple(faces),
+        np.stack([face.pixels for face in faces.values()]),
+        np.array([face.votes for face in faces.values()], dtype=np.int64),
+    )

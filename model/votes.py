@@ -1,0 +1,70 @@
+"""FER+ emotions, and what ten raters' votes say about a face.
+
+Source: Barsoum, Zhang, Canton Ferrer, Zhang: *Training Deep Networks for Facial Expression Recognition
+with Crowd-Sourced Label Distribution*, arXiv 1608.01041.
+"""
+
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+EMOTIONS: Final = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+"""The eight emotions, in FER+ order: every (n, 8) array of mien has its columns so."""
+
+VOTE_COLUMNS: Final = (*EMOTIONS, "unknown", "NF")
+"""The ten columns of a FER+ label file; NF says that the picture is not a face."""
+
+UNLABELLED: Final = -1
+"""The label of a face that a protocol leaves out."""
+
+Protocol = Literal["majority", "argmax"]
+
+
+def drop_single_votes(votes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Set counts of one to zero: Barsoum et al. treat a lone rater as an outlier.
+
+    Args:
+        votes: (n, 10) counts, columns as in ``VOTE_COLUMNS``.
+
+    Returns:
+        (n, 10) int64 counts.
+    """
+    return np.where(votes <= 1, 0, votes).astype(np.int64)
+
+
+def labels(votes: NDArray[np.integer], protocol: Protocol = "majority") -> NDArray[np.int64]:
+    """The emotion of each face under a protocol, or ``UNLABELLED``.
+
+    ``majority`` is the strict majority of Barsoum et al.: single votes are dropped, and a face is kept when its
+    top column has more than half of what remains and is one of the eight emotions. ``argmax`` keeps each face
+    whose top column, ties to the first, is one of the eight emotions. Neither keeps a face without votes.
+
+    Args:
+        votes: (n, 10) counts, columns as in ``VOTE_COLUMNS``.
+        protocol: which of the two.
+
+    Returns:
+        (n,) int64 indices into ``EMOTIONS``, or ``UNLABELLED``.
+    """
+    counts = drop_single_votes(votes) if protocol == "majority" else votes.astype(np.int64)
+    top = counts.argmax(axis=1)
+    kept = (top < len(EMOTIONS)) & (counts.max(axis=1) > 0)
+    if protocol == "majority":
+        kept &= counts.max(axis=1) * 2 > counts.sum(axis=1)
+    return np.where(kept, top, UNLABELLED)
+
+
+def distribution(votes: NDArray[np.integer]) -> NDArray[np.float32]:
+    """The share of each emotion among the votes for one of the eight emotions.
+
+    Args:
+        votes: (n, 10) counts, columns as in ``VOTE_COLUMNS``.
+
+    Returns:
+        (n, 8) float32, rows that sum to 1, or all zero where nobody voted for an emotion.
+    """
+    counts = votes[:, : len(EMOTIONS)].astype(np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    return shares.astype(np.float32)

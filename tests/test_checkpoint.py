@@ -1,0 +1,120 @@
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from model.checkpoint import config_of, read_checkpoint, write_checkpoint, written_whole
+from model.errors import CheckpointError
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    width: int
+
+
+class Trap:
+    """Unpickling it without care writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def state(value: float = 1.0) -> dict[str, Any]:
+    weights = {"weight": torch.full((3, 2), value)}
+    return {"config": {"width": 3}, "network": weights, "average": weights, "epoch": 2, "reports": [{"loss": 0.5}]}
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "checkpoint.pt"
+    write_checkpoint(path, state(0.25))
+    found = read_checkpoint(path)
+    assert torch.equal(found["network"]["weight"], torch.full((3, 2), 0.25))
+    assert found["epoch"] == 2
+    assert found["reports"] == [{"loss": 0.5}]
+    assert [file.name for file in path.parent.iterdir()] == ["checkpoint.pt"]
+
+
+def test_an_error_in_the_middle_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, state(1.0))
+    before = path.read_bytes()
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        write_checkpoint(path, state(2.0) | {"cannot be pickled": lambda: None})
+    assert path.read_bytes() == before
+    write_checkpoint(path, state(3.0))  # what the failed attempt left is in nobody's way
+    assert float(read_checkpoint(path)["network"]["weight"][0, 0]) == 3.0
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "curves.csv"
+    with written_whole(path) as file:
+        file.write(b"first half, ")
+        file.flush()
+        assert not path.exists()
+        file.write(b"second half")
+    assert path.read_bytes() == b"first half, second half"
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no checkpoint at .*absent\.pt"):
+        read_checkpoint(tmp_path / "absent.pt")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, state())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(CheckpointError, match="is not a checkpoint of mien"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"hello", pickle.dumps({"config": 1})])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is not a checkpoint of mien"):
+        read_checkpoint(path)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is not a checkpoint of mien"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["config", "network", "average"])
+def test_tensors_without_their_configuration_are_refused(tmp_path: Path, lost: str) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, {key: value for key, value in state().items() if key != lost})
+    with pytest.raises(CheckpointError, match="lacks the network or its configuration"):
+        read_checkpoint(path)
+
+
+def test_reading_runs_no_code_from_the_file(tmp_path: Path) -> None:
+    path, sprung = tmp_path / "checkpoint.pt", tmp_path / "sprung"
+    write_checkpoint(path, state() | {"trap": Trap(sprung)})
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
+    assert not sprung.exists()
+    torch.load(path, weights_only=False)  # the trap itself works
+    assert sprung.exists()
+
+
+def test_the_configuration_is_read_back(tmp_path: Path) -> None:
+    assert config_of(tmp_path, state(), Settings) == Settings(width=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "field"), [({"width": "wide"}, "width"), ({"width": 3, "depth": 1}, "depth"), ({}, "width")]
+)
+def test_a_configuration_of_another_version_names_the_field(tmp_path: Path, config: dict[str, Any], field: str) -> None:
+    with pytest.raises(CheckpointError, match=f"another version of mien: {field}"):
+        config_of(tmp_path, state() | {"config": config}, Settings)

@@ -1,0 +1,164 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.loss import class_centroids, gaussian_structured_loss, squared_distances
+
+
+def loss_by_loops(z: Tensor, labels: Tensor, targets: Tensor, sigma: float, *, leave_one_out: bool) -> float:
+    """The definition, one number at a time, in float64."""
+    points, classes, goal = z.double().tolist(), labels.tolist(), targets.double().tolist()
+    n, c = len(points), targets.shape[1]
+    total = 0.0
+    for i in range(n):
+        weights = [0.0] * c
+        for j in range(c):
+            members = [k for k in range(n) if classes[k] == j]
+            if not members:
+                continue
+            if leave_one_out and classes[i] == j and len(members) > 1:
+                members = [k for k in members if k != i]
+            centroid = [sum(points[k][d] for k in members) / len(members) for d in range(z.shape[1])]
+            squared = sum((a - b) ** 2 for a, b in zip(points[i], centroid, strict=True))
+            weights[j] = math.exp(-squared / (2 * sigma**2))
+        for j in range(c):
+            if j in classes:
+                total += (weights[j] / sum(weights) - goal[i][j]) ** 2
+    return total / n
+
+
+def batch(n: int, c: int, d: int, seed: int, present: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    labels = torch.arange(n) % (present or c)
+    soft = torch.rand(n, c, generator=generator, dtype=torch.float64)
+    return z, labels, soft / soft.sum(dim=1, keepdim=True)
+
+
+def one_hot(labels: Tensor, c: int) -> Tensor:
+    return torch.eye(c, dtype=torch.float64)[labels]
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("c", "present"), [(8, 8), (8, 5), (3, 3)])
+def test_loss_equals_plain_loops(c: int, present: int, sigma: float, leave_one_out: bool) -> None:
+    z, labels, soft = batch(17, c, 4, seed=c + present, present=present)
+    for targets in (soft, one_hot(labels, c)):
+        found = gaussian_structured_loss(z, labels, targets, sigma, leave_one_out=leave_one_out)
+        assert found.shape == ()
+        assert float(found) == pytest.approx(
+            loss_by_loops(z, labels, targets, sigma, leave_one_out=leave_one_out), rel=1e-12
+        )
+
+
+def test_a_class_of_one_sample_keeps_it_when_one_is_left_out() -> None:
+    z, _, _ = batch(5, 3, 2, seed=0)
+    labels = torch.tensor([0, 0, 0, 1, 2])
+    targets = one_hot(labels, 3)
+    found = float(gaussian_structured_loss(z, labels, targets, 1.0, leave_one_out=True))
+    assert found == pytest.approx(loss_by_loops(z, labels, targets, 1.0, leave_one_out=True), rel=1e-12)
+
+
+def test_float32_stays_close_to_float64() -> None:
+    z, labels, soft = batch(40, 8, 64, seed=4)
+    single = gaussian_structured_loss(z.float(), labels, soft.float(), 1.0)
+    assert single.dtype == torch.float32
+    assert float(single) == pytest.approx(float(gaussian_structured_loss(z, labels, soft, 1.0)), rel=1e-5)
+
+
+@pytest.mark.parametrize("c", [2, 8])
+def test_a_uniform_posterior_scores_one_minus_one_over_c(c: int) -> None:
+    labels = torch.arange(4 * c) % c
+    z = torch.full((4 * c, 64), 3.0)
+    assert float(gaussian_structured_loss(z, labels, one_hot(labels, c).float(), 1.0)) == pytest.approx(1 - 1 / c)
+
+
+def test_separate_classes_score_zero_and_swapped_targets_two() -> None:
+    labels = torch.arange(12) % 3
+    z = 100 * torch.eye(3)[labels]
+    assert float(gaussian_structured_loss(z, labels, one_hot(labels, 3).float(), 1.0)) == pytest.approx(0, abs=1e-6)
+    swapped = one_hot((labels + 1) % 3, 3).float()
+    assert float(gaussian_structured_loss(z, labels, swapped, 1.0)) == pytest.approx(2)
+
+
+def test_no_dead_zone_far_from_every_centroid() -> None:
+    # Two samples of each class, far apart in opposite directions: every centroid is hundreds of sigma^2 away from
+    # every sample, so that exp(-squared / 2) is zero in float32, and yet the nearer ones should win.
+    offset = torch.tensor([30.0, 0.0])
+    means = torch.tensor([[0.0, 0.0], [0.0, 0.5]])
+    z = torch.cat([means + offset, means - offset]).requires_grad_()
+    labels = torch.tensor([0, 1, 0, 1])
+    squared = squared_distances(z, class_centroids(z, labels, 2)[0]).detach()
+    assert float(squared.min()) > 800
+    assert torch.exp(-squared / 2).sum() == 0
+    loss = gaussian_structured_loss(z, labels, one_hot(labels, 2).float(), 1.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert z.grad is not None
+    assert torch.isfinite(z.grad).all()
+    assert (z.grad.norm(dim=1) > 1e-3).all()
+
+
+def test_the_gradient_flows_through_the_centroids() -> None:
+    z, labels, targets = batch(12, 3, 4, seed=1)
+    z.requires_grad_()
+    (whole,) = torch.autograd.grad(gaussian_structured_loss(z, labels, targets, 1.0), z)
+    centroids = class_centroids(z, labels, 3)[0].detach()
+    posterior = (-squared_distances(z, centroids) / 2).softmax(dim=1)
+    (detached,) = torch.autograd.grad((posterior - targets).square().sum(dim=1).mean(), z)
+    assert not torch.allclose(whole, detached, rtol=0.01)
+    # Only differences of embeddings count, so moving all of them together changes nothing.
+    torch.testing.assert_close(whole.sum(dim=0), torch.zeros(4, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+@pytest.mark.parametrize("present", [8, 5])
+def test_gradients_agree_with_finite_differences(present: int, leave_one_out: bool) -> None:
+    z, labels, targets = batch(14, 8, 3, seed=2, present=present)
+    z.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda points: gaussian_structured_loss(points, labels, targets, 0.8, leave_one_out=leave_one_out), (z,)
+    )
+
+
+def test_absent_classes_take_no_part() -> None:
+    z, labels, _ = batch(12, 8, 4, seed=3, present=3)
+    among_eight = gaussian_structured_loss(z, labels, one_hot(labels, 8), 1.0)
+    among_three = gaussian_structured_loss(z, labels, one_hot(labels, 3), 1.0)
+    assert float(among_eight) == pytest.approx(float(among_three), rel=1e-12)
+
+
+def test_soft_targets_are_met_by_a_soft_posterior() -> None:
+    # A sample halfway between two symmetric classes has the posterior (1/2, 1/2).
+    z = torch.tensor([[-1.0], [0.0], [0.0], [1.0]], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 1, 1])
+    posterior = (-squared_distances(z, class_centroids(z, labels, 2)[0]) / 2).softmax(dim=1)
+    assert float(gaussian_structured_loss(z, labels, posterior, 1.0)) == pytest.approx(0, abs=1e-15)
+    assert float(gaussian_structured_loss(z, labels, one_hot(labels, 2), 1.0)) > 0.1
+
+
+def test_leaving_one_out_takes_the_reward_from_mere_spread() -> None:
+    # Noise without classes: with its own share in the centroid each sample looks well placed.
+    generator = torch.Generator().manual_seed(0)
+    z, labels = 3 * torch.randn(64, 64, generator=generator), torch.arange(64) % 8
+    targets = one_hot(labels, 8).float()
+    assert float(gaussian_structured_loss(z, labels, targets, 1.0)) < 0.3
+    assert float(gaussian_structured_loss(z, labels, targets, 1.0, leave_one_out=True)) > 0.875
+
+
+def test_centroids_are_means_and_say_which_classes_are_there() -> None:
+    z, labels, _ = batch(10, 4, 3, seed=5, present=3)
+    centroids, present = class_centroids(z, labels, 4)
+    assert present.tolist() == [True, True, True, False]
+    for j in range(3):
+        np.testing.assert_allclose(centroids[j], z[labels == j].mean(dim=0))
+    assert centroids[3].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_squared_distances_do_not_cancel_far_from_the_origin() -> None:
+    z = torch.tensor([[10_000.0, 0.0]])
+    centroid = torch.tensor([[10_000.0, 0.01]])
+    assert float(squared_distances(z, centroid)) == pytest.approx(1e-4, rel=1e-5)

@@ -1,0 +1,410 @@
+import csv
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from model.checkpoint import read_checkpoint, write_checkpoint
+from model.configuration import AugmentationConfig, NetworkConfig, TrainingConfig
+from model.errors import CheckpointError, ConfigError, DatasetError
+from model.ferplus import LabelledFaces
+from model.network import EMBEDDING_SIZE, new_network
+from model.preprocessing import standardise, to_unit
+from model.run import EpochReport, has_fast_bfloat16
+from model.training import (
+    Progress,
+    choose_device,
+    embed_with,
+    learning_rate_at,
+    nearest_centroid_accuracy,
+    train,
+    training_targets,
+)
+from model.votes import EMOTIONS, VOTE_COLUMNS
+
+MakeFaces = Callable[..., LabelledFaces]
+
+CPU = torch.device("cpu")
+
+# Dropout and every augmentation take part, so that a resumed run that draws other chance is found out.
+TINY = TrainingConfig(
+    network=NetworkConfig(widths=(8, 16), blocks=(1, 1), dropout=0.1),
+    augmentation=AugmentationConfig(rotation_deg=5, scale=0.05, shift=0.03),
+    epochs=3,
+    batch_size=16,
+    balance=1.0,
+    early_side_px=24,
+    early_share=0.5,
+    average_decay=0.9,
+)
+TRAINING_FACES, VALIDATION_FACES = 80, 40  # five steps an epoch
+
+
+class Killed(BaseException):
+    """Stands for whatever ends a process between two steps."""
+
+
+def kill_at(epoch: int, step: int) -> Callable[[Progress], None]:
+    def on_progress(progress: Progress) -> None:
+        if (progress.epoch, progress.step) == (epoch, step):
+            raise Killed
+
+    return on_progress
+
+
+def run_tiny(folder: Path, make_faces: MakeFaces, config: TrainingConfig = TINY, **options: Any) -> Path:
+    training, validation = make_faces(TRAINING_FACES, seed=1), make_faces(VALIDATION_FACES, seed=2)
+    return train(training, validation, config, folder, device=CPU, **options)
+
+
+def tensors(value: Any, prefix: str = "") -> dict[str, Tensor]:
+    """Every tensor of a checkpoint by its place."""
+    if isinstance(value, Tensor):
+        return {prefix: value}
+    places = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return {place: tensor for key, part in places for place, tensor in tensors(part, f"{prefix}/{key}").items()}
+
+
+def without_times(state: dict[str, Any]) -> list[dict[str, float]]:
+    return [{key: value for key, value in report.items() if key != "seconds"} for report in state["reports"]]
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    """Weights, average, moments and curves are equal bit for bit."""
+    state, other = read_checkpoint(found), read_checkpoint(expected)
+    ours, theirs = tensors(state), tensors(other)
+    assert ours.keys() == theirs.keys()
+    assert len(ours) > 60
+    assert [place for place in ours if not torch.equal(ours[place], theirs[place])] == []
+    assert without_times(state) == without_times(other)
+    assert (state["epoch"], state["step_in_epoch"]) == (other["epoch"], other["step_in_epoch"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """So small a network is trained fastest by one thread, whatever else the machine does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, make_faces: MakeFaces) -> Path:
+    """The checkpoint of a run that nothing disturbed."""
+    return run_tiny(tmp_path_factory.mktemp("whole"), make_faces)
+
+
+def test_the_loss_falls_and_the_average_recognises_emotions(tmp_path: Path, make_faces: MakeFaces) -> None:
+    reports: list[EpochReport] = []
+    gentle = AugmentationConfig(mirror=False, rotation_deg=2, scale=0.02, shift=0.01, erase=0.1)
+    config = TINY.model_copy(
+        update={"epochs": 6, "learning_rate": 1e-2, "early_share": 1.0, "augmentation": gentle, "sigma": 2.0}
+    )
+    run_tiny(tmp_path, make_faces, config, on_epoch=reports.append)
+    assert [report.epoch for report in reports] == [1, 2, 3, 4, 5, 6]
+    assert reports[-1].loss < 0.5 * reports[0].loss
+    assert reports[-1].validation_accuracy > 0.8
+
+
+def test_curves_hold_a_row_for_each_epoch(whole: Path) -> None:
+    with (whole.parent / "curves.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    reports = read_checkpoint(whole)["reports"]
+    assert list(rows[0]) == ["epoch", "loss", "validation_accuracy", "learning_rate", "seconds"]
+    assert [{key: float(value) for key, value in row.items()} for row in rows] == reports
+    assert {file.name for file in whole.parent.iterdir()} == {"checkpoint.pt", "curves.csv"}
+
+
+def test_progress_counts_steps_and_epochs(tmp_path: Path, make_faces: MakeFaces) -> None:
+    seen: list[Progress] = []
+    reports: list[EpochReport] = []
+    run_tiny(tmp_path, make_faces, on_progress=seen.append, on_epoch=reports.append)
+    assert [(each.epoch, each.step) for each in seen] == [(e, s) for e in (1, 2, 3) for s in (1, 2, 3, 4, 5)]
+    assert {(each.epochs, each.steps) for each in seen} == {(3, 5)}
+    assert all(each.faces_per_s > 0 and math.isfinite(each.loss) for each in seen)
+    for report in reports:
+        losses = [each.loss for each in seen if each.epoch == report.epoch]
+        assert report.loss == pytest.approx(np.mean(losses), rel=1e-12)
+        assert report.learning_rate == learning_rate_at(5 * report.epoch - 1, 5, TINY)
+
+
+def test_the_seed_decides_a_run(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+    torch.rand(7)  # what happened before to the global generator is no matter
+    assert_same_run(run_tiny(tmp_path / "again", make_faces), whole)
+    other = read_checkpoint(run_tiny(tmp_path / "other", make_faces, TINY.model_copy(update={"seed": 1})))
+    assert not torch.equal(other["network"]["head.weight"], read_checkpoint(whole)["network"]["head.weight"])
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(1, 1), (2, 3), (3, 1), (3, 5)])
+def test_a_killed_and_resumed_run_equals_one_that_was_not(
+    tmp_path: Path, make_faces: MakeFaces, whole: Path, epoch: int, step: int
+) -> None:
+    with pytest.raises(Killed):
+        run_tiny(tmp_path, make_faces, checkpoint_every_s=0, on_progress=kill_at(epoch, step))
+    assert_same_run(run_tiny(tmp_path, make_faces, resume=True), whole)
+
+
+def test_a_run_can_be_killed_again_and_again(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+    for epoch, step in ((1, 2), (1, 4), (2, 1), (2, 5), (3, 3)):
+        with pytest.raises(Killed):
+            run_tiny(tmp_path, make_faces, resume=True, checkpoint_every_s=0, on_progress=kill_at(epoch, step))
+    assert_same_run(run_tiny(tmp_path, make_faces, resume=True), whole)
+
+
+def test_steps_since_the_last_checkpoint_are_done_again(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+    with pytest.raises(Killed):
+        run_tiny(tmp_path, make_faces, checkpoint_every_s=3600, on_progress=kill_at(2, 4))
+    seen: list[Progress] = []
+    assert_same_run(run_tiny(tmp_path, make_faces, resume=True, on_progress=seen.append), whole)
+    assert (seen[0].epoch, seen[0].step) == (2, 1)
+
+
+def test_a_kill_after_the_last_step_of_an_epoch_resumes_with_its_report(
+    tmp_path: Path, make_faces: MakeFaces, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed_here(*_: object) -> float:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.training.nearest_centroid_accuracy", killed_here)
+        with pytest.raises(Killed):
+            run_tiny(tmp_path, make_faces, checkpoint_every_s=0)
+    state = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert (state["epoch"], state["step_in_epoch"]) == (0, 5)
+    assert_same_run(run_tiny(tmp_path, make_faces, resume=True), whole)
+
+
+@pytest.mark.parametrize("step", [3, 5])
+def test_checkpoints_without_the_losses_of_their_epoch_can_be_resumed(
+    tmp_path: Path, make_faces: MakeFaces, whole: Path, step: int
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Killed):
+        run_tiny(tmp_path, make_faces, checkpoint_every_s=0, on_progress=kill_at(2, step))
+    write_checkpoint(
+        path, {key: part for key, part in read_checkpoint(path).items() if key not in ("losses", "seconds")}
+    )
+    seen: list[Progress] = []
+    state = read_checkpoint(run_tiny(tmp_path, make_faces, resume=True, on_progress=seen.append))
+    expected = read_checkpoint(whole)
+    assert all(torch.equal(state["average"][key], expected["average"][key]) for key in expected["average"])
+    since = [each.loss for each in seen if each.epoch == 2]
+    assert state["reports"][1]["loss"] == pytest.approx(np.mean(since))
+
+
+def test_a_process_killed_by_the_system_resumes(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+    faces = tmp_path / "faces.npz"
+    t, v = make_faces(TRAINING_FACES, seed=1), make_faces(VALIDATION_FACES, seed=2)
+    np.savez(faces, t_images=t.images, t_votes=t.votes, v_images=v.images, v_votes=v.votes)
+    script = """
+import sys, time
+from pathlib import Path
+import numpy as np, torch
+from model.ferplus import LabelledFaces
+from model.configuration import TrainingConfig
+from model.training import train
+
+torch.set_num_threads(int(sys.argv[4]))
+faces = np.load(sys.argv[1])
+def split(name):
+    images = faces[f"{name}_images"]
+    return LabelledFaces(tuple(map(str, range(len(images)))), images, faces[f"{name}_votes"])
+def show(progress):
+    print(progress.epoch, progress.step, flush=True)
+    if (progress.epoch, progress.step) == (2, 3):
+        time.sleep(600)  # the parent kills
+train(
+    split("t"), split("v"), TrainingConfig.model_validate_json(sys.argv[3]), Path(sys.argv[2]),
+    device=torch.device("cpu"), checkpoint_every_s=0, on_progress=show,
+)
+"""
+    arguments = [str(faces), str(tmp_path / "run"), TINY.model_dump_json(), str(torch.get_num_threads())]
+    with subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            steps = [process.stdout.readline().split() for _ in range(8)]
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert steps[-1] == ["2", "3"]
+    state = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert (state["epoch"], state["step_in_epoch"]) == (1, 2)
+    assert_same_run(run_tiny(tmp_path / "run", make_faces, resume=True), whole)
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(whole.read_bytes())
+    seen: list[Progress] = []
+    assert run_tiny(tmp_path, make_faces, resume=True, on_progress=seen.append) == path
+    assert seen == []
+    assert path.read_bytes() == whole.read_bytes()
+    # A kill between the last checkpoint and its curves is mended.
+    assert (tmp_path / "curves.csv").read_bytes() == (whole.parent / "curves.csv").read_bytes()
+
+
+def test_a_checkpoint_is_not_written_over(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(whole.read_bytes())
+    with pytest.raises(CheckpointError, match="exists: resume it, or choose another folder"):
+        run_tiny(tmp_path, make_faces)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 4}, {"learning_rate": 1e-3}, {"network": NetworkConfig(widths=(8, 8), blocks=(1, 1))}]
+)
+def test_another_configuration_is_not_resumed(make_faces: MakeFaces, whole: Path, change: dict[str, Any]) -> None:
+    before = whole.read_bytes()
+    with pytest.raises(CheckpointError, match="made with another configuration"):
+        run_tiny(whole.parent, make_faces, TINY.model_copy(update=change), resume=True)
+    assert whole.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"optimiser": {}}, {"reports": [{"score": 1}]}, {"network": {}}, {"reports": 3}, {"average": 5}]
+)
+def test_a_checkpoint_with_broken_parts_is_refused(
+    tmp_path: Path, make_faces: MakeFaces, whole: Path, change: dict[str, Any]
+) -> None:
+    write_checkpoint(tmp_path / "checkpoint.pt", read_checkpoint(whole) | change)
+    with pytest.raises(CheckpointError, match="holds no run that can go on"):
+        run_tiny(tmp_path, make_faces, resume=True)
+
+
+def test_a_checkpoint_without_an_optimiser_is_refused(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+    state = read_checkpoint(whole)
+    del state["optimiser"]
+    write_checkpoint(tmp_path / "checkpoint.pt", state)
+    with pytest.raises(CheckpointError, match="holds no run that can go on: KeyError"):
+        run_tiny(tmp_path, make_faces, resume=True)
+
+
+def test_resume_without_a_checkpoint_starts_anew(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+    assert_same_run(run_tiny(tmp_path, make_faces, resume=True), whole)
+
+
+def test_torch_is_left_as_it_was(tmp_path: Path, make_faces: MakeFaces) -> None:
+    generator, threads = torch.get_rng_state(), torch.get_num_threads()
+    run_tiny(tmp_path / "through", make_faces)
+    with pytest.raises(Killed):
+        run_tiny(tmp_path / "killed", make_faces, on_progress=kill_at(1, 2))
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert torch.get_num_threads() == threads
+    assert torch.is_grad_enabled()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path, make_faces: MakeFaces) -> None:
+    config = TINY.model_copy(update={"learning_rate": 1e30, "warmup_epochs": 0.0})
+    with pytest.raises(ConfigError, match="needs a finite loss, got nan at a learning rate of"):
+        run_tiny(tmp_path, make_faces, config, checkpoint_every_s=3600)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_faces_without_labels_are_refused(tmp_path: Path, make_faces: MakeFaces) -> None:
+    faces = make_faces(32)
+    nobody = LabelledFaces(faces.names, faces.images, np.zeros_like(faces.votes))
+    with pytest.raises(ConfigError, match="got none"):
+        train(nobody, faces, TINY, tmp_path, device=CPU)
+    with pytest.raises(DatasetError, match="majority emotion, got none among 32"):
+        train(faces, nobody, TINY, tmp_path, device=CPU)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_learning_rate_warms_up_and_decays() -> None:
+    config = TINY.model_copy(update={"epochs": 10, "learning_rate": 1.0, "warmup_epochs": 2.0})
+    rates = [learning_rate_at(step, 100, config) for step in range(1000)]
+    np.testing.assert_allclose(rates[:200], np.arange(1, 201) / 200)
+    assert np.diff(rates[200:]).max() < 0
+    assert rates[600] == pytest.approx(0.01 + 0.99 / 2)
+    assert rates[-1] == pytest.approx(0.01, abs=1e-4)
+
+
+@pytest.mark.parametrize("warmup_epochs", [0.0, 0.25, 0.5, 1.7, 50.0])
+def test_the_learning_rate_never_exceeds_its_peak(warmup_epochs: float) -> None:
+    config = TINY.model_copy(update={"warmup_epochs": warmup_epochs})
+    rates = [learning_rate_at(step, 5, config) for step in range(15)]
+    assert min(rates) > 0
+    assert max(rates) <= config.learning_rate * (1 + 1e-12)
+
+
+def ballots(*rows: dict[str, int]) -> LabelledFaces:
+    votes = np.array([[row.get(column, 0) for column in VOTE_COLUMNS] for row in rows], dtype=np.int64)
+    return LabelledFaces(tuple(map(str, range(len(rows)))), np.zeros((len(rows), 48, 48), np.uint8), votes)
+
+
+def test_targets_are_the_votes_without_single_ones() -> None:
+    faces = ballots({"neutral": 6, "sadness": 3, "fear": 1}, {"NF": 10}, {"anger": 1, "fear": 1, "contempt": 1})
+    taken, chosen, targets = training_targets(faces, TINY.model_copy(update={"targets": "votes", "protocol": "argmax"}))
+    assert taken.names == ("0", "2")
+    assert chosen.tolist() == [EMOTIONS.index("neutral"), EMOTIONS.index("anger")]
+    third = pytest.approx(1 / 3)
+    assert targets.tolist() == [
+        [pytest.approx(2 / 3), 0, 0, third, 0, 0, 0, 0],
+        [0, 0, 0, 0, third, 0, third, third],
+    ]
+
+
+def test_one_hot_targets_are_the_majority() -> None:
+    faces = ballots({"neutral": 6, "sadness": 4}, {"neutral": 5, "sadness": 5}, {"contempt": 10})
+    config = TINY.model_copy(update={"targets": "one-hot", "protocol": "majority"})
+    taken, chosen, targets = training_targets(faces, config)
+    assert taken.names == ("0", "2")
+    assert chosen.tolist() == [0, 7]
+    assert torch.equal(targets, torch.eye(8)[[0, 7]])
+
+
+def test_embeddings_do_not_hang_on_the_batch_size(make_faces: MakeFaces) -> None:
+    network = new_network(TINY.network, seed=0)
+    crops = make_faces(10).images
+    together = embed_with(network, crops, CPU)
+    assert together.shape == (10, EMBEDDING_SIZE)
+    assert not network.training
+    torch.testing.assert_close(embed_with(network, crops, CPU, batch_size=3), together)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(standardise(to_unit(torch.from_numpy(crops)))), together)
+    assert embed_with(network, crops[:0], CPU).shape == (0, EMBEDDING_SIZE)
+
+
+def test_accuracy_is_the_share_of_nearest_centroids_with_the_label(make_faces: MakeFaces) -> None:
+    network = new_network(TINY.network, seed=0)
+    anchors, held_out = make_faces(24, seed=1).images, make_faces(16, seed=2).images
+    anchor_labels, held_out_labels = np.arange(24) % 5, np.arange(16) % 8  # three emotions have no anchor
+    with torch.no_grad():  # around the origin, where a centroid that is not there would lie
+        network.head.bias.sub_(embed_with(network, held_out, CPU).mean(dim=0))
+    z, queries = embed_with(network, anchors, CPU).numpy(), embed_with(network, held_out, CPU).numpy()
+    centroids = [z[anchor_labels == label].mean(axis=0) for label in range(5)]
+    nearest = [int(np.argmin([np.sum((q - centroid) ** 2) for centroid in centroids])) for q in queries]
+    expected = np.mean(np.array(nearest) == held_out_labels)
+    found = nearest_centroid_accuracy(network, (anchors, anchor_labels), (held_out, held_out_labels), CPU)
+    assert found == pytest.approx(expected)
+    assert 0 < found < 1
+
+
+def test_devices_are_chosen_by_name() -> None:
+    assert choose_device("cpu") == CPU
+    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert isinstance(has_fast_bfloat16(CPU), bool)
+    for wrong in ("tpu", "", "cuda:99"):
+        with pytest.raises(ConfigError, match="auto, cpu or one of"):
+            choose_device(wrong)
+
+
+def test_a_configuration_survives_json() -> None:
+    assert TrainingConfig.model_validate(TINY.model_dump(mode="json")) == TINY
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"sigma": 0.0}, {"balance": 2.0}, {"seed": 2**32}, {"momentum": 0.9}])
+def test_configurations_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TrainingConfig(**wrong)
