@@ -1,0 +1,352 @@
+import io
+import struct
+import warnings
+import zipfile
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
+
+from model.decoding import DecodingLimits, decode, read_image
+from model.errors import (
+    BrokenImageError,
+    EmptyImageError,
+    ImageError,
+    ImageTooLargeError,
+    UnsupportedImageError,
+)
+
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else [])
+
+
+def encoded(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, image_format, **options)
+    return file.getvalue()
+
+
+def scene(width: int = 24, height: int = 16) -> Image.Image:
+    """A smooth picture whose four corners differ."""
+    across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([across, down, (across + down) / 2], axis=2).astype(np.uint8))
+
+
+def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in ((b"IHDR", header), *chunks, (b"IEND", b""))
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_each_format_gives_the_picture(image_format: str) -> None:
+    decoded = decode(encoded(scene(), image_format))
+    assert decoded.shape == (16, 24, 3)
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - np.asarray(scene()).astype(int)).mean() < 12  # GIF has 256 colours
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_one_pixel_is_an_image(image_format: str) -> None:
+    assert decode(encoded(Image.new("RGB", (1, 1), "white"), image_format)).tolist() == [[[255, 255, 255]]]
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(image_format: str, orientation: int) -> None:
+    upright = np.asarray(scene())
+    # How each orientation stores an upright picture (EXIF 2.3, 4.6.4 A): its 0th row and 0th column.
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, 3),
+    }[orientation]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    faithful: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+    options = faithful.get(image_format, {})
+    data = encoded(Image.fromarray(np.ascontiguousarray(stored)), image_format, exif=exif, **options)
+    decoded = decode(data)
+    assert decoded.shape == upright.shape
+    assert np.abs(decoded.astype(int) - upright.astype(int)).mean() < 4
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow says so, and goes on
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+)
+def test_damaged_exif_spoils_no_picture(exif: bytes) -> None:
+    assert decode(encoded(scene(), "JPEG", exif=exif)).shape == (16, 24, 3)
+
+
+def test_unknown_orientation_is_upright() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 99
+    assert np.array_equal(decode(encoded(scene(), exif=exif)), np.asarray(scene()))
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_first_picture_of_many(image_format: str) -> None:
+    red, blue = Image.new("RGB", (8, 8), (255, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 255))
+    decoded = decode(encoded(red, image_format, save_all=True, append_images=[blue]))
+    assert np.abs(decoded.astype(int) - (255, 0, 0)).max() <= 3
+
+
+def test_multi_picture_jpeg() -> None:
+    data = encoded(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (24, 16))])
+    assert np.abs(decode(data).astype(int) - np.asarray(scene()).astype(int)).mean() < 12
+
+
+def grey(levels: NDArray[Any], image_format: str) -> list[int]:
+    decoded = decode(encoded(Image.fromarray(levels), image_format))
+    assert np.array_equal(decoded[..., 0], decoded[..., 1])
+    assert np.array_equal(decoded[..., 0], decoded[..., 2])
+    return [int(level) for level in decoded[0, :, 0]]
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_16_bit_grey_is_scaled_by_its_range(image_format: str) -> None:
+    assert grey(np.array([[0, 257, 32896, 65535]], np.uint16), image_format) == [0, 1, 128, 255]
+    assert grey(np.array([[0, 2048, 4095]], np.uint16), image_format) == [0, 128, 255]
+    assert grey(np.array([[0, 7, 255]], np.uint16), image_format) == [0, 7, 255]
+
+
+def test_32_bit_grey() -> None:
+    assert grey(np.array([[0, 7, 255]], np.int32), "TIFF") == [0, 7, 255]
+    assert grey(np.array([[-100, 0, 65535 - 100]], np.int32), "TIFF") == [0, 0, 255]
+    assert grey(np.array([[0, 10**9, 2 * 10**9]], np.int32), "TIFF") == [0, 128, 255]
+    assert grey(np.zeros((1, 2), np.int32), "TIFF") == [0, 0]
+
+
+def test_floating_grey() -> None:
+    assert grey(np.array([[0, 0.5, 1]], np.float32), "TIFF") == [0, 128, 255]
+    assert grey(np.array([[0, 7, 255]], np.float32), "TIFF") == [0, 7, 255]
+    assert grey(np.array([[np.nan, np.inf, -np.inf, 1]], np.float32), "TIFF") == [0, 0, 0, 255]
+    assert grey(np.array([[-3e38, 0, 3e38]], np.float32), "TIFF") == [0, 128, 255]
+
+
+def test_16_bit_colour() -> None:
+    row = b"\0" + struct.pack(">6H", 0, 32896, 65535, 65535, 257, 0)
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    data = png(2, 1, (b"IDAT", zlib.compress(row)))
+    wide = data.replace(data[16:33], header + struct.pack(">I", zlib.crc32(b"IHDR" + header)))
+    assert decode(wide).tolist() == [[[0, 128, 255], [255, 1, 0]]]
+
+
+def test_transparency_shows_white() -> None:
+    rgba = Image.fromarray(np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 128]]], np.uint8))
+    assert decode(encoded(rgba)).tolist() == [[[255, 0, 0], [255, 255, 255], [127, 127, 127]]]
+    la = Image.fromarray(np.array([[[9, 255], [9, 0]]], np.uint8), "LA")
+    assert decode(encoded(la)).tolist() == [[[9, 9, 9], [255, 255, 255]]]
+
+
+def test_palettes() -> None:
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.putpixel((1, 0), 1)
+    assert decode(encoded(palette)).tolist() == [[[10, 20, 30], [40, 50, 60]]]
+    for transparency in (1, b"\xff\x00"):
+        decoded = decode(encoded(palette, transparency=transparency))
+        assert decoded.tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    assert decode(encoded(palette, "GIF", transparency=1)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_transparent_colour_of_a_png_without_alpha() -> None:
+    assert decode(encoded(Image.new("RGB", (1, 1), (1, 2, 3)), transparency=(1, 2, 3))).tolist() == [[[255] * 3]]
+    assert decode(encoded(Image.new("L", (1, 1), 7), transparency=7)).tolist() == [[[255] * 3]]
+
+
+def test_other_colour_spaces() -> None:
+    bits = Image.new("1", (2, 1))
+    bits.putpixel((1, 0), 1)
+    assert decode(encoded(bits)).tolist() == [[[0] * 3, [255] * 3]]
+    red = Image.new("RGB", (8, 8), (200, 30, 60))
+    for image_format, mode in (("JPEG", "CMYK"), ("TIFF", "CMYK"), ("TIFF", "YCbCr")):
+        decoded = decode(encoded(red.convert(mode), image_format))
+        assert np.abs(decoded.astype(int) - (200, 30, 60)).max() <= 6, (image_format, mode)
+
+
+def test_no_bytes() -> None:
+    with pytest.raises(EmptyImageError):
+        decode(b"")
+
+
+def archive() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as zipped:
+        zipped.writestr("face.png", encoded(scene()))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0",
+        b"hello, this is text",
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+        b"<!doctype html><title>404</title>",
+        b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        b"\x7fELF\x02\x01\x01" + bytes(64),
+        archive(),
+    ],
+)
+def test_what_is_no_image_is_unsupported(data: bytes) -> None:
+    with pytest.raises(UnsupportedImageError, match="expected an image"):
+        decode(data)
+
+
+@pytest.mark.parametrize("image_format", ["PPM", "ICO", "TGA", "EPS", "PDF", "PCX"])
+def test_formats_that_are_not_decoded(image_format: str) -> None:
+    with pytest.raises(UnsupportedImageError):
+        decode(encoded(scene(), image_format))
+
+
+def test_random_bytes_are_no_image() -> None:
+    rng = np.random.default_rng(0)
+    for length in rng.integers(1, 3000, 200):
+        with pytest.raises(ImageError):
+            decode(rng.bytes(int(length)))
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_signature_and_then_random_bytes_is_broken(image_format: str) -> None:
+    rng = np.random.default_rng(1)
+    start = encoded(scene(), image_format)[:16]
+    for length in rng.integers(0, 500, 100):
+        with pytest.raises((BrokenImageError, ImageTooLargeError)):
+            decode(start + rng.bytes(int(length)))
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_every_truncation_is_told(image_format: str) -> None:
+    data = encoded(scene(), image_format)
+    whole = decode(data)
+    refused = 0
+    for length in range(1, len(data)):
+        try:
+            decoded = decode(data[:length])
+        except (BrokenImageError, UnsupportedImageError):
+            refused += 1
+        else:  # only what lies after the last pixel is missing
+            assert np.array_equal(decoded, whole), length
+            assert length > len(data) // 2
+    assert refused > len(data) // 2
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_damage_raises_nothing_but_image_errors(image_format: str) -> None:
+    rng = np.random.default_rng(2)
+    data = np.frombuffer(encoded(scene(), image_format), np.uint8)
+    decoded = 0
+    for _ in range(150):
+        damaged = data.copy()
+        damaged[rng.integers(0, len(data), 3)] = rng.integers(0, 256, 3)
+        with suppress(ImageError):
+            decoded += decode(damaged.tobytes(), DecodingLimits(max_pixels=100_000)).ndim == 3
+    assert decoded < 150
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 0), (0, 5), (5, 0)])
+def test_image_without_pixels_is_broken(width: int, height: int) -> None:
+    with pytest.raises(BrokenImageError):
+        decode(png(width, height, (b"IDAT", zlib.compress(b""))))
+
+
+@pytest.mark.parametrize("side", [8_000, 10_000, 14_000, 100_000, 2**31 - 1])
+def test_too_many_pixels_are_refused_by_the_header(side: int) -> None:
+    # Nothing follows the header: had it been decoded, it would be broken.
+    with pytest.raises(ImageTooLargeError, match=f"{side}x{side}"):
+        decode(png(side, side, (b"IDAT", b"")))
+
+
+@pytest.mark.parametrize("side", [8_000, 10_000, 60_000])
+def test_too_many_pixels_in_a_gif(side: int) -> None:
+    data = bytearray(encoded(scene(), "GIF"))
+    data[6:10] = struct.pack("<HH", side, side)
+    with pytest.raises(ImageTooLargeError):
+        decode(bytes(data))
+
+
+def test_pixel_limit_is_exact() -> None:
+    data = encoded(scene(20, 10))
+    assert decode(data, DecodingLimits(max_pixels=200)).shape == (10, 20, 3)
+    with pytest.raises(ImageTooLargeError, match="at most 199 pixels, got 20x10"):
+        decode(data, DecodingLimits(max_pixels=199))
+
+
+def test_byte_limit_is_exact() -> None:
+    data = encoded(scene())
+    assert decode(data, DecodingLimits(max_bytes=len(data))).shape == (16, 24, 3)
+    with pytest.raises(ImageTooLargeError, match=f"at most {len(data) - 1} bytes, got {len(data)}"):
+        decode(data, DecodingLimits(max_bytes=len(data) - 1))
+
+
+def test_pillows_own_limit_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode(encoded(scene())).shape == (16, 24, 3)
+
+
+def test_nothing_of_pillow_is_changed() -> None:
+    def settings() -> tuple[object, ...]:
+        return Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, TiffImagePlugin.READ_LIBTIFF
+
+    before = settings()
+    decode(encoded(scene()))
+    with pytest.raises(BrokenImageError):
+        decode(encoded(scene(), "JPEG")[:300])
+    assert settings() == before
+
+
+def test_huge_tiles_of_a_small_tiff() -> None:
+    entries = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in ((256, 10), (257, 10), (258, 8), (259, 8), (262, 1), (277, 1), (322, 65520), (323, 65520)):
+        entries[tag] = value
+    entries[324], entries[325] = 8, 8
+    file = io.BytesIO()
+    file.write(b"II*\0\x08\0\0\0")
+    entries.save(file)
+    with pytest.raises(ImageError):
+        decode(file.getvalue())
+
+
+def test_a_file_is_read_as_its_bytes_are(tmp_path: Path) -> None:
+    path = tmp_path / "scene.png"
+    path.write_bytes(encoded(scene()))
+    assert np.array_equal(read_image(path), np.asarray(scene()))
+
+
+def test_a_file_is_measured_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # sparse: reading it would not fit in memory
+    with pytest.raises(ImageTooLargeError):
+        read_image(path)
+    path.write_bytes(b"")
+    with pytest.raises(EmptyImageError):
+        read_image(path)
+
+
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / "none.jpg")
+
+
+def test_limits_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="greater than 0"):
+        DecodingLimits(max_pixels=0)
