@@ -1,0 +1,123 @@
+"""The embedder: the exported network on ONNX Runtime, with its preprocessing inside."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from model.errors import ConfigError, EmbedderError
+
+FORMAT_VERSION: Final = 1
+"""Version of the metadata inside an exported network."""
+
+METADATA_KEY: Final = "mien"
+"""The key of the one JSON object that mien keeps in an ONNX file's metadata."""
+
+BATCH_FACES: Final = 256
+"""Faces that go through the network at once: memory stays bounded however many are asked for."""
+
+Provider = Literal["auto", "cpu", "cuda"]
+"""Where the network runs: ``auto`` takes the GPU where there is one."""
+
+
+class Embedder:
+    """Face crops to embeddings.
+
+    Thread-safe: one embedder serves all threads of a process.
+
+    Attributes:
+        side_px: height and width of a crop, in pixels.
+        embedding_size: d, the dimensions of an embedding.
+        emotions: (c,) names, in the order in which the network was trained.
+        sigma: standard deviation of the Gaussians that the loss shaped, in embedding units.
+        metadata: all that the exporter wrote: preprocessing, training settings, scores.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0, provider: Provider = "auto") -> None:
+        """Load an exported network.
+
+        Args:
+            path: an ONNX file that ``mien export`` wrote.
+            threads: of ONNX Runtime on the CPU; 0 leaves the choice to it.
+            provider: where to run.
+
+        Raises:
+            EmbedderError: the file is missing, broken, or was not written by ``mien export``.
+            ConfigError: the provider is not installed.
+        """
+        if not path.is_file():
+            raise EmbedderError(f"no exported network at {path}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        providers = _execution_providers(provider)
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # ONNX Runtime raises a family of its own that it does not export
+            raise EmbedderError(
+                f"{path} is not a network that ONNX Runtime can load: {type(error).__name__}"
+            ) from error
+        self.metadata = _metadata(self._session.get_modelmeta().custom_metadata_map, path)
+        self.side_px: int = self.metadata["side_px"]
+        self.embedding_size: int = self.metadata["embedding_size"]
+        self.emotions: tuple[str, ...] = tuple(self.metadata["emotions"])
+        self.sigma: float = float(self.metadata["sigma"])
+        self._input: str = self._session.get_inputs()[0].name
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers in use, first choice first."""
+        names: list[str] = self._session.get_providers()
+        return names
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed face crops.
+
+        Args:
+            crops: (n, side_px, side_px) uint8, grey; n may be 0.
+
+        Returns:
+            (n, d) float32 embeddings, not normalised.
+
+        Raises:
+            ValueError: another shape or dtype.
+        """
+        if crops.ndim != 3 or crops.shape[1:] != (self.side_px, self.side_px) or crops.dtype != np.uint8:
+            raise ValueError(
+                f"expected crops (n, {self.side_px}, {self.side_px}) uint8, got {crops.shape} {crops.dtype}"
+            )
+        embeddings = np.empty((len(crops), self.embedding_size), dtype=np.float32)
+        for start in range(0, len(crops), BATCH_FACES):
+            batch = crops[start : start + BATCH_FACES]
+            embeddings[start : start + len(batch)] = self._session.run(None, {self._input: batch})[0]
+        return embeddings
+
+
+def _execution_providers(provider: Provider) -> list[str]:
+    available = onnxruntime.get_available_providers()
+    if provider == "cuda" and "CUDAExecutionProvider" not in available:
+        raise ConfigError(f"provider cuda needs onnxruntime-gpu (the extra 'gpu'), found {', '.join(available)}")
+    if provider != "cpu" and "CUDAExecutionProvider" in available:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def _metadata(properties: dict[str, str], path: Path) -> dict[str, Any]:
+    try:
+        metadata = json.loads(properties[METADATA_KEY])
+    except (KeyError, ValueError):
+        raise EmbedderError(f"{path} was not written by mien export: it lacks mien's metadata") from None
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise EmbedderError(
+            f"{path} has format version {metadata.get('format_version')}, this version of mien reads {FORMAT_VERSION}"
+        )
+    missing = {"side_px", "embedding_size", "emotions", "sigma"} - metadata.keys()
+    if missing:
+        raise EmbedderError(f"{path} lacks {', '.join(sorted(missing))} in its metadata")
+    if not (math.isfinite(metadata["sigma"]) and metadata["sigma"] > 0):
+        raise EmbedderError(f"{path}: sigma should be a positive number, got {metadata['sigma']}")
+    return dict(metadata)

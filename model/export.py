@@ -1,0 +1,151 @@
+"""Export: a checkpoint's network to ONNX, preprocessing included, checked against torch."""
+
+import json
+import tempfile
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from model.checkpoint import config_of, read_checkpoint
+from model.configuration import TrainingConfig
+from model.embedder import FORMAT_VERSION, METADATA_KEY, Embedder
+from model.errors import EmbedderError
+from model.ferplus import FACE_PX
+from model.network import EMBEDDING_SIZE, Network
+from model.preprocessing import CONTRAST_FLOOR, standardise, to_unit
+from model.votes import EMOTIONS
+
+PARITY_TOLERANCE: Final = 1e-3
+"""Largest difference allowed between torch and ONNX Runtime, in embedding units."""
+
+OPSET: Final = 18
+
+
+class ExportedNetwork(nn.Module):
+    """Preprocessing and network in one graph: uint8 crops in, embeddings out.
+
+    With ``mirror`` the embedding is the mean of a face's and its mirror image's: an expression has no side, and
+    the mean is steadier than either.
+    """
+
+    def __init__(self, network: Network, *, mirror: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.mirror = mirror
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(n, 48, 48) uint8 to (n, 64) float32."""
+        faces = standardise(to_unit(crops))
+        embeddings: Tensor = self.network(faces)
+        if self.mirror:
+            embeddings = (embeddings + self.network(faces.flip(3))) / 2
+        return embeddings
+
+
+def load_network(checkpoint: Path) -> tuple[Network, TrainingConfig]:
+    """The averaged network of a checkpoint, in evaluation mode, and how it was trained.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or of another version.
+    """
+    state = read_checkpoint(checkpoint)
+    config = config_of(checkpoint, state, TrainingConfig)
+    network = Network(config.network)
+    network.load_state_dict(state["average"])
+    return network.eval(), config
+
+
+def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
+    """Write the checkpoint's network as ONNX and check it against torch.
+
+    Args:
+        checkpoint: what ``train`` left.
+        output: the ONNX file to write; it replaces an older one only when the check has passed.
+        mirror: average each face with its mirror image.
+
+    Returns:
+        The largest absolute difference between torch and ONNX Runtime on test crops, in embedding units.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        EmbedderError: the exported network does not compute what the network does.
+    """
+    network, config = load_network(checkpoint)
+    exported = ExportedNetwork(network, mirror=mirror).eval()
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "mien_version": version("mien"),
+        "side_px": FACE_PX,
+        "embedding_size": EMBEDDING_SIZE,
+        "emotions": EMOTIONS,
+        "sigma": config.sigma,
+        "mirror": mirror,
+        "preprocessing": {
+            "colour": "grey, ITU-R 601 luma",
+            "framing": "YuNet landmarks to their median places in FER2013 faces, by a similarity transform",
+            "inside_the_graph": (
+                f"x / 255; minus the face's mean; divided by its standard deviation + {CONTRAST_FLOOR:.6f}"
+            ),
+        },
+        "training": config.model_dump(mode="json"),
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        draft = Path(folder) / output.name
+        _write_onnx(exported, draft, metadata)
+        difference = parity(exported, draft)
+        if not difference <= PARITY_TOLERANCE:
+            raise EmbedderError(
+                f"the exported network differs from torch by {difference:.2e}, allowed are {PARITY_TOLERANCE:.0e}"
+            )
+        draft.replace(output)
+    return difference
+
+
+def parity(exported: ExportedNetwork, path: Path) -> float:
+    """Largest absolute difference between torch and ONNX Runtime over noisy, faint and smooth crops.
+
+    A crop of one grey is not among them: what is left of it when its mean is subtracted is rounding alone.
+    """
+    generator = np.random.default_rng(0)
+    ramp = np.linspace(0, 255, FACE_PX)
+    crops = np.concatenate(
+        [
+            generator.integers(0, 256, (5, FACE_PX, FACE_PX)),
+            generator.integers(127, 130, (3, FACE_PX, FACE_PX)),
+            np.stack([np.add.outer(ramp, ramp) / 2, np.add.outer(ramp, ramp[::-1]) / 2]),
+        ]
+    ).astype(np.uint8)
+    with torch.inference_mode():
+        expected = exported(torch.from_numpy(crops)).numpy()
+    found = Embedder(path, provider="cpu").embed(crops)
+    return float(np.abs(found - expected).max())
+
+
+def _write_onnx(exported: ExportedNetwork, path: Path, metadata: dict[str, object]) -> None:
+    with warnings.catch_warnings():
+        # The exporter warns about its own deprecations.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            exported,
+            (torch.zeros(2, FACE_PX, FACE_PX, dtype=torch.uint8),),
+            input_names=["crops"],
+            output_names=["embeddings"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise EmbedderError("torch returned no ONNX program")
+    graph = program.model_proto
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(metadata)})
+    onnx.checker.check_model(graph)
+    path.write_bytes(graph.SerializeToString())

@@ -1,0 +1,113 @@
+"""The one way from the bytes of an image to the embeddings of its faces.
+
+Training's validation, the index, the command line and HTTP all come through here or through its parts, so that
+they cannot drift apart.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.decoding import DecodingLimits, decode
+from model.detection import Detector
+from model.embedder import Embedder, Provider
+from model.errors import NoFaceError
+from model.faces import Face, FaceFinder
+
+
+@dataclass(frozen=True)
+class EmbeddedFaces:
+    """The faces of one image, largest first.
+
+    Attributes:
+        faces: (n,) where they are.
+        embeddings: (n, d) float32.
+    """
+
+    faces: tuple[Face, ...]
+    embeddings: NDArray[np.float32]
+
+
+class Pipeline:
+    """Decode, detect, align and embed.
+
+    Thread-safe: one pipeline serves all threads of a process.
+    """
+
+    def __init__(self, finder: FaceFinder, embedder: Embedder, limits: DecodingLimits, max_faces: int) -> None:
+        """Put the parts together.
+
+        Args:
+            finder: finds and aligns faces.
+            embedder: embeds their crops.
+            limits: of an image.
+            max_faces: the largest faces of an image that are embedded; the rest are left out.
+        """
+        self.finder = finder
+        self.embedder = embedder
+        self.limits = limits
+        self.max_faces = max_faces
+
+    def faces(self, image: NDArray[np.uint8], *, already_cropped: bool = False) -> list[Face]:
+        """Find the faces of a decoded image.
+
+        Args:
+            image: (h, w, 3) uint8 RGB, upright, as ``decode`` and ``read_image`` give it.
+            already_cropped: the whole image is one face; nothing is detected.
+
+        Returns:
+            The faces, largest first: at least one and at most ``max_faces``.
+
+        Raises:
+            NoFaceError: there is none.
+        """
+        if already_cropped:
+            return [self.finder.whole(image)]
+        found = self.finder.find(image, self.max_faces)
+        if not found:
+            raise NoFaceError(
+                f"no face was found in the image of {image.shape[1]}x{image.shape[0]} pixels; "
+                "if the image is a face crop, say already_cropped"
+            )
+        return found
+
+    def embed(self, data: bytes, *, already_cropped: bool = False) -> EmbeddedFaces:
+        """Decode an image file, find its faces as ``faces`` does, and embed them.
+
+        Raises:
+            ImageError: the image cannot be used, or has no face.
+        """
+        found = self.faces(decode(data, self.limits), already_cropped=already_cropped)
+        return EmbeddedFaces(tuple(found), self.embedder.embed(np.stack([face.crop for face in found])))
+
+
+def load_pipeline(
+    embedder: Path,
+    *,
+    detector: Path | None = None,
+    limits: DecodingLimits | None = None,
+    max_faces: int = 50,
+    threads: int = 0,
+    provider: Provider = "auto",
+) -> Pipeline:
+    """Load a pipeline from its files.
+
+    Args:
+        embedder: the exported network.
+        detector: YuNet's ONNX file; None takes the one that is installed.
+        limits: of an image; None takes the defaults.
+        max_faces: of an image.
+        threads: of ONNX Runtime; 0 leaves the choice to it.
+        provider: where the network runs.
+
+    Raises:
+        ArtifactError: a file is missing or broken.
+    """
+    return Pipeline(
+        FaceFinder(Detector(detector)),
+        Embedder(embedder, threads=threads, provider=provider),
+        limits or DecodingLimits(),
+        max_faces,
+    )

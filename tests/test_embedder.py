@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from index.bundle import EMBEDDER, default_bundle
+from model.embedder import BATCH_FACES, METADATA_KEY, Embedder
+from model.errors import ConfigError, EmbedderError
+from model.votes import EMOTIONS
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return Embedder(default_bundle() / EMBEDDER, provider="cpu")
+
+
+def crops(count: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    return np.random.default_rng(0).integers(0, 256, (count, 48, 48), dtype=np.uint8)
+
+
+def test_what_the_file_says_of_itself(embedder: Embedder) -> None:
+    assert (embedder.side_px, embedder.embedding_size) == (48, 64)
+    assert embedder.emotions == EMOTIONS
+    assert embedder.sigma > 0
+    assert embedder.providers == ["CPUExecutionProvider"]
+    assert embedder.metadata["training"]["seed"] >= 0
+
+
+@pytest.mark.parametrize("count", [0, 1, BATCH_FACES + 1])
+def test_any_number_of_crops(embedder: Embedder, count: int) -> None:
+    embeddings = embedder.embed(crops(count))
+    assert embeddings.shape == (count, 64)
+    assert embeddings.dtype == np.float32
+    assert np.isfinite(embeddings).all()
+
+
+def test_the_batch_does_not_change_an_embedding(embedder: Embedder) -> None:
+    together = embedder.embed(crops(7))
+    alone = np.concatenate([embedder.embed(crop[None]) for crop in crops(7)])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_brightness_and_contrast_hardly_change_an_embedding(embedder: Embedder) -> None:
+    ramp = (np.add.outer(np.arange(48), np.arange(48)) + 50).astype(np.uint8)[None]
+    darker = (ramp // 2 + 20).astype(np.uint8)
+    difference = np.linalg.norm(embedder.embed(ramp) - embedder.embed(darker))
+    assert difference < 0.1 * np.linalg.norm(embedder.embed(ramp) - embedder.embed(crops(1)))
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((48, 48), np.uint8), np.zeros((1, 40, 48), np.uint8), np.zeros((1, 48, 48), np.float32)]
+)
+def test_other_shapes_and_types_are_refused(
+    embedder: Embedder, wrong: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
+) -> None:
+    with pytest.raises(ValueError, match=r"expected crops \(n, 48, 48\) uint8, got"):
+        embedder.embed(wrong)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(EmbedderError, match="no exported network at"):
+        Embedder(tmp_path / "absent.onnx")
+
+
+def test_a_broken_file(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes((default_bundle() / EMBEDDER).read_bytes()[:1000])
+    with pytest.raises(EmbedderError, match="ONNX Runtime can load"):
+        Embedder(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "not written by mien export"),
+        ("{", "not written by mien export"),
+        ('{"format_version": 99}', "format version 99"),
+        ('{"format_version": 1, "sigma": 1}', "lacks embedding_size, emotions, side_px"),
+        ('{"format_version": 1, "sigma": -1, "side_px": 48, "embedding_size": 64, "emotions": []}', "sigma should be"),
+    ],
+)
+def test_a_network_of_someone_else(tmp_path: Path, metadata: str | None, message: str) -> None:
+    graph = onnx.load(default_bundle() / EMBEDDER)
+    del graph.metadata_props[:]
+    if metadata is not None:
+        onnx.helper.set_model_props(graph, {METADATA_KEY: metadata})
+    onnx.save(graph, tmp_path / "other.onnx")
+    with pytest.raises(EmbedderError, match=message):
+        Embedder(tmp_path / "other.onnx")
+
+
+def test_cuda_without_a_cuda_build_is_refused() -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(ConfigError, match="needs onnxruntime-gpu"):
+        Embedder(default_bundle() / EMBEDDER, provider="cuda")
