@@ -1,0 +1,289 @@
+"""The bundle: one folder with everything that the service needs, written and loaded whole.
+
+    manifest.json    format version, SHA-256 of each file, how it was made, its scores
+    embedder.onnx    the network, with preprocessing, emotions, sigma and training settings in its metadata
+    mixture.npz      centroids, covariances, weights, sigma, typical distances
+    gallery.npz      ids, embeddings, labels and votes of the faces that ship with it
+
+A bundle is data: loading one never runs code from it. Parts that do not belong together are refused.
+"""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from index.gallery import Entry, Gallery
+from index.mixture import Mixture
+from model.embedder import Embedder
+from model.errors import BundleError
+from model.votes import VOTE_COLUMNS
+
+FORMAT_VERSION: Final = 1
+"""Version of the bundle's layout; another one is refused."""
+
+MANIFEST: Final = "manifest.json"
+EMBEDDER: Final = "embedder.onnx"
+MIXTURE: Final = "mixture.npz"
+GALLERY: Final = "gallery.npz"
+FILES: Final = (EMBEDDER, MIXTURE, GALLERY)
+
+
+class Manifest(BaseModel):
+    """``manifest.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int
+    mien_version: str
+    created: str
+    sha256: dict[str, str]
+    made_from: dict[str, Any]
+    scores: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class GalleryFaces:
+    """The faces that ship with a bundle.
+
+    Attributes:
+        ids: (n,) unique names.
+        embeddings: (n, d) float32.
+        labels: (n,) int64 indices into the emotions.
+        votes: (n, 10) uint8 counts, columns as in ``VOTE_COLUMNS``.
+        source: metadata that all of them share, such as data set and split.
+    """
+
+    ids: tuple[str, ...]
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    votes: NDArray[np.uint8]
+    source: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What the service serves.
+
+    Attributes:
+        folder: where it was loaded from.
+        manifest: what it says of itself.
+        mixture: names the emotion of an embedding.
+        gallery: finds its neighbours.
+    """
+
+    folder: Path
+    manifest: Manifest
+    mixture: Mixture
+    gallery: Gallery
+
+    @property
+    def embedder_path(self) -> Path:
+        """The exported network."""
+        return self.folder / EMBEDDER
+
+
+def default_bundle() -> Path:
+    """The bundle that ships with mien."""
+    return Path(__file__).parent / "default_bundle"
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Load a bundle and check that its parts are whole and belong together.
+
+    Raises:
+        BundleError: a file is missing, changed, broken or of another format version, or parts do not fit.
+    """
+    manifest = read_manifest(folder)
+    for name in FILES:
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"the bundle {folder} lacks {name}")
+        found = sha256_of(path)
+        if found != manifest.sha256.get(name):
+            raise BundleError(
+                f"{path} does not belong to this bundle: its SHA-256 is {found[:12]}…, "
+                f"{MANIFEST} says {str(manifest.sha256.get(name))[:12]}…"
+            )
+    mixture = _read_mixture(folder / MIXTURE, manifest)
+    faces = _read_gallery(folder / GALLERY, manifest)
+    if faces.embeddings.shape[1] != mixture.centroids.shape[1]:
+        raise BundleError(
+            f"{folder}: the gallery has {faces.embeddings.shape[1]} dimensions, "
+            f"the mixture {mixture.centroids.shape[1]}"
+        )
+    return Bundle(folder, manifest, mixture, to_gallery(faces, mixture.emotions))
+
+
+def check_fits(bundle: Bundle, embedder: Embedder) -> None:
+    """Refuse an embedder that the bundle's mixture and gallery were not made with.
+
+    Raises:
+        BundleError: dimensions or emotions differ.
+    """
+    for what, ours, theirs in (
+        ("number of dimensions", bundle.mixture.centroids.shape[1], embedder.embedding_size),
+        ("emotions", bundle.mixture.emotions, embedder.emotions),
+    ):
+        if ours != theirs:
+            raise BundleError(f"{bundle.folder}: the mixture has the {what} {ours}, the embedder {theirs}")
+
+
+def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...]) -> Gallery:
+    """A searchable gallery; the votes become each face's metadata."""
+    entries = [
+        Entry(
+            face_id,
+            emotions[label],
+            {
+                **faces.source,
+                "votes": {name: int(count) for name, count in zip(VOTE_COLUMNS, row, strict=True) if count},
+            },
+        )
+        for face_id, label, row in zip(faces.ids, faces.labels.tolist(), faces.votes.tolist(), strict=True)
+    ]
+    return Gallery(entries, faces.embeddings)
+
+
+def write_bundle(
+    folder: Path, embedder: Path, mixture: Mixture, faces: GalleryFaces, made_from: dict[str, Any]
+) -> Manifest:
+    """Write a bundle; an older one in the same folder is replaced only when the new one is complete.
+
+    Args:
+        folder: where; its parent is created.
+        embedder: the exported network, copied.
+        mixture: fitted on embeddings of that network.
+        faces: embedded by that network.
+        made_from: how it was made, JSON values.
+
+    Raises:
+        BundleError: the folder holds something that is not a bundle.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder} holds something else than a bundle: choose an empty or a new folder")
+    draft = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    shutil.copyfile(embedder, draft / EMBEDDER)
+    made_with = np.array(sha256_of(draft / EMBEDDER))
+    np.savez_compressed(
+        draft / MIXTURE,
+        embedder_sha256=made_with,
+        emotions=np.array(mixture.emotions),
+        centroids=mixture.centroids,
+        covariances=mixture.covariances,
+        weights=mixture.weights,
+        sigma=np.array(mixture.sigma),
+        typical=mixture.typical,
+    )
+    np.savez_compressed(
+        draft / GALLERY,
+        embedder_sha256=made_with,
+        ids=np.array(faces.ids),
+        embeddings=faces.embeddings,
+        labels=faces.labels.astype(np.uint8),
+        votes=faces.votes,
+        source=np.array(json.dumps(faces.source)),
+    )
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        mien_version=version("mien"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        sha256={name: sha256_of(draft / name) for name in FILES},
+        made_from=made_from,
+    )
+    write_manifest(draft, manifest)
+    if folder.exists():
+        shutil.rmtree(folder)
+    draft.rename(folder)
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check ``manifest.json``.
+
+    Raises:
+        BundleError: there is none, or it is broken or of another format version.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}") from None
+    except NotADirectoryError:
+        raise BundleError(f"{folder} is not a bundle: a bundle is a folder") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path} is broken: {where + ': ' if where else ''}{first['msg']}") from None
+    if manifest.format_version != FORMAT_VERSION:
+        raise BundleError(
+            f"{folder} has format version {manifest.format_version}, this version of mien reads {FORMAT_VERSION}"
+        )
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json``, whole or not at all."""
+    temporary = folder / (MANIFEST + ".partial")
+    temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / MANIFEST)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _arrays(path: Path, manifest: Manifest, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in (*names, "embedder_sha256")}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path} is broken: {error}") from None
+    except KeyError as error:
+        raise BundleError(f"{path} is broken: {error.args[0]}") from None
+    if str(arrays["embedder_sha256"]) != manifest.sha256[EMBEDDER]:
+        raise BundleError(f"{path} was made with another {EMBEDDER} than the one beside it")
+    return arrays
+
+
+def _read_mixture(path: Path, manifest: Manifest) -> Mixture:
+    arrays = _arrays(path, manifest, ("emotions", "centroids", "covariances", "weights", "sigma", "typical"))
+    emotions = tuple(str(name) for name in arrays["emotions"])
+    count, size = len(emotions), arrays["centroids"].shape[-1]
+    for name, shape in (("centroids", (count, size)), ("covariances", (count, size, size)), ("weights", (count,))):
+        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+            raise BundleError(f"{path}: {name} should be finite numbers {shape}, got {arrays[name].shape}")
+    sigma = float(arrays["sigma"])
+    if not sigma > 0:
+        raise BundleError(f"{path}: sigma should be positive, got {sigma}")
+    return Mixture(emotions, arrays["centroids"], arrays["covariances"], arrays["weights"], sigma, arrays["typical"])
+
+
+def _read_gallery(path: Path, manifest: Manifest) -> GalleryFaces:
+    arrays = _arrays(path, manifest, ("ids", "embeddings", "labels", "votes", "source"))
+    count = len(arrays["ids"])
+    for name in ("embeddings", "labels", "votes"):
+        if len(arrays[name]) != count:
+            raise BundleError(f"{path}: expected {count} {name}, got {len(arrays[name])}")
+    if arrays["embeddings"].ndim != 2 or not np.isfinite(arrays["embeddings"]).all():
+        raise BundleError(f"{path}: embeddings should be finite numbers (n, d), got {arrays['embeddings'].shape}")
+    return GalleryFaces(
+        tuple(arrays["ids"].tolist()),
+        arrays["embeddings"].astype(np.float32),
+        arrays["labels"].astype(np.int64),
+        arrays["votes"].astype(np.uint8),
+        json.loads(str(arrays["source"])),
+    )

@@ -1,0 +1,58 @@
+"""Whether emotions can be found in the embeddings without labels: K-means against the raters."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class ClusteringScores:
+    """Agreement of K-means clusters with labels.
+
+    Attributes:
+        faces: n, how many were clustered.
+        clusters: k.
+        normalised_mutual_information: 2 MI / (H(labels) + H(clusters)), from 0 to 1.
+        adjusted_rand_index: agreement on pairs of faces, corrected for chance: 1 for the same partition, about 0
+            for an unrelated one.
+    """
+
+    faces: int
+    clusters: int
+    normalised_mutual_information: float
+    adjusted_rand_index: float
+
+
+def clustering_scores(
+    embeddings: NDArray[np.floating], labels: NDArray[np.integer], clusters: int, *, seed: int = 0
+) -> ClusteringScores:
+    """Cluster embeddings by K-means, the best of ten starts, and compare the clusters with the labels.
+
+    Args:
+        embeddings: (n, d) float.
+        labels: (n,) class indices.
+        clusters: k, as a rule the number of emotions.
+        seed: decides the ten starts.
+
+    Raises:
+        DatasetError: there are fewer faces than clusters, or labels and embeddings differ in length.
+    """
+    # scikit-learn comes with the extra that trains and evaluates.
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    if len(embeddings) != len(labels) or len(embeddings) < clusters:
+        raise DatasetError(
+            f"clustering wants at least {clusters} faces with one label each, got {len(embeddings)} embeddings "
+            f"and {len(labels)} labels"
+        )
+    found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(embeddings)
+    return ClusteringScores(
+        faces=len(labels),
+        clusters=clusters,
+        normalised_mutual_information=float(normalized_mutual_info_score(labels, found)),
+        adjusted_rand_index=float(adjusted_rand_score(labels, found)),
+    )

@@ -1,0 +1,129 @@
+"""The mixture of Gaussians over the embedding space: it names the emotion of a point and says how typical it is.
+
+Source: arXiv 2001.06612. One component per emotion, fitted on training embeddings, never on what is scored.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHRINKAGE: Final = 0.1
+"""How far each covariance is drawn towards the mean covariance of all emotions: the rare ones have fewer faces
+than a 64-dimensional covariance has numbers, and would have no inverse."""
+
+QUANTILES: Final = 1001
+"""Points at which the distribution of Mahalanobis distances is kept."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Gaussians of the emotions: c components in d dimensions.
+
+    The posterior is that of the isotropic mixture which the loss shapes, with equal priors and one sigma: its
+    largest entry is always the nearest centroid. The full covariances say how typical a point is.
+
+    Attributes:
+        emotions: (c,) names.
+        centroids: (c, d) float64, mean embedding of each emotion.
+        covariances: (c, d, d) float64, full and positive definite.
+        weights: (c,) float64, share of each emotion among the faces the mixture was fitted on.
+        sigma: standard deviation of the posterior's components, in embedding units.
+        typical: (QUANTILES,) float64, quantiles of the faces' Mahalanobis distance to their own component.
+    """
+
+    emotions: tuple[str, ...]
+    centroids: NDArray[np.float64]
+    covariances: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    sigma: float
+    typical: NDArray[np.float64]
+
+    def distances(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n, c) Euclidean distances of (n, d) embeddings to the centroids, in embedding units."""
+        points = embeddings.astype(np.float64)
+        return np.stack([np.linalg.norm(points - centroid, axis=1) for centroid in self.centroids], axis=1)
+
+    def posterior(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n, c) probabilities of the emotions: rows that sum to 1, the nearest centroid's the largest."""
+        return posterior_from(self.distances(embeddings), self.sigma)
+
+    def mahalanobis(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n, c) Mahalanobis distances of (n, d) embeddings to the components, in standard deviations."""
+        return mahalanobis_distances(embeddings, self.centroids, self.covariances)
+
+    def typicality(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """How typical each point is of the known expressions.
+
+        The share of training faces that lie farther from the Gaussian of their own emotion than the point lies
+        from the Gaussian nearest to it (by Mahalanobis distance): about uniform for faces with an expression,
+        near 0 for what is none.
+
+        Args:
+            embeddings: (n, d).
+
+        Returns:
+            (n,) float64 from 0 to 1.
+        """
+        nearest = self.mahalanobis(embeddings).min(axis=1)
+        shares = np.linspace(1.0, 0.0, len(self.typical))
+        return np.asarray(np.interp(nearest, self.typical, shares), dtype=np.float64)
+
+
+def posterior_from(distances: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """(n, c) softmax of ``-distance^2 / (2 sigma^2)``, computed without overflow or underflow of the whole row."""
+    logits = -np.square(distances) / (2 * sigma**2)
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
+
+
+def mahalanobis_distances(
+    embeddings: NDArray[np.floating], centroids: NDArray[np.float64], covariances: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n, c) Mahalanobis distances of (n, d) embeddings to c Gaussians, by their Cholesky factors."""
+    points = embeddings.astype(np.float64)
+    columns = []
+    for centroid, covariance in zip(centroids, covariances, strict=True):
+        whitened = np.linalg.solve(np.linalg.cholesky(covariance), (points - centroid).T)  # (d, n)
+        columns.append(np.linalg.norm(whitened, axis=0))
+    return np.stack(columns, axis=1)
+
+
+def fit_mixture(
+    embeddings: NDArray[np.floating], labels: NDArray[np.integer], emotions: tuple[str, ...], sigma: float
+) -> Mixture:
+    """Fit one Gaussian per emotion.
+
+    Args:
+        embeddings: (n, d) of training faces.
+        labels: (n,) indices into ``emotions``.
+        emotions: (c,) names; each needs at least two faces.
+        sigma: standard deviation of the posterior's components, that of the loss.
+
+    Raises:
+        ValueError: an emotion has fewer than two faces.
+    """
+    points = embeddings.astype(np.float64)
+    counts = np.bincount(labels, minlength=len(emotions))
+    if counts.min() < 2:
+        raise ValueError(
+            f"each emotion needs at least two faces, {emotions[int(counts.argmin())]} has {int(counts.min())}"
+        )
+    groups = [points[labels == label] for label in range(len(emotions))]
+    centroids = np.stack([group.mean(axis=0) for group in groups])
+    own = np.stack([np.cov(group, rowvar=False) for group in groups])
+    pooled = own.mean(axis=0)
+    # A share of the pooled variance on the diagonal keeps directions in which nothing varies invertible.
+    floor = 1e-6 * np.trace(pooled) / pooled.shape[0] * np.eye(pooled.shape[0])
+    trust = counts / (counts + SHRINKAGE * pooled.shape[0] / (1 - SHRINKAGE))
+    covariances = trust[:, None, None] * own + (1 - trust)[:, None, None] * pooled + floor
+    to_own = mahalanobis_distances(points, centroids, covariances)[np.arange(len(points)), labels]
+    return Mixture(
+        emotions,
+        centroids,
+        covariances,
+        counts / counts.sum(),
+        sigma,
+        np.quantile(to_own, np.linspace(0, 1, QUANTILES)),
+    )

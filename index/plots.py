@@ -1,0 +1,350 @@
+"""Plots of an evaluation, as PNG files: what the scores look like.
+
+Colours are told apart with the common forms of colour blindness and are the same in each plot: the *bright*
+scheme of Paul Tol (https://personal.sron.nl/~pault/), with black as its eighth colour. Figures are built without
+pyplot, which would keep them in a global list.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+from PIL import Image
+
+from index.calibration import ReliabilityBin
+
+EMOTION_COLOURS: Final = {
+    "neutral": "#BBBBBB",
+    "happiness": "#CCBB44",
+    "surprise": "#66CCEE",
+    "sadness": "#4477AA",
+    "anger": "#EE6677",
+    "disgust": "#228833",
+    "fear": "#AA3377",
+    "contempt": "#000000",
+}
+"""The colour of each emotion, for every plot."""
+
+_ACCENT: Final = EMOTION_COLOURS["sadness"]
+_WARNING: Final = EMOTION_COLOURS["anger"]
+_INK: Final = "#333333"
+_FAINT: Final = "#BBBBBB"
+_DPI: Final = 120
+_POINTS_DRAWN: Final = 3000  # more only cover one another
+
+
+class CurveRow(Protocol):
+    """One epoch of training, as ``training_curves`` wants it."""
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch, from 1."""
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss."""
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Accuracy on held-out faces, from 0 to 1."""
+
+
+def confusion_matrix(
+    path: Path, confusion: Sequence[Sequence[int]] | NDArray[np.integer], names: Sequence[str]
+) -> None:
+    """Draw a confusion matrix: shares of each row as colour and percentage, counts beside them.
+
+    Args:
+        path: the PNG file to write.
+        confusion: (c, c) counts, row = label, column = prediction. A row without faces stays empty.
+        names: the c names, in the order of the rows.
+    """
+    counts = np.asarray(confusion, dtype=np.int64)
+    totals = counts.sum(axis=1)
+    shares = counts / np.maximum(totals, 1)[:, None]
+    side = 1.8 + 0.8 * len(names)
+    figure = Figure(figsize=(side + 0.7, side - 0.2), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in product(range(len(names)), repeat=2):
+        if counts[row, column] == 0:
+            continue
+        colour = "white" if shares[row, column] > 0.55 else _INK
+        weight = "bold" if row == column else "normal"
+        axes.text(
+            column,
+            row - 0.1,
+            _percent(shares[row, column]),
+            color=colour,
+            weight=weight,
+            size=10.5,
+            ha="center",
+            va="center",
+        )
+        axes.text(column, row + 0.22, f"{counts[row, column]:,}", color=colour, size=7.5, ha="center", va="center")
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), [f"{name}\n{total:,}" for name, total in zip(names, totals, strict=True)])
+    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0, colors=_INK)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted", color=_INK, size=11)
+    axes.set_ylabel("label", color=_INK, size=11)
+    accuracy = counts.diagonal().sum() / max(1, counts.sum())
+    _title(axes, f"Confusion matrix: {accuracy:.1%} of {counts.sum():,} faces are on the diagonal")
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=30, format=PercentFormatter(xmax=1))
+    bar.set_label("share of the label's faces", color=_INK)
+    bar.outline.set_visible(False)
+    _save(figure, path)
+
+
+def reliability_diagram(path: Path, bins: Sequence[ReliabilityBin], ece: float) -> None:
+    """Draw accuracy over confidence, and below it how many faces have which confidence.
+
+    Args:
+        path: the PNG file to write.
+        bins: the reliability bins, in ascending order.
+        ece: expected calibration error.
+    """
+    figure = Figure(figsize=(5.8, 6.6), dpi=_DPI, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    lefts = [bin_.lower for bin_ in bins]
+    widths = [bin_.upper - bin_.lower for bin_ in bins]
+    accuracies = [bin_.accuracy or 0.0 for bin_ in bins]
+    upper.bar(lefts, accuracies, widths, align="edge", color="#A9C1DA", edgecolor="white", label="accuracy of the bin")
+    filled = [
+        (bin_.confidence, bin_.accuracy) for bin_ in bins if bin_.confidence is not None and bin_.accuracy is not None
+    ]
+    gap = {"color": _WARNING, "linewidth": 2.5}
+    for number, (confidence, accuracy) in enumerate(filled):
+        upper.plot([confidence] * 2, [accuracy, confidence], label="gap to confidence" if number == 0 else None, **gap)
+    upper.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (5, 4)), label="perfect calibration")
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    upper.legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=9.5, labelcolor=_INK)
+    faces = sum(bin_.count for bin_ in bins)
+    _title(upper, f"Reliability: expected calibration error {ece:.1%}")
+
+    lower.bar(lefts, [bin_.count / faces for bin_ in bins], widths, align="edge", color=_FAINT, edgecolor="white")
+    confidence_mean = sum(bin_.count * (bin_.confidence or 0.0) for bin_ in bins) / faces
+    accuracy_mean = sum(bin_.count * (bin_.accuracy or 0.0) for bin_ in bins) / faces
+    lower.axvline(accuracy_mean, color=_ACCENT, linewidth=2, label=f"mean accuracy {accuracy_mean:.1%}")
+    lower.axvline(
+        confidence_mean,
+        color=_INK,
+        linewidth=1.5,
+        linestyle=(0, (2, 1.5)),
+        label=f"mean confidence {confidence_mean:.1%}",
+    )
+    lower.legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=9.5, labelcolor=_INK)
+    lower.set(xlabel="confidence (posterior of the top emotion)", ylabel=f"share of\n{faces:,} faces")
+    lower.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    for axes in (upper, lower):
+        axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+        _plain(axes)
+    upper.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    _save(figure, path)
+
+
+def embedding_map(
+    path: Path,
+    embeddings: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    *,
+    centroids: NDArray[np.floating],
+    covariances: NDArray[np.floating],
+    names: Sequence[str],
+) -> None:
+    """Draw the embedding space on its two principal axes: faces as points, each Gaussian as an ellipse.
+
+    An ellipse is the contour at two standard deviations of the Gaussian as projected; its centroid is a dot.
+
+    Args:
+        path: the PNG file to write.
+        embeddings: (n, d) float, d at least 2. The axes come from all of them, at most 3,000 are drawn.
+        labels: (n,) rows of ``names``; faces with a negative label are left out of the drawing.
+        centroids: (c, d) float.
+        covariances: (c, d, d) float.
+        names: the c names of the Gaussians.
+    """
+    mean, axes_2d, explained = principal_plane(embeddings)
+    points = (embeddings - mean) @ axes_2d.T  # (n, 2)
+    centres = (centroids - mean) @ axes_2d.T  # (c, 2)
+    spreads = axes_2d @ covariances @ axes_2d.T  # (c, 2, 2)
+    colours = _colours(names)
+
+    figure = Figure(figsize=(8.4, 7.0), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    drawn = np.flatnonzero(labels >= 0)
+    drawn = np.random.default_rng(0).permutation(drawn)[:_POINTS_DRAWN]  # at random, so that no emotion lies on top
+    point_colours = [colours[label] for label in labels[drawn]]
+    axes.scatter(points[drawn, 0], points[drawn, 1], s=8, c=point_colours, alpha=0.5, linewidths=0)
+    for centre, spread, colour in zip(centres, spreads, colours, strict=True):
+        for stroke, width in (("white", 4.5), (colour, 2.2)):
+            axes.add_patch(_two_sigma_ellipse(centre, spread, edgecolor=stroke, linewidth=width))
+        axes.plot(*centre, marker="o", markersize=8, color=colour, markeredgecolor="white", markeredgewidth=1.5)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.autoscale_view()
+    axes.set_xlabel(f"first principal axis ({explained[0]:.0%} of the variance), embedding units")
+    axes.set_ylabel(f"second principal axis ({explained[1]:.0%})")
+    shown = "" if drawn.size == np.count_nonzero(labels >= 0) else f"{drawn.size:,} of "
+    _title(
+        axes, f"Embedding space: {shown}{np.count_nonzero(labels >= 0):,} faces, Gaussians at two standard deviations"
+    )
+    _plain(axes)
+    _name_points(figure, axes, centres, names, colours)
+    _save(figure, path)
+
+
+def training_curves(path: Path, rows: Sequence[CurveRow]) -> None:
+    """Draw training loss and validation accuracy over the epochs.
+
+    Args:
+        path: the PNG file to write.
+        rows: one per epoch, in order; at least one.
+    """
+    epochs = [row.epoch for row in rows]
+    accuracies = [row.validation_accuracy for row in rows]
+    best = int(np.argmax(accuracies))
+    figure = Figure(figsize=(7.0, 5.6), dpi=_DPI, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    marker = "o" if len(rows) <= 40 else None
+    upper.plot(epochs, [row.loss for row in rows], color=_WARNING, linewidth=2, marker=marker, markersize=3.5)
+    upper.set_ylabel("training loss")
+    upper.set_ylim(0, 1.08 * max(row.loss for row in rows))
+    lower.plot(epochs, accuracies, color=_ACCENT, linewidth=2, marker=marker, markersize=3.5)
+    lower.plot(epochs[best], accuracies[best], marker="o", markersize=9, color="none", markeredgecolor=_INK)
+    lower.axhline(accuracies[best], color=_FAINT, linewidth=1, zorder=0)
+    lower.set_ylabel("validation accuracy")
+    lower.set_xlabel("epoch")
+    lower.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _title(upper, f"Training: best validation accuracy {accuracies[best]:.2%}, after epoch {epochs[best]}")
+    for axes in (upper, lower):
+        _plain(axes)
+    _save(figure, path)
+
+
+def principal_plane(
+    embeddings: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The plane in which embeddings vary most.
+
+    Args:
+        embeddings: (n, d) float, n and d at least 2.
+
+    Returns:
+        (d,) mean; (2, d) orthonormal principal axes, each pointing to where its greatest component is positive,
+        so that a map does not flip between runs; (2,) the share of the variance along each.
+    """
+    points = embeddings.astype(np.float64)
+    mean = points.mean(axis=0)
+    _, scales, directions = np.linalg.svd(points - mean, full_matrices=False)
+    axes = directions[:2]
+    greatest = axes[np.arange(2), np.abs(axes).argmax(axis=1)]
+    variances = scales**2
+    return mean, axes * np.where(greatest < 0, -1, 1)[:, None], variances[:2] / max(variances.sum(), 1e-300)
+
+
+def _two_sigma_ellipse(
+    centre: NDArray[np.float64], covariance: NDArray[np.float64], *, edgecolor: str, linewidth: float
+) -> Ellipse:
+    variances, directions = np.linalg.eigh(covariance)
+    width, height = 4 * np.sqrt(variances.clip(min=0))
+    angle = np.degrees(np.arctan2(directions[1, 0], directions[0, 0]))
+    return Ellipse(
+        (centre[0], centre[1]), width, height, angle=angle, facecolor="none", edgecolor=edgecolor, linewidth=linewidth
+    )
+
+
+def _name_points(
+    figure: Figure, axes: Axes, points: NDArray[np.float64], names: Sequence[str], colours: Sequence[str]
+) -> None:
+    """Write a name beside each point where it covers neither another name nor a point."""
+    figure.draw_without_rendering()  # places are chosen in pixels, which only the layout decides
+    axes.set_autoscale_on(False)
+    axes.set_aspect("equal", adjustable="box")  # the limits fit the box by now, and are to stay
+    to_pixels, to_data = axes.transData, axes.transData.inverted()
+    pixels = to_pixels.transform(points)  # (c, 2)
+    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in pixels]
+    frame = axes.get_window_extent()
+    for (x, y), name, colour in zip(pixels, names, colours, strict=True):
+        text = axes.text(0, 0, name, size=11, weight="bold", color=_dark(colour), ha="center", va="center", zorder=10)
+        text.set_path_effects([withStroke(linewidth=3.5, foreground="white")])
+        width, height = text.get_window_extent().size
+        for dx, dy in _offsets(width, height):
+            box = Bbox.from_bounds(x + dx - width / 2, y + dy - height / 2, width, height)
+            if _contains(frame, box) and not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
+        place = to_data.transform((x + dx, y + dy))
+        text.set_position((place[0], place[1]))
+        if not box.padded(12).contains(x, y):  # too far from its point to be read as its name
+            (start_x, start_y), (end_x, end_y) = to_data.transform((x, y)), place
+            line = axes.plot([start_x, end_x], [start_y, end_y], color=_dark(colour), linewidth=1.2, zorder=9)[0]
+            line.set_path_effects([withStroke(linewidth=3, foreground="white")])
+
+
+def _contains(outer: Bbox, inner: Bbox) -> bool:
+    return outer.contains(inner.x0, inner.y0) and outer.contains(inner.x1, inner.y1)
+
+
+def _offsets(width: float, height: float) -> Iterator[tuple[float, float]]:
+    """Where a name may stand relative to its point, in pixels, nearest first."""
+    for ring in range(40):
+        dx = width / 2 + 9 + ring * height * 0.5
+        dy = height / 2 + 9 + ring * height * 0.5
+        yield from ((0, dy), (0, -dy), (dx, 0), (-dx, 0), (dx, dy), (-dx, dy), (dx, -dy), (-dx, -dy))
+
+
+def _colours(names: Sequence[str]) -> list[str]:
+    """An emotion has its own colour, which its sub-classes share; other names take the colours in turn."""
+    spare = list(EMOTION_COLOURS.values())
+    chosen = []
+    for number, name in enumerate(names):
+        own = [colour for emotion, colour in EMOTION_COLOURS.items() if name.startswith(emotion)]
+        chosen.append(own[0] if own else spare[number % len(spare)])
+    return chosen
+
+
+def _dark(colour: str) -> tuple[float, float, float]:
+    """A darker shade, for text on white."""
+    red, green, blue = to_rgb(colour)
+    return red * 0.6, green * 0.6, blue * 0.6
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "<1%"
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", color=_INK, size=11.5, weight="bold", pad=10)
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
+    axes.tick_params(colors=_INK, length=3)
+    axes.xaxis.label.set_color(_INK)
+    axes.yaxis.label.set_color(_INK)
+    axes.grid(color="#EEEEEE", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a PNG with a palette: a third of the size, and flat colours survive it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    with Image.open(buffer) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, format="PNG", optimize=True)

@@ -1,0 +1,223 @@
+"""How well the gallery is ranked: the retrieval metrics, gathered block by block.
+
+Source of MAP@R: Musgrave, Belongie, Lim: *A Metric Learning Reality Check*, arXiv 2003.08505.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import DatasetError, QueryError
+
+RECALL_DEPTHS: Final = (1, 2, 4, 8)
+"""The k of recall_at_k."""
+
+PRECISION_DEPTH: Final = 10
+"""The k of precision_at_k."""
+
+_CELLS_AT_ONCE: Final = 2**21
+"""Ranks that are looked at together; some 100 MB of working memory."""
+
+
+@dataclass(frozen=True)
+class RankingScores:
+    """How often the nearest gallery faces share the query's emotion.
+
+    A gallery face is relevant to a query when both have the same label. Every figure is a mean over the queries
+    that were scored.
+
+    Attributes:
+        queries: how many were scored.
+        queries_left_out: how many were not, because no gallery face that counts is relevant to them.
+        recall_at_1: share of queries with a relevant face as their first match.
+        recall_at_2: share of queries with a relevant face among the first 2.
+        recall_at_4: share of queries with a relevant face among the first 4.
+        recall_at_8: share of queries with a relevant face among the first 8.
+        precision_at_10: share of relevant faces among the first 10; places beyond a small gallery's end count as
+            not relevant.
+        mean_average_precision: mean over the R relevant faces of the precision at their rank, down the whole
+            ranking.
+        mean_average_precision_at_r: MAP@R, the same down to rank R: relevant faces beyond it count as precision 0.
+        mean_average_precision_per_class: class name to the mean over the queries of that class; None where no
+            query was scored.
+    """
+
+    queries: int
+    queries_left_out: int
+    recall_at_1: float
+    recall_at_2: float
+    recall_at_4: float
+    recall_at_8: float
+    precision_at_10: float
+    mean_average_precision: float
+    mean_average_precision_at_r: float
+    mean_average_precision_per_class: dict[str, float | None]
+
+
+class RankingTally:
+    """Gathers the retrieval metrics of many queries from blocks of rankings, so that no more than a block is held.
+
+    Three kinds of gallery faces are passed over, as if they were not in the gallery: the query itself, and its
+    near copies, which would be found by their pixels and not by their expression. Faces without a label
+    (``UNLABELLED``) stay, relevant to nobody.
+
+    Faces at equal distance count in the order in which the ranking has them.
+
+    Args:
+        class_names: the c names, in the order of the labels.
+        gallery_labels: (m,) class indices, or negative for a face without a label.
+        gallery_groups: (m,) numbers of the groups of near copies; a negative number stands for no group. Without
+            them no face counts as a copy of another.
+
+    Example:
+        >>> tally = RankingTally(("joy", "fear"), gallery_labels=np.array([0, 1, 0]))
+        >>> tally.add(np.array([[1, 0, 2]]), query_labels=np.array([0]))
+        >>> tally.result().recall_at_2
+        1.0
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        gallery_labels: NDArray[np.integer],
+        gallery_groups: NDArray[np.integer] | None = None,
+    ) -> None:
+        if gallery_groups is not None and gallery_groups.shape != gallery_labels.shape:
+            raise QueryError(
+                f"each of the {gallery_labels.size} gallery faces wants one group, got {gallery_groups.size}"
+            )
+        self._class_names = tuple(class_names)
+        self._gallery_labels = gallery_labels
+        self._gallery_groups = gallery_groups
+        self._left_out = 0
+        self._recalled = np.zeros(len(RECALL_DEPTHS), dtype=np.int64)
+        self._near_relevant = 0
+        self._average_precision_at_r = 0.0
+        self._average_precision = np.zeros(len(self._class_names))  # (c,) sums over the queries of a class
+        self._queries = np.zeros(len(self._class_names), dtype=np.int64)  # (c,)
+
+    def add(
+        self,
+        ranked: NDArray[np.integer],
+        query_labels: NDArray[np.integer],
+        query_groups: NDArray[np.integer] | None = None,
+        query_rows: NDArray[np.integer] | None = None,
+    ) -> None:
+        """Take in the rankings of some more queries.
+
+        Args:
+            ranked: (q, m) gallery rows in ascending order of distance, every face of the gallery once per query.
+            query_labels: (q,) class indices; a query without a label (negative) is left out.
+            query_groups: (q,) groups of near copies, numbered as the gallery's.
+            query_rows: (q,) the gallery row that each query itself is, for leave-one-out within a split; None
+                when the queries are not in the gallery.
+
+        Raises:
+            QueryError: a ranking does not cover the gallery, or the arguments differ in length.
+        """
+        self._check(ranked, query_labels, query_groups, query_rows)
+        step = max(1, _CELLS_AT_ONCE // max(1, ranked.shape[1]))
+        for start in range(0, len(ranked), step):
+            part = slice(start, start + step)
+            counts = self._counts(
+                ranked[part],
+                query_groups[part] if query_groups is not None else None,
+                query_rows[part] if query_rows is not None else None,
+            )
+            self._gather(ranked[part], counts, query_labels[part])
+
+    def result(self) -> RankingScores:
+        """The scores of all queries so far.
+
+        Raises:
+            DatasetError: no query has a relevant gallery face.
+        """
+        queries = int(self._queries.sum())
+        if queries == 0:
+            raise DatasetError(
+                f"retrieval scores want a query with a relevant gallery face, got none among {self._left_out} queries"
+            )
+        recall = self._recalled / queries
+        return RankingScores(
+            queries=queries,
+            queries_left_out=self._left_out,
+            recall_at_1=float(recall[0]),
+            recall_at_2=float(recall[1]),
+            recall_at_4=float(recall[2]),
+            recall_at_8=float(recall[3]),
+            precision_at_10=self._near_relevant / (PRECISION_DEPTH * queries),
+            mean_average_precision=float(self._average_precision.sum() / queries),
+            mean_average_precision_at_r=self._average_precision_at_r / queries,
+            mean_average_precision_per_class={
+                name: float(total / count) if count else None
+                for name, total, count in zip(self._class_names, self._average_precision, self._queries, strict=True)
+            },
+        )
+
+    def _check(
+        self,
+        ranked: NDArray[np.integer],
+        query_labels: NDArray[np.integer],
+        query_groups: NDArray[np.integer] | None,
+        query_rows: NDArray[np.integer] | None,
+    ) -> None:
+        gallery = self._gallery_labels.size
+        if ranked.ndim != 2 or ranked.shape[1] != gallery:
+            raise QueryError(f"each ranking wants all {gallery} gallery faces, got an array of shape {ranked.shape}")
+        if ranked.size and (ranked.min() < 0 or ranked.max() >= gallery):
+            raise QueryError(
+                f"rankings want gallery rows from 0 to {gallery - 1}, got {ranked.min()} to {ranked.max()}"
+            )
+        for name, given in (("label", query_labels), ("group", query_groups), ("gallery row", query_rows)):
+            if given is not None and given.shape != ranked.shape[:1]:
+                raise QueryError(f"each of the {len(ranked)} queries wants one {name}, got {given.size}")
+        if query_labels.size and query_labels.max() >= len(self._class_names):
+            raise QueryError(f"queries want labels up to {len(self._class_names) - 1}, got {query_labels.max()}")
+        if (query_groups is None) != (self._gallery_groups is None):
+            raise QueryError("near copies want the groups of both queries and gallery, got those of one alone")
+
+    def _counts(
+        self,
+        ranked: NDArray[np.integer],
+        query_groups: NDArray[np.integer] | None,
+        query_rows: NDArray[np.integer] | None,
+    ) -> NDArray[np.bool_]:
+        """(q, m) bool: the ranked faces that are neither the query itself nor near copies of it."""
+        counts = np.ones(ranked.shape, dtype=np.bool_)
+        if query_rows is not None:
+            counts &= ranked != query_rows[:, None]
+        if query_groups is not None and self._gallery_groups is not None:
+            groups = query_groups[:, None]
+            counts &= (self._gallery_groups[ranked] != groups) | (groups < 0)
+        return counts
+
+    def _gather(
+        self, ranked: NDArray[np.integer], counts: NDArray[np.bool_], query_labels: NDArray[np.integer]
+    ) -> None:
+        labels = query_labels[:, None]
+        relevant = counts & (self._gallery_labels[ranked] == labels) & (labels >= 0)  # (q, m)
+        relevant_count = relevant.sum(axis=1)  # (q,), R
+        scored = relevant_count > 0
+
+        # One entry per pair of query and relevant face, in the order of the ranking.
+        query, place = np.nonzero(relevant)
+        rank = counts.cumsum(axis=1, dtype=np.int32)[query, place]
+        first = np.concatenate(([0], relevant_count.cumsum()[:-1]))[query]
+        precision = (np.arange(query.size) - first + 1) / rank
+
+        within_r = rank <= relevant_count[query]
+        at_r = np.bincount(query, weights=precision * within_r, minlength=len(ranked))
+        full = np.bincount(query, weights=precision, minlength=len(ranked))
+        first_rank = rank[np.arange(query.size) == first]  # one per scored query
+
+        self._left_out += int((~scored).sum())
+        self._recalled += [(first_rank <= depth).sum() for depth in RECALL_DEPTHS]
+        self._near_relevant += int((rank <= PRECISION_DEPTH).sum())
+        self._average_precision_at_r += float((at_r[scored] / relevant_count[scored]).sum())
+        classes = len(self._class_names)
+        chosen = query_labels[scored]
+        self._average_precision += np.bincount(chosen, weights=full[scored] / relevant_count[scored], minlength=classes)
+        self._queries += np.bincount(chosen, minlength=classes)

@@ -1,0 +1,163 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SmallRun
+
+from index.bundle import (
+    EMBEDDER,
+    FILES,
+    GALLERY,
+    MANIFEST,
+    MIXTURE,
+    check_fits,
+    default_bundle,
+    load_bundle,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+)
+from model.embedder import Embedder
+from model.errors import BundleError
+from model.votes import EMOTIONS
+
+
+@pytest.fixture
+def bundle(small_run: SmallRun, tmp_path: Path) -> Path:
+    """A bundle that a test may break."""
+    return Path(shutil.copytree(small_run.bundle, tmp_path / "bundle"))
+
+
+def seal(folder: Path) -> None:
+    """Make the manifest agree with the files again, as someone who replaces a file by hand would."""
+    manifest = read_manifest(folder)
+    sums = {name: sha256_of(folder / name) for name in FILES}
+    write_manifest(folder, manifest.model_copy(update={"sha256": sums}))
+
+
+def change_arrays(path: Path, change: "Callable[[dict[str, object]], object]") -> None:
+    with np.load(path) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez_compressed(path, **arrays)
+
+
+def test_what_is_written_is_loaded(small_run: SmallRun) -> None:
+    bundle = load_bundle(small_run.bundle)
+    assert bundle.mixture.emotions == EMOTIONS
+    assert bundle.mixture.covariances.shape == (8, 64, 64)
+    assert bundle.manifest.made_from["gallery_faces"] == len(bundle.gallery)
+    entry = bundle.gallery.entries[0]
+    assert entry.metadata["dataset"] == "FER+"
+    assert sum(entry.metadata["votes"].values()) == 10
+    check_fits(bundle, Embedder(bundle.embedder_path, provider="cpu"))
+
+
+def test_the_gallery_holds_no_pictures(small_run: SmallRun) -> None:
+    with np.load(small_run.bundle / GALLERY) as file:
+        assert set(file.files) == {"embedder_sha256", "ids", "embeddings", "labels", "votes", "source"}
+        assert file["embeddings"].shape[1] == 64
+
+
+def test_the_bundle_that_ships_is_small_and_scored() -> None:
+    folder = default_bundle()
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 25 * 2**20
+    manifest = read_manifest(folder)
+    assert manifest.scores is not None
+    assert manifest.scores["majority"]["nearest_centroid"]["accuracy"] >= 0.66
+    assert manifest.made_from["dataset"] == "FER+ Training"
+    assert len(load_bundle(folder).gallery) == 28_385
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=name):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_file_is_named(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(BundleError, match=rf"{name} does not belong to this bundle"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "is broken"), ("{}", "is broken"), ("[1]", "is broken"), ('{"format_version": "x"}', "is broken")],
+)
+def test_a_broken_manifest(bundle: Path, content: str, message: str) -> None:
+    (bundle / MANIFEST).write_text(content)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle)
+
+
+def test_another_format_version(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    (bundle / MANIFEST).write_text(json.dumps({**manifest, "format_version": 2}))
+    with pytest.raises(BundleError, match="has format version 2, this version of mien reads 1"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", [MIXTURE, GALLERY])
+def test_a_part_of_another_bundle_is_refused_even_with_a_fitting_manifest(bundle: Path, name: str) -> None:
+    shutil.copyfile(default_bundle() / name, bundle / name)
+    seal(bundle)
+    with pytest.raises(BundleError, match=f"{name} was made with another embedder.onnx"):
+        load_bundle(bundle)
+
+
+def test_an_archive_that_needs_code_to_load_is_refused(bundle: Path) -> None:
+    change_arrays(bundle / GALLERY, lambda arrays: arrays.update(ids=np.array([{"code": 1}], dtype=object)))
+    seal(bundle)
+    with pytest.raises(BundleError, match="is broken"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (MIXTURE, lambda arrays: arrays.pop("sigma"), "is broken"),
+        (MIXTURE, lambda arrays: arrays.update(sigma=np.array(0.0)), "sigma should be positive"),
+        (MIXTURE, lambda arrays: arrays.update(centroids=arrays["centroids"] * np.nan), "centroids should be finite"),
+        (MIXTURE, lambda arrays: arrays.update(covariances=arrays["covariances"][:2]), "covariances should be finite"),
+        (GALLERY, lambda arrays: arrays.update(votes=arrays["votes"][1:]), "expected 320 votes, got 319"),
+        (GALLERY, lambda arrays: arrays.update(embeddings=arrays["embeddings"][:, :8]), "the gallery has 8 dimensions"),
+    ],
+)
+def test_arrays_that_do_not_fit(
+    bundle: Path, name: str, change: "Callable[[dict[str, object]], object]", message: str
+) -> None:
+    change_arrays(bundle / name, change)
+    seal(bundle)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle)
+
+
+def test_garbage_in_place_of_an_archive(bundle: Path) -> None:
+    (bundle / GALLERY).write_bytes(b"garbage")
+    seal(bundle)
+    with pytest.raises(BundleError, match="is broken"):
+        load_bundle(bundle)
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"it has no manifest\.json"):
+        load_bundle(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(BundleError, match="a bundle is a folder"):
+        load_bundle(tmp_path / "file")
+
+
+def test_an_embedder_of_other_emotions_is_refused(small_run: SmallRun) -> None:
+    bundle = load_bundle(small_run.bundle)
+    embedder = Embedder(bundle.folder / EMBEDDER, provider="cpu")
+    embedder.emotions = ("joy",)
+    with pytest.raises(BundleError, match="the mixture has the emotions"):
+        check_fits(bundle, embedder)
