@@ -1,0 +1,1 @@
+"""What people touch: HTTP, settings and the command line."""

@@ -1,0 +1,125 @@
+"""The engine: what is served, without the protocol it is served over."""
+
+from pathlib import Path
+
+import numpy as np
+
+from index.bundle import Bundle, check_fits, load_bundle
+from model.decoding import DecodingLimits
+from model.embedder import Provider
+from model.errors import QueryError
+from model.pipeline import EmbeddedFaces, Pipeline, load_pipeline
+from service.schemas import Classification, ClassifiedFace, FoundMatch, Retrieval, RetrievedFace
+
+
+class Engine:
+    """Answers about images, from one bundle. Thread-safe."""
+
+    def __init__(self, bundle: Bundle, pipeline: Pipeline, max_k: int) -> None:
+        """Put the parts together.
+
+        Raises:
+            BundleError: the pipeline's embedder is not the one of the bundle.
+        """
+        check_fits(bundle, pipeline.embedder)
+        self.bundle = bundle
+        self.pipeline = pipeline
+        self.max_k = max_k
+
+    def warm_up(self) -> None:
+        """Run every part once, so that the first request is as fast as the others."""
+        side_px = self.pipeline.embedder.side_px
+        blank = np.full((240, 320, 3), 127, dtype=np.uint8)
+        self.pipeline.finder.find(blank)
+        embeddings = self.pipeline.embedder.embed(np.zeros((1, side_px, side_px), dtype=np.uint8))
+        self.bundle.mixture.typicality(embeddings)
+        self.bundle.gallery.search(embeddings, 1)
+
+    def classify(self, data: bytes, *, already_cropped: bool) -> Classification:
+        """The emotion of each face of an image.
+
+        Raises:
+            ImageError: the image cannot be used, or has no face.
+        """
+        embedded = self.pipeline.embed(data, already_cropped=already_cropped)
+        mixture = self.bundle.mixture
+        distances = mixture.distances(embedded.embeddings)
+        posteriors = mixture.posterior(embedded.embeddings)
+        typical = mixture.typicality(embedded.embeddings)
+        nearest = distances.argmin(axis=1)
+        return Classification(
+            faces=[
+                ClassifiedFace(
+                    box=face.box,
+                    detection=face.detection,
+                    emotion=mixture.emotions[nearest[row]],
+                    posterior=dict(zip(mixture.emotions, posteriors[row].tolist(), strict=True)),
+                    distance=distances[row, nearest[row]],
+                    typicality=typical[row],
+                )
+                for row, face in enumerate(embedded.faces)
+            ]
+        )
+
+    def retrieve(self, data: bytes, *, k: int, already_cropped: bool) -> Retrieval:
+        """The k nearest expressions of the gallery for each face of an image.
+
+        Raises:
+            QueryError: k is out of range.
+            ImageError: the image cannot be used, or has no face.
+        """
+        if not 1 <= k <= self.max_k:
+            raise QueryError(f"k should be from 1 to {self.max_k}, got {k}")
+        embedded: EmbeddedFaces = self.pipeline.embed(data, already_cropped=already_cropped)
+        mixture = self.bundle.mixture
+        nearest = mixture.distances(embedded.embeddings).argmin(axis=1)
+        found = self.bundle.gallery.search(embedded.embeddings, k)
+        return Retrieval(
+            faces=[
+                RetrievedFace(
+                    box=face.box,
+                    detection=face.detection,
+                    emotion=mixture.emotions[nearest[row]],
+                    matches=[
+                        FoundMatch(
+                            id=match.entry.id,
+                            distance=match.distance,
+                            emotion=match.entry.emotion,
+                            metadata=match.entry.metadata,
+                        )
+                        for match in found[row]
+                    ],
+                )
+                for row, face in enumerate(embedded.faces)
+            ]
+        )
+
+
+def load_engine(
+    bundle_folder: Path,
+    *,
+    detector: Path | None = None,
+    limits: DecodingLimits | None = None,
+    max_faces: int = 50,
+    max_k: int = 1000,
+    threads: int = 0,
+    provider: Provider = "auto",
+) -> Engine:
+    """Load a bundle with everything that answers from it, and warm it up.
+
+    Raises:
+        ArtifactError: a part is missing, broken, or does not fit the others.
+        ConfigError: the provider is not installed.
+    """
+    bundle = load_bundle(bundle_folder)
+    pipeline = load_pipeline(
+        bundle.embedder_path,
+        detector=detector,
+        limits=limits,
+        max_faces=max_faces,
+        threads=threads,
+        provider=provider,
+    )
+    engine = Engine(bundle, pipeline, max_k)
+    engine.warm_up()
+    return engine

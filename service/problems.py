@@ -1,0 +1,142 @@
+"""Errors over HTTP: RFC 9457 problem details, one table from exception to answer."""
+
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from model.errors import (
+    BrokenImageError,
+    EmptyImageError,
+    ImageError,
+    ImageTooLargeError,
+    NoFaceError,
+    QueryError,
+    UnsupportedImageError,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+_log = logging.getLogger(__name__)
+
+
+class RequestError(Exception):
+    """A request that cannot be read."""
+
+
+class BodyTooLargeError(RequestError):
+    """The body is over the limit."""
+
+
+class MalformedBodyError(RequestError):
+    """The body is not what the request says it is."""
+
+
+class MissingFieldError(RequestError):
+    """The form lacks a field, or has it in another form than wanted."""
+
+
+class NotReadyError(RequestError):
+    """The service has not loaded its bundle yet."""
+
+
+ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
+    EmptyImageError: (HTTPStatus.UNPROCESSABLE_ENTITY, "empty-image"),
+    UnsupportedImageError: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-image"),
+    BrokenImageError: (HTTPStatus.UNPROCESSABLE_ENTITY, "broken-image"),
+    ImageTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "image-too-large"),
+    NoFaceError: (HTTPStatus.UNPROCESSABLE_ENTITY, "no-face"),
+    QueryError: (HTTPStatus.UNPROCESSABLE_ENTITY, "query"),
+    BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large"),
+    MalformedBodyError: (HTTPStatus.BAD_REQUEST, "malformed-body"),
+    MissingFieldError: (HTTPStatus.UNPROCESSABLE_ENTITY, "missing-field"),
+    NotReadyError: (HTTPStatus.SERVICE_UNAVAILABLE, "not-ready"),
+}
+"""Exception to status and type; a subclass that is not listed has its parent's answer."""
+
+
+class Problem(BaseModel):
+    """Why a request was not answered (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:mien:no-face",
+                    "title": "Unprocessable Entity",
+                    "status": 422,
+                    "detail": "no face was found in the image of 640x480 pixels",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="Names the kind of problem; stable.")
+    title: str = Field(description="The status in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="One sentence: what was wanted and what came.")
+
+
+def answer(status: HTTPStatus, kind: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A problem as a response."""
+    problem = Problem(type=f"urn:mien:{kind}", title=status.phrase, status=status, detail=detail)
+    return JSONResponse(problem.model_dump(), status, headers, MEDIA_TYPE)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries of the problems that an endpoint answers with."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of ``app`` its answer, FastAPI's own 404, 405 and 422 included."""
+    for kind in (ImageError, QueryError, RequestError):
+        app.add_exception_handler(kind, _known)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _known(_: Request, error: Exception) -> JSONResponse:
+    status, name = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+    headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return answer(status, name, str(error), headers)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    status = HTTPStatus(error.status_code)
+    if status == HTTPStatus.NOT_FOUND:
+        return answer(status, "not-found", f"there is nothing at {request.url.path}; /docs lists what there is")
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"{request.url.path} takes {allowed}, not {request.method}"
+        return answer(status, "method-not-allowed", detail, dict(error.headers or {}))
+    return answer(status, "http", str(error.detail), dict(error.headers or {}))
+
+
+async def _validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    sentences = []
+    for each in error.errors():
+        where = " ".join(str(part) for part in each["loc"])
+        came = each.get("input")
+        sentences.append(f"{where}: {each['msg']}" + (f", got {came!r}" if isinstance(came, str | int | float) else ""))
+    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation", "; ".join(sentences))
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    # The server logs the traceback itself; the client learns nothing of the inside.
+    _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
+    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "mien failed on this request; its log says where")

@@ -1,0 +1,93 @@
+"""What the service answers, with examples: the source of the OpenAPI pages."""
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from model.votes import EMOTIONS
+
+Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
+"""A number with six decimals: what single precision knows."""
+
+Pixels = Annotated[float, PlainSerializer(lambda value: round(value, 1), return_type=float)]
+"""A place in an image, pixels."""
+
+_BOX: Final = [412.5, 310.2, 508.0, 655.1]
+_POSTERIOR: Final = dict(zip(EMOTIONS, (0.02, 0.9, 0.04, 0.01, 0.01, 0.01, 0.005, 0.005), strict=True))
+
+
+class Query(BaseModel):
+    """Parameters that every endpoint takes; others are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    already_cropped: bool = Field(
+        default=False, description="The image is a face crop, framed from forehead to chin: nothing is detected."
+    )
+
+
+class RetrievalQuery(Query):
+    """Parameters of a retrieval."""
+
+    k: int = Field(10, ge=1, description="How many matches for each face; at most MIEN_MAX_K.", examples=[10])
+
+
+class Box(BaseModel):
+    """Where a face was found."""
+
+    box: tuple[Pixels, Pixels, Pixels, Pixels] = Field(
+        description="x, y, width and height in pixels of the upright image.", examples=[_BOX]
+    )
+    detection: Rounded | None = Field(
+        description="The detector's score from 0 to 1; null for an image that was already cropped.", examples=[0.93]
+    )
+    emotion: str = Field(description="The emotion with the nearest Gaussian centroid.", examples=["happiness"])
+
+
+class ClassifiedFace(Box):
+    """A face and its emotion."""
+
+    posterior: dict[str, Rounded] = Field(
+        description="Probability of each emotion under the mixture; they sum to 1.", examples=[_POSTERIOR]
+    )
+    distance: Rounded = Field(description="Distance to the emotion's centroid, in embedding units.", examples=[1.31])
+    typicality: Rounded = Field(
+        description="How typical the face is of the known expressions: from 0 (like none of them) to 1.",
+        examples=[0.62],
+    )
+
+
+class Classification(BaseModel):
+    """The faces of an image, largest first."""
+
+    faces: list[ClassifiedFace]
+
+
+class FoundMatch(BaseModel):
+    """A face of the gallery."""
+
+    id: str = Field(description="Its id in the gallery.", examples=["fer0012345"])
+    distance: Rounded = Field(description="Euclidean distance to the query, in embedding units.", examples=[0.41])
+    emotion: str = Field(description="Its label in the gallery.", examples=["happiness"])
+    metadata: dict[str, Any] = Field(
+        description="What the gallery knows of it besides.",
+        examples=[{"dataset": "FER+", "split": "Training", "votes": {"happiness": 9, "neutral": 1}}],
+    )
+
+
+class RetrievedFace(Box):
+    """A face and the gallery's nearest expressions."""
+
+    matches: list[FoundMatch] = Field(description="Nearest first.")
+
+
+class Retrieval(BaseModel):
+    """The faces of an image, largest first."""
+
+    faces: list[RetrievedFace]
+
+
+class Health(BaseModel):
+    """Whether the service works."""
+
+    status: str = Field(examples=["ready"])

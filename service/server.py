@@ -1,0 +1,29 @@
+"""``mien serve``: the service on uvicorn."""
+
+import uvicorn
+
+from service.app import create_app
+from service.engine import load_engine
+from service.settings import Settings
+from service.terminal import console
+
+
+def serve(settings: Settings) -> int:
+    """Load the bundle, then serve until told to stop.
+
+    Raises:
+        ArtifactError: the bundle or the detector cannot be used; nothing has been served.
+        ConfigError: the provider is not installed.
+    """
+    engine = load_engine(
+        settings.bundle,
+        detector=settings.detector,
+        limits=settings.decoding_limits,
+        max_faces=settings.max_faces,
+        max_k=settings.max_k,
+        threads=settings.threads,
+        provider=settings.provider,
+    )
+    console.print(f"mien serves {settings.bundle} with {len(engine.bundle.gallery)} faces", markup=False)
+    uvicorn.run(create_app(engine, settings), host=settings.host, port=settings.port, log_level=settings.log_level)
+    return 0

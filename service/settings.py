@@ -1,0 +1,61 @@
+"""Settings of the service: read once from the environment (prefix ``MIEN_``), and passed on from there."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from index.bundle import default_bundle
+from model.decoding import DecodingLimits
+from model.embedder import Provider
+from model.errors import ConfigError
+
+PREFIX = "MIEN_"
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable ``MIEN_<NAME>`` and the option ``--<name>`` of ``mien serve``."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    bundle: Path = Field(default_factory=default_bundle, description="Folder of the bundle to serve.")
+    detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that is installed.")
+    provider: Provider = Field("auto", description="Where the network runs: auto takes the GPU where there is one.")
+    threads: int = Field(0, ge=0, le=1024, description="Threads of one embedding; 0 takes one per core.")
+    workers: int = Field(0, ge=0, le=1024, description="Images worked on at once; 0 takes one per core.")
+    max_body_bytes: int = Field(21 * 2**20, ge=1, description="Largest request body, bytes.")
+    max_image_bytes: int = Field(DecodingLimits().max_bytes, ge=1, description="Largest image file, bytes.")
+    max_image_pixels: int = Field(DecodingLimits().max_pixels, ge=1, description="Largest image, pixels.")
+    max_faces: int = Field(50, ge=1, description="Faces of an image that are answered, largest first.")
+    max_k: int = Field(1000, ge=1, description="Most matches that a query may ask for.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+
+    @property
+    def decoding_limits(self) -> DecodingLimits:
+        """The limits of one image."""
+        return DecodingLimits(max_bytes=self.max_image_bytes, max_pixels=self.max_image_pixels)
+
+
+def read_settings(environment: Mapping[str, str], **overrides: object) -> Settings:
+    """The settings of the environment; ``overrides`` that are not None win.
+
+    Raises:
+        ConfigError: a value does not fit, or a variable with the prefix names no setting.
+    """
+    names = {PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in environment:
+        if variable.upper().startswith(PREFIX) and variable.upper() not in names:
+            near = difflib.get_close_matches(variable.upper(), names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{variable} is no setting of mien{hint}")
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        raise ConfigError(f"{PREFIX}{field.upper()}: {first['msg']}, got {first['input']!r}") from None

@@ -1,0 +1,286 @@
+"""The service over HTTP, in process."""
+
+import json
+import logging
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MakeFaces
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from PIL import Image
+
+from model.votes import EMOTIONS
+from service.app import create_app
+from service.engine import Engine, load_engine
+from service.settings import Settings
+
+CROPPED = {"already_cropped": "true"}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    settings = Settings()
+    return load_engine(settings.bundle, limits=settings.decoding_limits, max_k=settings.max_k, provider="cpu")
+
+
+@pytest.fixture(scope="module")
+def client(engine: Engine) -> Iterator[TestClient]:
+    with TestClient(create_app(engine, Settings(max_body_bytes=3 * 2**20)), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def crop(make_faces: MakeFaces) -> bytes:
+    return encoded(Image.fromarray(make_faces(1).images[0]), "PNG")
+
+
+def encoded(image: Image.Image, form: str) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+def problem(response: Response, status: int) -> str:
+    """Check the form of an error; returns its one sentence."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == status
+    assert body["type"].startswith("urn:mien:")
+    assert body["title"]
+    assert body["detail"]
+    return str(body["detail"])
+
+
+def test_classify_answers_as_documented(client: TestClient, crop: bytes) -> None:
+    response = client.post("/classify", params=CROPPED, files={"image": crop})
+    assert response.status_code == 200
+    (face,) = response.json()["faces"]
+    assert set(face) == {"box", "detection", "emotion", "posterior", "distance", "typicality"}
+    assert face["box"] == [0, 0, 48, 48]
+    assert face["detection"] is None
+    assert tuple(face["posterior"]) == EMOTIONS
+    assert sum(face["posterior"].values()) == pytest.approx(1, abs=1e-5)
+    assert max(face["posterior"], key=face["posterior"].get) == face["emotion"]
+    assert 0 <= face["typicality"] <= 1
+    assert face["distance"] > 0
+
+
+def test_retrieve_answers_as_documented(client: TestClient, engine: Engine, crop: bytes) -> None:
+    response = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop})
+    assert response.status_code == 200
+    (face,) = response.json()["faces"]
+    assert set(face) == {"box", "detection", "emotion", "matches"}
+    distances = [match["distance"] for match in face["matches"]]
+    assert len(distances) == 7
+    assert distances == sorted(distances)
+    embedding = engine.pipeline.embed(crop, already_cropped=True).embeddings[0].astype(np.float64)
+    all_distances = np.linalg.norm(engine.bundle.gallery.embeddings - embedding, axis=1)
+    np.testing.assert_allclose(distances, np.sort(all_distances)[:7], atol=1e-4)
+    for match in face["matches"]:
+        entry = engine.bundle.gallery.get(match["id"])
+        assert match["emotion"] == entry.emotion
+        assert match["metadata"] == entry.metadata
+        assert match["metadata"]["votes"]
+
+
+def test_retrieve_answers_ten_unless_told_otherwise(client: TestClient, crop: bytes) -> None:
+    face = client.post("/retrieve", params=CROPPED, files={"image": crop}).json()["faces"][0]
+    assert len(face["matches"]) == 10
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        encoded(Image.new("RGB", (90, 90), "teal"), "JPEG"),
+        encoded(Image.new("CMYK", (90, 90)), "JPEG"),
+        encoded(Image.new("P", (90, 90)), "GIF"),
+        encoded(Image.new("I;16", (90, 90), 40_000), "PNG"),
+        encoded(Image.new("RGBA", (90, 40), (1, 2, 3, 4)), "WEBP"),
+        encoded(Image.new("1", (1, 1)), "PNG"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/classify", "/retrieve"])
+def test_unusual_images_work(client: TestClient, path: str, image: bytes) -> None:
+    assert client.post(path, params=CROPPED, files={"image": image}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/classify", "/retrieve"])
+class TestBadInput:
+    def test_not_an_image(self, client: TestClient, path: str) -> None:
+        assert "image" in problem(client.post(path, files={"image": b"plain text, no picture"}), 415)
+
+    def test_truncated(self, client: TestClient, path: str) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+        whole = encoded(Image.fromarray(noise), "JPEG")
+        problem(client.post(path, files={"image": whole[: len(whole) // 2]}), 422)
+
+    def test_empty(self, client: TestClient, path: str) -> None:
+        assert "no bytes" in problem(client.post(path, files={"image": b""}), 422)
+
+    def test_bomb(self, client: TestClient, path: str) -> None:
+        bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
+        assert len(bomb) < 2**20
+        assert "pixels" in problem(client.post(path, files={"image": bomb}), 413)
+
+    def test_no_face(self, client: TestClient, path: str) -> None:
+        blank = encoded(Image.new("RGB", (320, 240), "teal"), "JPEG")
+        assert "no face was found" in problem(client.post(path, files={"image": blank}), 422)
+
+    def test_missing_field(self, client: TestClient, path: str) -> None:
+        detail = problem(client.post(path, files={"photo": b"x"}), 422)
+        assert "'image'" in detail
+        assert "photo" in detail
+
+    def test_text_in_place_of_a_file(self, client: TestClient, path: str) -> None:
+        body = b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\nhello\r\n--b--\r\n'
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        assert "file, got text" in problem(client.post(path, content=body, headers=headers), 422)
+
+    def test_two_images(self, client: TestClient, path: str, crop: bytes) -> None:
+        sent = [("image", crop), ("image", crop)]
+        assert "got 2" in problem(client.post(path, params=CROPPED, files=sent), 422)
+
+    def test_no_body(self, client: TestClient, path: str) -> None:
+        assert "no content type" in problem(client.post(path), 422)
+
+    def test_json_body(self, client: TestClient, path: str) -> None:
+        assert "application/json" in problem(client.post(path, json={"image": "x"}), 422)
+
+    @pytest.mark.parametrize(
+        ("content_type", "body"),
+        [
+            ("multipart/form-data", b"x"),
+            ("multipart/form-data; boundary=b", b"no boundary anywhere"),
+            ("multipart/form-data; boundary=b", b"--b\r\nbroken"),
+            ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"),
+            ("multipart/form-data; boundary=b", b"--b\r\nX: y\r\n\r\nx\r\n--b--\r\n"),
+            ("multipart/form-data; boundary=\xff", b"--"),
+        ],
+    )
+    def test_broken_form(self, client: TestClient, path: str, content_type: str, body: bytes) -> None:
+        headers = [(b"content-type", content_type.encode("latin-1"))]
+        response = client.post(path, content=body, headers=headers)
+        problem(response, response.status_code)
+        assert response.status_code in (400, 422)
+
+    def test_body_over_the_limit(self, client: TestClient, path: str) -> None:
+        assert "3145728 bytes" in problem(client.post(path, files={"image": bytes(4 * 2**20)}), 413)
+
+    def test_body_over_the_limit_without_a_declared_length(self, client: TestClient, path: str) -> None:
+        def chunks() -> Iterator[bytes]:
+            yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+            for _ in range(50):
+                yield bytes(2**17)
+
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        assert "bytes" in problem(client.post(path, content=chunks(), headers=headers), 413)
+
+    def test_misspelt_parameter(self, client: TestClient, path: str, crop: bytes) -> None:
+        assert "already_croped" in problem(client.post(path, params={"already_croped": 1}, files={"image": crop}), 422)
+
+    def test_parameter_of_another_type(self, client: TestClient, path: str, crop: bytes) -> None:
+        detail = problem(client.post(path, params={"already_cropped": "maybe"}, files={"image": crop}), 422)
+        assert "already_cropped" in detail
+        assert "maybe" in detail
+
+    def test_another_method(self, client: TestClient, path: str) -> None:
+        response = client.get(path)
+        assert "POST" in problem(response, 405)
+        assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("k", [0, -1, 10**9, 10**30, "many", 1.5, ""])
+def test_k_out_of_range(client: TestClient, crop: bytes, k: object) -> None:
+    detail = problem(client.post("/retrieve", params={**CROPPED, "k": str(k)}, files={"image": crop}), 422)
+    assert "k" in detail
+    assert str(k) in detail
+
+
+def test_unknown_route(client: TestClient) -> None:
+    assert "/nowhere" in problem(client.get("/nowhere"), 404)
+
+
+def test_a_bug_shows_nothing_of_the_inside(engine: Engine, crop: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(engine.bundle.gallery, "search", fail)
+    with TestClient(create_app(engine, Settings()), raise_server_exceptions=False) as client:
+        response = client.post("/retrieve", params=CROPPED, files={"image": crop})
+    assert "secret" not in problem(response, 500)
+
+
+def test_health(engine: Engine) -> None:
+    client = TestClient(create_app(engine, Settings()))
+    assert client.get("/health/live").json() == {"status": "live"}
+    problem(client.get("/health/ready"), 503)
+    with client:
+        assert client.get("/health/ready").json() == {"status": "ready"}
+    assert problem(client.get("/health/ready"), 503)
+    assert client.get("/health/ready").headers["retry-after"]
+
+
+def test_docs_ask_no_other_host(client: TestClient) -> None:
+    for path in ("/docs", "/redoc"):
+        page = client.get(path)
+        assert page.status_code == 200
+        assert "http://" not in page.text
+        assert "https://" not in page.text
+        assert "/docs/files/" in page.text
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js", "favicon.png"):
+        assert client.get(f"/docs/files/{name}").status_code == 200
+    assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
+
+
+def test_the_description_has_examples_and_problems(client: TestClient) -> None:
+    description = client.get("/openapi.json").json()
+    for path in ("/classify", "/retrieve"):
+        operation = description["paths"][path]["post"]
+        assert "image" in operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+        assert {"200", "400", "413", "415", "422"} <= operation["responses"].keys()
+        assert operation["responses"]["422"]["content"].keys() == {"application/problem+json"}
+        assert {parameter["name"] for parameter in operation["parameters"]} >= {"already_cropped"}
+    schemas = description["components"]["schemas"]
+    assert "HTTPValidationError" not in schemas
+    for name in ("ClassifiedFace", "RetrievedFace", "FoundMatch"):
+        for field, schema in schemas[name]["properties"].items():
+            assert field == "matches" or schema.get("examples"), f"{name}.{field} has no example"
+    # Every reference leads somewhere.
+    for reference in {part.split('"')[0] for part in json.dumps(description).split('"#/components/schemas/')[1:]}:
+        assert reference in schemas
+
+
+def test_nothing_of_an_upload_reaches_the_disk_or_the_log(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
+    large = encoded(Image.fromarray(noise), "PNG")
+    assert len(large) > 2**20, "Starlette keeps smaller files in memory anyway"
+    import tempfile
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a temporary file was opened")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with caplog.at_level(logging.DEBUG):
+        response = client.post("/classify", params=CROPPED, files={"image": ("secret-name.png", large)})
+    assert response.status_code == 200
+    assert "secret-name" not in caplog.text
+
+
+def test_many_at_once_answer_as_one_alone(client: TestClient, make_faces: MakeFaces) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    images = [encoded(Image.fromarray(crop), "PNG") for crop in make_faces(16, seed=9).images]
+
+    def ask(image: bytes) -> object:
+        return client.post("/retrieve", params={**CROPPED, "k": 3}, files={"image": image}).json()
+
+    alone = [ask(image) for image in images]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(ask, images)) == alone

@@ -1,0 +1,67 @@
+import argparse
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from model.errors import ConfigError
+from service.options import add_options, given_options, read_options
+
+
+class Inner(BaseModel):
+    widths: tuple[int, ...] = Field((1, 2), description="Widths.")
+
+
+class Outer(BaseModel):
+    inner: Inner = Inner()
+    learning_rate: float = Field(0.5, gt=0, description="Rate in % of a step.")
+    mirror: bool = Field(True, description="Mirror.")
+    kind: Literal["a", "b"] = Field("a", description="Kind.")
+    path: Path | None = Field(None, description="Path.")
+
+
+@pytest.fixture
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_options(parser, Outer)
+    return parser
+
+
+def test_nothing_given_is_the_defaults(parser: argparse.ArgumentParser) -> None:
+    arguments = parser.parse_args([])
+    assert read_options(arguments, Outer) == Outer()
+    assert given_options(arguments, Outer) == {"inner": {}}
+
+
+def test_each_kind_of_option(parser: argparse.ArgumentParser) -> None:
+    arguments = parser.parse_args(
+        ["--inner-widths", "3", "4", "5", "--learning-rate", "0.25", "--no-mirror", "--kind", "b", "--path", "x/y"]
+    )
+    assert read_options(arguments, Outer) == Outer(
+        inner=Inner(widths=(3, 4, 5)), learning_rate=0.25, mirror=False, kind="b", path=Path("x/y")
+    )
+
+
+def test_help_names_every_option_with_its_default(parser: argparse.ArgumentParser) -> None:
+    text = " ".join(parser.format_help().split())
+    for part in (
+        "--inner-widths N [N ...]",
+        "(default: 1 2)",
+        "Rate in % of a step. (default: 0.5)",
+        "{a,b}",
+        "--path PATH",
+    ):
+        assert part in text
+
+
+def test_a_value_out_of_its_limits(parser: argparse.ArgumentParser) -> None:
+    with pytest.raises(ConfigError, match=r"--learning-rate: Input should be greater than 0, got -1\.0"):
+        read_options(parser.parse_args(["--learning-rate", "-1"]), Outer)
+
+
+@pytest.mark.parametrize("wrong", [["--learning", "1"], ["--kind", "c"], ["--inner-widths", "x"], ["--colour", "1"]])
+def test_misspelt_options_and_values_are_errors(parser: argparse.ArgumentParser, wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(wrong)
+    assert stop.value.code == 2
