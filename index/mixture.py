@@ -9,9 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-SHRINKAGE: Final = 0.1
-"""How far each covariance is drawn towards the mean covariance of all emotions: the rare ones have fewer faces
-than a 64-dimensional covariance has numbers, and would have no inverse."""
+PRIOR_FACES: Final = 128
+"""How many faces the mean covariance of all emotions counts for in each emotion's own.
+
+FER+ Training has 116 clear faces of disgust: their covariance alone, in 64 dimensions, would call every other face of
+disgust untypical. An emotion with thousands of faces keeps its own."""
 
 QUANTILES: Final = 1001
 """Points at which the distribution of Mahalanobis distances is kept."""
@@ -116,7 +118,7 @@ def fit_mixture(
     pooled = own.mean(axis=0)
     # A share of the pooled variance on the diagonal keeps directions in which nothing varies invertible.
     floor = 1e-6 * np.trace(pooled) / pooled.shape[0] * np.eye(pooled.shape[0])
-    trust = counts / (counts + SHRINKAGE * pooled.shape[0] / (1 - SHRINKAGE))
+    trust = counts / (counts + PRIOR_FACES)
     covariances = trust[:, None, None] * own + (1 - trust)[:, None, None] * pooled + floor
     to_own = mahalanobis_distances(points, centroids, covariances)[np.arange(len(points)), labels]
     return Mixture(

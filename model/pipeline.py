@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.decoding import DecodingLimits, decode
+from model.decoding import DEFAULT_LIMITS, DecodingLimits, decode
 from model.detection import Detector
 from model.embedder import Embedder, Provider
 from model.errors import NoFaceError
@@ -36,14 +36,14 @@ class Pipeline:
     Thread-safe: one pipeline serves all threads of a process.
     """
 
-    def __init__(self, finder: FaceFinder, embedder: Embedder, limits: DecodingLimits, max_faces: int) -> None:
+    def __init__(self, finder: FaceFinder, embedder: Embedder, limits: DecodingLimits, max_faces: int | None) -> None:
         """Put the parts together.
 
         Args:
             finder: finds and aligns faces.
             embedder: embeds their crops.
             limits: of an image.
-            max_faces: the largest faces of an image that are embedded; the rest are left out.
+            max_faces: the largest faces of an image that are embedded, the rest are left out; None takes all.
         """
         self.finder = finder
         self.embedder = embedder
@@ -87,8 +87,8 @@ def load_pipeline(
     embedder: Path,
     *,
     detector: Path | None = None,
-    limits: DecodingLimits | None = None,
-    max_faces: int = 50,
+    limits: DecodingLimits = DEFAULT_LIMITS,
+    max_faces: int | None = None,
     threads: int = 0,
     provider: Provider = "auto",
 ) -> Pipeline:
@@ -97,17 +97,15 @@ def load_pipeline(
     Args:
         embedder: the exported network.
         detector: YuNet's ONNX file; None takes the one that is installed.
-        limits: of an image; None takes the defaults.
-        max_faces: of an image.
-        threads: of ONNX Runtime; 0 leaves the choice to it.
+        limits: of an image.
+        max_faces: of an image; None takes all.
+        threads: of the embedder; 0 leaves the choice to ONNX Runtime.
         provider: where the network runs.
 
     Raises:
         ArtifactError: a file is missing or broken.
+        ConfigError: the provider is not installed.
     """
     return Pipeline(
-        FaceFinder(Detector(detector)),
-        Embedder(embedder, threads=threads, provider=provider),
-        limits or DecodingLimits(),
-        max_faces,
+        FaceFinder(Detector(detector)), Embedder(embedder, threads=threads, provider=provider), limits, max_faces
     )

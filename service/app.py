@@ -17,8 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from service import problems, uploads
 from service.engine import Engine
 from service.problems import NotReadyError, Problem
-from service.schemas import Classification, Health, Retrieval, RetrievalQuery
-from service.schemas import Query as FaceQuery
+from service.schemas import Classification, FaceQuery, Health, Retrieval, RetrievalQuery
 from service.settings import Settings
 
 Answer = TypeVar("Answer")

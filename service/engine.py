@@ -1,15 +1,12 @@
 """The engine: what is served, without the protocol it is served over."""
 
-from pathlib import Path
-
 import numpy as np
 
 from index.bundle import Bundle, check_fits, load_bundle
-from model.decoding import DecodingLimits
-from model.embedder import Provider
 from model.errors import QueryError
-from model.pipeline import EmbeddedFaces, Pipeline, load_pipeline
+from model.pipeline import Pipeline, load_pipeline
 from service.schemas import Classification, ClassifiedFace, FoundMatch, Retrieval, RetrievedFace
+from service.settings import Settings
 
 
 class Engine:
@@ -70,7 +67,7 @@ class Engine:
         """
         if not 1 <= k <= self.max_k:
             raise QueryError(f"k should be from 1 to {self.max_k}, got {k}")
-        embedded: EmbeddedFaces = self.pipeline.embed(data, already_cropped=already_cropped)
+        embedded = self.pipeline.embed(data, already_cropped=already_cropped)
         mixture = self.bundle.mixture
         nearest = mixture.distances(embedded.embeddings).argmin(axis=1)
         found = self.bundle.gallery.search(embedded.embeddings, k)
@@ -95,31 +92,22 @@ class Engine:
         )
 
 
-def load_engine(
-    bundle_folder: Path,
-    *,
-    detector: Path | None = None,
-    limits: DecodingLimits | None = None,
-    max_faces: int = 50,
-    max_k: int = 1000,
-    threads: int = 0,
-    provider: Provider = "auto",
-) -> Engine:
+def load_engine(settings: Settings) -> Engine:
     """Load a bundle with everything that answers from it, and warm it up.
 
     Raises:
         ArtifactError: a part is missing, broken, or does not fit the others.
         ConfigError: the provider is not installed.
     """
-    bundle = load_bundle(bundle_folder)
+    bundle = load_bundle(settings.bundle)
     pipeline = load_pipeline(
         bundle.embedder_path,
-        detector=detector,
-        limits=limits,
-        max_faces=max_faces,
-        threads=threads,
-        provider=provider,
+        detector=settings.detector,
+        limits=settings.decoding_limits,
+        max_faces=settings.max_faces,
+        threads=settings.threads,
+        provider=settings.provider,
     )
-    engine = Engine(bundle, pipeline, max_k)
+    engine = Engine(bundle, pipeline, settings.max_k)
     engine.warm_up()
     return engine

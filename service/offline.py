@@ -18,7 +18,9 @@ _TRAINING_PARTS: Final = ("torch", "onnx", "onnxscript", "sklearn", "matplotlib"
 def train(data: Path, folder: Path, config: TrainingConfig, device: str, *, resume: bool) -> int:
     """``mien train``."""
     _require_training_parts()
+    from index import plots
     from model import training
+    from model.checkpoint import read_checkpoint
     from model.run import EpochReport
 
     chosen = training.choose_device(device)
@@ -52,6 +54,8 @@ def train(data: Path, folder: Path, config: TrainingConfig, device: str, *, resu
             on_progress=on_progress,
             on_epoch=on_epoch,
         )
+    reports = [EpochReport(**report) for report in read_checkpoint(path)["reports"]]
+    plots.training_curves(folder / "curves.png", reports)
     output.print(str(path), soft_wrap=True)
     return 0
 

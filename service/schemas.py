@@ -16,7 +16,7 @@ _BOX: Final = [412.5, 310.2, 508.0, 655.1]
 _POSTERIOR: Final = dict(zip(EMOTIONS, (0.02, 0.9, 0.04, 0.01, 0.01, 0.01, 0.005, 0.005), strict=True))
 
 
-class Query(BaseModel):
+class FaceQuery(BaseModel):
     """Parameters that every endpoint takes; others are refused, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(extra="forbid")
@@ -26,7 +26,7 @@ class Query(BaseModel):
     )
 
 
-class RetrievalQuery(Query):
+class RetrievalQuery(FaceQuery):
     """Parameters of a retrieval."""
 
     k: int = Field(10, ge=1, description="How many matches for each face; at most MIEN_MAX_K.", examples=[10])

@@ -15,15 +15,7 @@ def serve(settings: Settings) -> int:
         ArtifactError: the bundle or the detector cannot be used; nothing has been served.
         ConfigError: the provider is not installed.
     """
-    engine = load_engine(
-        settings.bundle,
-        detector=settings.detector,
-        limits=settings.decoding_limits,
-        max_faces=settings.max_faces,
-        max_k=settings.max_k,
-        threads=settings.threads,
-        provider=settings.provider,
-    )
+    engine = load_engine(settings)
     console.print(f"mien serves {settings.bundle} with {len(engine.bundle.gallery)} faces", markup=False)
     uvicorn.run(create_app(engine, settings), host=settings.host, port=settings.port, log_level=settings.log_level)
     return 0

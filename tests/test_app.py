@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeFaces
+from conftest import MakeFaces, cartoon
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
@@ -23,8 +23,7 @@ CROPPED = {"already_cropped": "true"}
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    settings = Settings()
-    return load_engine(settings.bundle, limits=settings.decoding_limits, max_k=settings.max_k, provider="cpu")
+    return load_engine(Settings(provider="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +85,28 @@ def test_retrieve_answers_as_documented(client: TestClient, engine: Engine, crop
         assert match["emotion"] == entry.emotion
         assert match["metadata"] == entry.metadata
         assert match["metadata"]["votes"]
+
+
+def test_faces_are_found_and_come_largest_first(client: TestClient) -> None:
+    sheet = Image.new("RGB", (1000, 500), (90, 120, 150))
+    sheet.paste(Image.fromarray(cartoon(200)), (50, 20))
+    sheet.paste(Image.fromarray(cartoon(450)), (500, 20))
+    response = client.post("/classify", files={"image": encoded(sheet, "JPEG")})
+    assert response.status_code == 200
+    large, small = response.json()["faces"]
+    assert large["box"][2] > 1.8 * small["box"][2]
+    assert large["box"][0] > 500 > small["box"][0]
+    assert 0.5 < large["detection"] <= 1
+
+
+def test_a_photograph_is_turned_as_its_exif_says(client: TestClient) -> None:
+    upright = Image.fromarray(cartoon(400)).crop((40, 0, 360, 400))
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was turned: show it turned by a quarter
+    buffer = BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
+    turned = client.post("/classify", files={"image": buffer.getvalue()}).json()
+    assert turned == client.post("/classify", files={"image": encoded(upright, "PNG")}).json()
 
 
 def test_retrieve_answers_ten_unless_told_otherwise(client: TestClient, crop: bytes) -> None:

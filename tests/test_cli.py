@@ -47,6 +47,7 @@ def test_the_whole_way_by_commands(small_run: SmallRun, tmp_path: Path, capsys: 
     data = ["--data", str(small_run.data)]
     assert main(["train", *data, "--output", str(tmp_path / "run"), *tiny]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "run" / "checkpoint.pt")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoint.pt", "curves.csv", "curves.png"}
     network, bundle = tmp_path / "embedder.onnx", tmp_path / "bundle"
     assert main(["export", str(tmp_path / "run" / "checkpoint.pt"), "--output", str(network)]) == 0
     assert main(["build", str(network), *data, "--output", str(bundle)]) == 0

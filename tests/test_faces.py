@@ -2,35 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from conftest import cartoon
+from PIL import Image
 
 from model.detection import Detector
 from model.faces import FaceFinder
 from model.framing import TEMPLATE, crop_face, crop_whole
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "london-faces"
-
-
-def cartoon(side: int) -> NDArray[np.uint8]:
-    """A drawn head that fills most of the picture."""
-    unit = side / 100
-    image = Image.new("RGB", (side, side), (90, 120, 150))
-    draw = ImageDraw.Draw(image)
-
-    def ellipse(x: float, y: float, across: float, down: float, colour: tuple[int, int, int]) -> None:
-        corners = (x - across, y - down, x + across, y + down)
-        draw.ellipse([corner * unit for corner in corners], fill=colour)
-
-    ellipse(50, 42, 30, 34, (60, 40, 30))
-    ellipse(50, 52, 25, 32, (225, 180, 150))
-    for x in (40, 60):
-        ellipse(x, 45, 5, 2.6, (250, 250, 250))
-        ellipse(x, 45, 2.4, 2.4, (50, 30, 20))
-        draw.line([(x - 6) * unit, 39 * unit, (x + 6) * unit, 38.5 * unit], fill=(60, 40, 30), width=int(1.6 * unit))
-    draw.polygon([(50 * unit, 47 * unit), (46 * unit, 60 * unit), (54 * unit, 60 * unit)], fill=(205, 155, 125))
-    ellipse(50, 69, 8.5, 2.6, (170, 70, 70))
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(side / 200)), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ import service.server
 from service.app import create_app
 from service.engine import load_engine
 from service.settings import Settings
-create_app(load_engine(Settings().bundle), Settings())
+create_app(load_engine(Settings()), Settings())
 print(main(["train", "--data", "x", "--output", "y"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
