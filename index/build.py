@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import GalleryFaces, Manifest, sha256_of, write_bundle
+from index.bundle import GalleryFaces, Manifest, check_output, sha256_of, write_bundle
 from index.mixture import fit_mixture
 from model.embedder import BATCH_FACES, Embedder
 from model.errors import DatasetError, EmbedderError
@@ -39,6 +39,7 @@ def build_bundle(
         EmbedderError: the network was trained for other emotions.
         BundleError: the output folder holds something else.
     """
+    check_output(output)
     embedder = Embedder(embedder_path, threads=threads)
     if embedder.emotions != EMOTIONS:
         raise EmbedderError(f"{embedder_path} knows the emotions {embedder.emotions}, FER+ has {EMOTIONS}")
@@ -66,7 +67,7 @@ def build_bundle(
         "gallery_faces": len(labelled),
         "mixture_faces": int(clear.sum()),
         "embedder_sha256": sha256_of(embedder_path),
-        "training": embedder.metadata.get("training"),
+        "training": embedder.metadata.training,
     }
     return write_bundle(output, embedder_path, mixture, faces, made_from)
 

@@ -115,7 +115,7 @@ def load_bundle(folder: Path) -> Bundle:
                 f"{MANIFEST} says {str(manifest.sha256.get(name))[:12]}…"
             )
     mixture = _read_mixture(folder / MIXTURE, manifest)
-    faces = _read_gallery(folder / GALLERY, manifest)
+    faces = _read_gallery(folder / GALLERY, manifest, len(mixture.emotions))
     if faces.embeddings.shape[1] != mixture.centroids.shape[1]:
         raise BundleError(
             f"{folder}: the gallery has {faces.embeddings.shape[1]} dimensions, "
@@ -169,8 +169,7 @@ def write_bundle(
     Raises:
         BundleError: the folder holds something that is not a bundle.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder} holds something else than a bundle: choose an empty or a new folder")
+    check_output(folder)
     draft = folder.with_name(folder.name + ".partial")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -209,6 +208,24 @@ def write_bundle(
     return manifest
 
 
+def check_output(folder: Path) -> None:
+    """Refuse to write a bundle over anything but an older bundle, which is replaced.
+
+    Raises:
+        BundleError: the folder holds something else, or is no folder.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is a file: a bundle is a folder")
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return
+    if not names <= {MANIFEST, *FILES}:
+        raise BundleError(f"{folder} holds something else than a bundle: choose an empty or a new folder")
+    read_manifest(folder)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read and check ``manifest.json``.
 
@@ -222,6 +239,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}") from None
     except NotADirectoryError:
         raise BundleError(f"{folder} is not a bundle: a bundle is a folder") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -259,31 +278,73 @@ def _arrays(path: Path, manifest: Manifest, names: tuple[str, ...]) -> dict[str,
     return arrays
 
 
+def _check(
+    path: Path, arrays: dict[str, NDArray[Any]], expected: dict[str, tuple[str, tuple[int | None, ...]]]
+) -> None:
+    """Refuse arrays of another kind (NumPy's letters) or shape (None: any length), and numbers that are not finite."""
+    for name, (kinds, shape) in expected.items():
+        array = arrays[name]
+        fits = array.ndim == len(shape) and all(
+            want in (None, got) for want, got in zip(shape, array.shape, strict=True)
+        )
+        if array.dtype.kind not in kinds or not fits or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+            wanted = ", ".join("any" if length is None else str(length) for length in shape)
+            raise BundleError(
+                f"{path}: {name} should be finite and of shape ({wanted}), got {array.dtype} {array.shape}"
+            )
+
+
 def _read_mixture(path: Path, manifest: Manifest) -> Mixture:
     arrays = _arrays(path, manifest, ("emotions", "centroids", "covariances", "weights", "sigma", "typical"))
-    emotions = tuple(str(name) for name in arrays["emotions"])
-    count, size = len(emotions), arrays["centroids"].shape[-1]
-    for name, shape in (("centroids", (count, size)), ("covariances", (count, size, size)), ("weights", (count,))):
-        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
-            raise BundleError(f"{path}: {name} should be finite numbers {shape}, got {arrays[name].shape}")
-    sigma = float(arrays["sigma"])
-    if not sigma > 0:
-        raise BundleError(f"{path}: sigma should be positive, got {sigma}")
-    return Mixture(emotions, arrays["centroids"], arrays["covariances"], arrays["weights"], sigma, arrays["typical"])
+    _check(path, arrays, {"emotions": ("U", (None,)), "centroids": ("f", (None, None)), "sigma": ("f", ())})
+    count, size = arrays["centroids"].shape
+    _check(
+        path,
+        arrays,
+        {
+            "emotions": ("U", (count,)),
+            "covariances": ("f", (count, size, size)),
+            "weights": ("f", (count,)),
+            "typical": ("f", (None,)),
+        },
+    )
+    if not arrays["sigma"] > 0:
+        raise BundleError(f"{path}: sigma should be positive, got {arrays['sigma']}")
+    if len(arrays["typical"]) < 2 or (np.diff(arrays["typical"]) < 0).any():
+        raise BundleError(f"{path}: typical should be two or more distances in ascending order")
+    if (np.linalg.eigvalsh(arrays["covariances"]) <= 0).any():
+        raise BundleError(f"{path}: covariances should be positive definite")
+    return Mixture(
+        tuple(arrays["emotions"].tolist()),
+        arrays["centroids"],
+        arrays["covariances"],
+        arrays["weights"],
+        float(arrays["sigma"]),
+        arrays["typical"],
+    )
 
 
-def _read_gallery(path: Path, manifest: Manifest) -> GalleryFaces:
+def _read_gallery(path: Path, manifest: Manifest, emotion_count: int) -> GalleryFaces:
     arrays = _arrays(path, manifest, ("ids", "embeddings", "labels", "votes", "source"))
+    _check(path, arrays, {"ids": ("U", (None,)), "source": ("U", ())})
     count = len(arrays["ids"])
-    for name in ("embeddings", "labels", "votes"):
-        if len(arrays[name]) != count:
-            raise BundleError(f"{path}: expected {count} {name}, got {len(arrays[name])}")
-    if arrays["embeddings"].ndim != 2 or not np.isfinite(arrays["embeddings"]).all():
-        raise BundleError(f"{path}: embeddings should be finite numbers (n, d), got {arrays['embeddings'].shape}")
+    _check(
+        path,
+        arrays,
+        {"embeddings": ("f", (count, None)), "labels": ("iu", (count,)), "votes": ("iu", (count, len(VOTE_COLUMNS)))},
+    )
+    if count == 0 or len(set(arrays["ids"].tolist())) != count:
+        raise BundleError(f"{path}: the gallery should have one or more faces with an id each, all different")
+    if arrays["labels"].min() < 0 or arrays["labels"].max() >= emotion_count:
+        raise BundleError(f"{path}: labels should be from 0 to {emotion_count - 1}, got up to {arrays['labels'].max()}")
+    try:
+        source = dict(json.loads(str(arrays["source"])))
+    except (ValueError, TypeError):
+        raise BundleError(f"{path}: source should be a JSON object") from None
     return GalleryFaces(
         tuple(arrays["ids"].tolist()),
         arrays["embeddings"].astype(np.float32),
         arrays["labels"].astype(np.int64),
         arrays["votes"].astype(np.uint8),
-        json.loads(str(arrays["source"])),
+        source,
     )

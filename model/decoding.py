@@ -20,7 +20,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
-from pydantic import BaseModel, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt
 
 from model.errors import BrokenImageError, EmptyImageError, ImageTooLargeError, UnsupportedImageError
 
@@ -29,15 +29,10 @@ FORMATS: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WebP")
 
 
 class DecodingLimits(BaseModel, frozen=True):
-    """What an image may ask of the machine.
+    """What an image may ask of the machine."""
 
-    Attributes:
-        max_bytes: length of the file.
-        max_pixels: width times height, as the file's header says.
-    """
-
-    max_bytes: PositiveInt = 20 * 2**20
-    max_pixels: PositiveInt = 50_000_000
+    max_bytes: PositiveInt = Field(20 * 2**20, description="Largest image file, bytes.")
+    max_pixels: PositiveInt = Field(50_000_000, description="Largest image, width times height by its header, pixels.")
 
 
 DEFAULT_LIMITS: Final = DecodingLimits()
@@ -126,11 +121,11 @@ def _damage_as_error() -> Iterator[None]:
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError(f"expected an image of ordinary size, got one that Pillow refuses ({error})") from None
+        raise ImageTooLargeError("expected an image of ordinary size, got one that Pillow refuses") from error
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001  on hostile bytes, Pillow's decoders raise nearly everything
-        raise BrokenImageError(f"expected a whole image, got one that is cut off or damaged ({error})") from None
+    except Exception as error:
+        raise BrokenImageError("expected a whole image, got one that is cut off or damaged") from error
 
 
 def _to_rgb(image: ImageFile) -> NDArray[np.uint8]:

@@ -1,15 +1,16 @@
 """The embedder: the exported network on ONNX Runtime, with its preprocessing inside."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.errors import ConfigError, EmbedderError
+from model.framing import SIDE_PX
 
 FORMAT_VERSION: Final = 1
 """Version of the metadata inside an exported network."""
@@ -22,6 +23,34 @@ BATCH_FACES: Final = 256
 
 Provider = Literal["auto", "cpu", "cuda"]
 """Where the network runs: ``auto`` takes the GPU where there is one."""
+
+
+class EmbedderMetadata(BaseModel):
+    """What an exported network says of itself.
+
+    Attributes:
+        format_version: of this description.
+        mien_version: the version that exported it.
+        side_px: height and width of a crop, in pixels.
+        embedding_size: d, the dimensions of an embedding.
+        emotions: (c,) names, in the order in which the network was trained.
+        sigma: standard deviation of the Gaussians that the loss shaped, in embedding units.
+        mirror: whether each face is averaged with its mirror image.
+        preprocessing: what happens to a face before and inside the graph, in words.
+        training: the resolved training settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int
+    mien_version: str
+    side_px: int = Field(ge=1)
+    embedding_size: int = Field(ge=1)
+    emotions: tuple[str, ...] = Field(min_length=1)
+    sigma: float = Field(gt=0, allow_inf_nan=False)
+    mirror: bool
+    preprocessing: dict[str, str]
+    training: dict[str, Any]
 
 
 class Embedder:
@@ -61,11 +90,13 @@ class Embedder:
             raise EmbedderError(
                 f"{path} is not a network that ONNX Runtime can load: {type(error).__name__}"
             ) from error
+        if provider == "cuda" and "CUDAExecutionProvider" not in self.providers:
+            raise ConfigError("provider cuda was asked for, but ONNX Runtime could not start it and took the CPU")
         self.metadata = _metadata(self._session.get_modelmeta().custom_metadata_map, path)
-        self.side_px: int = self.metadata["side_px"]
-        self.embedding_size: int = self.metadata["embedding_size"]
-        self.emotions: tuple[str, ...] = tuple(self.metadata["emotions"])
-        self.sigma: float = float(self.metadata["sigma"])
+        self.side_px = self.metadata.side_px
+        self.embedding_size = self.metadata.embedding_size
+        self.emotions = self.metadata.emotions
+        self.sigma = self.metadata.sigma
         self._input: str = self._session.get_inputs()[0].name
 
     @property
@@ -102,22 +133,25 @@ def _execution_providers(provider: Provider) -> list[str]:
     if provider == "cuda" and "CUDAExecutionProvider" not in available:
         raise ConfigError(f"provider cuda needs onnxruntime-gpu (the extra 'gpu'), found {', '.join(available)}")
     if provider != "cpu" and "CUDAExecutionProvider" in available:
+        onnxruntime.preload_dlls()  # CUDA and cuDNN come as wheels, which the system's loader does not know
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
     return ["CPUExecutionProvider"]
 
 
-def _metadata(properties: dict[str, str], path: Path) -> dict[str, Any]:
+def _metadata(properties: dict[str, str], path: Path) -> EmbedderMetadata:
     try:
-        metadata = json.loads(properties[METADATA_KEY])
-    except (KeyError, ValueError):
+        content = json.loads(properties[METADATA_KEY])
+        version = content["format_version"]
+    except (KeyError, ValueError, TypeError):
         raise EmbedderError(f"{path} was not written by mien export: it lacks mien's metadata") from None
-    if metadata.get("format_version") != FORMAT_VERSION:
-        raise EmbedderError(
-            f"{path} has format version {metadata.get('format_version')}, this version of mien reads {FORMAT_VERSION}"
-        )
-    missing = {"side_px", "embedding_size", "emotions", "sigma"} - metadata.keys()
-    if missing:
-        raise EmbedderError(f"{path} lacks {', '.join(sorted(missing))} in its metadata")
-    if not (math.isfinite(metadata["sigma"]) and metadata["sigma"] > 0):
-        raise EmbedderError(f"{path}: sigma should be a positive number, got {metadata['sigma']}")
-    return dict(metadata)
+    if version != FORMAT_VERSION:
+        raise EmbedderError(f"{path} has format version {version}, this version of mien reads {FORMAT_VERSION}")
+    try:
+        metadata = EmbedderMetadata.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise EmbedderError(f"{path} has broken metadata: {where}: {first['msg']}") from None
+    if metadata.side_px != SIDE_PX:
+        raise EmbedderError(f"{path} wants faces of {metadata.side_px} pixels, faces are cut to {SIDE_PX}")
+    return metadata

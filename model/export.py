@@ -1,6 +1,5 @@
 """Export: a checkpoint's network to ONNX, preprocessing included, checked against torch."""
 
-import json
 import tempfile
 import warnings
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from model.checkpoint import config_of, read_checkpoint
 from model.configuration import TrainingConfig
-from model.embedder import FORMAT_VERSION, METADATA_KEY, Embedder
+from model.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetadata
 from model.errors import EmbedderError
 from model.ferplus import FACE_PX
 from model.network import EMBEDDING_SIZE, Network
@@ -78,23 +77,23 @@ def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
     """
     network, config = load_network(checkpoint)
     exported = ExportedNetwork(network, mirror=mirror).eval()
-    metadata = {
-        "format_version": FORMAT_VERSION,
-        "mien_version": version("mien"),
-        "side_px": FACE_PX,
-        "embedding_size": EMBEDDING_SIZE,
-        "emotions": EMOTIONS,
-        "sigma": config.sigma,
-        "mirror": mirror,
-        "preprocessing": {
+    metadata = EmbedderMetadata(
+        format_version=FORMAT_VERSION,
+        mien_version=version("mien"),
+        side_px=FACE_PX,
+        embedding_size=EMBEDDING_SIZE,
+        emotions=EMOTIONS,
+        sigma=config.sigma,
+        mirror=mirror,
+        preprocessing={
             "colour": "grey, ITU-R 601 luma",
             "framing": "YuNet landmarks to their median places in FER2013 faces, by a similarity transform",
             "inside_the_graph": (
                 f"x / 255; minus the face's mean; divided by its standard deviation + {CONTRAST_FLOOR:.6f}"
             ),
         },
-        "training": config.model_dump(mode="json"),
-    }
+        training=config.model_dump(mode="json"),
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         draft = Path(folder) / output.name
@@ -128,7 +127,7 @@ def parity(exported: ExportedNetwork, path: Path) -> float:
     return float(np.abs(found - expected).max())
 
 
-def _write_onnx(exported: ExportedNetwork, path: Path, metadata: dict[str, object]) -> None:
+def _write_onnx(exported: ExportedNetwork, path: Path, metadata: EmbedderMetadata) -> None:
     with warnings.catch_warnings():
         # The exporter warns about its own deprecations.
         warnings.simplefilter("ignore")
@@ -146,6 +145,6 @@ def _write_onnx(exported: ExportedNetwork, path: Path, metadata: dict[str, objec
         raise EmbedderError("torch returned no ONNX program")
     graph = program.model_proto
     del graph.metadata_props[:]
-    onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(metadata)})
+    onnx.helper.set_model_props(graph, {METADATA_KEY: metadata.model_dump_json()})
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString())

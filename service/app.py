@@ -5,22 +5,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import anyio.to_thread
 import fastapi_offline
 from fastapi import FastAPI, Query, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 
 from service import problems, uploads
 from service.engine import Engine
 from service.problems import NotReadyError, Problem
 from service.schemas import Classification, FaceQuery, Health, Retrieval, RetrievalQuery
 from service.settings import Settings
-
-Answer = TypeVar("Answer")
 
 DOCS_FILES: Final = "/docs/files"
 
@@ -46,9 +45,10 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         yield
         ready = False
 
-    async def work(task: Callable[[], Answer]) -> Answer:
-        """Run what keeps a core busy off the event loop, as many at once as there are slots."""
-        return await anyio.to_thread.run_sync(task, limiter=slots)
+    async def answer(task: Callable[[], BaseModel]) -> Response:
+        """Run what keeps a core busy, writing large answers as JSON included, off the event loop."""
+        body = await anyio.to_thread.run_sync(lambda: task().model_dump_json(), limiter=slots)
+        return Response(body, media_type="application/json")
 
     app = FastAPI(
         title="mien",
@@ -58,6 +58,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(app)
@@ -67,25 +68,27 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         "/classify",
         tags=["faces"],
         summary="Name the emotion of each face",
+        response_model=Classification,
         responses=_IMAGE_PROBLEMS,
         openapi_extra=uploads.REQUEST_BODY,
     )
-    async def classify(request: Request, query: Annotated[FaceQuery, Query()]) -> Classification:
+    async def classify(request: Request, query: Annotated[FaceQuery, Query()]) -> Response:
         """Finds the faces of an image and names the emotion of each, largest face first."""
         data = await uploads.read_image(request)
-        return await work(lambda: engine.classify(data, already_cropped=query.already_cropped))
+        return await answer(lambda: engine.classify(data, already_cropped=query.already_cropped))
 
     @app.post(
         "/retrieve",
         tags=["faces"],
         summary="Find the gallery's nearest expressions",
+        response_model=Retrieval,
         responses=_IMAGE_PROBLEMS,
         openapi_extra=uploads.REQUEST_BODY,
     )
-    async def retrieve(request: Request, query: Annotated[RetrievalQuery, Query()]) -> Retrieval:
+    async def retrieve(request: Request, query: Annotated[RetrievalQuery, Query()]) -> Response:
         """Finds the faces of an image and, for each, the k faces of the gallery with the most similar expression."""
         data = await uploads.read_image(request)
-        return await work(lambda: engine.retrieve(data, k=query.k, already_cropped=query.already_cropped))
+        return await answer(lambda: engine.retrieve(data, k=query.k, already_cropped=query.already_cropped))
 
     @app.get("/health/live", tags=["health"], summary="Is the process alive?")
     async def live() -> Health:

@@ -9,6 +9,7 @@ from typing import Final, get_args
 
 from index.bundle import default_bundle
 from model.configuration import TrainingConfig
+from model.decoding import DecodingLimits
 from model.errors import MienError
 from model.ferplus import Split
 from service import offline
@@ -24,11 +25,14 @@ _DATA_HELP: Final = "FER+ folder: FER2013Train/ and FER2013Valid/ with label.csv
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``mien`` and return its exit status: 0 done, 1 failed, 2 a wrong option."""
+    """Run ``mien`` and return its exit status: 0 done, 1 failed, 2 a wrong option, 130 interrupted."""
     parsed = build_parser().parse_args(arguments)
     try:
         status: int = parsed.run(parsed)
     except MienError as error:
+        console.print(f"mien {parsed.command}: {error}", style="red", markup=False)
+        return FAILED
+    except OSError as error:  # a disk that is full, a folder that may not be written
         console.print(f"mien {parsed.command}: {error}", style="red", markup=False)
         return FAILED
     except KeyboardInterrupt:
@@ -96,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     embed.add_argument("--already-cropped", action="store_true", help="The images are face crops: nothing is detected.")
     _add_bundle_option(embed)
+    add_options(embed, DecodingLimits)
 
     serve = command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>.")
     add_options(serve, Settings)
@@ -132,7 +137,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _embed(arguments: argparse.Namespace) -> int:
-    return embed_paths(arguments.paths, arguments.output, arguments.bundle, already_cropped=arguments.already_cropped)
+    return embed_paths(
+        arguments.paths,
+        arguments.output,
+        arguments.bundle,
+        read_options(arguments, DecodingLimits),
+        already_cropped=arguments.already_cropped,
+    )
 
 
 def _serve(arguments: argparse.Namespace) -> int:

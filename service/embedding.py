@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from index.bundle import check_fits, load_bundle
 from index.mixture import Mixture
-from model.decoding import read_image
-from model.errors import ImageError
+from model.decoding import DecodingLimits, read_image
+from model.errors import ConfigError, ImageError
 from model.faces import Face
 from model.pipeline import Pipeline, load_pipeline
 from service.terminal import console, progress_bar
@@ -41,7 +41,6 @@ class EmbeddedFiles:
         """Write the archive, whole or not at all, with posteriors (n, c) float32 and emotions (n,) beside the faces."""
         embeddings = np.concatenate(self.embeddings or [np.empty((0, mixture.centroids.shape[1]), np.float32)])
         posteriors = mixture.posterior(embeddings).astype(np.float32)
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(path.name + ".partial")
         with draft.open("wb") as file:
             np.savez(
@@ -55,12 +54,22 @@ class EmbeddedFiles:
         draft.replace(path)
 
 
-def embed_paths(paths: Sequence[Path], output: Path, bundle_folder: Path, *, already_cropped: bool) -> int:
-    """``mien embed``: 0 when a face was embedded, else 1."""
+def embed_paths(
+    paths: Sequence[Path], output: Path, bundle_folder: Path, limits: DecodingLimits, *, already_cropped: bool
+) -> int:
+    """``mien embed``: 0 when a face was embedded, else 1.
+
+    Raises:
+        ConfigError: the output cannot be a file.
+        BundleError: the bundle cannot be used.
+    """
+    if output.exists() and not output.is_file():
+        raise ConfigError(f"--output should be a file, {output} is none")
+    output.parent.mkdir(parents=True, exist_ok=True)
     bundle = load_bundle(bundle_folder)
-    pipeline = load_pipeline(bundle.embedder_path)
+    pipeline = load_pipeline(bundle.embedder_path, limits=limits)
     check_fits(bundle, pipeline.embedder)
-    files = list(files_of(paths))
+    files = [path for path in files_of(paths) if not (output.exists() and path.exists() and path.samefile(output))]
     with progress_bar() as bar:
         task = bar.add_task("embedding", total=len(files), note="")
         embedded = embed_files(
@@ -78,15 +87,27 @@ def embed_paths(paths: Sequence[Path], output: Path, bundle_folder: Path, *, alr
 
 
 def files_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """Each path that is no folder, and every file below each that is one, in sorted order, but for hidden ones."""
+    """Each path that is no folder, and every file below each that is one, in sorted order, but for hidden ones.
+
+    Links are followed; a folder that was seen already, through whatever link, is not entered again.
+    """
     for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        for below in sorted(path.rglob("*")):
-            hidden = any(part.startswith(".") for part in below.relative_to(path).parts)
-            if not hidden and below.is_file():
-                yield below
+        yield from _below(path, set())
+
+
+def _below(path: Path, seen: set[Path]) -> Iterator[Path]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(path)) if path.is_dir() else None
+        folder = path.resolve()
+    except OSError:
+        names = None
+    if names is None:
+        yield path  # what cannot be read is reported where it is read
+    elif folder not in seen:
+        seen.add(folder)
+        for name in names:
+            if not name.startswith("."):
+                yield from _below(path / name, seen)
 
 
 def embed_files(

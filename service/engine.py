@@ -25,10 +25,9 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every part once, so that the first request is as fast as the others."""
-        side_px = self.pipeline.embedder.side_px
         blank = np.full((240, 320, 3), 127, dtype=np.uint8)
         self.pipeline.finder.find(blank)
-        embeddings = self.pipeline.embedder.embed(np.zeros((1, side_px, side_px), dtype=np.uint8))
+        embeddings = self.pipeline.embedder.embed(self.pipeline.finder.whole(blank).crop[None])
         self.bundle.mixture.typicality(embeddings)
         self.bundle.gallery.search(embeddings, 1)
 

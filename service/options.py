@@ -46,6 +46,8 @@ def read_options(arguments: argparse.Namespace, config: type[Config]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        if first["type"] == "value_error":  # a rule of a whole model, which says itself what came
+            raise ConfigError(first["msg"].removeprefix("Value error, ")) from None
         raise ConfigError(f"{option}: {first['msg']}, got {first['input']!r}") from None
 
 
@@ -61,7 +63,9 @@ def _given(values: dict[str, Any], config: type[BaseModel], prefix: str) -> dict
 
 
 def _plain(annotation: Any) -> Any:
-    """The type without None."""
+    """The type without None and without what ``Annotated`` adds."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
         return next(kind for kind in get_args(annotation) if kind is not NoneType)
     return annotation
@@ -74,9 +78,7 @@ def _form(kind: Any) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         return {"choices": get_args(kind)}
     if get_origin(kind) is tuple:
-        part = get_args(kind)[0]
-        part = get_args(part)[0] if get_origin(part) is Annotated else part
-        return {"nargs": "+", "type": part, "metavar": "N"}
+        return {"nargs": "+", "type": _plain(get_args(kind)[0]), "metavar": "N"}
     return {"type": kind, "metavar": {int: "N", float: "X", Path: "PATH"}.get(kind, "TEXT")}
 
 

@@ -128,12 +128,23 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    sentences = []
+    sentences, unknown = [], []
     for each in error.errors():
-        where = " ".join(str(part) for part in each["loc"])
+        where = _short(" ".join(str(part) for part in each["loc"]))
+        if each["type"] == "extra_forbidden":
+            unknown.append(_short(repr(each["loc"][-1])))
+            continue
         came = each.get("input")
-        sentences.append(f"{where}: {each['msg']}" + (f", got {came!r}" if isinstance(came, str | int | float) else ""))
+        sentences.append(f"{where}: {each['msg']}" + (f", got {_short(came)!r}" if isinstance(came, str) else ""))
+    if unknown:
+        named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        sentences.append(f"there is no parameter {named}; /docs lists those there are")
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation", "; ".join(sentences))
+
+
+def _short(text: str) -> str:
+    """What came, but not all of it: an answer does not repeat kilobytes."""
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -19,9 +19,9 @@ PREFIX = "MIEN_"
 class Settings(BaseSettings):
     """Each field is the environment variable ``MIEN_<NAME>`` and the option ``--<name>`` of ``mien serve``."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     bundle: Path = Field(default_factory=default_bundle, description="Folder of the bundle to serve.")
     detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that is installed.")
@@ -58,4 +58,5 @@ def read_settings(environment: Mapping[str, str], **overrides: object) -> Settin
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
-        raise ConfigError(f"{PREFIX}{field.upper()}: {first['msg']}, got {first['input']!r}") from None
+        given = "--" + field.replace("_", "-") if overrides.get(field) is not None else PREFIX + field.upper()
+        raise ConfigError(f"{given}: {first['msg']}, got {first['input']!r}") from None

@@ -5,6 +5,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.problems import BodyTooLargeError, MalformedBodyError, MissingFieldError
@@ -36,9 +37,24 @@ REQUEST_BODY: Final[dict[str, Any]] = {
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's parser moves files of over 1 MB to disk; an upload never goes there."""
+    """Starlette's parser, but for two things.
+
+    It moves files of over 1 MB to disk; an upload never goes there. And it drops a part whose end is missing; a form
+    that was cut off is refused.
+    """
 
     spool_max_size = 2**40
+    ended = False
+
+    def on_end(self) -> None:
+        """The last boundary has come."""
+        self.ended = True
+        super().on_end()
+
+    def close_parts(self) -> None:
+        """Let go of the files of a form that was cut off; the form itself does not know them."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 class BodyLimit:
@@ -86,12 +102,19 @@ async def read_image(request: Request) -> bytes:
             f"send the image as a file in the field '{FIELD}' of a multipart/form-data body, "
             f"got {content_type or 'no content type'}"
         )
+    parser = _InMemoryParser(request.headers, request.stream(), max_files=16, max_fields=16)
     try:
-        form = await _InMemoryParser(request.headers, request.stream(), max_files=16, max_fields=16).parse()
+        form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-        reason = error.message if isinstance(error, MultiPartException) else "a part's heading cannot be read"
+        reason = error.message.rstrip(".") if isinstance(error, MultiPartException) else "a heading cannot be read"
         raise MalformedBodyError(f"the body is not a multipart form: {reason}") from None
+    except ClientDisconnect:
+        parser.close_parts()
+        raise MalformedBodyError("the body ended before its declared length") from None
     try:
+        if not parser.ended:
+            parser.close_parts()
+            raise MalformedBodyError("the body is not a whole multipart form: it ends before its last boundary")
         sent = form.getlist(FIELD)
         if len(sent) != 1:
             names = ", ".join(sorted(set(form.keys()))) or "none"

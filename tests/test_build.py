@@ -47,7 +47,12 @@ def test_an_older_bundle_is_replaced_and_nothing_else(
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     with pytest.raises(BundleError, match="holds something else than a bundle"):
         build_bundle(small_run.network, faces, tmp_path / "mine")
+    (tmp_path / "mine" / "manifest.json").write_text('{"name": "a web page"}')
+    with pytest.raises(BundleError, match="holds something else than a bundle"):
+        build_bundle(small_run.network, faces, tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
+    with pytest.raises(BundleError, match="a bundle is a folder"):
+        build_bundle(small_run.network, faces, tmp_path / "mine" / "notes.txt")
 
 
 def test_too_few_faces_of_an_emotion(small_run: SmallRun, tmp_path: Path, make_faces: MakeFaces) -> None:

@@ -105,6 +105,35 @@ def test_embed_goes_on_after_a_path_that_does_not_exist(pictures: Path, capsys: 
     assert output.is_file()
 
 
+def test_embed_follows_links_once_and_leaves_its_own_output_out(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    (pictures / "0.png").rename(tmp_path / "linked" / "0.png")
+    (pictures / "a").symlink_to(tmp_path / "linked")
+    (pictures / "b" / "round").symlink_to(pictures)
+    output = pictures / "faces.npz"
+    for _ in range(2):
+        assert main(["embed", str(pictures), "--already-cropped", "--output", str(output)]) == 0
+        with np.load(output) as faces:
+            names = [str(Path(path).relative_to(pictures)) for path in faces["paths"]]
+        assert names == ["2.png", "4.png", "a/0.png", "b/1.png", "b/3.png"]
+
+
+def test_embed_refuses_an_output_that_is_no_file_before_it_works(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output in (pictures, Path("/dev/null")):
+        assert main(["embed", str(pictures), "--output", str(output)]) == 1
+        assert "--output should be a file" in capsys.readouterr().err
+    assert main(["embed", str(pictures), "--output", str(pictures / "2.png" / "x.npz")]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_embed_takes_its_limits_from_its_options(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = pictures.parent / "faces.npz"
+    assert main(["embed", str(pictures / "2.png"), "--output", str(output), "--max-pixels", "100"]) == 1
+    assert "at most 100 pixels" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -130,7 +159,7 @@ def test_misspelt_commands_and_options_are_errors(wrong: list[str]) -> None:
     ("arguments", "message"),
     [
         (["serve", "--bundle", "absent"], "absent is not a bundle"),
-        (["serve", "--port", "99999"], "MIEN_PORT"),
+        (["serve", "--port", "99999"], "--port"),
         (["embed", "x.png", "--output", "y.npz", "--bundle", "absent"], "absent is not a bundle"),
         (["export", "absent.pt", "--output", "x.onnx"], "no checkpoint at absent.pt"),
         (["build", "x.onnx", "--data", "absent", "--output", "b"], "absent holds no FER+ Training split"),

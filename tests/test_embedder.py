@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,22 @@ from index.bundle import EMBEDDER, default_bundle
 from model.embedder import BATCH_FACES, METADATA_KEY, Embedder
 from model.errors import ConfigError, EmbedderError
 from model.votes import EMOTIONS
+
+
+def changed(**parts: object) -> str:
+    """Metadata that is right but for some parts."""
+    right = {
+        "format_version": 1,
+        "mien_version": "0",
+        "side_px": 48,
+        "embedding_size": 64,
+        "emotions": EMOTIONS,
+        "sigma": 1.0,
+        "mirror": True,
+        "preprocessing": {},
+        "training": {},
+    }
+    return json.dumps({**right, **parts})
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +41,7 @@ def test_what_the_file_says_of_itself(embedder: Embedder) -> None:
     assert embedder.emotions == EMOTIONS
     assert embedder.sigma > 0
     assert embedder.providers == ["CPUExecutionProvider"]
-    assert embedder.metadata["training"]["seed"] >= 0
+    assert embedder.metadata.training["seed"] >= 0
 
 
 @pytest.mark.parametrize("count", [0, 1, BATCH_FACES + 1])
@@ -76,8 +93,11 @@ def test_a_broken_file(tmp_path: Path) -> None:
         (None, "not written by mien export"),
         ("{", "not written by mien export"),
         ('{"format_version": 99}', "format version 99"),
-        ('{"format_version": 1, "sigma": 1}', "lacks embedding_size, emotions, side_px"),
-        ('{"format_version": 1, "sigma": -1, "side_px": 48, "embedding_size": 64, "emotions": []}', "sigma should be"),
+        ("[1]", "not written by mien export"),
+        (changed(sigma=-1), "sigma: Input should be greater than 0"),
+        (changed(side_px="wide"), "side_px: Input should be a valid integer"),
+        (changed(emotions=[]), "emotions: Tuple should have at least 1 item"),
+        (changed(side_px=64), "wants faces of 64 pixels, faces are cut to 48"),
     ],
 )
 def test_a_network_of_someone_else(tmp_path: Path, metadata: str | None, message: str) -> None:

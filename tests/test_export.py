@@ -20,7 +20,7 @@ def test_exported_equals_torch(small_run: SmallRun, make_faces: MakeFaces) -> No
         expected = (network(faces) + network(faces.flip(3))) / 2
     np.testing.assert_allclose(embedder.embed(crops), expected.numpy(), atol=1e-4)
     assert embedder.sigma == config.sigma
-    assert embedder.metadata["training"] == config.model_dump(mode="json")
+    assert embedder.metadata.training == config.model_dump(mode="json")
 
 
 def test_a_mirrored_face_has_the_same_embedding(small_run: SmallRun, make_faces: MakeFaces) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,6 @@ from service.settings import Settings, read_settings
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in [name for name in os.environ if name.startswith("MIEN_")]:
         monkeypatch.delenv(name)
 
@@ -22,8 +21,6 @@ def test_defaults() -> None:
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     monkeypatch.setenv("MIEN_PORT", "9000")
     monkeypatch.setenv("MIEN_BUNDLE", "elsewhere")
     settings = read_settings(os.environ)
@@ -31,9 +28,18 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.bundle == Path("elsewhere")
 
 
-def test_an_option_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
+def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As compose files and unit files leave them: an empty host would mean every interface."""
+    monkeypatch.setenv("MIEN_HOST", "")
+    monkeypatch.setenv("MIEN_BUNDLE", "")
+    settings = read_settings(os.environ)
+    assert settings.host == "127.0.0.1"
+    assert settings.bundle == default_bundle()
+    with pytest.raises(ConfigError, match="--host"):
+        read_settings(os.environ, host="")
 
+
+def test_an_option_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIEN_PORT", "9000")
     assert read_settings(os.environ, port=9001, host=None).port == 9001
 
@@ -47,8 +53,6 @@ def test_a_misspelt_variable_is_refused_with_a_hint() -> None:
     ("name", "value"), [("MIEN_PORT", "many"), ("MIEN_PORT", "70000"), ("MIEN_MAX_K", "0"), ("MIEN_PROVIDER", "tpu")]
 )
 def test_a_value_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    import os
-
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=rf"{name}: .*got '{value}'"):
         read_settings(os.environ)
