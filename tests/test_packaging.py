@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import tomllib
@@ -53,3 +54,4 @@ def test_the_readme_names_the_commands_and_their_options() -> None:
         "mien serve",
     ):
         assert part in readme
+    assert not re.search(r"@[A-Z]+@|TODO", readme)
