@@ -4,11 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.bundle import GalleryFaces, Manifest, check_output, sha256_of, write_bundle
 from index.mixture import fit_mixture
-from model.embedder import BATCH_FACES, Embedder
+from model.embedder import Embedder
 from model.errors import DatasetError, EmbedderError
 from model.ferplus import LabelledFaces
 from model.votes import EMOTIONS, UNLABELLED, labels
@@ -44,7 +43,7 @@ def build_bundle(
     if embedder.emotions != EMOTIONS:
         raise EmbedderError(f"{embedder_path} knows the emotions {embedder.emotions}, FER+ has {EMOTIONS}")
     labelled = training.take(labels(training.votes, "argmax") != UNLABELLED)
-    embeddings = embed_in_batches(embedder, labelled.images, on_progress)
+    embeddings = embedder.embed(labelled.images, on_progress)
 
     majority = labels(labelled.votes, "majority")
     clear = majority != UNLABELLED
@@ -70,14 +69,3 @@ def build_bundle(
         "training": embedder.metadata.training,
     }
     return write_bundle(output, embedder_path, mixture, faces, made_from)
-
-
-def embed_in_batches(
-    embedder: Embedder, crops: NDArray[np.uint8], on_progress: Callable[[int, int], None]
-) -> NDArray[np.float32]:
-    """(n, d) float32 embeddings of (n, h, w) crops, with a report after each batch."""
-    parts = []
-    for start in range(0, len(crops), BATCH_FACES):
-        parts.append(embedder.embed(crops[start : start + BATCH_FACES]))
-        on_progress(min(start + BATCH_FACES, len(crops)), len(crops))
-    return np.concatenate(parts) if parts else np.empty((0, embedder.embedding_size), dtype=np.float32)

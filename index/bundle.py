@@ -25,7 +25,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from index.gallery import Entry, Gallery
 from index.mixture import Mixture
 from model.embedder import Embedder
-from model.errors import BundleError
+from model.errors import BundleError, first_fault
+from model.files import written_whole
 from model.votes import VOTE_COLUMNS
 
 FORMAT_VERSION: Final = 1
@@ -174,7 +175,8 @@ def write_bundle(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     shutil.copyfile(embedder, draft / EMBEDDER)
-    made_with = np.array(sha256_of(draft / EMBEDDER))
+    sha256 = {EMBEDDER: sha256_of(draft / EMBEDDER)}
+    made_with = np.array(sha256[EMBEDDER])
     np.savez_compressed(
         draft / MIXTURE,
         embedder_sha256=made_with,
@@ -198,7 +200,7 @@ def write_bundle(
         format_version=FORMAT_VERSION,
         mien_version=version("mien"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        sha256={name: sha256_of(draft / name) for name in FILES},
+        sha256=sha256 | {name: sha256_of(draft / name) for name in (MIXTURE, GALLERY)},
         made_from=made_from,
     )
     write_manifest(draft, manifest)
@@ -242,9 +244,7 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path} is broken: {where + ': ' if where else ''}{first['msg']}") from None
+        raise BundleError(f"{path} is broken: {first_fault(error)}") from None
     if manifest.format_version != FORMAT_VERSION:
         raise BundleError(
             f"{folder} has format version {manifest.format_version}, this version of mien reads {FORMAT_VERSION}"
@@ -254,9 +254,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json``, whole or not at all."""
-    temporary = folder / (MANIFEST + ".partial")
-    temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
+    with written_whole(folder / MANIFEST) as file:
+        file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
 def sha256_of(path: Path) -> str:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import non_faces
-from index.build import embed_in_batches
 from index.bundle import Bundle, read_manifest, write_manifest
 from index.calibration import calibration_scores
 from index.classification import classification_scores
@@ -70,7 +69,7 @@ def evaluate(
         raise DatasetError(f"{dataset} has no face with a strict majority of votes")
 
     on_stage("embedding")
-    embeddings = embed_in_batches(embedder, kept.images, lambda _, __: None)
+    embeddings = embedder.embed(kept.images)
     scores: dict[str, Any] = {
         "dataset": dataset,
         "faces": len(faces),
@@ -104,7 +103,7 @@ def evaluate(
     )
     on_stage("retrieval from the Training gallery")
     shipped = bundle.gallery
-    shipped_labels = np.array([EMOTIONS.index(entry.emotion) for entry in shipped.entries])
+    shipped_labels = _labels_of(shipped)
     shipped_groups = near_copies.groups_of(tuple(f"{entry.id}.png" for entry in shipped.entries))
     scores["retrieval_from_training"] = asdict(
         _ranking(
@@ -197,12 +196,16 @@ def headline(scores: dict[str, Any]) -> list[tuple[str, float]]:
     ]
 
 
+def _labels_of(gallery: Gallery) -> NDArray[np.int64]:
+    """(n,) indices into ``EMOTIONS`` of a gallery's faces."""
+    return np.array([EMOTIONS.index(entry.emotion) for entry in gallery.entries], dtype=np.int64)
+
+
 def _softmax_head(bundle: Bundle) -> Classifier:
     """The baseline: a softmax layer on the same embeddings, fitted on the faces of the bundle's gallery."""
     from sklearn.linear_model import LogisticRegression
 
-    names = [entry.emotion for entry in bundle.gallery.entries]
-    head = LogisticRegression(max_iter=1000).fit(bundle.gallery.embeddings, [EMOTIONS.index(name) for name in names])
+    head = LogisticRegression(max_iter=1000).fit(bundle.gallery.embeddings, _labels_of(bundle.gallery))
     return lambda queries: np.asarray(head.predict(queries), dtype=np.int64)
 
 

@@ -1,32 +1,15 @@
 """What training resumes from: one file of tensors and numbers, written whole or not at all."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
 
-from model.errors import CheckpointError
+from model.errors import CheckpointError, first_fault
+from model.files import written_whole
 
 Config = TypeVar("Config", bound=BaseModel)
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its place at ``path`` when the block ends well.
-
-    A kill or an error at any moment leaves the old file or the new one, never a part.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.partial")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -61,6 +44,4 @@ def config_of(path: Path, state: dict[str, Any], kind: type[Config]) -> Config:
     try:
         return kind.model_validate(state["config"])
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path} was made by another version of mien: {field}: {first['msg']}") from None
+        raise CheckpointError(f"{path} was made by another version of mien: {first_fault(error)}") from None

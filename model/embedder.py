@@ -1,6 +1,7 @@
 """The embedder: the exported network on ONNX Runtime, with its preprocessing inside."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -9,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model.errors import ConfigError, EmbedderError
+from model.errors import ConfigError, EmbedderError, first_fault
 from model.framing import SIDE_PX
 
 FORMAT_VERSION: Final = 1
@@ -105,11 +106,14 @@ class Embedder:
         names: list[str] = self._session.get_providers()
         return names
 
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(
+        self, crops: NDArray[np.uint8], on_progress: Callable[[int, int], None] = lambda _, __: None
+    ) -> NDArray[np.float32]:
         """Embed face crops.
 
         Args:
             crops: (n, side_px, side_px) uint8, grey; n may be 0.
+            on_progress: called with the number of faces done and their total after each batch.
 
         Returns:
             (n, d) float32 embeddings, not normalised.
@@ -125,6 +129,7 @@ class Embedder:
         for start in range(0, len(crops), BATCH_FACES):
             batch = crops[start : start + BATCH_FACES]
             embeddings[start : start + len(batch)] = self._session.run(None, {self._input: batch})[0]
+            on_progress(start + len(batch), len(crops))
         return embeddings
 
 
@@ -149,9 +154,7 @@ def _metadata(properties: dict[str, str], path: Path) -> EmbedderMetadata:
     try:
         metadata = EmbedderMetadata.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise EmbedderError(f"{path} has broken metadata: {where}: {first['msg']}") from None
+        raise EmbedderError(f"{path} has broken metadata: {first_fault(error)}") from None
     if metadata.side_px != SIDE_PX:
         raise EmbedderError(f"{path} wants faces of {metadata.side_px} pixels, faces are cut to {SIDE_PX}")
     return metadata

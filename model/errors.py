@@ -19,6 +19,8 @@
 Each message is one sentence that says what was wanted and what came.
 """
 
+from pydantic import ValidationError
+
 
 class MienError(Exception):
     """Base class: ``except MienError`` catches what a user can act on, and no bug."""
@@ -78,3 +80,10 @@ class ConfigError(MienError):
 
 class QueryError(MienError):
     """A request to the gallery that cannot be answered."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where in the data the first fault is, and what was wanted there."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]

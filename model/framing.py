@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SIDE_PX: Final = 48
+from model.ferplus import FACE_PX
+
+SIDE_PX: Final = FACE_PX
 """Height and width of a crop: those of a FER2013 face."""
 
 TEMPLATE: Final = np.array(

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.checkpoint import written_whole
 from model.configuration import TrainingConfig
 from model.errors import CheckpointError, ConfigError, DatasetError
 from model.ferplus import LabelledFaces
+from model.files import written_whole
 from model.loss import class_centroids, squared_distances
 from model.network import EMBEDDING_SIZE, Network
 from model.preprocessing import standardise, to_unit

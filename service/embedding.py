@@ -15,6 +15,7 @@ from index.mixture import Mixture
 from model.decoding import DecodingLimits, read_image
 from model.errors import ConfigError, ImageError
 from model.faces import Face
+from model.files import written_whole
 from model.pipeline import Pipeline, load_pipeline
 from service.terminal import console, progress_bar
 
@@ -41,8 +42,7 @@ class EmbeddedFiles:
         """Write the archive, whole or not at all, with posteriors (n, c) float32 and emotions (n,) beside the faces."""
         embeddings = np.concatenate(self.embeddings or [np.empty((0, mixture.centroids.shape[1]), np.float32)])
         posteriors = mixture.posterior(embeddings).astype(np.float32)
-        draft = path.with_name(path.name + ".partial")
-        with draft.open("wb") as file:
+        with written_whole(path) as file:
             np.savez(
                 file,
                 paths=np.array(self.paths, dtype=np.str_),
@@ -51,7 +51,6 @@ class EmbeddedFiles:
                 posteriors=posteriors,
                 emotions=np.array(mixture.emotions)[posteriors.argmax(axis=1)],
             )
-        draft.replace(path)
 
 
 def embed_paths(

@@ -3,6 +3,7 @@
 import numpy as np
 
 from index.bundle import Bundle, check_fits, load_bundle
+from index.mixture import posterior_from
 from model.errors import QueryError
 from model.pipeline import Pipeline, load_pipeline
 from service.schemas import Classification, ClassifiedFace, FoundMatch, Retrieval, RetrievedFace
@@ -40,7 +41,7 @@ class Engine:
         embedded = self.pipeline.embed(data, already_cropped=already_cropped)
         mixture = self.bundle.mixture
         distances = mixture.distances(embedded.embeddings)
-        posteriors = mixture.posterior(embedded.embeddings)
+        posteriors = posterior_from(distances, mixture.sigma)
         typical = mixture.typicality(embedded.embeddings)
         nearest = distances.argmin(axis=1)
         return Classification(

@@ -70,14 +70,13 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        received = int(declared) if declared.isdigit() else 0
+        declared_too_large = declared.isdigit() and int(declared) > self.max_bytes
         refusal = BodyTooLargeError(f"the request's body may have {self.max_bytes} bytes, this one has more")
-        over = received > self.max_bytes
         received = 0
 
         async def counted() -> Message:
             nonlocal received
-            if over:
+            if declared_too_large:
                 raise refusal
             message = await receive()
             received += len(message.get("body", b""))

@@ -6,8 +6,9 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from model.checkpoint import config_of, read_checkpoint, write_checkpoint, written_whole
+from model.checkpoint import config_of, read_checkpoint, write_checkpoint
 from model.errors import CheckpointError
+from model.files import written_whole
 
 
 class Settings(BaseModel):
