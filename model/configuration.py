@@ -3,7 +3,7 @@
 They travel in each checkpoint and each exported network, and are the options of ``mien train``.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,15 +11,36 @@ from model.votes import Protocol
 
 Count = Annotated[int, Field(ge=1)]
 
+LossName = Literal[
+    "gaussian",
+    "gaussian-running",
+    "gaussian-components",
+    "prototypical",
+    "softmax",
+    "triplet",
+    "multi-threshold-triplet",
+]
+
+OPTION: Final = "option"
+"""Marks a field, by ``{OPTION: False}``, that is found out and not asked for: it becomes no option of a command."""
+
 
 class NetworkConfig(BaseModel):
     """The shape of the network; it travels in each checkpoint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    widths: tuple[Count, ...] = Field((32, 64, 128, 256), min_length=1, description="Channels of each stage.")
-    blocks: tuple[Count, ...] = Field((2, 2, 2, 2), min_length=1, description="Residual blocks of each stage.")
-    stem_stride: int = Field(2, ge=1, le=2, description="Stride of the first convolution.")
+    backbone: Literal["residual", "mobilenet"] = Field(
+        "residual", description="Residual: from random weights. Mobilenet: for initial weights of a face network."
+    )
+    side_px: int = Field(48, ge=16, le=256, description="Side of the faces that the network sees; crops have 48.")
+    widths: tuple[Count, ...] = Field(
+        (32, 64, 128, 256), min_length=1, description="Channels of each stage of the residual backbone."
+    )
+    blocks: tuple[Count, ...] = Field(
+        (2, 2, 2, 2), min_length=1, description="Blocks of each stage of the residual backbone."
+    )
+    stem_stride: int = Field(2, ge=1, le=2, description="Stride of the residual backbone's first convolution.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of pooled features dropped in training.")
 
     @model_validator(mode="after")
@@ -58,10 +79,29 @@ class TrainingConfig(BaseModel):
     )
     targets: Literal["votes", "one-hot"] = Field("votes", description="What the posterior is scored against.")
     protocol: Protocol = Field("argmax", description="Which training faces take part.")
+    loss: LossName = Field("gaussian", description="What shapes the embedding space; see the README.")
     sigma: float = Field(1.0, gt=0, description="Standard deviation of the components, in embedding units.")
+    sigma_schedule: Literal["fixed", "annealed", "learned"] = Field(
+        "fixed", description="Whether sigma stays, goes to --sigma-end, or is learned."
+    )
+    sigma_end: float = Field(0.5, gt=0, description="Where an annealed sigma ends, in embedding units.")
     leave_one_out: bool = Field(
         default=True,
         description="Compare each face with the mean of the other faces of its emotion, not with its own share.",
+    )
+    running_decay: float = Field(
+        0.95, ge=0, lt=1, description="Decay of running centroids, for the losses that keep some."
+    )
+    components: int = Field(2, ge=1, description="Components of each emotion, for gaussian-components.")
+    margin: float = Field(
+        1.0, gt=0, description="Margin of the triplet losses, the largest of several, in embedding units."
+    )
+    slices: int = Field(8, ge=1, description="Slices of the embedding, for multi-threshold-triplet.")
+    background_share: float = Field(
+        0.0, ge=0, le=1, description="Pictures of no expression made for each batch, as a share of its faces."
+    )
+    teacher_share: float = Field(
+        0.5, ge=0, le=1, description="Share of the teachers in the targets, where there are any."
     )
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(0.05, ge=0, description="Weight decay of AdamW.")
@@ -70,3 +110,16 @@ class TrainingConfig(BaseModel):
     early_share: float = Field(0.6, ge=0, le=1, description="Share of the epochs at the smaller side.")
     average_decay: float = Field(0.998, ge=0, lt=1, description="Decay of the moving average of the weights.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, batches and augmentation.")
+    initial_sha256: str | None = Field(
+        None,
+        description="SHA-256 of the initial weights, where there are any.",
+        json_schema_extra={OPTION: False},
+    )
+    sub_classes_sha256: str | None = Field(
+        None,
+        description="SHA-256 of the sub-classes that the faces were given, where they were.",
+        json_schema_extra={OPTION: False},
+    )
+    teachers_sha256: tuple[str, ...] = Field(
+        (), description="SHA-256 of the teachers' checkpoints.", json_schema_extra={OPTION: False}
+    )

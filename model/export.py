@@ -11,13 +11,12 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import config_of, read_checkpoint
-from model.configuration import TrainingConfig
 from model.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetadata
 from model.errors import EmbedderError
 from model.ferplus import FACE_PX
 from model.network import EMBEDDING_SIZE, Network
-from model.preprocessing import CONTRAST_FLOOR, standardise, to_unit
+from model.preprocessing import CONTRAST_FLOOR, prepare
+from model.trained_network import load_network
 from model.votes import EMOTIONS
 
 PARITY_TOLERANCE: Final = 1e-3
@@ -40,24 +39,11 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """(n, 48, 48) uint8 to (n, 64) float32."""
-        faces = standardise(to_unit(crops))
+        faces = prepare(crops, self.network.config.side_px)
         embeddings: Tensor = self.network(faces)
         if self.mirror:
             embeddings = (embeddings + self.network(faces.flip(3))) / 2
         return embeddings
-
-
-def load_network(checkpoint: Path) -> tuple[Network, TrainingConfig]:
-    """The averaged network of a checkpoint, in evaluation mode, and how it was trained.
-
-    Raises:
-        CheckpointError: the file is missing, broken, or of another version.
-    """
-    state = read_checkpoint(checkpoint)
-    config = config_of(checkpoint, state, TrainingConfig)
-    network = Network(config.network)
-    network.load_state_dict(state["average"])
-    return network.eval(), config
 
 
 def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
@@ -75,7 +61,7 @@ def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
         CheckpointError: the checkpoint cannot be used.
         EmbedderError: the exported network does not compute what the network does.
     """
-    network, config = load_network(checkpoint)
+    network, config, sigma = load_network(checkpoint)
     exported = ExportedNetwork(network, mirror=mirror).eval()
     metadata = EmbedderMetadata(
         format_version=FORMAT_VERSION,
@@ -83,13 +69,14 @@ def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
         side_px=FACE_PX,
         embedding_size=EMBEDDING_SIZE,
         emotions=EMOTIONS,
-        sigma=config.sigma,
+        sigma=sigma,
         mirror=mirror,
         preprocessing={
             "colour": "grey, ITU-R 601 luma",
             "framing": "YuNet landmarks to their median places in FER2013 faces, by a similarity transform",
             "inside_the_graph": (
-                f"x / 255; minus the face's mean; divided by its standard deviation + {CONTRAST_FLOOR:.6f}"
+                f"x / 255; minus the face's mean; divided by its standard deviation + {CONTRAST_FLOOR:.6f}; "
+                f"{config.network.side_px}x{config.network.side_px} by bilinear interpolation"
             ),
         },
         training=config.model_dump(mode="json"),

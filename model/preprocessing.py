@@ -4,6 +4,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 CONTRAST_FLOOR: Final = 1 / 255
 """Added to the standard deviation: a crop of one grey stays finite."""
@@ -26,3 +27,19 @@ def standardise(faces: Tensor) -> Tensor:
 def to_unit(crops: Tensor) -> Tensor:
     """(n, h, w) uint8 crops to (n, 1, h, w) float32 faces from 0 to 1."""
     return crops.unsqueeze(1).to(torch.float32) / 255
+
+
+def prepare(crops: Tensor, side_px: int) -> Tensor:
+    """What the network sees of face crops where nothing is varied: in validation, in the index and when serving.
+
+    Args:
+        crops: (n, h, w) uint8.
+        side_px: height and width that the network works at.
+
+    Returns:
+        (n, 1, side_px, side_px) float32, standardised.
+    """
+    faces = standardise(to_unit(crops))
+    if faces.shape[-2:] == (side_px, side_px):
+        return faces
+    return functional.interpolate(faces, size=(side_px, side_px), mode="bilinear", align_corners=False)

@@ -1,19 +1,28 @@
 """A training run: everything that changes while training goes on, and the step that changes it."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from model.augmentation import augment
 from model.checkpoint import config_of, read_checkpoint, write_checkpoint
 from model.configuration import TrainingConfig
+from model.distillation import Teacher, taught
 from model.errors import CheckpointError
-from model.loss import gaussian_structured_loss
+from model.initial import start_from
+from model.losses.choice import new_loss
+from model.losses.loss import EmbeddedBatch, Loss
+from model.negatives import negatives
 from model.network import Network, new_network, parameter_count
-from model.preprocessing import standardise, to_unit
+from model.preprocessing import prepare, standardise, to_unit
+from model.votes import EMOTIONS
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,9 @@ class Run:
     Attributes:
         config: what the run does.
         device: where it computes.
+        class_count: how many classes have a centroid, the background left out.
         network: what the optimiser moves.
+        loss: with what it learns and remembers.
         average: moving average of the network; this is what is scored and exported.
         optimiser: AdamW with its moments.
         epoch: epochs done.
@@ -50,11 +61,14 @@ class Run:
         losses: of those steps.
         seconds: that those steps took.
         reports: one for each epoch done.
+        teachers: whose posteriors are mixed into the targets.
     """
 
     config: TrainingConfig
     device: torch.device
+    class_count: int
     network: Network
+    loss: Loss
     average: Network
     optimiser: torch.optim.AdamW
     epoch: int = 0
@@ -62,14 +76,46 @@ class Run:
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
     reports: list[EpochReport] = field(default_factory=list)
+    teachers: Sequence[Teacher] = ()
 
     @classmethod
-    def start(cls, config: TrainingConfig, device: torch.device) -> "Run":
-        """A run before its first step."""
+    def start(
+        cls,
+        config: TrainingConfig,
+        device: torch.device,
+        *,
+        class_count: int = len(EMOTIONS),
+        emotion_of: NDArray[np.int64] | None = None,
+        teachers: Sequence[Teacher] = (),
+    ) -> "Run":
+        """A run before its first step.
+
+        Args:
+            config: what the run does.
+            device: where it computes.
+            class_count: how many classes have a centroid: the emotions, or sub-classes.
+            emotion_of: (class_count,) the emotion of each sub-class; None where the classes are the emotions.
+            teachers: whose posteriors are mixed into the targets.
+        """
         network = _placed(new_network(config.network, config.seed), device)
         average = _placed(new_network(config.network, config.seed), device)
-        optimiser = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.learning_rate)
-        return cls(config, device, network, average, optimiser)
+        loss = _loss(config, class_count, emotion_of).to(device)
+        optimiser = torch.optim.AdamW(_decay_groups([network, loss], config.weight_decay), lr=config.learning_rate)
+        return cls(config, device, class_count, network, loss, average, optimiser, teachers=teachers)
+
+    def start_from(self, initial: Path, crops: Tensor) -> None:
+        """Take initial weights over, before the first step.
+
+        Args:
+            initial: see ``model.initial``.
+            crops: (n, h, w) uint8 faces of the training set, some hundred.
+
+        Raises:
+            ConfigError: the weights cannot be read, or do not fit the network.
+            CheckpointError: likewise, where they are a checkpoint's.
+        """
+        start_from(self.network, initial, prepare(crops, self.config.network.side_px).to(self.device))
+        self.average.load_state_dict(self.network.state_dict())
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -78,6 +124,8 @@ class Run:
             {
                 "config": self.config.model_dump(mode="json"),
                 "network": self.network.state_dict(),
+                "loss": self.loss.state_dict(),
+                "sigma": self.sigma,
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "epoch": self.epoch,
@@ -100,6 +148,7 @@ class Run:
             raise CheckpointError(f"{path} was made with another configuration: resume with the same, or start anew")
         try:
             self.network.load_state_dict(state["network"])
+            self.loss.load_state_dict(state.get("loss", {}))  # the first checkpoints had a loss without a state
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
@@ -110,16 +159,30 @@ class Run:
         self.losses = list(state.get("losses", []))
         self.seconds = state.get("seconds", 0.0)
 
+    @property
+    def sigma(self) -> float:
+        """Standard deviation that the components share now, in embedding units."""
+        return float(self.loss.sigma(self.epoch / self.config.epochs).detach())
+
     def step(
-        self, crops: Tensor, face_labels: Tensor, targets: Tensor, *, number: int, learning_rate: float, side_px: int
+        self,
+        crops: Tensor,
+        classes: Tensor,
+        targets: Tensor,
+        *,
+        number: int,
+        done: float,
+        learning_rate: float,
+        side_px: int,
     ) -> float:
         """One step of the optimiser.
 
         Args:
             crops: (n, h, w) uint8.
-            face_labels: (n,) int64.
+            classes: (n,) int64.
             targets: (n, 8) float.
             number: of the step within the whole training; with the seed it decides the step's chance.
+            done: share of the training that is done, from 0 to 1.
             learning_rate: of this step.
             side_px: side of the faces that the network sees.
 
@@ -129,26 +192,39 @@ class Run:
         chance = self.config.seed * 1_000_003 + number
         generator = torch.Generator().manual_seed(chance)
         torch.manual_seed(chance)  # dropout
-        faces = augment(to_unit(crops.to(self.device)), self.config.augmentation, side_px, generator)  # (n, 1, h, w)
+        unit = to_unit(crops.to(self.device))
+        faces = augment(unit, self.config.augmentation, side_px, generator)  # (n, 1, h, w)
+        if self.teachers:
+            targets = taught(targets.to(self.device), self.teachers, faces, self.config.teacher_share).cpu()
+        if self.config.background_share > 0:
+            count = math.ceil(self.config.background_share * len(crops))
+            faces = torch.cat([faces, negatives(unit[:count], side_px, generator)])
+            classes, targets = with_background(classes, targets, self.class_count, count)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(self.device)):
             embeddings = self.network(standardise(faces).contiguous(memory_format=torch.channels_last))  # (n, d)
-        loss = gaussian_structured_loss(
-            embeddings.float(),
-            face_labels.to(self.device),
-            targets.to(self.device),
-            self.config.sigma,
-            leave_one_out=self.config.leave_one_out,
-        )
+        loss = self.loss(EmbeddedBatch(embeddings.float(), classes.to(self.device), targets.to(self.device), done))
 
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         # The average follows fast at first, when the initial weights are all it has.
         _follow(self.average, self.network, min(self.config.average_decay, (1 + number) / (10 + number)))
-        return loss.item()
+        return float(loss.detach())
+
+
+def with_background(classes: Tensor, targets: Tensor, class_count: int, count: int) -> tuple[Tensor, Tensor]:
+    """Add ``count`` pictures of no expression to a batch's classes (n,) and targets (n, c).
+
+    The background is one class more, and one emotion more: (n + count,) and (n + count, c + 1).
+    """
+    background = torch.full((count,), class_count, dtype=classes.dtype)
+    rows = torch.nn.functional.pad(targets, (0, 1))
+    certain = torch.zeros(count, rows.shape[1], dtype=rows.dtype)
+    certain[:, -1] = 1
+    return torch.cat([classes, background]), torch.cat([rows, certain])
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -165,10 +241,22 @@ def _placed(network: Network, device: torch.device) -> Network:
     return placed
 
 
-def _decay_groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only: on biases and normalisation it does harm."""
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    free = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+def _loss(config: TrainingConfig, class_count: int, emotion_of: NDArray[np.int64] | None) -> Loss:
+    """The configured loss, with a class for the background where pictures of no expression take part."""
+    background = int(config.background_share > 0)
+    emotions = None
+    if emotion_of is not None:
+        emotions = torch.from_numpy(np.append(emotion_of, np.full(background, len(EMOTIONS))))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        return new_loss(config, class_count + background, emotions)
+
+
+def _decay_groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels only: on biases, normalisation and sigma it does harm."""
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    free = [parameter for parameter in parameters if parameter.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 

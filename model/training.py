@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -12,24 +12,24 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.configuration import TrainingConfig
+from model.distillation import Teacher
 from model.errors import CheckpointError, ConfigError, DatasetError
 from model.ferplus import LabelledFaces
 from model.files import written_whole
-from model.loss import class_centroids, squared_distances
-from model.network import EMBEDDING_SIZE, Network
-from model.preprocessing import standardise, to_unit
+from model.initial import initial_sha256
 from model.run import EpochReport, Run
 from model.sampling import balanced_batches
-from model.votes import EMOTIONS, UNLABELLED, distribution, drop_single_votes, labels
+from model.training_set import SubClassLabels, TrainingSet, training_set
+from model.validation import LabelledCrops, nearest_centroid_accuracy
+from model.votes import UNLABELLED, labels
 
 CHECKPOINT_NAME: Final = "checkpoint.pt"
 CURVES_NAME: Final = "curves.csv"
 
-LabelledCrops = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""(n, h, w) face crops and their (n,) indices into ``EMOTIONS``."""
+INITIAL_FACES: Final = 512
+"""Faces on which the normalisation of initial weights is measured."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +68,6 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def training_targets(faces: LabelledFaces, config: TrainingConfig) -> tuple[LabelledFaces, NDArray[np.int64], Tensor]:
-    """The faces that take part, their labels (n,) and their target distributions (n, 8).
-
-    Vote targets leave single votes out, as Barsoum et al. do; a face with nothing but single votes keeps them.
-    """
-    chosen = labels(faces.votes, config.protocol)
-    taken = faces.take(chosen != UNLABELLED)
-    chosen = chosen[chosen != UNLABELLED]
-    if config.targets == "one-hot":
-        return taken, chosen, torch.eye(len(EMOTIONS))[torch.from_numpy(chosen)]
-    cleaned = distribution(drop_single_votes(taken.votes))
-    raw = distribution(taken.votes)
-    return taken, chosen, torch.from_numpy(np.where(cleaned.sum(axis=1, keepdims=True) > 0, cleaned, raw))
-
-
 def learning_rate_at(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:
     """Linear warm-up, then half a cosine down to a hundredth of the peak."""
     warmup = config.warmup_epochs * steps_per_epoch
@@ -92,30 +77,6 @@ def learning_rate_at(step: int, steps_per_epoch: int, config: TrainingConfig) ->
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def embed_with(network: Network, crops: NDArray[np.uint8], device: torch.device, batch_size: int = 512) -> Tensor:
-    """(n, 64) float32 embeddings of (n, h, w) crops by a torch network in evaluation mode, on the CPU."""
-    network.eval()
-    parts = [torch.empty(0, EMBEDDING_SIZE)]
-    with torch.inference_mode():
-        for start in range(0, len(crops), batch_size):
-            batch = to_unit(torch.from_numpy(crops[start : start + batch_size]).to(device))
-            parts.append(network(standardise(batch).contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(parts)
-
-
-def nearest_centroid_accuracy(
-    network: Network, anchors: LabelledCrops, held_out: LabelledCrops, device: torch.device
-) -> float:
-    """Share of held-out faces whose nearest centroid, of the anchors' embeddings, has their label."""
-    (anchor_crops, anchor_labels), (crops, crop_labels) = anchors, held_out
-    centroids, present = class_centroids(
-        embed_with(network, anchor_crops, device), torch.from_numpy(anchor_labels), len(EMOTIONS)
-    )  # (c, d), (c,)
-    distances = squared_distances(embed_with(network, crops, device), centroids)  # (n, c)
-    nearest = distances.masked_fill(~present, torch.inf).argmin(dim=1)
-    return float((nearest == torch.from_numpy(crop_labels)).float().mean())
-
-
 def train(
     training: LabelledFaces,
     validation: LabelledFaces,
@@ -123,6 +84,9 @@ def train(
     folder: Path,
     *,
     device: torch.device,
+    initial: Path | None = None,
+    sub_classes: SubClassLabels | None = None,
+    teachers: Sequence[Path] = (),
     resume: bool = False,
     checkpoint_every_s: float = 60.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -139,6 +103,10 @@ def train(
         config: what to do.
         folder: receives ``checkpoint.pt`` and ``curves.csv``.
         device: where to compute.
+        initial: weights to start from (``model.initial``); random ones without.
+        sub_classes: centroids are those of these sub-classes, while emotions stay what is supervised; with the
+            weights of an earlier run as ``initial``, training goes on from it.
+        teachers: checkpoints of networks whose posteriors are mixed into the targets (``model.distillation``).
         resume: go on from the folder's checkpoint if there is one.
         checkpoint_every_s: seconds between checkpoints within an epoch.
         on_progress: called after each step.
@@ -149,19 +117,37 @@ def train(
 
     Raises:
         CheckpointError: there is a checkpoint and ``resume`` is false, or it is broken or of another configuration.
-        ConfigError: the batch is too small for the classes, no face takes part, or the loss stops being finite.
+        ConfigError: the batch is too small for the classes, no face takes part, the initial weights do not fit
+            the network, or the loss stops being finite.
         DatasetError: no validation face has a label.
     """
     path = folder / CHECKPOINT_NAME
     if path.exists() and not resume:
         raise CheckpointError(f"{path} exists: resume it, or choose another folder")
 
-    taken, taken_labels, targets = training_targets(training, config)
-    images, image_labels = torch.from_numpy(taken.images), torch.from_numpy(taken_labels)  # (n, h, w), (n,)
-    steps = len(_batches(taken_labels, config, epoch=0))
-    anchors, held_out = _anchors(taken, taken_labels, config.seed), _held_out(validation)
+    if sub_classes is not None and config.loss != "gaussian":
+        raise ConfigError(f"sub-classes need the loss gaussian, which knows their centroids, got {config.loss}")
+    config = config.model_copy(
+        update={
+            "initial_sha256": initial_sha256(initial) if initial is not None else None,
+            "sub_classes_sha256": sub_classes.sha256 if sub_classes is not None else None,
+            "teachers_sha256": tuple(initial_sha256(teacher) for teacher in teachers),
+        }
+    )
+    taken = training_set(training, config, sub_classes)
+    images, classes, targets = (torch.from_numpy(part) for part in (taken.images, taken.classes, taken.targets))
+    steps = len(_batches(taken, config, epoch=0))
+    anchors, held_out = _anchors(taken, config.seed), _held_out(validation)
 
-    run = Run.start(config, device)
+    run = Run.start(
+        config,
+        device,
+        class_count=taken.class_count,
+        emotion_of=taken.emotion_of,
+        teachers=[Teacher.read(teacher, taken, device) for teacher in teachers],
+    )
+    if initial is not None and not path.exists():
+        run.start_from(initial, images[:: max(1, len(images) // INITIAL_FACES)][:INITIAL_FACES])
     if path.exists():
         run.restore(path)
         _write_curves(folder / CURVES_NAME, run.reports)
@@ -169,15 +155,22 @@ def train(
     saved_at = time.monotonic()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         while run.epoch < config.epochs:
-            side_px = config.early_side_px if run.epoch < config.early_share * config.epochs else images.shape[-1]
+            side_px = config.early_side_px if run.epoch < config.early_share * config.epochs else config.network.side_px
             began, seconds_before, first_step = time.monotonic(), run.seconds, run.step_in_epoch
             run.network.train()
-            for batch in _batches(taken_labels, config, epoch=run.epoch)[first_step:]:
+            run.loss.train()
+            for batch in _batches(taken, config, epoch=run.epoch)[first_step:]:
                 rows = torch.from_numpy(batch)  # (batch_size,)
                 number = run.epoch * steps + run.step_in_epoch
                 rate = learning_rate_at(number, steps, config)
                 loss = run.step(
-                    images[rows], image_labels[rows], targets[rows], number=number, learning_rate=rate, side_px=side_px
+                    images[rows],
+                    classes[rows],
+                    targets[rows],
+                    number=number,
+                    done=number / (config.epochs * steps),
+                    learning_rate=rate,
+                    side_px=side_px,
                 )
                 if not math.isfinite(loss):
                     raise ConfigError(f"training needs a finite loss, got {loss} at a learning rate of {rate:.1e}")
@@ -214,10 +207,10 @@ def train(
     return path
 
 
-def _batches(train_labels: NDArray[np.int64], config: TrainingConfig, *, epoch: int) -> NDArray[np.int64]:
-    """(steps, batch_size) rows: the batches of an epoch."""
+def _batches(taken: TrainingSet, config: TrainingConfig, *, epoch: int) -> NDArray[np.int64]:
+    """(steps, batch_size) rows: the batches of an epoch, balanced by the classes that have centroids."""
     return balanced_batches(
-        train_labels, len(EMOTIONS), config.batch_size, config.balance, seed=config.seed, epoch=epoch
+        taken.classes, taken.class_count, config.batch_size, config.balance, seed=config.seed, epoch=epoch
     )
 
 
@@ -229,13 +222,16 @@ def _held_out(faces: LabelledFaces) -> LabelledCrops:
     return faces.images[majority != UNLABELLED], majority[majority != UNLABELLED]
 
 
-def _anchors(faces: LabelledFaces, face_labels: NDArray[np.int64], seed: int, most: int = 200) -> LabelledCrops:
-    """A few faces of each class: enough for centroids after each epoch."""
+def _anchors(taken: TrainingSet, seed: int, most: int = 200) -> LabelledCrops:
+    """A few faces of each emotion: enough for centroids after each epoch."""
     generator = np.random.default_rng(seed)
     rows = np.concatenate(
-        [generator.permutation(np.flatnonzero(face_labels == label))[:most] for label in np.unique(face_labels)]
+        [
+            generator.permutation(np.flatnonzero(taken.emotions == emotion))[:most]
+            for emotion in np.unique(taken.emotions)
+        ]
     )
-    return faces.images[rows], face_labels[rows]
+    return taken.images[rows], taken.emotions[rows]
 
 
 def _write_curves(path: Path, reports: list[EpochReport]) -> None:

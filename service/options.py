@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from model.configuration import OPTION
 from model.errors import ConfigError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -16,6 +17,8 @@ Config = TypeVar("Config", bound=BaseModel)
 def add_options(parser: argparse.ArgumentParser, config: type[BaseModel], prefix: str = "") -> None:
     """Give ``parser`` one option for each field of ``config``; a nested model's have its field's name in front."""
     for name, field in config.model_fields.items():
+        if field.json_schema_extra == {OPTION: False}:
+            continue
         kind = _plain(field.annotation)
         dotted = f"{prefix}{name}"
         if isinstance(kind, type) and issubclass(kind, BaseModel):

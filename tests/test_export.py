@@ -7,19 +7,20 @@ from conftest import MakeFaces, SmallRun
 
 from model.embedder import Embedder
 from model.errors import CheckpointError, EmbedderError
-from model.export import PARITY_TOLERANCE, ExportedNetwork, export, load_network, parity
+from model.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
 from model.preprocessing import standardise, to_unit
+from model.trained_network import load_network
 
 
 def test_exported_equals_torch(small_run: SmallRun, make_faces: MakeFaces) -> None:
-    network, config = load_network(small_run.checkpoint)
+    network, config, sigma = load_network(small_run.checkpoint)
     crops = make_faces(24, seed=5).images
     embedder = Embedder(small_run.network, provider="cpu")
     faces = standardise(to_unit(torch.from_numpy(crops)))
     with torch.inference_mode():
         expected = (network(faces) + network(faces.flip(3))) / 2
     np.testing.assert_allclose(embedder.embed(crops), expected.numpy(), atol=1e-4)
-    assert embedder.sigma == config.sigma
+    assert embedder.sigma == sigma == config.sigma
     assert embedder.metadata.training == config.model_dump(mode="json")
 
 
@@ -35,7 +36,7 @@ def test_without_mirror_the_network_sees_each_face_once(
 ) -> None:
     path = tmp_path / "plain.onnx"
     assert export(small_run.checkpoint, path, mirror=False) <= PARITY_TOLERANCE
-    network, _ = load_network(small_run.checkpoint)
+    network, _, _ = load_network(small_run.checkpoint)
     crops = make_faces(8, seed=7).images
     with torch.inference_mode():
         expected = network(standardise(to_unit(torch.from_numpy(crops))))
@@ -43,7 +44,7 @@ def test_without_mirror_the_network_sees_each_face_once(
 
 
 def test_parity_notices_another_network(small_run: SmallRun) -> None:
-    network, _ = load_network(small_run.checkpoint)
+    network, _, _ = load_network(small_run.checkpoint)
     with torch.no_grad():
         network.head.bias.add_(0.01)
     assert parity(ExportedNetwork(network, mirror=True).eval(), small_run.network) > PARITY_TOLERANCE

@@ -17,19 +17,17 @@ from model.checkpoint import read_checkpoint, write_checkpoint
 from model.configuration import AugmentationConfig, NetworkConfig, TrainingConfig
 from model.errors import CheckpointError, ConfigError, DatasetError
 from model.ferplus import LabelledFaces
-from model.network import EMBEDDING_SIZE, new_network
-from model.preprocessing import standardise, to_unit
-from model.run import EpochReport, has_fast_bfloat16
+from model.initial import initial_sha256
+from model.network import EMBEDDING_SIZE
+from model.run import EpochReport, has_fast_bfloat16, with_background
 from model.training import (
     Progress,
     choose_device,
-    embed_with,
     learning_rate_at,
-    nearest_centroid_accuracy,
     train,
-    training_targets,
 )
-from model.votes import EMOTIONS, VOTE_COLUMNS
+from model.training_set import SubClassLabels
+from model.votes import EMOTIONS, UNLABELLED, labels
 
 MakeFaces = Callable[..., LabelledFaces]
 
@@ -338,57 +336,53 @@ def test_the_learning_rate_never_exceeds_its_peak(warmup_epochs: float) -> None:
     assert max(rates) <= config.learning_rate * (1 + 1e-12)
 
 
-def ballots(*rows: dict[str, int]) -> LabelledFaces:
-    votes = np.array([[row.get(column, 0) for column in VOTE_COLUMNS] for row in rows], dtype=np.int64)
-    return LabelledFaces(tuple(map(str, range(len(rows)))), np.zeros((len(rows), 48, 48), np.uint8), votes)
+def test_a_run_with_all_that_a_loss_remembers_resumes_as_well(tmp_path: Path, make_faces: MakeFaces) -> None:
+    config = TINY.model_copy(
+        update={"loss": "gaussian-components", "sigma_schedule": "learned", "background_share": 0.25, "epochs": 2}
+    )
+    expected = run_tiny(tmp_path / "whole", make_faces, config)
+    with pytest.raises(Killed):
+        run_tiny(tmp_path / "cut", make_faces, config, on_progress=kill_at(2, 2), checkpoint_every_s=0)
+    assert_same_run(run_tiny(tmp_path / "cut", make_faces, config, resume=True), expected)
+    state = read_checkpoint(expected)
+    assert state["loss"]["running.centroids"].shape == ((len(EMOTIONS) + 1) * 2, EMBEDDING_SIZE)  # one background
+    assert state["sigma"] == pytest.approx(float(state["loss"]["sigma.logarithm"].exp()))
+    assert state["sigma"] != 1.0
 
 
-def test_targets_are_the_votes_without_single_ones() -> None:
-    faces = ballots({"neutral": 6, "sadness": 3, "fear": 1}, {"NF": 10}, {"anger": 1, "fear": 1, "contempt": 1})
-    taken, chosen, targets = training_targets(faces, TINY.model_copy(update={"targets": "votes", "protocol": "argmax"}))
-    assert taken.names == ("0", "2")
-    assert chosen.tolist() == [EMOTIONS.index("neutral"), EMOTIONS.index("anger")]
-    third = pytest.approx(1 / 3)
-    assert targets.tolist() == [
-        [pytest.approx(2 / 3), 0, 0, third, 0, 0, 0, 0],
-        [0, 0, 0, 0, third, 0, third, third],
-    ]
+def test_training_goes_on_from_a_checkpoint_with_sub_classes(
+    tmp_path: Path, make_faces: MakeFaces, whole: Path
+) -> None:
+    training = make_faces(TRAINING_FACES, seed=1)
+    emotions = labels(training.votes, "argmax")
+    of_face = {
+        name: f"{EMOTIONS[emotion]}/{row % 2 + 1}"
+        for row, (name, emotion) in enumerate(zip(training.names, emotions, strict=True))
+        if emotion != UNLABELLED
+    }
+    given = SubClassLabels({Path(name).stem: sub_class for name, sub_class in of_face.items()}, "f" * 64)
+    config = TINY.model_copy(update={"batch_size": 40, "epochs": 1, "learning_rate": 1e-9, "average_decay": 0.0})
+    path = run_tiny(tmp_path, make_faces, config, initial=whole, sub_classes=given)
+    state = read_checkpoint(path)
+    assert state["config"]["sub_classes_sha256"] == "f" * 64
+    assert state["config"]["initial_sha256"] == initial_sha256(whole)
+    weights, earlier = state["average"]["head.weight"], read_checkpoint(whole)["average"]["head.weight"]
+    torch.testing.assert_close(weights, earlier, atol=1e-5, rtol=0)  # so small a rate leaves it where it began
+    with pytest.raises(CheckpointError, match="made with another configuration"):
+        run_tiny(tmp_path, make_faces, config, resume=True)
 
 
-def test_one_hot_targets_are_the_majority() -> None:
-    faces = ballots({"neutral": 6, "sadness": 4}, {"neutral": 5, "sadness": 5}, {"contempt": 10})
-    config = TINY.model_copy(update={"targets": "one-hot", "protocol": "majority"})
-    taken, chosen, targets = training_targets(faces, config)
-    assert taken.names == ("0", "2")
-    assert chosen.tolist() == [0, 7]
-    assert torch.equal(targets, torch.eye(8)[[0, 7]])
+def test_sub_classes_need_a_loss_that_knows_them(tmp_path: Path, make_faces: MakeFaces) -> None:
+    config = TINY.model_copy(update={"loss": "softmax"})
+    given = SubClassLabels({Path(name).stem: "fear/1" for name in make_faces(TRAINING_FACES, seed=1).names}, "f" * 64)
+    with pytest.raises(ConfigError, match=r"sub-classes need the loss gaussian.* got softmax"):
+        run_tiny(tmp_path, make_faces, config, sub_classes=given)
 
 
-def test_embeddings_do_not_hang_on_the_batch_size(make_faces: MakeFaces) -> None:
-    network = new_network(TINY.network, seed=0)
-    crops = make_faces(10).images
-    together = embed_with(network, crops, CPU)
-    assert together.shape == (10, EMBEDDING_SIZE)
-    assert not network.training
-    torch.testing.assert_close(embed_with(network, crops, CPU, batch_size=3), together)
-    with torch.inference_mode():
-        torch.testing.assert_close(network(standardise(to_unit(torch.from_numpy(crops)))), together)
-    assert embed_with(network, crops[:0], CPU).shape == (0, EMBEDDING_SIZE)
-
-
-def test_accuracy_is_the_share_of_nearest_centroids_with_the_label(make_faces: MakeFaces) -> None:
-    network = new_network(TINY.network, seed=0)
-    anchors, held_out = make_faces(24, seed=1).images, make_faces(16, seed=2).images
-    anchor_labels, held_out_labels = np.arange(24) % 5, np.arange(16) % 8  # three emotions have no anchor
-    with torch.no_grad():  # around the origin, where a centroid that is not there would lie
-        network.head.bias.sub_(embed_with(network, held_out, CPU).mean(dim=0))
-    z, queries = embed_with(network, anchors, CPU).numpy(), embed_with(network, held_out, CPU).numpy()
-    centroids = [z[anchor_labels == label].mean(axis=0) for label in range(5)]
-    nearest = [int(np.argmin([np.sum((q - centroid) ** 2) for centroid in centroids])) for q in queries]
-    expected = np.mean(np.array(nearest) == held_out_labels)
-    found = nearest_centroid_accuracy(network, (anchors, anchor_labels), (held_out, held_out_labels), CPU)
-    assert found == pytest.approx(expected)
-    assert 0 < found < 1
+def test_a_background_is_a_class_and_an_emotion_more() -> None:
+    classes, targets = with_background(torch.tensor([0, 2]), torch.eye(3)[[0, 2]], class_count=3, count=2)
+    assert classes.tolist() == [0, 2, 3, 3]
+    assert targets.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1]]
 
 
 def test_devices_are_chosen_by_name() -> None:

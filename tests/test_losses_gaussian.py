@@ -1,11 +1,13 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from model.loss import class_centroids, gaussian_structured_loss, squared_distances
+from model.centroids import class_centroids, squared_distances
+from model.losses.gaussian import GaussianLoss, gaussian_structured_loss
+from model.losses.loss import EmbeddedBatch
+from model.losses.sigma import Sigma
 
 
 def loss_by_loops(z: Tensor, labels: Tensor, targets: Tensor, sigma: float, *, leave_one_out: bool) -> float:
@@ -149,16 +151,35 @@ def test_leaving_one_out_takes_the_reward_from_mere_spread() -> None:
     assert float(gaussian_structured_loss(z, labels, targets, 1.0, leave_one_out=True)) > 0.875
 
 
-def test_centroids_are_means_and_say_which_classes_are_there() -> None:
-    z, labels, _ = batch(10, 4, 3, seed=5, present=3)
-    centroids, present = class_centroids(z, labels, 4)
-    assert present.tolist() == [True, True, True, False]
-    for j in range(3):
-        np.testing.assert_allclose(centroids[j], z[labels == j].mean(dim=0))
-    assert centroids[3].tolist() == [0.0, 0.0, 0.0]
+def test_sub_classes_are_summed_by_emotion() -> None:
+    z, classes, _ = batch(24, 4, 3, seed=6)
+    emotion_of = torch.tensor([0, 0, 1, 2])
+    targets = one_hot(emotion_of[classes], 3)
+    centroids = torch.stack([z[classes == j].mean(dim=0) for j in range(4)])
+    posterior = (-(z[:, None] - centroids[None]).square().sum(dim=2) / 2).softmax(dim=1)
+    of_emotions = torch.stack([posterior[:, 0] + posterior[:, 1], posterior[:, 2], posterior[:, 3]], dim=1)
+    found = gaussian_structured_loss(z, classes, targets, 1.0, emotion_of=emotion_of)
+    assert float(found) == pytest.approx(float((of_emotions - targets).square().sum(dim=1).mean()), rel=1e-12)
+    identity = gaussian_structured_loss(z, classes, one_hot(classes, 4), 1.0, emotion_of=torch.arange(4))
+    assert float(identity) == pytest.approx(float(gaussian_structured_loss(z, classes, one_hot(classes, 4), 1.0)))
 
 
-def test_squared_distances_do_not_cancel_far_from_the_origin() -> None:
-    z = torch.tensor([[10_000.0, 0.0]])
-    centroid = torch.tensor([[10_000.0, 0.01]])
-    assert float(squared_distances(z, centroid)) == pytest.approx(1e-4, rel=1e-5)
+def test_an_emotion_takes_part_when_one_of_its_sub_classes_does() -> None:
+    z, _, _ = batch(12, 3, 4, seed=7)
+    classes = torch.arange(12) % 2 * 2  # of the four sub-classes, 0 and 2 are there
+    emotion_of = torch.tensor([0, 0, 1, 2])
+    found = gaussian_structured_loss(z, classes, one_hot(emotion_of[classes], 3), 1.0, emotion_of=emotion_of)
+    alone = gaussian_structured_loss(z, classes // 2, one_hot(classes // 2, 2), 1.0)
+    assert float(found) == pytest.approx(float(alone), rel=1e-12)
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_the_module_is_the_function_with_its_sigma(leave_one_out: bool) -> None:
+    z, labels, targets = batch(12, 3, 4, seed=8)
+    loss = GaussianLoss(Sigma("annealed", 2.0, 0.5), leave_one_out=leave_one_out)
+    for done, sigma in ((0.0, 2.0), (0.5, 1.0), (1.0, 0.5)):
+        found = float(loss(EmbeddedBatch(z, labels, targets, done)))
+        assert found == pytest.approx(
+            float(gaussian_structured_loss(z, labels, targets, sigma, leave_one_out=leave_one_out)), rel=1e-6
+        )
+    assert loss.state_dict() == {}

@@ -1,0 +1,74 @@
+"""Distillation: a small network learns from what larger ones, or several, say of the same pictures.
+
+Source: Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, arXiv 1503.02531. What is handed on is
+the posterior of the teachers' mixtures on each augmented face: it is scored like the raters' votes, beside them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.centroids import class_centroids, squared_distances
+from model.network import Network
+from model.preprocessing import standardise
+from model.trained_network import load_network
+from model.training_set import TrainingSet
+from model.validation import embed_with
+from model.votes import EMOTIONS
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network with the mixture that it shaped.
+
+    Attributes:
+        network: in evaluation mode.
+        centroids: (c, d) of its embeddings of the training faces.
+        sigma: that it was trained with, in embedding units.
+    """
+
+    network: Network
+    centroids: Tensor
+    sigma: float
+
+    @classmethod
+    def read(cls, checkpoint: Path, taken: TrainingSet, device: torch.device) -> "Teacher":
+        """A teacher from a checkpoint, its centroids measured on the training faces.
+
+        Raises:
+            CheckpointError: the file is missing, broken, or of another version.
+        """
+        network, _, sigma = load_network(checkpoint)
+        network = network.to(device)
+        embeddings = embed_with(network, taken.images, device)
+        centroids, _ = class_centroids(embeddings, torch.from_numpy(taken.emotions), len(EMOTIONS))
+        return cls(network, centroids.to(device), sigma)
+
+    @torch.inference_mode()
+    def posterior(self, faces: Tensor) -> Tensor:
+        """(n, c) probabilities of the emotions of (n, 1, h, w) faces from 0 to 1, of any side."""
+        side_px = self.network.config.side_px
+        if faces.shape[-1] != side_px:
+            faces = functional.interpolate(faces, size=(side_px, side_px), mode="bilinear", align_corners=False)
+        embeddings = self.network(standardise(faces).contiguous(memory_format=torch.channels_last)).float()
+        return (-squared_distances(embeddings, self.centroids) / (2 * self.sigma**2)).softmax(dim=1)
+
+
+def taught(targets: Tensor, teachers: Sequence[Teacher], faces: Tensor, share: float) -> Tensor:
+    """Mix what the teachers say into the targets.
+
+    Args:
+        targets: (n, c) float rows that sum to 1.
+        teachers: their posteriors are averaged.
+        faces: (n, 1, h, w) float from 0 to 1, as the student sees them.
+        share: of the teachers in the result, from 0 to 1.
+
+    Returns:
+        (n, c) float rows that sum to 1.
+    """
+    said = torch.stack([teacher.posterior(faces) for teacher in teachers]).mean(dim=0)
+    return (1 - share) * targets + share * said.to(targets)

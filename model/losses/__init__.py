@@ -1,0 +1,1 @@
+"""Losses that shape the embedding space: the Gaussian structured loss, its variants and its rivals."""

@@ -1,0 +1,43 @@
+"""From settings to the loss that they name."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from model.configuration import LossName, TrainingConfig
+from model.losses.components import ComponentsLoss
+from model.losses.gaussian import GaussianLoss
+from model.losses.loss import Loss
+from model.losses.multi_threshold import MultiThresholdTripletLoss
+from model.losses.prototypical import PrototypicalLoss
+from model.losses.running import RunningGaussianLoss
+from model.losses.sigma import Sigma
+from model.losses.softmax import SoftmaxLoss
+from model.losses.triplet import TripletLoss
+from model.network import EMBEDDING_SIZE
+
+
+def new_loss(config: TrainingConfig, class_count: int, emotion_of: Tensor | None = None) -> Loss:
+    """The loss that ``config.loss`` names.
+
+    Args:
+        config: of the training.
+        class_count: c, columns of the targets.
+        emotion_of: (s,) int64, the emotion of each sub-class, where training goes on with sub-classes: only the
+            Gaussian loss over batch centroids knows them (``TrainingConfig`` sees to that).
+    """
+    sigma = Sigma(config.sigma_schedule, config.sigma, config.sigma_end)
+    makers: dict[LossName, Callable[[], Loss]] = {
+        "gaussian": lambda: GaussianLoss(sigma, leave_one_out=config.leave_one_out, emotion_of=emotion_of),
+        "gaussian-running": lambda: RunningGaussianLoss(sigma, class_count, EMBEDDING_SIZE, decay=config.running_decay),
+        "gaussian-components": lambda: ComponentsLoss(
+            sigma, class_count, EMBEDDING_SIZE, components=config.components, decay=config.running_decay
+        ),
+        "prototypical": lambda: PrototypicalLoss(sigma, leave_one_out=config.leave_one_out),
+        "softmax": lambda: SoftmaxLoss(sigma, class_count, EMBEDDING_SIZE),
+        "triplet": lambda: TripletLoss(sigma, margin=config.margin),
+        "multi-threshold-triplet": lambda: MultiThresholdTripletLoss(
+            sigma, EMBEDDING_SIZE, largest_margin=config.margin, slices=config.slices
+        ),
+    }
+    return makers[config.loss]()

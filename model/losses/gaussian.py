@@ -1,0 +1,98 @@
+"""The Gaussian structured loss: it shapes the embedding space into a mixture of Gaussians.
+
+Source: Marrero Fernandez, Guerrero Pena, Ren, Cunha: *Deep Metric Structured Learning for Facial Expression
+Recognition*, arXiv 2001.06612.
+"""
+
+import torch
+from torch import Tensor
+
+from model.centroids import squared_distances_to_class_centroids
+from model.losses.loss import EmbeddedBatch, Loss
+from model.losses.sigma import Sigma
+
+
+def gaussian_structured_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    sigma: float | Tensor,
+    *,
+    leave_one_out: bool = False,
+    emotion_of: Tensor | None = None,
+) -> Tensor:
+    """Brier score of the batch's isotropic Gaussian mixture against target distributions.
+
+    With the batch centroids ``mu_j`` and equal priors, for each embedding ``z_i``::
+
+        pi_ij = softmax_j(-||z_i - mu_j||^2 / (2 sigma^2))
+        L     = (1 / n) sum_i sum_j (pi_ij - t_ij)^2
+
+    A class without samples in the batch takes no part. The posterior goes through log-softmax: the raw float32
+    exponential has no gradient left once the nearest centroid is farther than about ``69 sigma^2``.
+
+    With ``emotion_of``, the classes are sub-classes: each has a centroid of its own, and the posterior of an
+    emotion is the sum over its sub-classes, so that emotions stay what is supervised.
+
+    Args:
+        embeddings: (n, d) float.
+        labels: (n,) int64, the class whose centroid each embedding belongs to.
+        targets: (n, c) float rows that sum to 1: one-hot as in the paper, or the shares of the raters' votes.
+        sigma: standard deviation that all components share, in embedding units.
+        leave_one_out: leave each embedding out of its own centroid (see ``model.centroids``).
+        emotion_of: (s,) int64, the emotion (0..c-1) of each of s sub-classes; without it the classes are the
+            emotions.
+
+    Returns:
+        () float, from 0 to 2. A uniform posterior over c classes against one-hot targets gives 1 - 1/c.
+    """
+    class_count = targets.shape[1] if emotion_of is None else len(emotion_of)
+    squared, present = squared_distances_to_class_centroids(
+        embeddings, labels, class_count, leave_one_out=leave_one_out
+    )
+    return brier_score(squared, present, targets, sigma, emotion_of=emotion_of)
+
+
+def brier_score(
+    squared: Tensor, present: Tensor, targets: Tensor, sigma: float | Tensor, *, emotion_of: Tensor | None = None
+) -> Tensor:
+    """The Brier score of an isotropic mixture, given the squared distances to its centroids.
+
+    Args:
+        squared: (n, s) squared distances to the centroids of s components.
+        present: (s,) bool, false for components that take no part.
+        targets: (n, c) float rows that sum to 1.
+        sigma: standard deviation that all components share, in embedding units.
+        emotion_of: (s,) int64, the emotion of each component; without it s = c.
+
+    Returns:
+        () float, from 0 to 2.
+    """
+    logits = (-squared / (2 * sigma**2)).masked_fill(~present, -torch.inf)
+    posterior = logits.log_softmax(dim=1).exp()  # (n, s)
+    if emotion_of is not None:
+        posterior = posterior @ torch.nn.functional.one_hot(emotion_of, targets.shape[1]).to(posterior.dtype)
+        present = torch.bincount(emotion_of[present], minlength=targets.shape[1]) > 0
+    return ((posterior - targets) * present).square().sum(dim=1).mean()
+
+
+class GaussianLoss(Loss):
+    """The Gaussian structured loss over the centroids of each batch: plain, or of sub-classes."""
+
+    emotion_of: Tensor | None
+
+    def __init__(self, sigma: Sigma, *, leave_one_out: bool, emotion_of: Tensor | None = None) -> None:
+        super().__init__(sigma)
+        self.leave_one_out = leave_one_out
+        self.register_buffer("emotion_of", emotion_of, persistent=False)
+
+    def forward(self, batch: EmbeddedBatch) -> Tensor:
+        """Brier score of the batch's own mixture."""
+        return gaussian_structured_loss(
+            batch.embeddings,
+            batch.classes,
+            batch.targets,
+            self.sigma(batch.done),
+            leave_one_out=self.leave_one_out,
+            emotion_of=self.emotion_of,
+        )

@@ -1,0 +1,63 @@
+"""The multi-threshold triplet loss: slices of the embedding, each with a margin of its own.
+
+Source: Yang, Yu, Chen, Liu, Wang, Shen: *Multi-threshold Deep Metric Learning for Facial Expression Recognition*,
+arXiv 2406.16434. Every threshold shapes another space, so thresholds are spread over a range, one for each slice,
+instead of one being searched for. Triplets are the hardest of the batch for each anchor. A triplet loss that compares
+its negative with the anchor alone judges one side of a triangle; here both equal members are compared with it (dual
+triplet loss), without which the hardest triplets let the embedding collapse.
+"""
+
+import torch
+from torch import Tensor
+
+from model.errors import ConfigError
+from model.losses.loss import EmbeddedBatch, Loss
+from model.losses.sigma import Sigma
+from model.losses.triplet import pairwise_distances
+
+
+def dual_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Mean over anchors of ``[d(a, p) - d(a, n) + margin]+ + [d(a, p) - d(p, n) + margin]+``.
+
+    ``p`` is the farthest sample of the anchor's label, ``n`` the nearest of another. An anchor without either takes
+    no part.
+
+    Args:
+        embeddings: (n, d) float.
+        labels: (n,) int64.
+        margin: in embedding units.
+
+    Returns:
+        () float, 0 where no anchor takes part.
+    """
+    distances = pairwise_distances(embeddings)
+    same = labels.unsqueeze(0) == labels.unsqueeze(1)
+    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    taking_part = positive.any(dim=1) & (~same).any(dim=1)
+    if not taking_part.any():
+        return embeddings.sum() * 0
+    farthest = distances.masked_fill(~positive, -torch.inf).argmax(dim=1)
+    nearest = distances.masked_fill(same, torch.inf).argmin(dim=1)
+    anchors = torch.arange(len(labels), device=labels.device)
+    to_positive = distances[anchors, farthest]
+    from_anchor = (to_positive - distances[anchors, nearest] + margin).clamp(min=0)
+    from_positive = (to_positive - distances[farthest, nearest] + margin).clamp(min=0)
+    return (from_anchor + from_positive)[taking_part].mean()
+
+
+class MultiThresholdTripletLoss(Loss):
+    """Slices of equal width; their margins are spread evenly, and the last slice has the largest."""
+
+    def __init__(self, sigma: Sigma, size: int, *, largest_margin: float, slices: int) -> None:
+        super().__init__(sigma)
+        if size % slices:
+            raise ConfigError(f"the {size} dimensions of the embedding should divide into equal slices, got {slices}")
+        self.margins: list[float] = torch.linspace(0, largest_margin, slices + 1)[1:].tolist()
+
+    def forward(self, batch: EmbeddedBatch) -> Tensor:
+        """Mean over the slices; targets take no part."""
+        parts = batch.embeddings.chunk(len(self.margins), dim=1)
+        scored = [
+            dual_triplet_loss(part, batch.classes, margin) for part, margin in zip(parts, self.margins, strict=True)
+        ]
+        return torch.stack(scored).mean()

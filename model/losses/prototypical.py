@@ -1,0 +1,30 @@
+"""Prototypical cross-entropy: the posterior of the Gaussian loss, scored by its logarithm.
+
+Source: Snell, Swersky, Zemel: *Prototypical Networks for Few-shot Learning*, arXiv 1703.05175. There, a batch is cut
+into samples that make the prototypes and samples that are scored; here every sample is scored against prototypes of
+all others.
+"""
+
+import torch
+from torch import Tensor
+
+from model.centroids import squared_distances_to_class_centroids
+from model.losses.loss import EmbeddedBatch, Loss
+from model.losses.sigma import Sigma
+
+
+class PrototypicalLoss(Loss):
+    """Cross-entropy of the batch's isotropic Gaussian mixture against target distributions."""
+
+    def __init__(self, sigma: Sigma, *, leave_one_out: bool) -> None:
+        super().__init__(sigma)
+        self.leave_one_out = leave_one_out
+
+    def forward(self, batch: EmbeddedBatch) -> Tensor:
+        """Cross-entropy of the batch's own mixture."""
+        squared, present = squared_distances_to_class_centroids(
+            batch.embeddings, batch.classes, batch.targets.shape[1], leave_one_out=self.leave_one_out
+        )
+        logits = (-squared / (2 * self.sigma(batch.done) ** 2)).masked_fill(~present, -torch.inf)
+        scores = torch.where(present, batch.targets * logits.log_softmax(dim=1), torch.zeros_like(batch.targets))
+        return -scores.sum(dim=1).mean()

@@ -1,0 +1,51 @@
+"""The triplet loss: an anchor nearer to its own emotion than to any other, by a margin.
+
+Source: Schroff, Kalenichenko, Philbin: *FaceNet*, arXiv 1503.03832. The average is over the triplets that violate the
+margin, of all that a batch holds (Hermans, Beyer, Leibe: *In Defense of the Triplet Loss*, arXiv 1703.07737): the
+hardest triplets alone let the embedding collapse.
+"""
+
+import torch
+from torch import Tensor
+
+from model.losses.loss import EmbeddedBatch, Loss
+from model.losses.sigma import Sigma
+
+ROOT_FLOOR = 1e-12
+"""Added under the root: the distance of two equal embeddings has a gradient."""
+
+
+def pairwise_distances(embeddings: Tensor) -> Tensor:
+    """(n, n) Euclidean distances of (n, d) embeddings."""
+    return ((embeddings.unsqueeze(1) - embeddings.unsqueeze(0)).square().sum(dim=2) + ROOT_FLOOR).sqrt()
+
+
+def triplets(labels: Tensor) -> Tensor:
+    """(n, n, n) bool: true where the second sample has the first's label, and the third has not."""
+    same = labels.unsqueeze(0) == labels.unsqueeze(1)
+    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    return positive.unsqueeze(2) & ~same.unsqueeze(1)
+
+
+def mean_violation(gaps: Tensor, valid: Tensor) -> Tensor:
+    """() mean of the positive ones among the valid gaps; 0 where there is none."""
+    violations = torch.where(valid, gaps, torch.zeros_like(gaps)).clamp(min=0)
+    return violations.sum() / (violations > 0).sum().clamp(min=1)
+
+
+def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """() mean over violating triplets of ``d(a, p) - d(a, n) + margin``; (n, d) embeddings, (n,) labels."""
+    distances = pairwise_distances(embeddings)
+    return mean_violation(distances.unsqueeze(2) - distances.unsqueeze(1) + margin, triplets(labels))
+
+
+class TripletLoss(Loss):
+    """The triplet loss on labels; targets take no part."""
+
+    def __init__(self, sigma: Sigma, *, margin: float) -> None:
+        super().__init__(sigma)
+        self.margin = margin
+
+    def forward(self, batch: EmbeddedBatch) -> Tensor:
+        """Mean violation; targets take no part."""
+        return triplet_loss(batch.embeddings, batch.classes, self.margin)

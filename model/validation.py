@@ -1,0 +1,38 @@
+"""What a network in training makes of faces: embeddings, and the accuracy by nearest centroid."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.centroids import class_centroids, squared_distances
+from model.network import EMBEDDING_SIZE, Network
+from model.preprocessing import prepare
+from model.votes import EMOTIONS
+
+LabelledCrops = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""(n, h, w) face crops and their (n,) indices into ``EMOTIONS``."""
+
+
+def embed_with(network: Network, crops: NDArray[np.uint8], device: torch.device, batch_size: int = 512) -> Tensor:
+    """(n, 64) float32 embeddings of (n, h, w) crops by a torch network in evaluation mode, on the CPU."""
+    network.eval()
+    parts = [torch.empty(0, EMBEDDING_SIZE)]
+    with torch.inference_mode():
+        for start in range(0, len(crops), batch_size):
+            faces = prepare(torch.from_numpy(crops[start : start + batch_size]).to(device), network.config.side_px)
+            parts.append(network(faces.contiguous(memory_format=torch.channels_last)).float().cpu())
+    return torch.cat(parts)
+
+
+def nearest_centroid_accuracy(
+    network: Network, anchors: LabelledCrops, held_out: LabelledCrops, device: torch.device
+) -> float:
+    """Share of held-out faces whose nearest centroid, of the anchors' embeddings, has their label."""
+    (anchor_crops, anchor_labels), (crops, crop_labels) = anchors, held_out
+    centroids, present = class_centroids(
+        embed_with(network, anchor_crops, device), torch.from_numpy(anchor_labels), len(EMOTIONS)
+    )  # (c, d), (c,)
+    distances = squared_distances(embed_with(network, crops, device), centroids)  # (n, c)
+    nearest = distances.masked_fill(~present, torch.inf).argmin(dim=1)
+    return float((nearest == torch.from_numpy(crop_labels)).float().mean())

@@ -1,0 +1,72 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import read_checkpoint, write_checkpoint
+from model.configuration import NetworkConfig, TrainingConfig
+from model.distillation import Teacher, taught
+from model.errors import CheckpointError
+from model.ferplus import LabelledFaces
+from model.network import new_network
+from model.preprocessing import to_unit
+from model.training import train
+from model.training_set import training_set
+from model.validation import embed_with
+
+MakeFaces = Callable[..., LabelledFaces]
+
+CPU = torch.device("cpu")
+CONFIG = TrainingConfig(
+    network=NetworkConfig(widths=(8,), blocks=(1,), dropout=0.0), epochs=1, batch_size=32, sigma=0.5
+)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path, network = tmp_path / "teacher.pt", new_network(CONFIG.network, seed=5)
+    state = network.state_dict()
+    write_checkpoint(
+        path, {"config": CONFIG.model_dump(mode="json"), "network": state, "average": state, "sigma": 0.25}
+    )
+    return path
+
+
+def test_a_teacher_says_the_posterior_of_its_own_mixture(checkpoint: Path, make_faces: MakeFaces) -> None:
+    taken = training_set(make_faces(40, seed=1), CONFIG)
+    teacher = Teacher.read(checkpoint, taken, CPU)
+    z = embed_with(teacher.network, taken.images, CPU).double().numpy()
+    centroids = np.stack([z[taken.emotions == emotion].mean(axis=0) for emotion in range(8)])
+    logits = -np.square(z[:, None] - centroids).sum(axis=2) / (2 * 0.25**2)  # the sigma that training ended with
+    expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    found = teacher.posterior(to_unit(torch.from_numpy(taken.images)))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.ptp(expected, axis=0).max() > 1e-3  # not all the same
+
+
+def test_targets_are_mixed_with_the_mean_of_the_teachers(checkpoint: Path, make_faces: MakeFaces) -> None:
+    taken = training_set(make_faces(40, seed=1), CONFIG)
+    one = Teacher.read(checkpoint, taken, CPU)
+    other = Teacher(one.network, one.centroids.flip(0), one.sigma)
+    faces, targets = to_unit(torch.from_numpy(taken.images[:6])), torch.from_numpy(taken.targets[:6])
+    found = taught(targets, [one, other], faces, share=0.4)
+    expected = 0.6 * targets + 0.2 * (one.posterior(faces) + other.posterior(faces))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(6))
+    assert torch.equal(taught(targets, [one], faces, share=0.0), targets)
+
+
+def test_a_student_remembers_who_taught_it(checkpoint: Path, tmp_path: Path, make_faces: MakeFaces) -> None:
+    training, validation = make_faces(64, seed=1), make_faces(24, seed=2)
+    config = CONFIG.model_copy(update={"teacher_share": 1.0})
+    alone = train(training, validation, config, tmp_path / "alone", device=CPU)
+    path = train(training, validation, config, tmp_path / "student", device=CPU, teachers=[checkpoint])
+    state, other = read_checkpoint(path), read_checkpoint(alone)
+    assert len(state["config"]["teachers_sha256"]) == 1
+    assert other["config"]["teachers_sha256"] == []
+    assert not torch.equal(state["average"]["head.weight"], other["average"]["head.weight"])
+    with pytest.raises(CheckpointError, match="made with another configuration"):
+        train(training, validation, config, tmp_path / "student", device=CPU, resume=True)

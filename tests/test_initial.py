@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import write_checkpoint
+from model.configuration import NetworkConfig, TrainingConfig
+from model.errors import CheckpointError, ConfigError
+from model.initial import initial_sha256, start_from
+from model.network import new_network
+
+CONFIG = TrainingConfig(network=NetworkConfig(widths=(8,), blocks=(1,), dropout=0.0))
+FACES = torch.zeros(2, 1, 48, 48)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "checkpoint.pt"
+    state = new_network(CONFIG.network, seed=1).state_dict()
+    average = new_network(CONFIG.network, seed=2).state_dict()
+    write_checkpoint(path, {"config": CONFIG.model_dump(mode="json"), "network": state, "average": average})
+    return path
+
+
+def test_a_checkpoint_gives_its_averaged_network(checkpoint: Path) -> None:
+    # What training may vary from run to run need not be the same.
+    network = new_network(CONFIG.network.model_copy(update={"dropout": 0.3, "side_px": 64}), seed=3)
+    start_from(network, checkpoint, FACES)
+    expected = new_network(CONFIG.network, seed=2).state_dict()
+    assert all(torch.equal(found, expected[name]) for name, found in network.state_dict().items())
+
+
+def test_a_checkpoint_of_another_shape_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds a network of another shape"):
+        start_from(new_network(NetworkConfig(widths=(8, 8), blocks=(1, 1)), seed=0), checkpoint, FACES)
+
+
+def test_weights_are_known_by_their_sum(checkpoint: Path, tmp_path: Path) -> None:
+    again = tmp_path / "copy.pt"
+    again.write_bytes(checkpoint.read_bytes())
+    assert initial_sha256(again) == initial_sha256(checkpoint)
+    description = tmp_path / "face.json"
+    description.write_text("{}")
+    description.with_suffix(".bin").write_bytes(checkpoint.read_bytes())
+    assert initial_sha256(description) == initial_sha256(checkpoint)  # the weights, not their description
+
+
+def test_missing_weights(tmp_path: Path) -> None:
+    for name, missing in (("none.pt", "none.pt"), ("none.json", "none.bin")):
+        with pytest.raises(ConfigError, match=f"initial weights cannot be read from .*{missing}"):
+            initial_sha256(tmp_path / name)
