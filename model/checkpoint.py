@@ -13,9 +13,17 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``, tensors and plain values, to ``path``, whole or not at all."""
-    with written_whole(path) as file:
-        torch.save(state, file)
+    """Write ``state``, tensors and plain values, to ``path``, whole or not at all.
+
+    Raises:
+        CheckpointError: it could not be written, for a full disk for example; an earlier checkpoint stays as it was.
+    """
+    try:
+        with written_whole(path) as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:  # torch reports what the disk says as a RuntimeError
+        kept = "the one before stays" if path.exists() else "there is none yet"
+        raise CheckpointError(f"the checkpoint {path} could not be written ({kept}): {error}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -37,8 +37,10 @@ class EmbedderMetadata(BaseModel):
         emotions: (c,) names, in the order in which the network was trained.
         sigma: standard deviation of the Gaussians that the loss shaped, in embedding units.
         mirror: whether each face is averaged with its mirror image.
+        precision: of the weights and what flows between them.
         preprocessing: what happens to a face before and inside the graph, in words.
-        training: the resolved training settings.
+        training: the resolved training settings, of the last checkpoint where there were several.
+        checkpoints: how many checkpoints' weights were averaged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,8 +52,10 @@ class EmbedderMetadata(BaseModel):
     emotions: tuple[str, ...] = Field(min_length=1)
     sigma: float = Field(gt=0, allow_inf_nan=False)
     mirror: bool
+    precision: Literal["float32", "int8"] = "float32"
     preprocessing: dict[str, str]
     training: dict[str, Any]
+    checkpoints: int = Field(1, ge=1)
 
 
 class Embedder:

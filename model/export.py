@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from model.errors import EmbedderError
 from model.ferplus import FACE_PX
 from model.network import EMBEDDING_SIZE, Network
 from model.preprocessing import CONTRAST_FLOOR, prepare
-from model.trained_network import load_network
+from model.trained_network import mean_network
 from model.votes import EMOTIONS
 
 PARITY_TOLERANCE: Final = 1e-3
@@ -46,11 +47,11 @@ class ExportedNetwork(nn.Module):
         return embeddings
 
 
-def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
-    """Write the checkpoint's network as ONNX and check it against torch.
+def export(checkpoints: Path | Sequence[Path], output: Path, *, mirror: bool = True) -> float:
+    """Write a checkpoint's network, or the mean of several, as ONNX and check it against torch.
 
     Args:
-        checkpoint: what ``train`` left.
+        checkpoints: what ``train`` left, once or more often.
         output: the ONNX file to write; it replaces an older one only when the check has passed.
         mirror: average each face with its mirror image.
 
@@ -58,10 +59,11 @@ def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
         The largest absolute difference between torch and ONNX Runtime on test crops, in embedding units.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used.
+        CheckpointError: a checkpoint cannot be used, or several do not fit together.
         EmbedderError: the exported network does not compute what the network does.
     """
-    network, config, sigma = load_network(checkpoint)
+    paths = [checkpoints] if isinstance(checkpoints, Path) else checkpoints
+    network, config, sigma = mean_network(paths)
     exported = ExportedNetwork(network, mirror=mirror).eval()
     metadata = EmbedderMetadata(
         format_version=FORMAT_VERSION,
@@ -80,6 +82,7 @@ def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
             ),
         },
         training=config.model_dump(mode="json"),
+        checkpoints=len(paths),
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:

@@ -8,9 +8,7 @@ Two layouts are read, and told apart by what lies in the folder:
   by Microsoft (votes and names).
 """
 
-import csv
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.errors import DatasetError
+from model.tables import lines, rows
 from model.votes import VOTE_COLUMNS
 
 Split = Literal["Training", "PublicTest", "PrivateTest"]
@@ -122,7 +121,7 @@ def read_near_copies(root: Path) -> NearCopies:
         return NearCopies({}, frozenset())
     group: dict[str, int] = {}
     leaks: set[str] = set()
-    for line, row in _rows(path, ("image", "near_group", "valid_leaks_training")):
+    for line, row in rows(path, ("image", "near_group", "valid_leaks_training")):
         number = row["near_group"].strip()
         if not (number.isascii() and number.isdecimal()):
             raise DatasetError(f"{path}, line {line}: near_group should be a whole number from 0 on, got {number!r}")
@@ -142,7 +141,7 @@ class _Face(NamedTuple):
 def _read_folder(folder: Path) -> LabelledFaces:
     label_path = folder / "label.csv"
     faces: dict[str, _Face] = {}
-    for line, row in _lines(label_path):
+    for line, row in lines(label_path):
         if len(row) != 2 + len(VOTE_COLUMNS):
             raise DatasetError(
                 f"{label_path}, line {line}: expected a name, a box and {len(VOTE_COLUMNS)} vote counts, "
@@ -179,12 +178,12 @@ def _read_tables(pixels_path: Path, votes_path: Path, split: Split) -> LabelledF
     number, and rows without a name are pictures without a usable face. The published table gives three names
     twice; as with Microsoft's tool, where each image becomes a file, the last of them stays.
     """
-    labelled = list(_rows(votes_path, ("Usage", "Image name", *VOTE_COLUMNS)))
+    labelled = list(rows(votes_path, ("Usage", "Image name", *VOTE_COLUMNS)))
     by_name = {row["Image name"].strip(): (line, row) for line, row in labelled}
     in_order = iter(labelled)
     by_position = False
     faces: dict[str, _Face] = {}
-    for line, row in _rows(pixels_path, ("pixels", "Usage")):
+    for line, row in rows(pixels_path, ("pixels", "Usage")):
         by_position = "Image name" not in row
         partner = next(in_order, None) if by_position else by_name.get(row["Image name"].strip())
         if by_position:
@@ -232,31 +231,6 @@ def _counts(fields: list[str], path: Path, line: int) -> list[int]:
     if min(counts) < 0 or max(counts) > _MOST_VOTES:
         raise DatasetError(f"{path}, line {line}: vote counts should be from 0 to {_MOST_VOTES}, got {fields}")
     return counts
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each line that is not blank."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        try:
-            for row in reader:
-                if row:
-                    yield reader.line_num, row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DatasetError(f"{path}, after line {reader.line_num}: expected UTF-8 CSV text, got {error}") from None
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and fields of each row of a table with a heading."""
-    lines = _lines(path)
-    _, heading = next(lines, (0, list[str]()))
-    missing = [column for column in columns if column not in heading]
-    if missing:
-        raise DatasetError(f"{path}, line 1: expected the columns {', '.join(columns)}; missing {', '.join(missing)}")
-    for line, fields in lines:
-        if len(fields) != len(heading):
-            raise DatasetError(f"{path}, line {line}: expected {len(heading)} fields, got {len(fields)}")
-        yield line, dict(zip(heading, fields, strict=True))
 
 
 def _assemble(faces: dict[str, _Face]) -> LabelledFaces:

@@ -1,0 +1,255 @@
+"""Transfer: how well a bundle made on one data set reads the faces of another.
+
+Every photograph goes the way of an upload: decode, detect, align, embed. Nothing is fitted on the data set: the
+centroids are the bundle's.
+"""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.classification import classification_scores
+from index.gallery import Entry, Gallery
+from index.mixture import Mixture
+from index.ranking import RankingTally
+from model.datasets.photographs import Box, LabelledPhotographs
+from model.decoding import read_image
+from model.errors import DatasetError, ImageError, NoFaceError
+from model.faces import Face
+from model.pipeline import Pipeline
+from model.votes import EMOTIONS
+
+MOST_QUERIES: Final = 20_000
+"""Of a larger set, so many photographs are drawn as queries; the gallery stays whole."""
+
+LEAST_OVERLAP: Final = 0.25
+"""Intersection over union from which a detected face is the one that the owner's box shows.
+
+Detectors draw their boxes differently, some to the hair and some to the eyebrows, but two faces of one photograph
+hardly ever overlap so much."""
+
+SKIPPED_NAME: Final = "skipped.csv"
+
+_FILES_AT_ONCE: Final = 64
+
+_CELLS_AT_ONCE: Final = 2**21
+"""Ranks that are held together."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A photograph that could not be scored.
+
+    Attributes:
+        path: its file.
+        kind: what was the matter, one of a few kinds that are counted.
+        reason: what was the matter with this one, in a sentence.
+    """
+
+    path: Path
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class EmbeddedPhotographs:
+    """The labelled faces of a data set.
+
+    Attributes:
+        rows: (m,) int64, the photographs in which the labelled face was found.
+        embeddings: (m, d) float32.
+        skipped: the other photographs.
+    """
+
+    rows: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    skipped: tuple[Skip, ...]
+
+
+def embed_photographs(
+    pipeline: Pipeline, photographs: LabelledPhotographs, *, on_progress: Callable[[int], object] = lambda _: None
+) -> EmbeddedPhotographs:
+    """Embed the labelled face of each photograph.
+
+    Of a photograph with several faces the labelled one is the one at the owner's box, or else the largest. Photographs
+    are read a few at a time, so memory does not grow with the set but for the embeddings.
+
+    Args:
+        pipeline: of the bundle.
+        photographs: what is embedded.
+        on_progress: called after each batch with the number of photographs in it.
+
+    Raises:
+        DatasetError: no photograph could be used.
+    """
+    rows: list[int] = []
+    embeddings: list[NDArray[np.float32]] = []
+    skipped: list[Skip] = []
+
+    def find(row: int) -> Face | Skip:
+        box = photographs.boxes[row] if photographs.boxes is not None else None
+        return _labelled_face(pipeline, photographs.paths[row], box, cropped=photographs.cropped)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(photographs), _FILES_AT_ONCE):
+            batch = range(start, min(start + _FILES_AT_ONCE, len(photographs)))
+            crops = []
+            for row, found in zip(batch, threads.map(find, batch), strict=True):
+                if isinstance(found, Skip):
+                    skipped.append(found)
+                else:
+                    rows.append(row)
+                    crops.append(found.crop)
+            if crops:
+                embeddings.append(pipeline.embedder.embed(np.stack(crops)))
+            on_progress(len(batch))
+    if not rows:
+        raise DatasetError(
+            f"{photographs.name}: expected photographs with a face, got none among {len(photographs)}; "
+            f"the first: {skipped[0].path}: {skipped[0].reason}"
+        )
+    return EmbeddedPhotographs(np.array(rows, dtype=np.int64), np.concatenate(embeddings), tuple(skipped))
+
+
+def face_at(faces: Sequence[Face], box: Box) -> Face | None:
+    """The face whose box overlaps most with ``box``, if by ``LEAST_OVERLAP``."""
+    best = max(faces, key=lambda face: _overlap(face.box, box), default=None)
+    return best if best is not None and _overlap(best.box, box) >= LEAST_OVERLAP else None
+
+
+def transfer_scores(
+    mixture: Mixture,
+    photographs: LabelledPhotographs,
+    embedded: EmbeddedPhotographs,
+    *,
+    on_progress: Callable[[int, int], object] = lambda _, __: None,
+) -> dict[str, Any]:
+    """Score the embeddings of a data set.
+
+    The emotion is that of the nearest centroid: among all eight (``all_emotions``), and among those that the set has
+    (``own_emotions``), which is the largest entry of the posterior when the others are ruled out. Retrieval is
+    leave-one-out within the set; where subjects are known, all photographs of the query's subject are passed over.
+
+    Args:
+        mixture: of the bundle, over the emotions of FER+.
+        photographs: the data set.
+        embedded: its faces.
+        on_progress: called with the queries ranked and their total.
+
+    Returns:
+        The scores (JSON values).
+    """
+    labels = photographs.labels[embedded.rows]
+    order = [mixture.emotions.index(name) for name in EMOTIONS]
+    distances = mixture.distances(embedded.embeddings)[:, order]
+    own = np.unique(photographs.labels)
+    return {
+        "dataset": photographs.name,
+        "photographs": len(photographs),
+        "scored": len(embedded.rows),
+        "skipped": dict(Counter(skip.kind for skip in embedded.skipped)),
+        "left_out": photographs.left_out,
+        "already_cropped": photographs.cropped,
+        "subjects": len(set(photographs.subjects)) if photographs.subjects is not None else None,
+        "emotions": list(photographs.classes),
+        "emotions_lacking": list(photographs.lacking),
+        "all_emotions": asdict(classification_scores(labels, distances.argmin(axis=1), EMOTIONS)),
+        "own_emotions": asdict(classification_scores(labels, own[distances[:, own].argmin(axis=1)], EMOTIONS)),
+        "retrieval_leave_one_out": _retrieval(photographs, embedded, on_progress),
+    }
+
+
+def save_skips(folder: Path, skipped: Sequence[Skip]) -> Path:
+    """Write ``skipped.csv`` into ``folder``: each photograph that was not scored, and why."""
+    path = folder / SKIPPED_NAME
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "kind", "reason"))
+        writer.writerows((skip.path, skip.kind, skip.reason) for skip in skipped)
+    return path
+
+
+def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the protocol is about, by name, as text; ``scores.json`` has the rest."""
+    every, own, ranking = scores["all_emotions"], scores["own_emotions"], scores["retrieval_leave_one_out"]
+    counts = [
+        ("photographs with an emotion of FER+", f"{scores['photographs']}"),
+        *((f"left out: {what}", f"{count}") for what, count in scores["left_out"].items()),
+        *((f"skipped: {kind}", f"{count}") for kind, count in scores["skipped"].items()),
+        ("faces scored", f"{scores['scored']}"),
+        ("emotions that the set lacks", ", ".join(scores["emotions_lacking"]) or "none"),
+        ("subjects", "not known" if scores["subjects"] is None else f"{scores['subjects']}"),
+    ]
+    figures = [
+        ("accuracy, nearest of all eight centroids", every["accuracy"]),
+        ("accuracy, nearest centroid of the set's emotions", own["accuracy"]),
+        ("macro recall, all eight", every["macro_recall"]),
+        ("macro recall, the set's emotions", own["macro_recall"]),
+        *((f"recall, {name}, all eight", recall) for name, recall in every["recall_per_class"].items()),
+        *((f"recall, {name}, the set's emotions", recall) for name, recall in own["recall_per_class"].items()),
+        *([("mAP, leave-one-out", ranking["mean_average_precision"])] if ranking else []),
+        *([("recall@1, leave-one-out", ranking["recall_at_1"])] if ranking else []),
+        *([("precision@10, leave-one-out", ranking["precision_at_10"])] if ranking else []),
+    ]
+    return counts + [(name, f"{value:.4f}") for name, value in figures if value is not None]
+
+
+def _labelled_face(pipeline: Pipeline, path: Path, box: Box | None, *, cropped: bool) -> Face | Skip:
+    try:
+        faces = pipeline.faces(read_image(path, pipeline.limits), already_cropped=cropped)
+    except NoFaceError as error:
+        return Skip(path, "no face found", str(error))
+    except ImageError as error:
+        return Skip(path, "unreadable", str(error))
+    except OSError as error:
+        return Skip(path, "unreadable", error.strerror or str(error))
+    if box is None or cropped:
+        return faces[0]
+    chosen = face_at(faces, box)
+    if chosen is None:
+        return Skip(path, "no face at the owner's box", f"none of {len(faces)} faces overlaps the box {box}")
+    return chosen
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes, from 0 to 1."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(0.0, width) * max(0.0, height)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+
+
+def _retrieval(
+    photographs: LabelledPhotographs, embedded: EmbeddedPhotographs, on_progress: Callable[[int, int], object]
+) -> dict[str, Any] | None:
+    """The ranking's scores; None where no photograph has another of its emotion to be found."""
+    labels, count = photographs.labels[embedded.rows], len(embedded.rows)
+    people = np.arange(count)
+    if photographs.subjects is not None:
+        people = np.unique([photographs.subjects[row] for row in embedded.rows], return_inverse=True)[1]
+    gallery = Gallery(
+        [Entry(str(row), EMOTIONS[label], {}) for row, label in zip(embedded.rows, labels, strict=True)],
+        embedded.embeddings,
+    )
+    tally = RankingTally(EMOTIONS, labels, people)
+    queries = np.arange(count)
+    if count > MOST_QUERIES:
+        queries = np.sort(np.random.default_rng(0).choice(count, MOST_QUERIES, replace=False))
+    step = max(1, _CELLS_AT_ONCE // count)
+    for start in range(0, len(queries), step):
+        part = queries[start : start + step]
+        ranked, _ = gallery.ranking(embedded.embeddings[part], count)
+        tally.add(ranked, labels[part], people[part], part)
+        on_progress(start + len(part), len(queries))
+    try:
+        return asdict(tally.result())
+    except DatasetError:
+        return None

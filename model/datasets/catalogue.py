@@ -1,0 +1,65 @@
+"""The data sets that can be read, by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from model.datasets.affectnet import read_affectnet
+from model.datasets.bu_3dfe import read_bu_3dfe
+from model.datasets.ck_plus import read_ck_plus
+from model.datasets.folders import read_folders
+from model.datasets.jaffe import read_jaffe
+from model.datasets.listing import read_listing
+from model.datasets.photographs import LabelledPhotographs
+from model.datasets.raf_db import read_raf_db
+from model.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a data set is read.
+
+    Attributes:
+        read: from the data set's folder and the name of a split.
+        default_split: what the transfer protocol is about.
+        layout: what lies in the folder, in a few words.
+    """
+
+    read: Callable[[Path, str], LabelledPhotographs]
+    default_split: str
+    layout: str
+
+
+DATASETS: Final[dict[str, Reader]] = {
+    "affectnet": Reader(
+        read_affectnet, "validation", "validation.csv with Manually_Annotated_Images/, or val_set/{images,annotations}/"
+    ),
+    "ck+": Reader(read_ck_plus, "all", "cohn-kanade-images/ and Emotion/"),
+    "bu-3dfe": Reader(read_bu_3dfe, "all", "F0001/F0001_AN01WH_F2D.bmp"),
+    "jaffe": Reader(read_jaffe, "all", "KA.AN1.39.tiff"),
+    "raf-db": Reader(read_raf_db, "all", "EmoLabel/list_patition_label.txt and Image/{aligned,original}/"),
+    "folders": Reader(read_folders, "all", "a folder of photographs per label"),
+    "csv": Reader(read_listing, "all", "a table with the columns image and label, and perhaps subject"),
+}
+
+
+def read_dataset(name: str, root: Path, split: str | None = None) -> LabelledPhotographs:
+    """Read a data set.
+
+    Args:
+        name: one of ``DATASETS``.
+        root: where it lies.
+        split: the part of it; None takes the one that the transfer protocol is about.
+
+    Raises:
+        DatasetError: there is no such data set or part, or it is not in its owner's layout.
+    """
+    if name not in DATASETS:
+        raise DatasetError(f"expected one of the data sets {', '.join(DATASETS)}, got {name!r}")
+    if not root.is_dir() and not (root.is_file() and name == "csv"):
+        raise DatasetError(
+            f"expected the data set {name} in the folder {root}, found {'a file' if root.exists() else 'nothing'} there"
+        )
+    reader = DATASETS[name]
+    return reader.read(root, reader.default_split if split is None else split)

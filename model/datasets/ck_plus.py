@@ -1,0 +1,89 @@
+"""CK+ (Extended Cohn-Kanade): posed expressions, each a sequence of frames from the neutral face to its peak.
+
+    cohn-kanade-images/S005/001/S005_001_00000001.png ... S005_001_00000011.png
+    Emotion/S005/001/S005_001_00000011_emotion.txt            one number; only 327 of 593 sequences have one
+
+The folder names are those inside the owner's archives; what the archives themselves were unpacked into
+(``extended-cohn-kanade-images/`` and ``Emotion_labels/``) may lie around them.
+
+Source: Lucey, Cohn, Kanade, Saragih, Ambadar, Matthews: *The Extended Cohn-Kanade Dataset (CK+)*, CVPR Workshops 2010.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from model.datasets.photographs import Collection, LabelledPhotographs, check_split, first_folder
+from model.errors import DatasetError
+
+EMOTION_CODES: Final = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
+"""CK+'s classes by their number."""
+
+SPLITS: Final = ("all", "peaks")
+
+_FRAME: Final = re.compile(r"(?P<subject>S\d+)_(?P<sequence>\d+)_\d+\.png", re.ASCII)
+
+_LABEL: Final = "_emotion.txt"
+
+
+def read_ck_plus(
+    root: Path, split: str = "all", *, peak_frames: int = 1, neutral_frames: int = 1
+) -> LabelledPhotographs:
+    """Read the labelled sequences of CK+.
+
+    The owner's label is of the last frame, the peak. Every sequence begins with the neutral face, so the first frames
+    of the labelled sequences are taken as neutral, as is usual.
+
+    Args:
+        root: the folder that holds ``cohn-kanade-images`` and ``Emotion``.
+        split: ``all``, or ``peaks`` for the labelled frames without the neutral ones.
+        peak_frames: how many frames up to the labelled one count as its emotion; much work uses 3.
+        neutral_frames: how many frames at the beginning count as neutral; never one that counts as peak.
+
+    Raises:
+        DatasetError: the layout is another one, a label has no frame, or a label is no emotion's number.
+    """
+    check_split(split, SPLITS, "CK+")
+    if peak_frames < 1 or neutral_frames < 0:
+        raise ValueError(f"expected peak_frames from 1 and neutral_frames from 0, got {peak_frames}, {neutral_frames}")
+    images = first_folder(root, ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images"), "CK+ images")
+    labels = first_folder(root, ("Emotion", "Emotion_labels/Emotion"), "CK+ labels")
+    collection = Collection(f"CK+ {split}")
+    labelled: set[tuple[str, ...]] = set()
+    for label in sorted(labels.glob(f"*/*/*{_LABEL}")):
+        if label.name.startswith("."):
+            continue
+        subject, sequence = label.parts[-3:-1]
+        if (subject, sequence) in labelled:
+            raise DatasetError(f"{label}: expected one label per sequence, got another")
+        labelled.add((subject, sequence))
+        emotion = _emotion(label)
+        frames = _frames(images / subject / sequence)
+        peak_name = label.name.removesuffix(_LABEL) + ".png"
+        if peak_name not in frames:
+            raise DatasetError(f"{label}: expected its frame {images / subject / sequence / peak_name}, found none")
+        peak = frames.index(peak_name)
+        peaks = frames[max(0, peak + 1 - peak_frames) : peak + 1]
+        neutral = [frame for frame in frames[:neutral_frames] if frame not in peaks] if split == "all" else []
+        for frame, shown in [(frame, "neutral") for frame in neutral] + [(frame, emotion) for frame in peaks]:
+            collection.add(images / subject / sequence / frame, shown, subject=subject)
+    sequences = sum(1 for path in images.glob("S*/*/") if path.is_dir() and any(path.glob("*.png")))
+    collection.leave_out("sequences without an emotion label", sequences - len(labelled))
+    return collection.photographs()
+
+
+def _frames(folder: Path) -> list[str]:
+    """The names of a sequence's frames, first to last: their numbers have leading zeros."""
+    return sorted(path.name for path in folder.glob("*.png") if _FRAME.fullmatch(path.name))
+
+
+def _emotion(label: Path) -> str:
+    """What a label file says: one number, written as a float."""
+    try:
+        text = label.read_text(encoding="ascii").strip()
+        code = float(text)
+    except ValueError:
+        raise DatasetError(f"{label}, line 1: expected one number, got something else") from None
+    if code not in range(len(EMOTION_CODES)):
+        raise DatasetError(f"{label}, line 1: expected a whole number from 0 to {len(EMOTION_CODES) - 1}, got {text}")
+    return EMOTION_CODES[int(code)]

@@ -1,0 +1,38 @@
+"""JAFFE: ten Japanese women, seven posed expressions each, 213 grey photographs.
+
+    jaffe/KA.AN1.39.tiff     subject, expression and which of her photographs of it, number
+
+Source: Lyons, Akamatsu, Kamachi, Gyoba: *Coding Facial Expressions with Gabor Wavelets*, FG 1998.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from model.datasets.bu_3dfe import EXPRESSIONS
+from model.datasets.photographs import Collection, LabelledPhotographs, check_split, named_files
+from model.errors import DatasetError
+
+SPLITS: Final = ("all",)
+
+_NAME: Final = re.compile(r"(?P<subject>[A-Z]{2})\.(?P<expression>[A-Z]{2})\d\.\d+\.tiff", re.ASCII | re.IGNORECASE)
+
+
+def read_jaffe(root: Path, split: str = "all") -> LabelledPhotographs:
+    """Read JAFFE.
+
+    Args:
+        root: the folder that holds the TIFF files, at any depth.
+        split: ``all``.
+
+    Raises:
+        DatasetError: there are none, or a photograph's name is not the owner's.
+    """
+    check_split(split, SPLITS, "JAFFE")
+    collection = Collection("JAFFE all")
+    for name, path in named_files(root, ".tiff").items():
+        parts = _NAME.fullmatch(name)
+        if parts is None or parts["expression"].upper() not in EXPRESSIONS:
+            raise DatasetError(f"{path}: expected a name such as KA.AN1.39.tiff")
+        collection.add(path, EXPRESSIONS[parts["expression"].upper()], subject=parts["subject"].upper())
+    return collection.photographs()

@@ -1,0 +1,76 @@
+"""A table (CSV) that lists photographs and their labels.
+
+    image,label,subject,x,y,width,height,split
+    01/smile.jpg,happiness,01,120,80,200,200,test
+
+Only ``image`` (or ``path``) and ``label`` (or ``emotion``) are needed. Paths start at the table's folder.
+"""
+
+import math
+from pathlib import Path
+from typing import Final
+
+from model.datasets.names import emotion_of
+from model.datasets.photographs import Box, Collection, LabelledPhotographs
+from model.errors import DatasetError
+from model.tables import lines, rows
+
+_IMAGE: Final = ("image", "path")
+_LABEL: Final = ("label", "emotion")
+_BOX: Final = ("x", "y", "width", "height")
+
+
+def read_listing(root: Path, split: str = "all") -> LabelledPhotographs:
+    """Read a table of photographs.
+
+    Args:
+        root: the table, or the folder that holds it as ``labels.csv``.
+        split: which rows, by the column ``split``; ``all`` takes every row.
+
+    Raises:
+        DatasetError: the table is missing or lacks a column, a photograph is missing or listed twice, or a field
+            is not what it should be.
+    """
+    table = root / "labels.csv" if root.is_dir() else root
+    if not table.is_file():
+        raise DatasetError(f"expected a table of photographs at {table}, found none")
+    _, heading = next(lines(table), (0, list[str]()))
+    image, label = (next((name for name in names if name in heading), names[0]) for names in (_IMAGE, _LABEL))
+    boxed = any(column in heading for column in _BOX)
+    columns = (image, label, *(_BOX if boxed else ()), *(() if split == "all" else ("split",)))
+    collection = Collection(f"{table.resolve().parent.name}/{table.name} {split}")
+    seen: set[str] = set()
+    for line, row in rows(table, columns):
+        if split not in ("all", row.get("split")):
+            continue
+        try:
+            if row[image] in seen:
+                raise DatasetError(f"expected each photograph once, got {row[image]} again")  # noqa: TRY301  as below
+            seen.add(row[image])
+            box = _box(row) if boxed else None
+            collection.add(table.parent / row[image], emotion_of(row[label]), subject=_subject(row), box=box)
+        except DatasetError as error:
+            raise DatasetError(f"{table}, line {line}: {error}") from None
+    return collection.photographs()
+
+
+def _subject(row: dict[str, str]) -> str | None:
+    if "subject" not in row:
+        return None
+    if not row["subject"].strip():
+        raise DatasetError("expected a subject, got an empty field")
+    return row["subject"].strip()
+
+
+def _box(row: dict[str, str]) -> Box | None:
+    """The box of a row; None where all four fields are empty."""
+    fields = [row[column].strip() for column in _BOX]
+    if not any(fields):
+        return None
+    try:
+        x, y, width, height = map(float, fields)
+    except ValueError:
+        raise DatasetError(f"{', '.join(_BOX)} should be numbers, got {', '.join(fields)}") from None
+    if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
+        raise DatasetError(f"expected a box with an area, got {', '.join(fields)}")
+    return x, y, width, height

@@ -1,0 +1,87 @@
+"""Quantisation: an exported network with 8-bit weights and activations, smaller and, on some processors, faster.
+
+Quantise and dequantise pairs (QDQ) around each operation, with ranges measured on training faces: what ONNX Runtime
+recommends for convolutions on CPUs.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from model.embedder import METADATA_KEY, Embedder
+from model.errors import DatasetError
+from model.files import written_whole
+
+CALIBRATION_FACES: Final = 512
+"""Faces whose activations set the ranges; more change them little."""
+
+FLOAT_CONVOLUTIONS: Final = 5
+"""Convolutions at the beginning that stay in float32: they see the widest range of values, and rounding there is felt
+everywhere behind. On the first network that shipped they halved the error and cost nothing."""
+
+_BATCH: Final = 32
+
+
+class _Crops(CalibrationDataReader):  # type: ignore[misc]
+    """Hands the calibrator batches of crops."""
+
+    def __init__(self, crops: NDArray[np.uint8], name: str) -> None:
+        self._batches: Iterator[dict[str, NDArray[np.uint8]]] = (
+            {name: crops[start : start + _BATCH]} for start in range(0, len(crops), _BATCH)
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """The next batch by the input's name, or None at the end."""
+        return next(self._batches, None)
+
+
+def quantise(network: Path, crops: NDArray[np.uint8], output: Path) -> None:
+    """Write an int8 form of an exported network, its metadata included.
+
+    Convolutions and the head are quantised, weights by channel. The first convolutions and what preprocessing does
+    stay in float32.
+
+    Args:
+        network: what ``mien export`` wrote.
+        crops: (n, 48, 48) uint8 faces of the training set; up to ``CALIBRATION_FACES`` of them are used.
+        output: the ONNX file to write.
+
+    Raises:
+        EmbedderError: the file is no exported network.
+        DatasetError: there are no faces.
+    """
+    if len(crops) == 0:
+        raise DatasetError("quantisation measures ranges on faces, got none")
+    metadata = Embedder(network, provider="cpu").metadata
+    chosen = crops[:: max(1, len(crops) // CALIBRATION_FACES)][:CALIBRATION_FACES]
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        prepared, draft = Path(folder) / "prepared.onnx", Path(folder) / output.name
+        quant_pre_process(str(network), str(prepared), skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
+        convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+        quantize_static(
+            str(prepared),
+            str(draft),
+            _Crops(chosen, graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Gemm", "Clip", "Relu"],
+            nodes_to_exclude=convolutions[:FLOAT_CONVOLUTIONS],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        quantised = onnx.load(draft)
+        del quantised.metadata_props[:]
+        onnx.helper.set_model_props(
+            quantised, {METADATA_KEY: metadata.model_copy(update={"precision": "int8"}).model_dump_json()}
+        )
+        with written_whole(output) as file:
+            file.write(quantised.SerializeToString())

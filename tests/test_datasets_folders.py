@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+
+from model.datasets.folders import read_folders
+from model.datasets.names import emotion_of
+from model.errors import DatasetError
+from model.votes import EMOTIONS
+
+
+def write(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_names_of_emotions() -> None:
+    assert [emotion_of(emotion.upper()) for emotion in EMOTIONS] == list(EMOTIONS)
+    spelt = ("Happy", "joy", "surprised", "sad", " Angry", "disgusted", "fearful", "afraid", "contemptuous", "Sleepy")
+    meant = ("happiness",) * 2 + ("surprise", "sadness", "anger", "disgust", "fear", "fear", "contempt", "sleepy")
+    assert tuple(map(emotion_of, spelt)) == meant
+
+
+def test_a_folder_per_label(tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "mine",
+        "Happy/b.PNG",
+        "Happy/deep/a.jpg",
+        "Happy/.c.jpg",
+        "sleepy/d.jpg",
+        "fear/e.webp",
+        "fear/f.txt",
+    )
+    photographs = read_folders(root)
+    assert photographs.name == "mine all"
+    assert [str(path.relative_to(root)) for path in photographs.paths] == [
+        "Happy/b.PNG",
+        "Happy/deep/a.jpg",
+        "fear/e.webp",
+    ]
+    assert [EMOTIONS[label] for label in photographs.labels] == ["happiness", "happiness", "fear"]
+    assert photographs.left_out == {"sleepy": 1, "no photograph by its name": 1}
+    assert photographs.subjects is None
+    assert not photographs.cropped
+
+
+def test_parts(tmp_path: Path) -> None:
+    write(tmp_path, "train/angry/1.png", "test/neutral/2.png", "test/happy/3.png", "docs/readme.txt")
+    assert read_folders(tmp_path).labels.tolist() == [1, 0, 4]
+    assert [path.name for path in read_folders(tmp_path, "train").paths] == ["1.png"]
+    with pytest.raises(
+        DatasetError, match=r"part val: expected folders named as the emotions .* got docs, test, train"
+    ):
+        read_folders(tmp_path, "val")
+
+
+def test_no_label_is_known(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"expected folders named as the emotions neutral, .* got no folder"):
+        read_folders(tmp_path)
+    write(tmp_path, "0/a.png", "1/b.png")
+    with pytest.raises(DatasetError, match="got 0, 1"):
+        read_folders(tmp_path)
+    write(tmp_path, "sad/readme.txt")
+    with pytest.raises(DatasetError, match="got 1 of '0', 1 of '1', 1 of 'no photograph by its name'"):
+        read_folders(tmp_path)

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from model.datasets.listing import read_listing
+from model.errors import DatasetError
+
+
+def write(root: Path, text: str, *images: str) -> Path:
+    for name in images:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    table = root / "labels.csv"
+    table.write_text(text)
+    return table
+
+
+def test_a_table_with_all_columns(tmp_path: Path) -> None:
+    table = write(
+        tmp_path,
+        "image,subject,label,x,y,width,height,split\n"
+        "a/1.jpg,p7,Happy,1,2,3.5,4,test\n"
+        "2.jpg,p8,fear,,,,,train\n"
+        "3.jpg,p8,bored,,,,,test\n",
+        "a/1.jpg",
+        "2.jpg",
+    )
+    photographs = read_listing(table)
+    assert photographs.paths == (tmp_path / "a/1.jpg", tmp_path / "2.jpg")
+    assert photographs.labels.tolist() == [1, 6]
+    assert photographs.subjects == ("p7", "p8")
+    assert photographs.boxes == ((1.0, 2.0, 3.5, 4.0), None)
+    assert photographs.left_out == {"bored": 1}
+    assert photographs.name == f"{tmp_path.name}/labels.csv all"
+    test = read_listing(tmp_path, "test")
+    assert test.paths == (tmp_path / "a/1.jpg",)
+    assert test.left_out == {"bored": 1}
+
+
+def test_two_columns_are_enough(tmp_path: Path) -> None:
+    photographs = read_listing(write(tmp_path, f"path,emotion\n{tmp_path}/b/1.png,sad\n", "b/1.png"))
+    assert photographs.paths == (tmp_path / "b/1.png",)
+    assert photographs.subjects is None
+    assert photographs.boxes is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image\n1.jpg\n", r"labels\.csv, line 1: expected the columns image, label; missing label"),
+        ("image,label,x\n1.jpg,sad,3\n", "line 1: .*missing y, width, height"),
+        ("image,label\n1.jpg,sad\n2.jpg,sad\n", r"line 3: expected the labelled photograph .*2\.jpg, found none"),
+        ("image,label\n1.jpg,sad\n1.jpg,fear\n", r"line 3: expected each photograph once, got 1\.jpg again"),
+        ("image,label\n1.jpg\n", "line 2: expected 2 fields, got 1"),
+        ("image,label,subject\n1.jpg,sad, \n", "line 2: expected a subject, got an empty field"),
+        (
+            "image,label,x,y,width,height\n1.jpg,sad,1,2,3,\n",
+            "line 2: x, y, width, height should be numbers, got 1, 2, 3, ",
+        ),
+        ("image,label,x,y,width,height\n1.jpg,sad,1,2,0,4\n", "line 2: expected a box with an area, got 1, 2, 0, 4"),
+        ("image,label,x,y,width,height\n1.jpg,sad,1,inf,1,4\n", "line 2: expected a box with an area"),
+        ("image,label\n1.jpg,unknown\n", "got 1 of 'unknown'"),
+        ("image,label\n", "got none at all"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read_listing(write(tmp_path, text, "1.jpg"))
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"expected a table of photographs at .*labels\.csv, found none"):
+        read_listing(tmp_path)
+    write(tmp_path, "image,label\n1.jpg,sad\n", "1.jpg")
+    with pytest.raises(DatasetError, match="expected the columns image, label, split; missing split"):
+        read_listing(tmp_path, "test")
