@@ -2,7 +2,8 @@
 
     manifest.json    format version, SHA-256 of each file, how it was made, its scores
     embedder.onnx    the network, with preprocessing, emotions, sigma and training settings in its metadata
-    mixture.npz      centroids, covariances, weights, sigma, typical distances
+    mixture.npz      centroids, covariances, weights, sigma, typical distances; once calibrated, the rest of
+                     ``index.mixture.Calibration``
     gallery.npz      ids, embeddings, labels and votes of the faces that ship with it
 
 A bundle is data: loading one never runs code from it. Parts that do not belong together are refused.
@@ -22,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from index.background import Background
 from index.gallery import Entry, Gallery
-from index.mixture import Mixture
+from index.mixture import Calibration, Mixture
 from model.embedder import Embedder
 from model.errors import BundleError, first_fault
 from model.files import written_whole
@@ -38,6 +40,17 @@ MIXTURE: Final = "mixture.npz"
 GALLERY: Final = "gallery.npz"
 FILES: Final = (EMBEDDER, MIXTURE, GALLERY)
 
+CALIBRATION_ARRAYS: Final = (
+    "trained_sigma",
+    "votes_sigma",
+    "background_centroid",
+    "background_covariance",
+    "background_floor",
+    "strangeness",
+    "min_typicality",
+)
+"""What a calibrated ``mixture.npz`` has besides: all of them or none."""
+
 
 class Manifest(BaseModel):
     """``manifest.json``."""
@@ -49,6 +62,7 @@ class Manifest(BaseModel):
     created: str
     sha256: dict[str, str]
     made_from: dict[str, Any]
+    calibration: dict[str, Any] | None = None
     scores: dict[str, Any] | None = None
 
 
@@ -177,16 +191,7 @@ def write_bundle(
     shutil.copyfile(embedder, draft / EMBEDDER)
     sha256 = {EMBEDDER: sha256_of(draft / EMBEDDER)}
     made_with = np.array(sha256[EMBEDDER])
-    np.savez_compressed(
-        draft / MIXTURE,
-        embedder_sha256=made_with,
-        emotions=np.array(mixture.emotions),
-        centroids=mixture.centroids,
-        covariances=mixture.covariances,
-        weights=mixture.weights,
-        sigma=np.array(mixture.sigma),
-        typical=mixture.typical,
-    )
+    _write_mixture(draft / MIXTURE, mixture, sha256[EMBEDDER])
     np.savez_compressed(
         draft / GALLERY,
         embedder_sha256=made_with,
@@ -206,6 +211,31 @@ def write_bundle(
     write_manifest(draft, manifest)
     if folder.exists():
         shutil.rmtree(folder)
+    draft.rename(folder)
+    return manifest
+
+
+def recalibrate(folder: Path, mixture: Mixture, calibration: dict[str, Any]) -> Manifest:
+    """Give a bundle a calibrated mixture, whole or not at all; scores of the old one are dropped.
+
+    Args:
+        folder: of the bundle.
+        mixture: the bundle's own, with a calibration.
+        calibration: on what it was calibrated and how well, JSON values.
+
+    Raises:
+        BundleError: the folder is no bundle.
+    """
+    manifest = read_manifest(folder)
+    folder = folder.resolve()  # "." has no name to put the draft beside
+    draft = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(folder, draft)
+    _write_mixture(draft / MIXTURE, mixture, manifest.sha256[EMBEDDER])
+    sha256 = manifest.sha256 | {MIXTURE: sha256_of(draft / MIXTURE)}
+    manifest = manifest.model_copy(update={"sha256": sha256, "calibration": calibration, "scores": None})
+    write_manifest(draft, manifest)
+    shutil.rmtree(folder)
     draft.rename(folder)
     return manifest
 
@@ -264,10 +294,37 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _arrays(path: Path, manifest: Manifest, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def _write_mixture(path: Path, mixture: Mixture, embedder_sha256: str) -> None:
+    arrays: dict[str, Any] = {
+        "embedder_sha256": np.array(embedder_sha256),
+        "emotions": np.array(mixture.emotions),
+        "centroids": mixture.centroids,
+        "covariances": mixture.covariances,
+        "weights": mixture.weights,
+        "sigma": np.array(mixture.sigma),
+        "typical": mixture.typical,
+    }
+    if mixture.calibration is not None:
+        arrays |= {
+            "trained_sigma": np.array(mixture.calibration.trained_sigma),
+            "votes_sigma": np.array(mixture.calibration.votes_sigma),
+            "background_centroid": mixture.calibration.background.centroid,
+            "background_covariance": mixture.calibration.background.covariance,
+            "background_floor": np.array(mixture.calibration.background.floor),
+            "strangeness": mixture.calibration.strangeness,
+            "min_typicality": np.array(mixture.calibration.min_typicality),
+        }
+    np.savez_compressed(path, **arrays)
+
+
+def _arrays(
+    path: Path, manifest: Manifest, names: tuple[str, ...], together: tuple[str, ...] = ()
+) -> dict[str, NDArray[Any]]:
+    """The arrays ``names`` of an archive, and those of ``together`` where it has any of them."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in (*names, "embedder_sha256")}
+            added = together if any(name in file.files for name in together) else ()
+            arrays = {name: file[name] for name in (*names, *added, "embedder_sha256")}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is broken: {error}") from None
     except KeyError as error:
@@ -294,7 +351,8 @@ def _check(
 
 
 def _read_mixture(path: Path, manifest: Manifest) -> Mixture:
-    arrays = _arrays(path, manifest, ("emotions", "centroids", "covariances", "weights", "sigma", "typical"))
+    names = ("emotions", "centroids", "covariances", "weights", "sigma", "typical")
+    arrays = _arrays(path, manifest, names, CALIBRATION_ARRAYS)
     _check(path, arrays, {"emotions": ("U", (None,)), "centroids": ("f", (None, None)), "sigma": ("f", ())})
     count, size = arrays["centroids"].shape
     _check(
@@ -307,12 +365,9 @@ def _read_mixture(path: Path, manifest: Manifest) -> Mixture:
             "typical": ("f", (None,)),
         },
     )
-    if not arrays["sigma"] > 0:
-        raise BundleError(f"{path}: sigma should be positive, got {arrays['sigma']}")
-    if len(arrays["typical"]) < 2 or (np.diff(arrays["typical"]) < 0).any():
-        raise BundleError(f"{path}: typical should be two or more distances in ascending order")
-    if (np.linalg.eigvalsh(arrays["covariances"]) <= 0).any():
-        raise BundleError(f"{path}: covariances should be positive definite")
+    _check_positive(path, arrays, "sigma")
+    _check_ascending(path, arrays, "typical")
+    _check_covariances(path, arrays, "covariances")
     return Mixture(
         tuple(arrays["emotions"].tolist()),
         arrays["centroids"],
@@ -320,7 +375,46 @@ def _read_mixture(path: Path, manifest: Manifest) -> Mixture:
         arrays["weights"],
         float(arrays["sigma"]),
         arrays["typical"],
+        _read_calibration(path, arrays, size) if CALIBRATION_ARRAYS[0] in arrays else None,
     )
+
+
+def _read_calibration(path: Path, arrays: dict[str, NDArray[Any]], size: int) -> Calibration:
+    shapes: dict[str, tuple[str, tuple[int | None, ...]]] = dict.fromkeys(CALIBRATION_ARRAYS, ("f", ()))
+    shapes |= {
+        "background_centroid": ("f", (size,)),
+        "background_covariance": ("f", (size, size)),
+        "strangeness": ("f", (None,)),
+    }
+    _check(path, arrays, shapes)
+    _check_positive(path, arrays, "trained_sigma")
+    _check_positive(path, arrays, "votes_sigma")
+    _check_ascending(path, arrays, "strangeness")
+    _check_covariances(path, arrays, "background_covariance")
+    if not 0 <= arrays["min_typicality"] <= 1:
+        raise BundleError(f"{path}: min_typicality should be from 0 to 1, got {arrays['min_typicality']}")
+    return Calibration(
+        float(arrays["trained_sigma"]),
+        float(arrays["votes_sigma"]),
+        Background(arrays["background_centroid"], arrays["background_covariance"], float(arrays["background_floor"])),
+        arrays["strangeness"],
+        float(arrays["min_typicality"]),
+    )
+
+
+def _check_positive(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> None:
+    if not arrays[name] > 0:
+        raise BundleError(f"{path}: {name} should be positive, got {arrays[name]}")
+
+
+def _check_ascending(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> None:
+    if len(arrays[name]) < 2 or (np.diff(arrays[name]) < 0).any():
+        raise BundleError(f"{path}: {name} should be two or more distances in ascending order")
+
+
+def _check_covariances(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> None:
+    if (np.linalg.eigvalsh(arrays[name]) <= 0).any():
+        raise BundleError(f"{path}: {name} should be positive definite")
 
 
 def _read_gallery(path: Path, manifest: Manifest, emotion_count: int) -> GalleryFaces:

@@ -1,7 +1,6 @@
 """How far posteriors can be believed: as a forecast of the label, and as a forecast of the raters' votes.
 
-Sources: Guo, Pleiss, Sun, Weinberger: *On Calibration of Modern Neural Networks*, arXiv 1706.04599 (expected
-calibration error); Brier: *Verification of Forecasts Expressed in Terms of Probability*, 1950.
+Source of the score: Brier: *Verification of Forecasts Expressed in Terms of Probability*, 1950.
 """
 
 from dataclasses import dataclass
@@ -10,34 +9,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from index.reliability import (
+    ReliabilityBin,
+    chance_calibration_error,
+    check_distributions,
+    check_labels,
+    expected_calibration_error,
+    reliability_bins,
+)
 from model.errors import DatasetError
-
-BIN_COUNT: Final = 15
-"""Equal-width bins of the top posterior, as in Guo et al."""
 
 PROBABILITY_FLOOR: Final = 1e-12
 """Smaller posteriors count as this much inside a logarithm: one face costs at most 27.6 nats, and not infinity."""
-
-_SUM_TOLERANCE: Final = 1e-3
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """The faces whose top posterior lies in ``(lower, upper]``.
-
-    Attributes:
-        lower: lower edge, left out.
-        upper: upper edge, taken in.
-        count: how many faces.
-        confidence: mean top posterior; None in an empty bin.
-        accuracy: share of faces whose top emotion is their label; None in an empty bin.
-    """
-
-    lower: float
-    upper: float
-    count: int
-    confidence: float | None
-    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -47,6 +30,7 @@ class CalibrationScores:
     Attributes:
         faces: n, how many were scored.
         expected_calibration_error: mean distance of confidence and accuracy over the bins, weighted by count.
+        chance_calibration_error: what of it so few faces would have if posteriors were exactly right.
         brier_score: mean of sum_j (p_j - t_j)^2 against the target distributions, from 0 to 2.
         kl_divergence: mean KL(t || p) against the target distributions, in nats.
         negative_log_likelihood: mean of -log p at the label, in nats.
@@ -57,6 +41,7 @@ class CalibrationScores:
 
     faces: int
     expected_calibration_error: float
+    chance_calibration_error: float
     brier_score: float
     kl_divergence: float
     negative_log_likelihood: float
@@ -84,6 +69,7 @@ def calibration_scores(
     return CalibrationScores(
         faces=len(labels),
         expected_calibration_error=expected_calibration_error(bins),
+        chance_calibration_error=chance_calibration_error(posterior),
         brier_score=brier_score(posterior, targets),
         kl_divergence=kl_divergence(posterior, targets),
         negative_log_likelihood=negative_log_likelihood(posterior, labels),
@@ -92,54 +78,33 @@ def calibration_scores(
     )
 
 
-def reliability_bins(
-    posterior: NDArray[np.floating], labels: NDArray[np.integer], bin_count: int = BIN_COUNT
-) -> list[ReliabilityBin]:
-    """Sort faces by their top posterior into bins of equal width from 0 to 1.
+def brier_score(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
+    """Mean of the faces' squared errors, from 0 to 2."""
+    return float(squared_errors(posterior, targets).mean())
+
+
+def kl_divergence(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
+    """Mean of the faces' divergences KL(t || p), in nats."""
+    return float(divergences(posterior, targets).mean())
+
+
+def negative_log_likelihood(posterior: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Mean over the faces of -log p at the label, in nats, p counting as at least ``PROBABILITY_FLOOR``.
 
     Args:
-        posterior: (n, c) rows that sum to 1; of equal top posteriors the first emotion counts.
+        posterior: (n, c) rows that sum to 1.
         labels: (n,) class indices.
-        bin_count: how many bins.
 
     Raises:
         DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
     """
-    _check_distributions("posteriors", posterior)
-    _check_labels(posterior, labels)
-    confidence = posterior.max(axis=1).astype(np.float64)
-    correct = posterior.argmax(axis=1) == labels
-    edges = np.linspace(0, 1, bin_count + 1)
-    # Rounding may lift a posterior slightly above 1.
-    member = (np.searchsorted(edges, confidence, side="left") - 1).clip(0, bin_count - 1)
-    bins = []
-    for number in range(bin_count):
-        chosen = member == number
-        filled = bool(chosen.any())
-        bins.append(
-            ReliabilityBin(
-                lower=float(edges[number]),
-                upper=float(edges[number + 1]),
-                count=int(chosen.sum()),
-                confidence=float(confidence[chosen].mean()) if filled else None,
-                accuracy=float(correct[chosen].mean()) if filled else None,
-            )
-        )
-    return bins
+    check_distributions("posteriors", posterior)
+    check_labels(posterior, labels)
+    return float(-_floored_log(posterior)[np.arange(len(labels)), labels].mean())
 
 
-def expected_calibration_error(bins: list[ReliabilityBin]) -> float:
-    """Mean distance of confidence and accuracy over reliability bins, weighted by their counts."""
-    gaps = sum(
-        bin_.count * abs(bin_.confidence - bin_.accuracy)
-        for bin_ in bins
-        if bin_.confidence is not None and bin_.accuracy is not None
-    )
-    return gaps / sum(bin_.count for bin_ in bins)
-
-
-def brier_score(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
-    """Mean over the faces of sum_j (p_j - t_j)^2, from 0 to 2.
+def squared_errors(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n,) for each face sum_j (p_j - t_j)^2, from 0 to 2.
 
     Args:
         posterior: (n, c) rows that sum to 1.
@@ -149,11 +114,11 @@ def brier_score(posterior: NDArray[np.floating], targets: NDArray[np.floating]) 
         DatasetError: there is no face, shapes differ, or a row is no distribution.
     """
     _check_pair(posterior, targets)
-    return float(np.square(posterior.astype(np.float64) - targets).sum(axis=1).mean())
+    return np.asarray(np.square(posterior.astype(np.float64) - targets).sum(axis=1))
 
 
-def kl_divergence(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
-    """Mean over the faces of KL(t || p) = sum_j t_j log(t_j / p_j), in nats.
+def divergences(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n,) for each face KL(t || p) = sum_j t_j log(t_j / p_j), in nats.
 
     0 log 0 counts as 0, and p as at least ``PROBABILITY_FLOOR``.
 
@@ -167,22 +132,7 @@ def kl_divergence(posterior: NDArray[np.floating], targets: NDArray[np.floating]
     _check_pair(posterior, targets)
     wanted = targets.astype(np.float64)
     log_wanted = np.log(np.where(wanted > 0, wanted, 1.0))
-    return float((wanted * (log_wanted - _floored_log(posterior))).sum(axis=1).mean())
-
-
-def negative_log_likelihood(posterior: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Mean over the faces of -log p at the label, in nats, p counting as at least ``PROBABILITY_FLOOR``.
-
-    Args:
-        posterior: (n, c) rows that sum to 1.
-        labels: (n,) class indices.
-
-    Raises:
-        DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
-    """
-    _check_distributions("posteriors", posterior)
-    _check_labels(posterior, labels)
-    return float(-_floored_log(posterior)[np.arange(len(labels)), labels].mean())
+    return np.asarray((wanted * (log_wanted - _floored_log(posterior))).sum(axis=1))
 
 
 def _floored_log(posterior: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -192,24 +142,5 @@ def _floored_log(posterior: NDArray[np.floating]) -> NDArray[np.float64]:
 def _check_pair(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> None:
     if posterior.shape != targets.shape:
         raise DatasetError(f"scoring wants one target per posterior, got shapes {posterior.shape} and {targets.shape}")
-    _check_distributions("posteriors", posterior)
-    _check_distributions("targets", targets)
-
-
-def _check_distributions(kind: str, rows: NDArray[np.floating]) -> None:
-    if rows.ndim != 2 or rows.size == 0:
-        raise DatasetError(f"scoring wants {kind} of at least one face, got an array of shape {rows.shape}")
-    sums = rows.sum(axis=1, dtype=np.float64)
-    # Written so that NaN fails, too.
-    wrong = ~((np.abs(sums - 1) <= _SUM_TOLERANCE) & (rows >= 0).all(axis=1))
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DatasetError(f"scoring wants {kind} that are shares of 1, got the row {rows[row].tolist()} at {row}")
-
-
-def _check_labels(posterior: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
-    n, c = posterior.shape
-    if labels.shape != (n,):
-        raise DatasetError(f"scoring wants {n} labels, got an array of shape {labels.shape}")
-    if labels.min() < 0 or labels.max() >= c:
-        raise DatasetError(f"scoring wants labels from 0 to {c - 1}, got {labels.min()} to {labels.max()}")
+    check_distributions("posteriors", posterior)
+    check_distributions("targets", targets)

@@ -1,7 +1,9 @@
 """Evaluation: the metrics of the protocol, through the very objects that are served.
 
 The embedder, the mixture and the gallery of a bundle are asked as the service asks them. Centroids come from
-Training, near copies of Training are left out of validation, and near copies of a query are masked.
+Training, near copies of Training are left out of validation, and near copies of a query are masked. Where the bundle
+was calibrated on the very faces that it is scored on, what was fitted there is fitted anew across folds, beside the
+figures as served.
 """
 
 import json
@@ -13,28 +15,33 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index import non_faces
+from index.bootstrap import Scored, gathered, mean_interval
 from index.bundle import Bundle, read_manifest, write_manifest
-from index.calibration import calibration_scores
-from index.classification import classification_scores
+from index.calibrate import (
+    cross_fitted_posterior,
+    cross_fitted_typicality,
+    cross_fitted_vote_shares,
+)
 from index.clustering import clustering_scores
 from index.gallery import Entry, Gallery
-from index.ranking import RECALL_DEPTHS, RankingScores, RankingTally
-from index.rejection import rejection_scores
+from index.headline import INTERVALS
+from index.held_out import HeldOutFaces
+from index.mixture import posterior_from
+from index.non_faces import COUNT, NonFaces, rehearsed, unrehearsed
+from index.recognition import Classifier, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
+from index.rejection import TypicalityOfKind, rejecting
+from index.retrieval import ranking
 from model.embedder import Embedder
 from model.errors import DatasetError
 from model.ferplus import LabelledFaces, NearCopies
-from model.votes import EMOTIONS, UNLABELLED, Protocol, distribution, labels
-
-NEIGHBOURS: Final = 11
-"""k of the nearest-neighbour classifier, as in the paper."""
+from model.votes import EMOTIONS, UNLABELLED, distribution, labels
 
 SCORES_NAME: Final = "scores.json"
 
-_QUERIES_AT_ONCE: Final = 128
+NON_FACES_SEED: Final = 0
+"""Decides the non-faces; other ones than the background was fitted on."""
 
 Report = Callable[[str], None]
-Classifier = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 
 def evaluate(
@@ -44,16 +51,19 @@ def evaluate(
     near_copies: NearCopies,
     dataset: str,
     *,
+    non_faces_of_each_kind: int = COUNT,
     on_stage: Report = lambda _: None,
 ) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.int64]]:
-    """Score a bundle on faces that it was not made from.
+    """Score a bundle on faces that its network was not trained on.
 
     Args:
         bundle: what is scored.
         embedder: of the bundle.
         faces: such as FER+ validation.
         near_copies: which of them have near copies, and where.
-        dataset: its name, for the report.
+        dataset: its name, for the report; where the bundle was calibrated on a data set of this name, figures that
+            depend on the calibration are also cross-fitted.
+        non_faces_of_each_kind: how many pictures rejection is measured on.
         on_stage: called with the name of each stage as it begins.
 
     Returns:
@@ -67,57 +77,50 @@ def evaluate(
     clear = majority != UNLABELLED
     if not clear.any():
         raise DatasetError(f"{dataset} has no face with a strict majority of votes")
+    calibrated_on = (bundle.manifest.calibration or {}).get("dataset")
 
     on_stage("embedding")
     embeddings = embedder.embed(kept.images)
-    scores: dict[str, Any] = {
-        "dataset": dataset,
-        "faces": len(faces),
-        "near_copies_of_training_left_out": len(faces) - len(kept),
-    }
-    on_stage("classification and calibration")
-    softmax_head = _softmax_head(bundle)
-    scores["majority"] = _protocol_scores(bundle, softmax_head, embeddings, kept, "majority")
-    scores["argmax"] = _protocol_scores(bundle, softmax_head, embeddings, kept, "argmax")
-
-    clear_embeddings, clear_labels = embeddings[clear], majority[clear]
     clear_faces = kept.take(clear)
-    on_stage("clustering")
-    scores["clustering"] = asdict(clustering_scores(clear_embeddings, clear_labels, len(EMOTIONS)))
     groups = near_copies.groups_of(clear_faces.names)
+    seen = HeldOutFaces(embeddings[clear], majority[clear], distribution(clear_faces.votes), groups)
+
+    on_stage("classification and calibration")
+    baseline = softmax_head(bundle.gallery)
+    parts = {
+        "majority": _recognition(bundle, baseline, seen, cross_fit=calibrated_on == dataset),
+        "argmax": _argmax(bundle, baseline, embeddings, kept.votes),
+    }
+    on_stage("clustering")
+    parts["clustering"] = asdict(clustering_scores(seen.embeddings, seen.labels, len(EMOTIONS))), {}
     on_stage("retrieval, leave-one-out")
-    own_gallery = Gallery(
-        [Entry(name, EMOTIONS[label], {}) for name, label in zip(clear_faces.names, clear_labels, strict=True)],
-        clear_embeddings,
-    )
-    scores["retrieval_leave_one_out"] = asdict(
-        _ranking(
-            own_gallery,
-            clear_labels,
-            groups,
-            queries=clear_embeddings,
-            query_labels=clear_labels,
-            query_groups=groups,
-            query_rows=np.arange(len(clear_labels)),
-        )
+    entries = [Entry(name, EMOTIONS[label], {}) for name, label in zip(clear_faces.names, seen.labels, strict=True)]
+    rows = np.arange(len(seen.labels))
+    parts["retrieval_leave_one_out"] = ranking(
+        Gallery(entries, seen.embeddings), seen.labels, groups, seen, query_rows=rows
     )
     on_stage("retrieval from the Training gallery")
     shipped = bundle.gallery
-    shipped_labels = _labels_of(shipped)
     shipped_groups = near_copies.groups_of(tuple(f"{entry.id}.png" for entry in shipped.entries))
-    scores["retrieval_from_training"] = asdict(
-        _ranking(
-            shipped,
-            shipped_labels,
-            shipped_groups,
-            queries=clear_embeddings,
-            query_labels=clear_labels,
-            query_groups=groups,
-        )
-    )
+    parts["retrieval_from_training"] = ranking(shipped, labels_of(shipped), shipped_groups, seen)
     on_stage("rejection")
-    scores["rejection"] = _rejection(bundle, embedder, clear_faces.images, clear_embeddings)
-    return scores, clear_embeddings, clear_labels
+    others = rehearsed(clear_faces.images, NON_FACES_SEED, count=non_faces_of_each_kind)
+    others += unrehearsed(embedder.side_px, NON_FACES_SEED, count=non_faces_of_each_kind)
+    parts["rejection"] = _rejection(bundle, embedder, others, seen, cross_fit=calibrated_on == dataset)
+
+    scores, intervals = gathered(parts)
+    return (
+        {
+            "dataset": dataset,
+            "faces": len(faces),
+            "near_copies_of_training_left_out": len(faces) - len(kept),
+            "calibrated_on": calibrated_on,
+            **scores,
+            INTERVALS: {path: list(interval) for path, interval in intervals.items()},
+        },
+        seen.embeddings,
+        seen.labels,
+    )
 
 
 def save_scores(folder: Path, scores: dict[str, Any]) -> Path:
@@ -137,14 +140,17 @@ def save_plots(
 ) -> None:
     """Write the confusion matrix, the reliability diagram and the map of the embedding into ``folder``."""
     from index import plots
-    from index.calibration import ReliabilityBin
+    from index.reliability import ReliabilityBin
 
     clear = scores["majority"]
     plots.confusion_matrix(folder / "confusion.png", clear["nearest_centroid"]["confusion"], EMOTIONS)
+    cross_fitted = clear.get("calibration_cross_fitted")
+    shown = cross_fitted or clear["calibration"]
     plots.reliability_diagram(
         folder / "reliability.png",
-        [ReliabilityBin(**each) for each in clear["calibration"]["bins"]],
-        clear["calibration"]["expected_calibration_error"],
+        [ReliabilityBin(**each) for each in shown["bins"]],
+        shown["expected_calibration_error"],
+        note="sigma fitted on other folds of these faces" if cross_fitted else "as served",
     )
     plots.embedding_map(
         folder / "map.png",
@@ -162,109 +168,59 @@ def record_scores(bundle: Bundle, scores: dict[str, Any]) -> None:
     write_manifest(bundle.folder, manifest.model_copy(update={"scores": scores}))
 
 
-def headline(scores: dict[str, Any]) -> list[tuple[str, float]]:
-    """The figures of the protocol, by name; ``scores.json`` has the rest."""
-    clear, argmax = scores["majority"], scores["argmax"]
-    nearest, calibration, clustering = clear["nearest_centroid"], clear["calibration"], scores["clustering"]
-    rows = [
-        ("accuracy, nearest centroid", nearest["accuracy"]),
-        ("accuracy, 11 nearest neighbours", clear["nearest_neighbours"]["accuracy"]),
-        ("accuracy, softmax head on the embedding", clear["softmax_head"]["accuracy"]),
-        ("accuracy, nearest centroid, argmax protocol", argmax["nearest_centroid"]["accuracy"]),
-        ("macro precision", nearest["macro_precision"]),
-        ("macro recall", nearest["macro_recall"]),
-        ("macro F1", nearest["macro_f1"]),
-        *((f"recall, {name}", recall) for name, recall in nearest["recall_per_class"].items() if recall is not None),
-        ("NMI of labels and predictions", nearest["normalised_mutual_information"]),
-        ("K-means NMI", clustering["normalised_mutual_information"]),
-        ("K-means ARI", clustering["adjusted_rand_index"]),
-    ]
-    for name, part in (("leave-one-out", "retrieval_leave_one_out"), ("from Training", "retrieval_from_training")):
-        retrieval = scores[part]
-        rows += [(f"recall@{k}, {name}", retrieval[f"recall_at_{k}"]) for k in RECALL_DEPTHS]
-        rows += [
-            (f"precision@10, {name}", retrieval["precision_at_10"]),
-            (f"mAP, {name}", retrieval["mean_average_precision"]),
-            (f"mAP@R, {name}", retrieval["mean_average_precision_at_r"]),
-        ]
-    return [
-        *rows,
-        ("expected calibration error", calibration["expected_calibration_error"]),
-        ("Brier score against the votes", calibration["brier_score"]),
-        ("KL divergence from the votes", calibration["kl_divergence"]),
-        *((f"AUROC, faces against {kind}", each["auroc"]) for kind, each in scores["rejection"].items()),
-    ]
+def _recognition(bundle: Bundle, baseline: Classifier, faces: HeldOutFaces, *, cross_fit: bool) -> Scored:
+    mixture = bundle.mixture
+    points, wanted, votes = faces.embeddings, faces.labels, faces.votes
+    posterior = mixture.posterior(points)
+    parts = {
+        "nearest_centroid": naming(wanted, posterior.argmax(axis=1)),
+        "nearest_neighbours": naming(wanted, vote_of_neighbours(bundle.gallery, points)),
+        "softmax_head": naming(wanted, baseline(points)),
+        "calibration": believing(posterior, wanted, votes),
+        "vote_shares": agreeing(mixture.vote_shares(points), votes),
+    }
+    if mixture.calibration is not None:
+        before = posterior_from(mixture.distances(points), mixture.trained_sigma)
+        parts["calibration_trained_sigma"] = believing(before, wanted, votes)
+    if cross_fit:
+        parts["calibration_cross_fitted"] = believing(cross_fitted_posterior(mixture, faces), wanted, votes)
+        parts["vote_shares_cross_fitted"] = agreeing(cross_fitted_vote_shares(mixture, faces), votes)
+    return gathered(parts)
 
 
-def _labels_of(gallery: Gallery) -> NDArray[np.int64]:
-    """(n,) indices into ``EMOTIONS`` of a gallery's faces."""
-    return np.array([EMOTIONS.index(entry.emotion) for entry in gallery.entries], dtype=np.int64)
-
-
-def _softmax_head(bundle: Bundle) -> Classifier:
-    """The baseline: a softmax layer on the same embeddings, fitted on the faces of the bundle's gallery."""
-    from sklearn.linear_model import LogisticRegression
-
-    head = LogisticRegression(max_iter=1000).fit(bundle.gallery.embeddings, _labels_of(bundle.gallery))
-    return lambda queries: np.asarray(head.predict(queries), dtype=np.int64)
-
-
-def _protocol_scores(
-    bundle: Bundle, softmax_head: Classifier, embeddings: NDArray[np.float32], faces: LabelledFaces, protocol: Protocol
-) -> dict[str, Any]:
-    face_labels = labels(faces.votes, protocol)
+def _argmax(bundle: Bundle, baseline: Classifier, embeddings: NDArray[np.float32], votes: NDArray[np.int64]) -> Scored:
+    """Faces whose raters chose one emotion most, if not by a majority: what papers report that leave none out."""
+    face_labels = labels(votes, "argmax")
     rows = np.flatnonzero(face_labels != UNLABELLED)
     points, wanted = embeddings[rows], face_labels[rows]
     posterior = bundle.mixture.posterior(points)
-    neighbours = _vote_of_neighbours(bundle.gallery, points)
-    return {
-        "nearest_centroid": asdict(classification_scores(wanted, posterior.argmax(axis=1), EMOTIONS)),
-        "nearest_neighbours": asdict(classification_scores(wanted, neighbours, EMOTIONS)),
-        "softmax_head": asdict(classification_scores(wanted, softmax_head(points), EMOTIONS)),
-        "calibration": asdict(calibration_scores(posterior, wanted, distribution(faces.votes[rows]))),
-    }
-
-
-def _vote_of_neighbours(gallery: Gallery, queries: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(q,) the most frequent emotion among the nearest faces; among equally frequent ones, the nearest's."""
-    voted = np.empty(len(queries), dtype=np.int64)
-    for query, matches in enumerate(gallery.search(queries, NEIGHBOURS)):
-        names = [EMOTIONS.index(match.entry.emotion) for match in matches]
-        voted[query] = max(names, key=names.count)
-    return voted
-
-
-def _ranking(
-    gallery: Gallery,
-    gallery_labels: NDArray[np.int64],
-    gallery_groups: NDArray[np.int64],
-    *,
-    queries: NDArray[np.float32],
-    query_labels: NDArray[np.int64],
-    query_groups: NDArray[np.int64],
-    query_rows: NDArray[np.int64] | None = None,
-) -> RankingScores:
-    tally = RankingTally(EMOTIONS, gallery_labels, gallery_groups)
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
-        part = slice(start, start + _QUERIES_AT_ONCE)
-        ranked, _ = gallery.ranking(queries[part], len(gallery))
-        rows = query_rows[part] if query_rows is not None else None
-        tally.add(ranked, query_labels[part], query_groups[part], rows)
-    return tally.result()
+    return gathered(
+        {
+            "nearest_centroid": naming(wanted, posterior.argmax(axis=1)),
+            "nearest_neighbours": naming(wanted, vote_of_neighbours(bundle.gallery, points)),
+            "softmax_head": naming(wanted, baseline(points)),
+            "calibration": believing(posterior, wanted, distribution(votes[rows])),
+            "vote_shares": agreeing(bundle.mixture.vote_shares(points), distribution(votes[rows])),
+        }
+    )
 
 
 def _rejection(
-    bundle: Bundle, embedder: Embedder, crops: NDArray[np.uint8], embeddings: NDArray[np.float32]
-) -> dict[str, Any]:
-    generator = np.random.default_rng(0)
-    typical = bundle.mixture.typicality(embeddings)
-    kinds = {
-        "noise": non_faces.noise(1000, embedder.side_px, generator),
-        "textures": non_faces.textures(1000, embedder.side_px, generator),
-        "upside-down faces": non_faces.upside_down(crops),
-        "badly cropped faces": non_faces.badly_cropped(crops),
+    bundle: Bundle, embedder: Embedder, others: list[NonFaces], faces: HeldOutFaces, *, cross_fit: bool
+) -> Scored:
+    mixture = bundle.mixture
+    kinds = [
+        TypicalityOfKind(each.kind, mixture.typicality(embedder.embed(each.crops)), each.rehearsed) for each in others
+    ]
+    typical = mixture.typicality(faces.embeddings)
+    scores, intervals = rejecting(typical, kinds, mixture.min_typicality)
+    known = typical >= mixture.min_typicality
+    scores["faces_kept_per_emotion"] = {
+        name: float(known[faces.labels == label].mean()) if (faces.labels == label).any() else None
+        for label, name in enumerate(EMOTIONS)
     }
-    return {
-        kind: asdict(rejection_scores(typical, bundle.mixture.typicality(embedder.embed(each))))
-        for kind, each in kinds.items()
-    }
+    if cross_fit:
+        kept = cross_fitted_typicality(mixture, faces) >= mixture.min_typicality
+        scores["faces_kept_cross_fitted"] = float(kept.mean())
+        intervals["faces_kept_cross_fitted"] = mean_interval(kept)
+    return scores, intervals

@@ -4,10 +4,14 @@ Source: arXiv 2001.06612. One component per emotion, fitted on training embeddin
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from index.background import Background
+from index.components import Components
 
 PRIOR_FACES: Final = 128
 """How many faces the mean covariance of all emotions counts for in each emotion's own.
@@ -16,7 +20,29 @@ FER+ Training has 116 clear faces of disgust: their covariance alone, in 64 dime
 disgust untypical. An emotion with thousands of faces keeps its own."""
 
 QUANTILES: Final = 1001
-"""Points at which the distribution of Mahalanobis distances is kept."""
+"""Points at which a distribution of strangeness is kept."""
+
+KEEP_SHARE: Final = 0.95
+"""The share of faces that are to count as a known expression."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes posterior and typicality hold for faces that the network was not trained on (``mien calibrate``).
+
+    Attributes:
+        trained_sigma: the sigma of the loss, which the posterior had before.
+        votes_sigma: the sigma under which the posterior is the best forecast of how raters' votes split.
+        background: the component of pictures without a known expression.
+        strangeness: (q,) float64 ascending, quantiles over the faces that the mixture was calibrated on.
+        min_typicality: faces that are less typical show no known expression.
+    """
+
+    trained_sigma: float
+    votes_sigma: float
+    background: Background
+    strangeness: NDArray[np.float64]
+    min_typicality: float
 
 
 @dataclass(frozen=True)
@@ -24,7 +50,8 @@ class Mixture:
     """Gaussians of the emotions: c components in d dimensions.
 
     The posterior is that of the isotropic mixture which the loss shapes, with equal priors and one sigma: its
-    largest entry is always the nearest centroid. The full covariances say how typical a point is.
+    largest entry is always the nearest centroid. The full covariances say how typical a point is: of the emotions
+    against the background where the mixture is calibrated, and of the nearest emotion where it is not.
 
     Attributes:
         emotions: (c,) names.
@@ -32,7 +59,8 @@ class Mixture:
         covariances: (c, d, d) float64, full and positive definite.
         weights: (c,) float64, share of each emotion among the faces the mixture was fitted on.
         sigma: standard deviation of the posterior's components, in embedding units.
-        typical: (QUANTILES,) float64, quantiles of the faces' Mahalanobis distance to their own component.
+        typical: (q,) float64 ascending, quantiles of the training faces' Mahalanobis distance to their own component.
+        calibration: fitted on other faces than the network; None until it is.
     """
 
     emotions: tuple[str, ...]
@@ -41,6 +69,22 @@ class Mixture:
     weights: NDArray[np.float64]
     sigma: float
     typical: NDArray[np.float64]
+    calibration: Calibration | None = None
+
+    @property
+    def trained_sigma(self) -> float:
+        """The sigma of the loss."""
+        return self.calibration.trained_sigma if self.calibration else self.sigma
+
+    @property
+    def votes_sigma(self) -> float:
+        """The sigma under which the posterior forecasts how votes split."""
+        return self.calibration.votes_sigma if self.calibration else self.sigma
+
+    @property
+    def min_typicality(self) -> float:
+        """Faces that are less typical show no known expression."""
+        return self.calibration.min_typicality if self.calibration else 1 - KEEP_SHARE
 
     def distances(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n, c) Euclidean distances of (n, d) embeddings to the centroids, in embedding units."""
@@ -55,12 +99,33 @@ class Mixture:
         """(n, c) Mahalanobis distances of (n, d) embeddings to the components, in standard deviations."""
         return mahalanobis_distances(embeddings, self.centroids, self.covariances)
 
+    def vote_shares(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n, c) how the votes of raters are expected to split: rows that sum to 1, in the order of the posterior.
+
+        Raters agree less than a posterior is sure: where nine of ten call a face happy, it is happy for certain.
+        """
+        return posterior_from(self.distances(embeddings), self.votes_sigma)
+
+    def log_density(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n,) log density of (n, d) embeddings under the emotions, equally likely, with full covariances; in nats."""
+        return self._components.log_likelihood(embeddings)
+
+    def strangeness(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n,) how unlike the known expressions each of (n, d) embeddings is; higher is stranger.
+
+        Calibrated: the log ratio of the background's density to that of the emotions, in nats. Otherwise the
+        Mahalanobis distance to the nearest emotion, in standard deviations.
+        """
+        if self.calibration is None:
+            return np.asarray(self.mahalanobis(embeddings).min(axis=1))
+        return self.calibration.background.log_density(embeddings) - self.log_density(embeddings)
+
     def typicality(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """How typical each point is of the known expressions.
 
-        The share of training faces that lie farther from the Gaussian of their own emotion than the point lies
-        from the Gaussian nearest to it (by Mahalanobis distance): about uniform for faces with an expression,
-        near 0 for what is none.
+        The share of faces that are stranger than the point: about uniform for faces with an expression, near 0
+        for what is none. The faces are those that the mixture was calibrated on; without a calibration, those of
+        training, each by its distance from its own emotion.
 
         Args:
             embeddings: (n, d).
@@ -68,9 +133,23 @@ class Mixture:
         Returns:
             (n,) float64 from 0 to 1.
         """
-        nearest = self.mahalanobis(embeddings).min(axis=1)
-        shares = np.linspace(1.0, 0.0, len(self.typical))
-        return np.asarray(np.interp(nearest, self.typical, shares), dtype=np.float64)
+        table = self.calibration.strangeness if self.calibration else self.typical
+        return typicality_from(self.strangeness(embeddings), table)
+
+    @cached_property
+    def _components(self) -> Components:
+        return Components(np.full(len(self.emotions), 1 / len(self.emotions)), self.centroids, self.covariances)
+
+
+def quantile_table(strangeness: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(QUANTILES,) the quantiles of (n,) strangeness, ascending."""
+    return np.quantile(strangeness, np.linspace(0, 1, QUANTILES))
+
+
+def typicality_from(strangeness: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) share of the faces of a quantile table that are stranger than each of (n,)."""
+    shares = np.linspace(1.0, 0.0, len(table))
+    return np.asarray(np.interp(strangeness, table, shares), dtype=np.float64)
 
 
 def posterior_from(distances: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
@@ -127,5 +206,5 @@ def fit_mixture(
         covariances,
         counts / counts.sum(),
         sigma,
-        np.quantile(to_own, np.linspace(0, 1, QUANTILES)),
+        quantile_table(to_own),
     )

@@ -6,7 +6,7 @@ pyplot, which would keep them in a global list.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Final, Protocol
@@ -22,7 +22,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
-from index.calibration import ReliabilityBin
+from index.reliability import ReliabilityBin
 
 EMOTION_COLOURS: Final = {
     "neutral": "#BBBBBB",
@@ -110,13 +110,14 @@ def confusion_matrix(
     _save(figure, path)
 
 
-def reliability_diagram(path: Path, bins: Sequence[ReliabilityBin], ece: float) -> None:
+def reliability_diagram(path: Path, bins: Sequence[ReliabilityBin], ece: float, *, note: str = "") -> None:
     """Draw accuracy over confidence, and below it how many faces have which confidence.
 
     Args:
         path: the PNG file to write.
         bins: the reliability bins, in ascending order.
         ece: expected calibration error.
+        note: what was scored, in a few words, below the title.
     """
     figure = Figure(figsize=(5.8, 6.6), dpi=_DPI, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -134,7 +135,9 @@ def reliability_diagram(path: Path, bins: Sequence[ReliabilityBin], ece: float) 
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     upper.legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=9.5, labelcolor=_INK)
     faces = sum(bin_.count for bin_ in bins)
-    _title(upper, f"Reliability: expected calibration error {ece:.1%}")
+    _title(upper, f"Reliability: expected calibration error {ece:.1%}", pad=24 if note else 10)
+    if note:
+        upper.text(0, 1.01, note, transform=upper.transAxes, color=_INK, size=9, va="bottom")
 
     lower.bar(lefts, [bin_.count / faces for bin_ in bins], widths, align="edge", color=_FAINT, edgecolor="white")
     confidence_mean = sum(bin_.count * (bin_.confidence or 0.0) for bin_ in bins) / faces
@@ -236,6 +239,30 @@ def training_curves(path: Path, rows: Sequence[CurveRow]) -> None:
     _save(figure, path)
 
 
+def ablation_table(path: Path, columns: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Draw an ablation: one panel for each figure, one line for each row, a dot for each seed.
+
+    Args:
+        path: the PNG file to write.
+        columns: from the name of a figure to its values by row: one for each seed; every figure has the same rows.
+    """
+    rows = list(next(iter(columns.values())))
+    figure = Figure(figsize=(3.2 + 2.1 * len(columns), 0.9 + 0.32 * len(rows)), dpi=_DPI, layout="constrained")
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    places = np.arange(len(rows))[::-1]
+    for axes, (title, values) in zip(panels, columns.items(), strict=True):
+        for place, row in zip(places, rows, strict=True):
+            seeds = values[row]
+            axes.plot(seeds, [place] * len(seeds), color=_FAINT, linewidth=1.5, zorder=1)
+            axes.plot(seeds, [place] * len(seeds), "o", color=_ACCENT, markersize=5, zorder=2)
+        axes.grid(axis="x", color=_FAINT, linewidth=0.5)
+        axes.set_yticks(places, rows)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        _title(axes, title)
+        _plain(axes)
+    _save(figure, path)
+
+
 def principal_plane(
     embeddings: NDArray[np.floating],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -328,8 +355,8 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.01 else "<1%"
 
 
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", color=_INK, size=11.5, weight="bold", pad=10)
+def _title(axes: Axes, text: str, *, pad: float = 10) -> None:
+    axes.set_title(text, loc="left", color=_INK, size=11.5, weight="bold", pad=pad)
 
 
 def _plain(axes: Axes) -> None:

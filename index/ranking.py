@@ -57,8 +57,27 @@ class RankingScores:
     mean_average_precision_per_class: dict[str, float | None]
 
 
+@dataclass(frozen=True)
+class QueryScores:
+    """The retrieval metrics query by query: each figure of ``RankingScores`` is the mean of one of these.
+
+    Attributes:
+        labels: (q,) int64, class indices of the queries that were scored.
+        recalled: (q, 4) bool, whether a relevant face is among the first k, for each k of ``RECALL_DEPTHS``.
+        precision_at_10: (q,) float64.
+        average_precision: (q,) float64.
+        average_precision_at_r: (q,) float64.
+    """
+
+    labels: NDArray[np.int64]
+    recalled: NDArray[np.bool_]
+    precision_at_10: NDArray[np.float64]
+    average_precision: NDArray[np.float64]
+    average_precision_at_r: NDArray[np.float64]
+
+
 class RankingTally:
-    """Gathers the retrieval metrics of many queries from blocks of rankings, so that no more than a block is held.
+    """Gathers the retrieval metrics of many queries from blocks of rankings, of which no more than one is held.
 
     Three kinds of gallery faces are passed over, as if they were not in the gallery: the query itself, and its
     near copies, which would be found by their pixels and not by their expression. Faces without a label
@@ -93,11 +112,7 @@ class RankingTally:
         self._gallery_labels = gallery_labels
         self._gallery_groups = gallery_groups
         self._left_out = 0
-        self._recalled = np.zeros(len(RECALL_DEPTHS), dtype=np.int64)
-        self._near_relevant = 0
-        self._average_precision_at_r = 0.0
-        self._average_precision = np.zeros(len(self._class_names))  # (c,) sums over the queries of a class
-        self._queries = np.zeros(len(self._class_names), dtype=np.int64)  # (c,)
+        self._blocks: list[QueryScores] = []
 
     def add(
         self,
@@ -135,12 +150,16 @@ class RankingTally:
         Raises:
             DatasetError: no query has a relevant gallery face.
         """
-        queries = int(self._queries.sum())
+        each = self.per_query()
+        queries = len(each.labels)
         if queries == 0:
             raise DatasetError(
                 f"retrieval scores want a query with a relevant gallery face, got none among {self._left_out} queries"
             )
-        recall = self._recalled / queries
+        recall = each.recalled.mean(axis=0)
+        classes = len(self._class_names)
+        counts = np.bincount(each.labels, minlength=classes)
+        totals = np.bincount(each.labels, weights=each.average_precision, minlength=classes)
         return RankingScores(
             queries=queries,
             queries_left_out=self._left_out,
@@ -148,13 +167,26 @@ class RankingTally:
             recall_at_2=float(recall[1]),
             recall_at_4=float(recall[2]),
             recall_at_8=float(recall[3]),
-            precision_at_10=self._near_relevant / (PRECISION_DEPTH * queries),
-            mean_average_precision=float(self._average_precision.sum() / queries),
-            mean_average_precision_at_r=self._average_precision_at_r / queries,
+            precision_at_10=float(each.precision_at_10.mean()),
+            mean_average_precision=float(each.average_precision.mean()),
+            mean_average_precision_at_r=float(each.average_precision_at_r.mean()),
             mean_average_precision_per_class={
                 name: float(total / count) if count else None
-                for name, total, count in zip(self._class_names, self._average_precision, self._queries, strict=True)
+                for name, total, count in zip(self._class_names, totals, counts, strict=True)
             },
+        )
+
+    def per_query(self) -> QueryScores:
+        """The scores of each query so far that has a relevant gallery face, in the order in which they came."""
+        if not self._blocks:
+            none = np.zeros(0)
+            return QueryScores(none.astype(np.int64), np.zeros((0, len(RECALL_DEPTHS)), np.bool_), none, none, none)
+        return QueryScores(
+            labels=np.concatenate([block.labels for block in self._blocks]),
+            recalled=np.concatenate([block.recalled for block in self._blocks]),
+            precision_at_10=np.concatenate([block.precision_at_10 for block in self._blocks]),
+            average_precision=np.concatenate([block.average_precision for block in self._blocks]),
+            average_precision_at_r=np.concatenate([block.average_precision_at_r for block in self._blocks]),
         )
 
     def _check(
@@ -212,12 +244,15 @@ class RankingTally:
         at_r = np.bincount(query, weights=precision * within_r, minlength=len(ranked))
         full = np.bincount(query, weights=precision, minlength=len(ranked))
         first_rank = rank[np.arange(query.size) == first]  # one per scored query
+        near = np.bincount(query, weights=rank <= PRECISION_DEPTH, minlength=len(ranked))
 
         self._left_out += int((~scored).sum())
-        self._recalled += [(first_rank <= depth).sum() for depth in RECALL_DEPTHS]
-        self._near_relevant += int((rank <= PRECISION_DEPTH).sum())
-        self._average_precision_at_r += float((at_r[scored] / relevant_count[scored]).sum())
-        classes = len(self._class_names)
-        chosen = query_labels[scored]
-        self._average_precision += np.bincount(chosen, weights=full[scored] / relevant_count[scored], minlength=classes)
-        self._queries += np.bincount(chosen, minlength=classes)
+        self._blocks.append(
+            QueryScores(
+                labels=query_labels[scored].astype(np.int64),
+                recalled=first_rank[:, None] <= np.array(RECALL_DEPTHS),
+                precision_at_10=near[scored] / PRECISION_DEPTH,
+                average_precision=full[scored] / relevant_count[scored],
+                average_precision_at_r=at_r[scored] / relevant_count[scored],
+            )
+        )

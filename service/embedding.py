@@ -15,7 +15,7 @@ from index.mixture import Mixture
 from model.decoding import DecodingLimits, read_image
 from model.errors import ConfigError, ImageError
 from model.faces import Face
-from model.files import written_whole
+from model.files import files_below, written_whole
 from model.pipeline import Pipeline, load_pipeline
 from service.terminal import console, progress_bar
 
@@ -91,22 +91,7 @@ def files_of(paths: Sequence[Path]) -> Iterator[Path]:
     Links are followed; a folder that was seen already, through whatever link, is not entered again.
     """
     for path in paths:
-        yield from _below(path, set())
-
-
-def _below(path: Path, seen: set[Path]) -> Iterator[Path]:
-    try:
-        names = sorted(entry.name for entry in os.scandir(path)) if path.is_dir() else None
-        folder = path.resolve()
-    except OSError:
-        names = None
-    if names is None:
-        yield path  # what cannot be read is reported where it is read
-    elif folder not in seen:
-        seen.add(folder)
-        for name in names:
-            if not name.startswith("."):
-                yield from _below(path / name, seen)
+        yield from files_below(path)
 
 
 def embed_files(

@@ -13,8 +13,14 @@ from service.settings import Settings
 class Engine:
     """Answers about images, from one bundle. Thread-safe."""
 
-    def __init__(self, bundle: Bundle, pipeline: Pipeline, max_k: int) -> None:
+    def __init__(self, bundle: Bundle, pipeline: Pipeline, max_k: int, min_typicality: float | None = None) -> None:
         """Put the parts together.
+
+        Args:
+            bundle: what is served.
+            pipeline: with the bundle's embedder.
+            max_k: most matches that a query may ask for.
+            min_typicality: faces that are less typical show no known expression; None leaves it to the bundle.
 
         Raises:
             BundleError: the pipeline's embedder is not the one of the bundle.
@@ -23,6 +29,7 @@ class Engine:
         self.bundle = bundle
         self.pipeline = pipeline
         self.max_k = max_k
+        self.min_typicality = bundle.mixture.min_typicality if min_typicality is None else min_typicality
 
     def warm_up(self) -> None:
         """Run every part once, so that the first request is as fast as the others."""
@@ -53,6 +60,7 @@ class Engine:
                     posterior=dict(zip(mixture.emotions, posteriors[row].tolist(), strict=True)),
                     distance=distances[row, nearest[row]],
                     typicality=typical[row],
+                    known=bool(typical[row] >= self.min_typicality),
                 )
                 for row, face in enumerate(embedded.faces)
             ]
@@ -108,6 +116,6 @@ def load_engine(settings: Settings) -> Engine:
         threads=settings.threads,
         provider=settings.provider,
     )
-    engine = Engine(bundle, pipeline, settings.max_k)
+    engine = Engine(bundle, pipeline, settings.max_k, settings.min_typicality)
     engine.warm_up()
     return engine

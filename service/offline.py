@@ -1,7 +1,9 @@
 """The commands from photographs with votes to a bundle with scores: train, export, build, evaluate."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from statistics import mean
+from typing import Any, Final
 
 from rich.table import Table
 
@@ -15,13 +17,24 @@ from service.terminal import console, output, progress_bar
 _TRAINING_PARTS: Final = ("torch", "onnx", "onnxscript", "sklearn", "matplotlib")
 
 
-def train(data: Path, folder: Path, config: TrainingConfig, device: str, *, resume: bool) -> int:
+def train(
+    data: Path,
+    folder: Path,
+    config: TrainingConfig,
+    device: str,
+    *,
+    initial: Path | None,
+    sub_classes: Path | None,
+    teachers: Sequence[Path],
+    resume: bool,
+) -> int:
     """``mien train``."""
     _require_training_parts()
     from index import plots
     from model import training
     from model.checkpoint import read_checkpoint
     from model.run import EpochReport
+    from model.training_set import read_sub_classes
 
     chosen = training.choose_device(device)
     faces, validation = read_ferplus(data, "Training"), read_ferplus(data, "PublicTest")
@@ -50,6 +63,9 @@ def train(data: Path, folder: Path, config: TrainingConfig, device: str, *, resu
             config,
             folder,
             device=chosen,
+            initial=initial,
+            sub_classes=read_sub_classes(sub_classes) if sub_classes is not None else None,
+            teachers=teachers,
             resume=resume,
             on_progress=on_progress,
             on_epoch=on_epoch,
@@ -60,13 +76,26 @@ def train(data: Path, folder: Path, config: TrainingConfig, device: str, *, resu
     return 0
 
 
-def export(checkpoint: Path, network: Path, *, mirror: bool) -> int:
+def export(checkpoints: Sequence[Path], network: Path, *, mirror: bool) -> int:
     """``mien export``."""
     _require_training_parts()
     from model.export import export as write_network
 
-    difference = write_network(checkpoint, network, mirror=mirror)
+    difference = write_network(checkpoints, network, mirror=mirror)
     console.print(f"{network}: differs from torch by at most {difference:.1e} embedding units")
+    return 0
+
+
+def quantise(network: Path, data: Path, output_path: Path) -> int:
+    """``mien quantise``."""
+    _require_training_parts()
+    from model.quantisation import quantise as write_network
+
+    faces = read_ferplus(data, "Training")
+    with console.status("measuring ranges"):
+        write_network(network, faces.images, output_path)
+    before, after = (path.stat().st_size / 2**20 for path in (network, output_path))
+    console.print(f"{output_path}: {after:.1f} MiB, {before:.1f} before")
     return 0
 
 
@@ -85,10 +114,31 @@ def build(network: Path, data: Path, folder: Path) -> int:
     return 0
 
 
+def calibrate(bundle: Path, data: Path) -> int:
+    """``mien calibrate``."""
+    from index.calibrate import calibrate_bundle
+
+    training, validation = read_ferplus(data, "Training"), read_ferplus(data, "PublicTest")
+    with progress_bar() as bar:
+        task = bar.add_task("embedding", total=None, note="")
+        manifest = calibrate_bundle(
+            bundle,
+            training,
+            validation,
+            read_near_copies(data),
+            "FER+ PublicTest",
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    output.print(_calibration_table(manifest.calibration or {}))
+    console.print(f"{bundle} is calibrated; its scores were of before: mien evaluate --record takes new ones")
+    return 0
+
+
 def evaluate(bundle_folder: Path, data: Path, split: Split, folder: Path, *, record: bool) -> int:
     """``mien evaluate``."""
     _require_training_parts()
     from index import evaluate as evaluation
+    from index.headline import headline
 
     bundle = load_bundle(bundle_folder)
     embedder = Embedder(bundle_folder / EMBEDDER)
@@ -103,11 +153,89 @@ def evaluate(bundle_folder: Path, data: Path, split: Split, folder: Path, *, rec
     evaluation.save_plots(folder, bundle, scores, embeddings, labels)
     if record:
         evaluation.record_scores(bundle, scores)
-    table = Table("metric", "value", title=f"{scores['dataset']}, {len(labels)} faces with a strict majority")
-    for name, value in evaluation.headline(scores):
-        table.add_row(name, f"{value:.4f}")
+    title = f"{scores['dataset']}, {len(labels)} faces with a strict majority"
+    table = Table("metric", "value", "95 % interval", title=title)
+    for name, value, interval in headline(scores):
+        table.add_row(name, f"{value:.4f}", f"[{interval.low:.4f}, {interval.high:.4f}]" if interval else "")
     output.print(table)
     console.print(f"all scores: {path}")
+    return 0
+
+
+def _calibration_table(calibration: dict[str, Any]) -> Table:
+    posterior, votes, typical = (calibration[part] for part in ("posterior", "vote_shares", "typicality"))
+    sigma, far = calibration["sigma"], typical["distance_from_uniform"]
+    table = Table(
+        "figure", "before", "cross-fitted", "as served", title=f"{calibration['dataset']}, {calibration['faces']} faces"
+    )
+    stages = ("trained_sigma", "cross_fitted", "as_served")
+    for name, figure in (
+        ("expected calibration error", "expected_calibration_error"),
+        ("what chance leaves of it", "chance_calibration_error"),
+        ("negative log-likelihood of the label", "negative_log_likelihood"),
+        ("KL divergence of the posterior from the votes", "kl_divergence"),
+        ("Brier score of the posterior against the votes", "brier_score"),
+    ):
+        table.add_row(name, *(f"{posterior[stage][figure]:.4f}" for stage in stages))
+    for name, figure in (
+        ("KL divergence of expected votes", "kl_divergence"),
+        ("Brier score of expected votes", "brier_score"),
+    ):
+        table.add_row(name, *(f"{votes[stage][figure]:.4f}" for stage in stages))
+    table.add_row("sigma of the posterior", f"{sigma['trained']:.4f}", "", f"{sigma['labels']:.4f}")
+    table.add_row("sigma of expected votes", f"{sigma['trained']:.4f}", "", f"{sigma['votes']:.4f}")
+    table.add_row(
+        "typicality: distance from uniform", f"{far['on_the_scale_of_training']:.4f}", f"{far['cross_fitted']:.4f}", ""
+    )
+    table.add_row("faces kept", "", f"{typical['kept_cross_fitted']:.4f}", f"{typical['kept']:.4f}")
+    return table
+
+
+def ablate(
+    data: Path,
+    folder: Path,
+    config: TrainingConfig,
+    device: str,
+    *,
+    initial: Path | None,
+    faces: int | None,
+    seeds: Sequence[int],
+) -> int:
+    """``mien ablate``."""
+    _require_training_parts()
+    from index import ablation, plots
+
+    def on_row(row: ablation.AblationRow) -> None:
+        console.print(
+            f"{row.name}, seed {row.seed}: accuracy {row.accuracy:.3f}, mAP {row.mean_average_precision:.3f}, "
+            f"{row.seconds:.0f} s"
+        )
+
+    rows = ablation.ablate(
+        read_ferplus(data, "Training"),
+        read_ferplus(data, "PublicTest"),
+        read_near_copies(data),
+        config,
+        folder,
+        device=device,
+        initial=initial,
+        seeds=seeds,
+        faces=faces,
+        on_row=on_row,
+    )
+    table = Table("loss", "seeds", *ablation.FIGURES, title="Ablation: mean over the seeds")
+    for name, each in ablation.by_name(rows).items():
+        means = (mean(getattr(row, field) for row in each) for field in ablation.FIGURES.values())
+        table.add_row(name, str(len(each)), *(f"{value:.3f}" for value in means))
+    output.print(table)
+    plots.ablation_table(
+        folder / "ablation.png",
+        {
+            title: {name: [getattr(row, field) for row in each] for name, each in ablation.by_name(rows).items()}
+            for title, field in ablation.FIGURES.items()
+        },
+    )
+    console.print(f"all figures: {folder / ablation.ABLATION_NAME}")
     return 0
 
 

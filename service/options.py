@@ -38,14 +38,15 @@ def given_options(arguments: argparse.Namespace, config: type[BaseModel]) -> dic
     return _given(vars(arguments), config, "")
 
 
-def read_options(arguments: argparse.Namespace, config: type[Config]) -> Config:
-    """A ``config`` with the options that were given, and defaults for the rest.
+def read_options(arguments: argparse.Namespace, config: type[Config], base: Config | None = None) -> Config:
+    """A ``config`` with the options that were given; the rest is as in ``base``, or has its default.
 
     Raises:
         ConfigError: a value is out of its limits.
     """
+    given = given_options(arguments, config)
     try:
-        return config.model_validate(given_options(arguments, config))
+        return config.model_validate(_over(base.model_dump(), given) if base is not None else given)
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
@@ -63,6 +64,14 @@ def _given(values: dict[str, Any], config: type[BaseModel], prefix: str) -> dict
         elif f"{prefix}{name}" in values:
             nested[name] = values[f"{prefix}{name}"]
     return nested
+
+
+def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``, each nested as the model is."""
+    merged = dict(base)
+    for name, value in changes.items():
+        merged[name] = _over(base[name], value) if isinstance(value, dict) else value
+    return merged
 
 
 def _plain(annotation: Any) -> Any:

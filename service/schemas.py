@@ -52,8 +52,12 @@ class ClassifiedFace(Box):
     )
     distance: Rounded = Field(description="Distance to the emotion's centroid, in embedding units.", examples=[1.31])
     typicality: Rounded = Field(
-        description="How typical the face is of the known expressions: from 0 (like none of them) to 1.",
+        description="How typical the face is of the known expressions: the share of faces that are less so, 0 to 1.",
         examples=[0.62],
+    )
+    known: bool = Field(
+        description="Whether the face is typical enough to show a known expression; if not, its emotion means little.",
+        examples=[True],
     )
 
 

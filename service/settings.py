@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(DecodingLimits().max_pixels, ge=1, description="Largest image, pixels.")
     max_faces: int = Field(50, ge=1, description="Faces of an image that are answered, largest first.")
     max_k: int = Field(1000, ge=1, description="Most matches that a query may ask for.")
+    min_typicality: float | None = Field(
+        None, ge=0, le=1, description="Faces that are less typical show no known expression; without it, the bundle's."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
 
     @property

@@ -56,11 +56,11 @@ def problem(response: Response, status: int) -> str:
     return str(body["detail"])
 
 
-def test_classify_answers_as_documented(client: TestClient, crop: bytes) -> None:
+def test_classify_answers_as_documented(client: TestClient, engine: Engine, crop: bytes) -> None:
     response = client.post("/classify", params=CROPPED, files={"image": crop})
     assert response.status_code == 200
     (face,) = response.json()["faces"]
-    assert set(face) == {"box", "detection", "emotion", "posterior", "distance", "typicality"}
+    assert set(face) == {"box", "detection", "emotion", "posterior", "distance", "typicality", "known"}
     assert face["box"] == [0, 0, 48, 48]
     assert face["detection"] is None
     assert tuple(face["posterior"]) == EMOTIONS
@@ -68,6 +68,17 @@ def test_classify_answers_as_documented(client: TestClient, crop: bytes) -> None
     assert max(face["posterior"], key=face["posterior"].get) == face["emotion"]
     assert 0 <= face["typicality"] <= 1
     assert face["distance"] > 0
+    assert face["known"] is (face["typicality"] >= engine.bundle.mixture.min_typicality)
+
+
+@pytest.mark.parametrize(("threshold", "known"), [(0.0, True), (1.0, False)])
+def test_the_least_typicality_of_a_known_expression_can_be_set(
+    engine: Engine, crop: bytes, threshold: float, known: bool
+) -> None:
+    strict = Engine(engine.bundle, engine.pipeline, max_k=10, min_typicality=threshold)
+    (face,) = strict.classify(crop, already_cropped=True).faces
+    assert face.typicality < 1
+    assert face.known is known
 
 
 def test_retrieve_answers_as_documented(client: TestClient, engine: Engine, crop: bytes) -> None:

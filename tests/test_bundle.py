@@ -1,13 +1,16 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SmallRun
 
+from index.background import Background
 from index.bundle import (
+    CALIBRATION_ARRAYS,
     EMBEDDER,
     FILES,
     GALLERY,
@@ -17,9 +20,11 @@ from index.bundle import (
     default_bundle,
     load_bundle,
     read_manifest,
+    recalibrate,
     sha256_of,
     write_manifest,
 )
+from index.mixture import Calibration
 from model.embedder import Embedder
 from model.errors import BundleError
 from model.votes import EMOTIONS
@@ -176,3 +181,63 @@ def test_an_embedder_of_other_emotions_is_refused(small_run: SmallRun) -> None:
     embedder.emotions = ("joy",)
     with pytest.raises(BundleError, match="the mixture has the emotions"):
         check_fits(bundle, embedder)
+
+
+@pytest.fixture
+def calibrated(bundle: Path) -> Path:
+    """The bundle, with a calibration, and a file that this version knows nothing of."""
+    (bundle / "more.bin").write_bytes(b"more")
+    mixture = load_bundle(bundle).mixture
+    background = Background(np.arange(64.0), 2 * np.eye(64), floor=-7.5)
+    calibration = Calibration(mixture.sigma, 1.5, background, np.array([-2.0, 0.0, 3.0]), min_typicality=0.07)
+    recalibrate(bundle, replace(mixture, sigma=0.9, calibration=calibration), {"dataset": "made faces"})
+    return bundle
+
+
+def test_a_calibration_is_kept_with_the_mixture(small_run: SmallRun, calibrated: Path) -> None:
+    before, after = load_bundle(small_run.bundle), load_bundle(calibrated)
+    assert after.manifest.calibration == {"dataset": "made faces"}
+    assert after.manifest.made_from == before.manifest.made_from
+    assert (after.mixture.sigma, after.mixture.trained_sigma) == (0.9, before.mixture.sigma)
+    calibration = after.mixture.calibration
+    assert calibration is not None
+    assert (calibration.votes_sigma, calibration.min_typicality, calibration.background.floor) == (1.5, 0.07, -7.5)
+    assert calibration.strangeness.tolist() == [-2.0, 0.0, 3.0]
+    np.testing.assert_array_equal(calibration.background.centroid, np.arange(64.0))
+    np.testing.assert_array_equal(calibration.background.covariance, 2 * np.eye(64))
+    np.testing.assert_array_equal(after.mixture.typical, before.mixture.typical)
+    assert (calibrated / "more.bin").read_bytes() == b"more"
+    assert not list(calibrated.parent.glob("*.partial"))
+
+
+def test_a_bundle_in_the_working_folder_can_be_calibrated(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundle)
+    recalibrate(Path(), load_bundle(bundle).mixture, {})
+    assert load_bundle(bundle).manifest.calibration == {}
+
+
+@pytest.mark.parametrize("name", CALIBRATION_ARRAYS)
+def test_half_a_calibration_is_refused(calibrated: Path, name: str) -> None:
+    change_arrays(calibrated / MIXTURE, lambda arrays: arrays.pop(name))
+    seal(calibrated)
+    with pytest.raises(BundleError, match=f"is broken: .*{name}"):
+        load_bundle(calibrated)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("trained_sigma", np.array(0.0), "trained_sigma should be positive"),
+        ("votes_sigma", np.array(-1.0), "votes_sigma should be positive"),
+        ("background_centroid", np.zeros(3), "background_centroid should be"),
+        ("background_covariance", -np.eye(64), "background_covariance should be positive definite"),
+        ("background_floor", np.array(np.nan), "background_floor should be finite"),
+        ("strangeness", np.array([1.0, 0.0]), "strangeness should be two or more .* ascending"),
+        ("min_typicality", np.array(1.5), "min_typicality should be from 0 to 1, got 1.5"),
+    ],
+)
+def test_a_calibration_that_does_not_fit(calibrated: Path, name: str, value: np.ndarray, message: str) -> None:
+    change_arrays(calibrated / MIXTURE, lambda arrays: arrays.update({name: value}))
+    seal(calibrated)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(calibrated)

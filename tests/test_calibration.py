@@ -1,7 +1,6 @@
 import json
 import math
 from dataclasses import asdict
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,15 +8,15 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
 from index.calibration import (
-    BIN_COUNT,
     PROBABILITY_FLOOR,
     brier_score,
     calibration_scores,
-    expected_calibration_error,
+    divergences,
     kl_divergence,
     negative_log_likelihood,
-    reliability_bins,
+    squared_errors,
 )
+from index.reliability import BIN_COUNT, expected_calibration_error, reliability_bins
 from model.errors import DatasetError
 
 Reals = NDArray[np.float64]
@@ -71,6 +70,14 @@ def test_scores_agree_with_plain_loops(seed: int) -> None:
     assert scores.negative_log_likelihood == pytest.approx(np.mean(likelihood))
 
 
+def test_scores_are_the_means_over_the_faces() -> None:
+    posterior, _, targets = forecasts(5)
+    assert squared_errors(posterior, targets).shape == divergences(posterior, targets).shape == (400,)
+    one = slice(7, 8)
+    assert squared_errors(posterior, targets)[7] == pytest.approx(brier_score(posterior[one], targets[one]))
+    assert divergences(posterior, targets)[7] == pytest.approx(kl_divergence(posterior[one], targets[one]))
+
+
 def test_likelihood_agrees_with_scikit_learn() -> None:
     posterior, labels, _ = forecasts(4)
     expected = log_loss(labels, posterior, labels=np.arange(8))
@@ -108,45 +115,12 @@ def test_certainty_that_is_wrong_is_bounded_and_counted() -> None:
     assert scores.brier_score == pytest.approx((2 + 0.02 + 0) / 3)
 
 
-@pytest.mark.parametrize("numerator", range(8, 16))
-def test_an_edge_belongs_to_the_bin_below_it(numerator: int) -> None:
-    edge = np.linspace(0, 1, 16)[numerator]
-    bins = reliability_bins(np.array([[edge, 1 - edge]]), np.array([0]))
-    assert [bin_.count for bin_ in bins].index(1) == numerator - 1
-
-
-def test_bins_cover_zero_to_one_and_hold_every_face() -> None:
-    posterior, labels, _ = forecasts(3)
-    bins = reliability_bins(posterior, labels)
-    assert len(bins) == BIN_COUNT
-    assert (bins[0].lower, bins[-1].upper) == (0, 1)
-    assert all(one.upper == other.lower for one, other in pairwise(bins))
-    assert sum(bin_.count for bin_ in bins) == len(labels)
-    assert (bins[0].count, bins[0].confidence, bins[0].accuracy) == (0, None, None)
-
-
-def test_a_posterior_that_rounding_lifts_above_one_falls_into_the_last_bin() -> None:
-    bins = reliability_bins(np.array([[1 + 1e-7, 0.0]]), np.array([0]))
-    assert bins[-1].count == 1
-
-
 def test_float32_gives_the_same_scores() -> None:
     posterior, labels, targets = forecasts(1)
     exact = calibration_scores(posterior, labels, targets)
     rounded = calibration_scores(posterior.astype(np.float32), labels, targets.astype(np.float32))
     assert rounded.brier_score == pytest.approx(exact.brier_score, rel=1e-5)
     assert rounded.kl_divergence == pytest.approx(exact.kl_divergence, rel=1e-5)
-
-
-def test_posteriors_of_a_forecaster_that_knows_the_odds_are_calibrated() -> None:
-    rng = np.random.default_rng(0)
-    # A bin of 6,700 faces misses its confidence by some 0.005 by chance.
-    posterior = rng.dirichlet(np.full(8, 0.3), 100_000)
-    labels = (posterior.cumsum(axis=1) > rng.random((100_000, 1))).argmax(axis=1)
-    honest = expected_calibration_error(reliability_bins(posterior, labels))
-    sharpened = posterior**2 / (posterior**2).sum(axis=1, keepdims=True)
-    assert honest < 0.01
-    assert expected_calibration_error(reliability_bins(sharpened, labels)) > 0.1
 
 
 def test_scores_become_json() -> None:

@@ -1,4 +1,6 @@
 import pickle
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,24 @@ def test_the_configuration_is_read_back(tmp_path: Path) -> None:
 def test_a_configuration_of_another_version_names_the_field(tmp_path: Path, config: dict[str, Any], field: str) -> None:
     with pytest.raises(CheckpointError, match=f"another version of mien: {field}"):
         config_of(tmp_path, state() | {"config": config}, Settings)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Files of this process may grow to 4 kB, and no further: what a full disk says, from the system itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, full_disk: None) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, state())
+    large = state() | {"network": {"weight": torch.zeros(10_000)}}
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt could not be written \(the one before stays\)"):
+        write_checkpoint(path, large)
+    assert read_checkpoint(path)["epoch"] == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]  # no part is left, which would fill it more
+    with pytest.raises(CheckpointError, match="there is none yet"):
+        write_checkpoint(tmp_path / "first.pt", large)

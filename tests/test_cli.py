@@ -11,7 +11,7 @@ from index.bundle import default_bundle, load_bundle, read_manifest
 from model.votes import EMOTIONS
 from service.cli import build_parser, main
 
-COMMANDS = ("train", "export", "build", "evaluate", "embed", "serve")
+COMMANDS = ("train", "export", "build", "calibrate", "evaluate", "embed", "serve")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def pictures(tmp_path: Path, make_faces: MakeFaces) -> Path:
 
 
 def test_the_whole_way_by_commands(small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Train, export, build and evaluate, each by its command."""
+    """Train, export, build, calibrate and evaluate, each by its command."""
     tiny = [
         "--network-widths",
         "4",
@@ -52,9 +52,15 @@ def test_the_whole_way_by_commands(small_run: SmallRun, tmp_path: Path, capsys: 
     assert main(["export", str(tmp_path / "run" / "checkpoint.pt"), "--output", str(network)]) == 0
     assert main(["build", str(network), *data, "--output", str(bundle)]) == 0
     capsys.readouterr()
+    assert main(["calibrate", "--bundle", str(bundle), *data]) == 0
+    assert "expected calibration error" in capsys.readouterr().out
+    assert load_bundle(bundle).mixture.calibration is not None
     scores = tmp_path / "scores"
     assert main(["evaluate", "--bundle", str(bundle), *data, "--output", str(scores), "--record"]) == 0
-    assert "accuracy, nearest centroid" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "accuracy, nearest centroid" in table
+    assert "95 % interval" in table
+    assert "calibration error, cross-fitted" in table
     assert (scores / "scores.json").is_file()
     manifest = read_manifest(bundle)
     assert manifest.scores is not None

@@ -1,10 +1,21 @@
+import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.mixture import Mixture, fit_mixture, mahalanobis_distances, posterior_from
+from index.background import Background
+from index.mixture import (
+    Calibration,
+    Mixture,
+    fit_mixture,
+    mahalanobis_distances,
+    posterior_from,
+    quantile_table,
+    typicality_from,
+)
 
 EMOTIONS = ("neutral", "happiness", "surprise")
 
@@ -91,3 +102,71 @@ def test_an_emotion_without_faces_is_refused() -> None:
     points, labels = clouds(100)
     with pytest.raises(ValueError, match=r"surprise has 0"):
         fit_mixture(points[labels != 2], labels[labels != 2], EMOTIONS, sigma=1.0)
+
+
+@pytest.fixture(scope="module")
+def calibrated(mixture: Mixture) -> Mixture:
+    """Its background lies at 4 on the fourth axis, and is as likely there as the emotions are at their centroids."""
+    background = Background(np.array([0, 0, 0, 4.0, 0]), np.eye(5), floor=-20.0)
+    faces = clouds(4000, seed=5)[0]
+    strange = background.log_density(faces) - mixture.log_density(faces)
+    calibration = Calibration(1.0, 1.5, background, quantile_table(strange), min_typicality=0.05)
+    return replace(mixture, sigma=0.5, calibration=calibration)
+
+
+def test_density_is_that_of_equally_likely_gaussians(mixture: Mixture) -> None:
+    point = clouds(1, seed=6)[0]
+    densities = []
+    for centroid, covariance in zip(mixture.centroids, mixture.covariances, strict=True):
+        difference = point[0] - centroid
+        exponent = -0.5 * difference @ np.linalg.inv(covariance) @ difference
+        densities.append(math.exp(exponent) / math.sqrt((2 * math.pi) ** 5 * np.linalg.det(covariance)))
+    assert mixture.log_density(point)[0] == pytest.approx(math.log(np.mean(densities)))
+
+
+def test_a_calibrated_mixture_is_stranger_where_the_background_is_likelier(calibrated: Mixture) -> None:
+    assert calibrated.calibration is not None
+    points = np.concatenate([calibrated.centroids, calibrated.calibration.background.centroid[None]])
+    strange = calibrated.strangeness(points)
+    assert (strange[:3] < 0).all()
+    assert strange[3] > 0
+    expected = calibrated.calibration.background.log_density(points) - calibrated.log_density(points)
+    np.testing.assert_allclose(strange, expected)
+
+
+def test_calibrated_typicality_is_uniform_over_faces_like_those_it_was_calibrated_on(calibrated: Mixture) -> None:
+    typical = calibrated.typicality(clouds(4000, seed=7)[0])
+    for low, high in pairwise((0.0, 0.05, 0.25, 0.5, 0.75, 1.0)):
+        assert ((typical >= low) & (typical < high)).mean() == pytest.approx(high - low, abs=0.02)
+    assert (typical >= calibrated.min_typicality).mean() == pytest.approx(0.95, abs=0.01)
+
+
+def test_what_lies_far_from_everything_is_no_known_expression(calibrated: Mixture) -> None:
+    """Neither where the emotions are wider than the background, nor anywhere else."""
+    directions = np.random.default_rng(0).normal(size=(100, 5))
+    far = 200 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    assert (calibrated.typicality(far) == 0).all()
+
+
+def test_a_calibrated_mixture_names_the_same_emotions(mixture: Mixture, calibrated: Mixture) -> None:
+    points, _ = clouds(300, seed=8)
+    assert (calibrated.posterior(points).argmax(axis=1) == mixture.posterior(points).argmax(axis=1)).all()
+    np.testing.assert_array_equal(calibrated.posterior(points), posterior_from(mixture.distances(points), 0.5))
+    np.testing.assert_array_equal(calibrated.vote_shares(points), posterior_from(mixture.distances(points), 1.5))
+    assert (calibrated.sigma, calibrated.trained_sigma, calibrated.votes_sigma) == (0.5, 1.0, 1.5)
+
+
+def test_without_a_calibration_there_is_one_sigma_and_the_scale_of_training(mixture: Mixture) -> None:
+    assert mixture.trained_sigma == mixture.votes_sigma == mixture.sigma == 1.0
+    assert mixture.min_typicality == pytest.approx(0.05)
+    points, _ = clouds(50, seed=9)
+    np.testing.assert_array_equal(mixture.strangeness(points), mixture.mahalanobis(points).min(axis=1))
+    np.testing.assert_array_equal(mixture.vote_shares(points), mixture.posterior(points))
+
+
+def test_typicality_is_the_share_of_stranger_faces() -> None:
+    strangeness = np.random.default_rng(0).exponential(size=500)
+    table = quantile_table(strangeness)
+    for value in (0.01, 0.3, 1.0, 2.5):
+        assert typicality_from(np.array([value]), table)[0] == pytest.approx((strangeness > value).mean(), abs=0.004)
+    assert typicality_from(np.array([-1.0, 99.0]), table).tolist() == [1.0, 0.0]

@@ -5,6 +5,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, Field
 
+from model.configuration import OPTION
 from model.errors import ConfigError
 from service.options import add_options, given_options, read_options
 
@@ -41,6 +42,26 @@ def test_each_kind_of_option(parser: argparse.ArgumentParser) -> None:
     assert read_options(arguments, Outer) == Outer(
         inner=Inner(widths=(3, 4, 5)), learning_rate=0.25, mirror=False, kind="b", path=Path("x/y")
     )
+
+
+def test_what_was_not_given_is_as_in_the_base(parser: argparse.ArgumentParser) -> None:
+    base = Outer(inner=Inner(widths=(9,)), learning_rate=0.1, kind="b")
+    assert read_options(parser.parse_args([]), Outer, base) == base
+    changed = read_options(parser.parse_args(["--learning-rate", "0.2"]), Outer, base)
+    assert changed == base.model_copy(update={"learning_rate": 0.2})
+    widths = read_options(parser.parse_args(["--inner-widths", "7", "8"]), Outer, base)
+    assert widths == base.model_copy(update={"inner": Inner(widths=(7, 8))})
+
+
+def test_fields_that_are_found_out_are_no_options() -> None:
+    class Found(BaseModel):
+        asked: int = Field(1, description="Asked.")
+        found: str | None = Field(None, description="Found out.", json_schema_extra={OPTION: False})
+
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_options(parser, Found)
+    assert "--asked" in parser.format_help()
+    assert "found" not in parser.format_help().lower()
 
 
 def test_help_names_every_option_with_its_default(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.ImageColor import getrgb
 
 from index import plots
-from index.calibration import expected_calibration_error, reliability_bins
+from index.reliability import expected_calibration_error, reliability_bins
 from model.votes import EMOTIONS
 
 PNG_LIMIT_BYTES = 200_000
@@ -45,7 +45,7 @@ def draw_reliability(path: Path) -> None:
     rng = np.random.default_rng(0)
     posterior = rng.dirichlet(np.full(8, 0.2), 500)
     bins = reliability_bins(posterior, rng.integers(0, 8, 500))
-    plots.reliability_diagram(path, bins, expected_calibration_error(bins))
+    plots.reliability_diagram(path, bins, expected_calibration_error(bins), note="as served")
 
 
 def draw_map(path: Path) -> None:

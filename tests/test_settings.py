@@ -50,7 +50,14 @@ def test_a_misspelt_variable_is_refused_with_a_hint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("MIEN_PORT", "many"), ("MIEN_PORT", "70000"), ("MIEN_MAX_K", "0"), ("MIEN_PROVIDER", "tpu")]
+    ("name", "value"),
+    [
+        ("MIEN_PORT", "many"),
+        ("MIEN_PORT", "70000"),
+        ("MIEN_MAX_K", "0"),
+        ("MIEN_PROVIDER", "tpu"),
+        ("MIEN_MIN_TYPICALITY", "1.5"),
+    ],
 )
 def test_a_value_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)

@@ -1,0 +1,271 @@
+"""The ablation: what each loss makes of the same backbone, faces, budget and seeds.
+
+Each row is a training with one thing changed. What it leaves is scored as a bundle is: a mixture fitted on training
+embeddings, sigma fitted by cross-validation, so that a loss which shapes no Gaussians is not at a disadvantage for the
+scale of its space.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.background import fit_background
+from index.calibrate import calibrated, cross_fitted_posterior, cross_fitted_typicality
+from index.gallery import Entry, Gallery
+from index.held_out import HeldOutFaces
+from index.mixture import fit_mixture
+from index.non_faces import rehearsed, unrehearsed
+from index.recognition import believing, naming, softmax_head, vote_of_neighbours
+from index.rejection import auroc
+from index.retrieval import ranking
+from model.configuration import TrainingConfig
+from model.errors import DatasetError
+from model.ferplus import LabelledFaces, NearCopies
+from model.files import written_whole
+from model.votes import EMOTIONS, UNLABELLED, distribution, labels
+
+Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+ABLATION_NAME: Final = "ablation.csv"
+
+ROWS: Final[dict[str, dict[str, Any]]] = {
+    "Gaussian, as in the paper": {"loss": "gaussian", "targets": "one-hot", "leave_one_out": False},
+    "+ leave one out": {"loss": "gaussian", "targets": "one-hot"},
+    "+ votes as targets": {"loss": "gaussian"},
+    "+ running centroids": {"loss": "gaussian-running"},
+    "+ two components per emotion": {"loss": "gaussian-components"},
+    "+ annealed sigma": {"loss": "gaussian", "sigma": 1.5, "sigma_schedule": "annealed", "sigma_end": 0.75},
+    "+ learned sigma": {"loss": "gaussian", "sigma_schedule": "learned"},
+    "+ background class": {"loss": "gaussian", "background_share": 0.15},
+    "prototypical cross-entropy, votes": {"loss": "prototypical"},
+    "softmax cross-entropy": {"loss": "softmax", "targets": "one-hot"},
+    "softmax cross-entropy, votes": {"loss": "softmax"},
+    "triplet, margin 1": {"loss": "triplet", "margin": 1.0},
+    "multi-threshold triplet": {"loss": "multi-threshold-triplet", "margin": 2.0},
+}
+"""The rows by name, and what each changes in the settings that all share. A plus sign adds to leave-one-out with votes,
+the first two to the paper's form."""
+
+DECISIVE: Final = (
+    "Gaussian, as in the paper",
+    "+ votes as targets",
+    "softmax cross-entropy, votes",
+    "triplet, margin 1",
+)
+"""Rows that are trained with every seed; the others with the first."""
+
+FIGURES: Final = {
+    "accuracy": "accuracy",
+    "recall@1": "recall_at_1",
+    "mAP": "mean_average_precision",
+    "calibration error": "expected_calibration_error",
+    "KL from the votes": "kl_divergence",
+    "AUROC of rejection": "auroc",
+}
+"""The figures that are shown, by title; the table has more."""
+
+NON_FACES: Final = 150
+"""Crops of each kind, for fitting the background and again for measuring."""
+
+_SEED: Final = 0
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """What one training came to, on held-out faces with a strict majority.
+
+    Attributes:
+        name: of the row.
+        seed: of the training.
+        accuracy: by nearest centroid.
+        macro_recall: mean recall over the emotions.
+        accuracy_neighbours: by the 11 nearest training faces.
+        accuracy_softmax_head: of a softmax layer fitted on the same embeddings.
+        recall_at_1: of retrieval, leave-one-out.
+        mean_average_precision: likewise.
+        expected_calibration_error: of the cross-fitted posterior.
+        kl_divergence: of the raters' votes from the cross-fitted posterior, in nats.
+        auroc: of typicality, faces against non-faces, mean over the kinds.
+        seconds: that the training took.
+    """
+
+    name: str
+    seed: int
+    accuracy: float
+    macro_recall: float
+    accuracy_neighbours: float
+    accuracy_softmax_head: float
+    recall_at_1: float
+    mean_average_precision: float
+    expected_calibration_error: float
+    kl_divergence: float
+    auroc: float
+    seconds: float
+
+
+def ablate(
+    training: LabelledFaces,
+    validation: LabelledFaces,
+    near_copies: NearCopies,
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    device: str = "auto",
+    initial: Path | None = None,
+    seeds: Sequence[int] = (0, 1),
+    faces: int | None = None,
+    trials: Mapping[str, dict[str, Any]] = ROWS,
+    on_row: Callable[[AblationRow], None] = lambda _: None,
+) -> list[AblationRow]:
+    """Train and score every row; ``ablation.csv`` in the folder grows by a line for each, and is gone on from.
+
+    Args:
+        training: faces to learn from.
+        validation: faces to score on; near copies of training faces are left out.
+        near_copies: which those are.
+        config: settings that all rows share.
+        folder: receives ``ablation.csv`` and a folder with the checkpoint of each row.
+        device: where to train.
+        initial: weights that all rows start from.
+        seeds: the decisive rows are trained with each, the others with the first.
+        faces: how many training faces take part, the same for all rows; all without.
+        trials: the rows by name, and what each changes in the settings.
+        on_row: called after each row.
+
+    Raises:
+        ConfigError: see ``model.training.train``.
+        DatasetError: no face has a label, or ``ablation.csv`` is no table of this version.
+    """
+    from model.checkpoint import read_checkpoint
+    from model.trained_network import load_network
+    from model.training import choose_device, train
+
+    chosen_device = choose_device(device)
+    rows = read_rows(folder / ABLATION_NAME) if (folder / ABLATION_NAME).exists() else []
+    done = {(row.name, row.seed) for row in rows}
+    if faces is not None:
+        chosen = np.random.default_rng(_SEED).permutation(len(training))[:faces]
+        training = training.take(np.sort(chosen))
+    held_out = near_copies.without_leaks(validation)
+    for name, changes in trials.items():
+        for seed in seeds if name in DECISIVE else seeds[:1]:
+            if (name, seed) in done:
+                continue
+            settings = TrainingConfig.model_validate(config.model_dump() | changes | {"seed": seed})
+            checkpoint = train(
+                training,
+                held_out,
+                settings,
+                folder / _slug(name, seed),
+                device=chosen_device,
+                initial=initial,
+                resume=True,
+            )
+            network, _, sigma = load_network(checkpoint)
+            embed = _embedding(network.to(chosen_device), chosen_device)
+            seconds = sum(report["seconds"] for report in read_checkpoint(checkpoint)["reports"])
+            scores = space_scores(embed, sigma, training, held_out, near_copies)
+            rows.append(AblationRow(name=name, seed=seed, **scores, seconds=seconds))
+            write_rows(folder / ABLATION_NAME, rows)
+            on_row(rows[-1])
+    return rows
+
+
+def space_scores(
+    embed: Embed, sigma: float, training: LabelledFaces, held_out: LabelledFaces, near_copies: NearCopies
+) -> dict[str, float]:
+    """Score an embedding space: the figures of an ``AblationRow``, by name.
+
+    Args:
+        embed: from (n, h, w) uint8 crops to (n, d) float32.
+        sigma: of the mixture, before it is fitted.
+        training: faces that the mixture is fitted on, where they have a strict majority.
+        held_out: faces to score on, likewise.
+        near_copies: which of them are copies of one another.
+    """
+    known, seen = (faces.take(labels(faces.votes) != UNLABELLED) for faces in (training, held_out))
+    known_labels, seen_labels = labels(known.votes), labels(seen.votes)
+    points = embed(known.images)
+    queries = HeldOutFaces(embed(seen.images), seen_labels, distribution(seen.votes), near_copies.groups_of(seen.names))
+    mixture = fit_mixture(points, known_labels, EMOTIONS, sigma)
+    posterior = cross_fitted_posterior(mixture, queries)
+    gallery, own = (
+        Gallery([Entry(face, EMOTIONS[label], {}) for face, label in zip(each.names, its, strict=True)], embeddings)
+        for each, its, embeddings in ((known, known_labels, points), (seen, seen_labels, queries.embeddings))
+    )
+    named, _ = naming(seen_labels, posterior.argmax(axis=1))
+    believed, _ = believing(posterior, seen_labels, queries.votes)
+    ranked, _ = ranking(own, seen_labels, queries.groups, queries, query_rows=np.arange(len(seen_labels)))
+
+    distorted = embed(np.concatenate([each.crops for each in rehearsed(known.images, 1, count=NON_FACES)]))
+    rejecting = calibrated(mixture, fit_background(distorted, mixture.log_density(points)), queries)
+    typical = cross_fitted_typicality(rejecting, queries)
+    strangers = rehearsed(seen.images, 2, count=NON_FACES) + unrehearsed(seen.images.shape[1], 2, count=NON_FACES)
+    areas = [auroc(typical, rejecting.typicality(embed(each.crops))) for each in strangers]
+    return {
+        "accuracy": named["accuracy"],
+        "macro_recall": named["macro_recall"],
+        "accuracy_neighbours": _share(vote_of_neighbours(gallery, queries.embeddings), seen_labels),
+        "accuracy_softmax_head": _share(softmax_head(gallery)(queries.embeddings), seen_labels),
+        "recall_at_1": ranked["recall_at_1"],
+        "mean_average_precision": ranked["mean_average_precision"],
+        "expected_calibration_error": believed["expected_calibration_error"],
+        "kl_divergence": believed["kl_divergence"],
+        "auroc": float(np.mean(areas)),
+    }
+
+
+def by_name(rows: Sequence[AblationRow]) -> dict[str, list[AblationRow]]:
+    """The rows of each name, one for each seed."""
+    named: dict[str, list[AblationRow]] = {}
+    for row in rows:
+        named.setdefault(row.name, []).append(row)
+    return named
+
+
+def write_rows(path: Path, rows: Sequence[AblationRow]) -> None:
+    """Write the table as CSV, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=[column.name for column in fields(AblationRow)])
+    writer.writeheader()
+    writer.writerows(vars(row) for row in rows)
+    with written_whole(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def read_rows(path: Path) -> list[AblationRow]:
+    """Read a table that ``write_rows`` wrote.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                AblationRow(row.pop("name"), int(row.pop("seed")), **{key: float(value) for key, value in row.items()})
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DatasetError(f"{path} is no table of an ablation: {error}") from None
+
+
+def _embedding(network: Any, device: Any) -> Embed:
+    """The network as a function of crops. Its types are torch's, which loads with the training alone."""
+    from model.validation import embed_with
+
+    return lambda crops: np.asarray(embed_with(network, crops, device).numpy())
+
+
+def _share(predicted: NDArray[np.int64], wanted: NDArray[np.int64]) -> float:
+    return float((predicted == wanted).mean())
+
+
+def _slug(name: str, seed: int) -> str:
+    return f"{'-'.join(re.findall('[a-z0-9]+', name.lower()))}-{seed}"

@@ -1,0 +1,69 @@
+"""The background: the component of the mixture for pictures of no known expression.
+
+A point that lies far from every emotion is no known expression, but the converse fails: to a network, a face turned
+upside down lies among the faces. What tells the two is a likelihood ratio: how likely the point is under the emotions
+against how likely under a Gaussian of pictures that show no expression.
+
+Sources: Bishop: *Novelty Detection and Neural Network Validation*, 1994 (a background density); Ren et al.:
+*Likelihood Ratios for Out-of-Distribution Detection*, arXiv 1906.02845.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.components import Components
+
+FLOOR_SHARE: Final = 0.005
+"""The share of training faces that are less likely under the emotions than the background is anywhere."""
+
+
+@dataclass(frozen=True)
+class Background:
+    """A Gaussian on a floor.
+
+    Where the Gaussian has thinned out, as it has on all sides of what it was fitted on, the floor takes over: what
+    lies far from the emotions and from the Gaussian is no known expression, either.
+
+    Attributes:
+        centroid: (d,) float64.
+        covariance: (d, d) float64, positive definite.
+        floor: log density that the background has everywhere, in nats.
+    """
+
+    centroid: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    floor: float
+
+    def log_density(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n,) log of the sum of both at (n, d) embeddings, in nats."""
+        return np.logaddexp(self._gaussian.log_likelihood(embeddings), self.floor)
+
+    @cached_property
+    def _gaussian(self) -> Components:
+        return Components(np.ones(1), self.centroid[None], self.covariance[None])
+
+
+def fit_background(embeddings: NDArray[np.floating], face_log_densities: NDArray[np.float64]) -> Background:
+    """Fit the background.
+
+    Args:
+        embeddings: (n, d) of pictures without an expression, n at least 2.
+        face_log_densities: (m,) of training faces under the emotions, in nats: they set the floor.
+
+    Raises:
+        ValueError: there are fewer than two pictures, or no face.
+    """
+    if len(embeddings) < 2 or len(face_log_densities) == 0:
+        raise ValueError(
+            f"a background wants two or more pictures and one or more faces, got {len(embeddings)} and "
+            f"{len(face_log_densities)}"
+        )
+    points = embeddings.astype(np.float64)
+    covariance = np.cov(points, rowvar=False)
+    # A share of the variance on the diagonal keeps directions in which nothing varies invertible.
+    ridge = 1e-6 * np.trace(covariance) / covariance.shape[0] * np.eye(covariance.shape[0])
+    return Background(points.mean(axis=0), covariance + ridge, float(np.quantile(face_log_densities, FLOOR_SHARE)))

@@ -1,0 +1,91 @@
+"""The headline: the figures of the protocol, by name, with their intervals."""
+
+from typing import Any, Final, NamedTuple
+
+from index.bootstrap import Interval
+from index.ranking import RECALL_DEPTHS
+from model.votes import EMOTIONS
+
+INTERVALS: Final = "intervals"
+"""Where in the scores the intervals are, by the paths of what they are of."""
+
+_MAJORITY: Final = (
+    ("accuracy, nearest centroid", "nearest_centroid.accuracy"),
+    ("accuracy, 11 nearest neighbours", "nearest_neighbours.accuracy"),
+    ("accuracy, softmax head on the embedding", "softmax_head.accuracy"),
+    ("macro precision", "nearest_centroid.macro_precision"),
+    ("macro recall", "nearest_centroid.macro_recall"),
+    ("macro recall, six frequent emotions", "nearest_centroid.macro_recall_frequent"),
+    ("macro F1", "nearest_centroid.macro_f1"),
+    *((f"recall, {name}", f"nearest_centroid.recall_per_class.{name}") for name in EMOTIONS),
+    ("NMI of labels and predictions", "nearest_centroid.normalised_mutual_information"),
+)
+
+_RETRIEVAL: Final = (
+    *((f"recall@{k}", f"recall_at_{k}") for k in RECALL_DEPTHS),
+    ("precision@10", "precision_at_10"),
+    ("mAP", "mean_average_precision"),
+    ("mAP@R", "mean_average_precision_at_r"),
+)
+
+_CALIBRATION: Final = (
+    ("calibration error, cross-fitted", "calibration_cross_fitted.expected_calibration_error"),
+    ("calibration error, as served", "calibration.expected_calibration_error"),
+    ("calibration error, training sigma", "calibration_trained_sigma.expected_calibration_error"),
+    ("calibration error that chance leaves", "calibration.chance_calibration_error"),
+    ("Brier score of the posterior against the votes", "calibration.brier_score"),
+    ("KL divergence of the posterior from the votes", "calibration.kl_divergence"),
+    ("KL divergence of expected votes, cross-fitted", "vote_shares_cross_fitted.kl_divergence"),
+    ("KL divergence of expected votes, as served", "vote_shares.kl_divergence"),
+)
+
+_REJECTION: Final = (
+    ("AUROC, faces against all kinds of non-faces", "auroc"),
+    ("AUROC, faces against the unrehearsed kinds", "auroc_unrehearsed"),
+    ("faces kept, cross-fitted", "faces_kept_cross_fitted"),
+    ("faces kept, as served", "faces_kept"),
+    ("non-faces rejected, mean of all kinds", "non_faces_rejected"),
+)
+
+
+class Figure(NamedTuple):
+    """One figure.
+
+    Attributes:
+        name: in words.
+        value: the score.
+        interval: 95 % confidence over the choice of faces; None where there is none.
+    """
+
+    name: str
+    value: float
+    interval: Interval | None
+
+
+def headline(scores: dict[str, Any]) -> list[Figure]:
+    """The figures of the protocol; those that the scores lack, such as a class without faces, are left out."""
+    paths = [
+        *((name, f"majority.{path}") for name, path in _MAJORITY),
+        ("accuracy, nearest centroid, argmax protocol", "argmax.nearest_centroid.accuracy"),
+        ("K-means NMI", "clustering.normalised_mutual_information"),
+        ("K-means ARI", "clustering.adjusted_rand_index"),
+        *((f"{name}, leave-one-out", f"retrieval_leave_one_out.{path}") for name, path in _RETRIEVAL),
+        *((f"{name}, from Training", f"retrieval_from_training.{path}") for name, path in _RETRIEVAL),
+        *((name, f"majority.{path}") for name, path in _CALIBRATION),
+        *((name, f"rejection.{path}") for name, path in _REJECTION),
+        *((f"AUROC, faces against {kind}", f"rejection.kinds.{kind}.auroc") for kind in scores["rejection"]["kinds"]),
+    ]
+    intervals = scores[INTERVALS]
+    figures = []
+    for name, path in paths:
+        value = _at(scores, path)
+        if value is not None:
+            figures.append(Figure(name, value, Interval(*intervals[path]) if path in intervals else None))
+    return figures
+
+
+def _at(scores: dict[str, Any], path: str) -> float | None:
+    found: Any = scores
+    for name in path.split("."):
+        found = found.get(name) if found is not None else None
+    return None if found is None else float(found)

@@ -1,0 +1,226 @@
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.components import Components, Prior, fit_components, log_sum_exp
+from index.partitions import adjusted_rand_index, cheapest_pairs
+
+Points = NDArray[np.float64]
+
+
+def clouds(count: int, size: int = 3, seed: int = 0) -> tuple[Points, NDArray[np.int64]]:
+    """Three Gaussian clouds of unequal weight, spread and shape, 7 apart."""
+    generator = np.random.default_rng(seed)
+    owner = generator.choice(3, count, p=[0.5, 0.3, 0.2])
+    centres = 5 * np.eye(3, size)
+    shapes = np.stack([np.eye(size), 0.3 * np.eye(size), np.diag(np.linspace(0.2, 2, size))])
+    return centres[owner] + np.einsum("nij,nj->ni", shapes[owner], generator.normal(size=(count, size))), owner
+
+
+def weak(points: Points, faces: float = 1.0) -> Prior:
+    return Prior(np.cov(points, rowvar=False), faces)
+
+
+def by_the_formula(components: Components, point: Points) -> list[float]:
+    """Weight times density, from the textbook."""
+    found = []
+    for weight, mean, covariance in zip(components.weights, components.means, components.covariances, strict=True):
+        away = point - mean
+        scale = math.sqrt((2 * math.pi) ** len(mean) * np.linalg.det(covariance))
+        found.append(weight * math.exp(-0.5 * away @ np.linalg.inv(covariance) @ away) / scale)
+    return found
+
+
+def test_one_component_is_the_mean_and_the_covariance_drawn_to_the_prior() -> None:
+    points, _ = clouds(200)
+    prior = Prior(2 * np.eye(3), 50)
+    found = fit_components(points, 1, prior).components
+    own = np.cov(points, rowvar=False, bias=True)
+    np.testing.assert_allclose(found.means[0], points.mean(axis=0))
+    np.testing.assert_allclose(found.covariances[0], (200 * own + 50 * 2 * np.eye(3)) / 250)
+    np.testing.assert_allclose(found.weights, [1])
+
+
+def test_densities_and_responsibilities_follow_the_formula() -> None:
+    points, _ = clouds(300)
+    found = fit_components(points, 3, weak(points)).components
+    for point in points[:10]:
+        expected = by_the_formula(found, point)
+        np.testing.assert_allclose(np.exp(found.log_joint(point[None])[0]), expected)
+        np.testing.assert_allclose(found.responsibilities(point[None])[0], np.array(expected) / sum(expected))
+        assert found.log_likelihood(point[None])[0] == pytest.approx(math.log(sum(expected)))
+
+
+def test_components_that_are_there_are_found() -> None:
+    points, owner = clouds(3000)
+    fit = fit_components(points, 3, weak(points))
+    assert fit.arrived
+    assert adjusted_rand_index(fit.components.log_joint(points).argmax(axis=1), owner) > 0.98
+    groups = [points[owner == number] for number in range(3)]
+    away = np.linalg.norm(fit.components.means[:, None] - np.stack([group.mean(axis=0) for group in groups]), axis=2)
+    for found, real in cheapest_pairs(away):
+        assert away[found, real] < 0.1
+        assert fit.components.weights[found] == pytest.approx(len(groups[real]) / 3000, abs=0.01)
+        np.testing.assert_allclose(fit.components.covariances[found], np.cov(groups[real], rowvar=False), atol=0.15)
+
+
+@pytest.mark.parametrize("faces", [0.01, 5.0, 500.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_objective_never_falls(faces: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    points = generator.standard_t(2, (150, 6)) @ generator.normal(size=(6, 6))  # no mixture, and with far points
+    shares = generator.random(150)
+    fit = fit_components(points, 4, weak(points, faces), weights=shares, seed=seed, restarts=1, tolerance=1e-9)
+    assert len(fit.objective) > 5
+    assert (np.diff(fit.objective) >= -1e-9 * np.abs(fit.objective[:-1])).all()
+
+
+def test_the_objective_is_the_penalised_log_likelihood() -> None:
+    points, _ = clouds(60)
+    prior = weak(points, 7)
+    fit = fit_components(points, 2, prior)
+    found = fit.components
+    penalty = sum(
+        np.log(np.linalg.det(covariance)) + np.trace(np.linalg.inv(covariance) @ prior.covariance)
+        for covariance in found.covariances
+    )
+    expected = sum(math.log(sum(by_the_formula(found, point))) for point in points) - 0.5 * 7 * penalty
+    assert fit.objective[-1] == pytest.approx(expected)
+
+
+def test_where_em_arrives_no_small_step_is_better() -> None:
+    points, _ = clouds(150, size=2)
+    prior = weak(points, 3)
+    best = fit_components(points, 2, prior, tolerance=1e-13, most_steps=5000)
+
+    def objective(found: Components) -> float:
+        penalty = sum(
+            np.log(np.linalg.det(covariance)) + np.trace(np.linalg.solve(covariance, prior.covariance))
+            for covariance in found.covariances
+        )
+        return float(found.log_likelihood(points).sum() - 0.5 * prior.faces * penalty)
+
+    generator = np.random.default_rng(0)
+    assert objective(best.components) == pytest.approx(best.objective[-1])
+    for _ in range(50):
+        turn = 1e-3 * generator.normal(size=(2, 2, 2))
+        near = Components(
+            best.components.weights + np.array([1e-3, -1e-3]) * generator.normal(),
+            best.components.means + 1e-3 * generator.normal(size=(2, 2)),
+            best.components.covariances + turn + turn.transpose(0, 2, 1),
+        )
+        assert objective(near) < best.objective[-1]
+
+
+def test_a_weight_of_two_is_the_point_twice() -> None:
+    points, owner = clouds(120)
+    prior = weak(points)
+    weighted = fit_components(points, 3, prior, weights=1.0 + (np.arange(120) < 40), start=owner)
+    doubled = fit_components(np.concatenate((points[:40], points)), 3, prior, start=np.concatenate((owner[:40], owner)))
+    np.testing.assert_allclose(weighted.components.means, doubled.components.means, atol=1e-6)
+    np.testing.assert_allclose(weighted.components.covariances, doubled.components.covariances, atol=1e-6)
+
+
+def test_points_without_weight_do_not_count() -> None:
+    points, owner = clouds(120)
+    shares = (np.arange(120) < 100).astype(np.float64)
+    with_them = fit_components(points, 3, weak(points), weights=shares, start=owner)
+    without = fit_components(points[:100], 3, weak(points), start=owner[:100])
+    np.testing.assert_allclose(with_them.components.means, without.components.means)
+
+
+def test_an_emotion_with_few_faces_in_many_dimensions_stays_positive_definite() -> None:
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(40, 64)) @ np.diag(np.logspace(0, -4, 64))
+    points[:5] = points[0]  # copies, which alone would have no spread at all
+    prior = Prior(np.diag(np.logspace(0, -8, 64)), 66)
+    fit = fit_components(points, 4, prior)
+    assert np.isfinite(fit.objective).all()
+    # No covariance is smaller than the prior's share of it, in any direction.
+    for weight, covariance in zip(fit.components.weights, fit.components.covariances, strict=True):
+        least = 66 / (66 + 40 * weight) * prior.covariance
+        assert np.linalg.eigvalsh(covariance - 0.999 * least).min() > -1e-12
+    assert np.isfinite(fit.components.log_likelihood(points)).all()
+
+
+def test_copies_of_one_point_are_no_trouble() -> None:
+    fit = fit_components(np.ones((50, 4)), 3, Prior(np.eye(4), 2))
+    assert np.isfinite(fit.objective).all()
+    np.testing.assert_allclose(fit.components.means, 1)
+
+
+def test_points_far_from_everything_still_have_responsibilities() -> None:
+    points, _ = clouds(200)
+    found = fit_components(points, 3, weak(points)).components
+    far = np.array([[1e5, 0, 0], [-1e5, 1e5, 3.0]])
+    np.testing.assert_allclose(found.responsibilities(far).sum(axis=1), 1)
+    assert np.isfinite(found.log_likelihood(far)).all()
+
+
+def test_units_do_not_matter() -> None:
+    points, owner = clouds(400)
+    prior, small = weak(points), Prior(1e-12 * np.cov(points, rowvar=False), 1.0)
+    here = fit_components(points, 3, prior, start=owner).components
+    there = fit_components(1e-6 * points + 1e-3, 3, small, start=owner).components
+    np.testing.assert_allclose(there.means, 1e-6 * here.means + 1e-3, rtol=1e-6)
+    np.testing.assert_allclose(there.covariances, 1e-12 * here.covariances, rtol=1e-4, atol=1e-17)
+
+
+def test_the_same_seed_gives_the_same_components() -> None:
+    points, _ = clouds(200)
+    one, same = (fit_components(points, 3, weak(points), seed=4) for _ in range(2))
+    np.testing.assert_array_equal(one.components.means, same.components.means)
+
+
+def test_more_restarts_are_never_worse() -> None:
+    points = np.random.default_rng(0).normal(size=(300, 2))
+    once = fit_components(points, 4, weak(points), restarts=1)
+    often = fit_components(points, 4, weak(points), restarts=8)
+    assert often.objective[-1] >= once.objective[-1]
+
+
+def test_a_start_keeps_the_numbers_of_the_components() -> None:
+    points, owner = clouds(900)
+    for numbers in ([0, 1, 2], [2, 0, 1]):
+        start = np.array(numbers)[owner]
+        found = fit_components(points, 3, weak(points), start=start).components
+        assert (found.log_joint(points).argmax(axis=1) == start).mean() > 0.98
+
+
+def test_a_start_of_fewer_components_gets_the_rest_from_seeds() -> None:
+    points, owner = clouds(900)
+    together = np.minimum(owner, 1)  # the last two clouds as one
+    found = fit_components(points, 3, weak(points), start=together).components
+    now = found.log_joint(points).argmax(axis=1)
+    assert adjusted_rand_index(now, owner) > 0.98
+    assert (now[owner == 0] == 0).mean() > 0.98
+
+
+def test_log_sum_exp_neither_overflows_nor_underflows() -> None:
+    rows = np.array([[1000.0, 1000.0], [-1000.0, -1001.0], [0.0, -np.inf]])
+    expected = [1000 + math.log(2), -1000 + math.log1p(math.exp(-1)), 0]
+    np.testing.assert_allclose(log_sum_exp(rows), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": np.full((10, 3), np.nan)}, "expected finite points"),
+        ({"points": np.zeros(10)}, "expected finite points"),
+        ({"weights": np.ones(9)}, "one weight of 0 or more for each of 10 points"),
+        ({"weights": -np.ones(10)}, "one weight of 0 or more"),
+        ({"count": 0}, "from 1 to 10 components, got 0"),
+        ({"count": 11}, "from 1 to 10 components, got 11"),
+        ({"count": 3, "weights": np.eye(10)[0] + np.eye(10)[1]}, "from 1 to 2 components, got 3"),
+        ({"prior": Prior(np.eye(2), 1)}, r"expected a prior \(3, 3\)"),
+        ({"prior": Prior(np.eye(3), 0)}, "counts for some faces"),
+        ({"start": np.full(10, 2)}, "a start of 10 components from 0 to 1"),
+        ({"start": np.zeros(9, dtype=np.int64)}, "a start of 10 components"),
+    ],
+)
+def test_arguments_that_do_not_fit(change: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {"points": np.arange(30.0).reshape(10, 3), "count": 2, "prior": Prior(np.eye(3), 1)}
+    with pytest.raises(ValueError, match=message):
+        fit_components(**(arguments | change))  # type: ignore[arg-type]

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pytest
+
+from model.files import files_below, written_whole
+
+
+def test_files_below_come_sorted_without_hidden_ones_and_through_links_once(tmp_path: Path) -> None:
+    for name in ("b/2", "b/10", "a/1", ".hidden/3", "b/.4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "b" / "round").symlink_to(tmp_path)
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    assert [str(path.relative_to(tmp_path)) for path in files_below(tmp_path)] == ["a/1", "b/10", "b/2"]
+    assert list(files_below(tmp_path / "absent")) == [tmp_path / "absent"]
+
+
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with written_whole(path) as file:
+        file.write(b"old")
+    with pytest.raises(TypeError), written_whole(path) as file:
+        file.writelines([b"ne", "w"])  # type: ignore[list-item]
+    assert path.read_bytes() == b"old"

@@ -1,0 +1,37 @@
+from typing import Any
+
+from index.headline import headline
+
+
+def some_scores() -> dict[str, Any]:
+    retrieval = {f"recall_at_{k}": 0.8 for k in (1, 2, 4, 8)} | {"precision_at_10": 0.7}
+    return {
+        "majority": {
+            "nearest_centroid": {"accuracy": 0.9, "recall_per_class": {"fear": 0.5, "contempt": None}},
+            "calibration": {"expected_calibration_error": 0.02},
+        },
+        "argmax": {"nearest_centroid": {"accuracy": 0.85}},
+        "clustering": {"normalised_mutual_information": 0.6},
+        "retrieval_leave_one_out": retrieval,
+        "retrieval_from_training": retrieval,
+        "rejection": {"auroc": 0.97, "auroc_unrehearsed": None, "kinds": {"noise": {"auroc": 1.0}}},
+        "intervals": {"majority.nearest_centroid.accuracy": [0.88, 0.92], "rejection.kinds.noise.auroc": [0.99, 1.0]},
+    }
+
+
+def test_figures_stand_with_their_intervals() -> None:
+    figures = {name: (value, interval) for name, value, interval in headline(some_scores())}
+    assert figures["accuracy, nearest centroid"] == (0.9, (0.88, 0.92))
+    assert figures["accuracy, nearest centroid, argmax protocol"] == (0.85, None)
+    assert figures["recall, fear"] == (0.5, None)
+    assert figures["AUROC, faces against noise"] == (1.0, (0.99, 1.0))
+    assert figures["precision@10, from Training"] == (0.7, None)
+    assert figures["calibration error, as served"] == (0.02, None)
+
+
+def test_what_the_scores_lack_is_left_out() -> None:
+    names = [figure.name for figure in headline(some_scores())]
+    assert "recall, contempt" not in names
+    assert "calibration error, cross-fitted" not in names
+    assert "AUROC, faces against the unrehearsed kinds" not in names
+    assert len(set(names)) == len(names)

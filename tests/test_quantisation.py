@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from model.checkpoint import write_checkpoint
+from model.configuration import NetworkConfig, TrainingConfig
+from model.embedder import Embedder
+from model.errors import DatasetError, EmbedderError
+from model.export import export
+from model.network import new_network
+from model.preprocessing import prepare
+from model.quantisation import FLOAT_CONVOLUTIONS, quantise
+
+# Large enough that weights outweigh what QDQ adds to the graph.
+CONFIG = TrainingConfig(network=NetworkConfig(widths=(32, 128), blocks=(2, 2)))
+
+
+Crops = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory, crops: Crops) -> Path:
+    folder = tmp_path_factory.mktemp("network")
+    drawn = new_network(CONFIG.network, seed=0).train()
+    for layer in drawn.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():  # with statistics of their own layers, faces stay apart all the way through
+        drawn(prepare(torch.from_numpy(crops), CONFIG.network.side_px))
+    state = drawn.state_dict()
+    checkpoint = folder / "checkpoint.pt"
+    write_checkpoint(checkpoint, {"config": CONFIG.model_dump(mode="json"), "network": state, "average": state})
+    export(checkpoint, folder / "embedder.onnx", mirror=False)
+    return folder / "embedder.onnx"
+
+
+@pytest.fixture(scope="module")
+def crops() -> Crops:
+    """Ramps in all directions with some noise: something for every channel."""
+    generator = np.random.default_rng(0)
+    across = np.linspace(-1, 1, 48)
+    slopes = generator.normal(0, 60, (64, 2))
+    ramps = 128 + slopes[:, :1, None] * across[None, :, None] + slopes[:, 1:, None] * across[None, None, :]
+    return (ramps + generator.normal(0, 12, ramps.shape)).clip(0, 255).astype(np.uint8)
+
+
+def test_int8_is_smaller_and_close(network: Path, crops: Crops, tmp_path: Path) -> None:
+    output = tmp_path / "int8.onnx"
+    quantise(network, crops, output)
+    assert output.stat().st_size < 0.6 * network.stat().st_size
+    exact, rounded = Embedder(network), Embedder(output)
+    expected, found = exact.embed(crops), rounded.embed(crops)
+    spread = np.linalg.norm(expected - expected.mean(axis=0), axis=1).mean()
+    assert 0 < np.linalg.norm(found - expected, axis=1).mean() < 0.3 * spread
+    assert rounded.metadata == exact.metadata.model_copy(update={"precision": "int8"})
+    assert exact.metadata.precision == "float32"
+    graph = onnx.load(output).graph
+    quantised = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert [node.input[1] in quantised for node in convolutions] == [False] * FLOAT_CONVOLUTIONS + [True] * (
+        len(convolutions) - FLOAT_CONVOLUTIONS
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["int8.onnx"]
+
+
+def test_ranges_need_faces(network: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="got none"):
+        quantise(network, np.zeros((0, 48, 48), dtype=np.uint8), tmp_path / "int8.onnx")
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.onnx"
+    path.write_bytes(b"nothing")
+    with pytest.raises(EmbedderError, match="is not a network"):
+        quantise(path, np.zeros((1, 48, 48), dtype=np.uint8), tmp_path / "int8.onnx")
