@@ -111,7 +111,7 @@ def _point(query: Query, bundle: Bundle, left: list[int]) -> NDArray[np.float64]
 
 
 def _sub_class(name: str, bundle: Bundle) -> NDArray[np.float64]:
-    sub_classes = getattr(bundle, "subclasses", None)
+    sub_classes = bundle.subclasses
     if sub_classes is None:
         raise QueryError(f"the bundle that is served has no sub-classes, so none called {name!r}")
     found = next((each for each in sub_classes.each if each.id == name), None)
