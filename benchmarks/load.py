@@ -60,7 +60,8 @@ def main() -> None:
     seconds: float = arguments.seconds
 
     report["bare_crops"] = bare_crops(seconds / 2)
-    with Served(["-m", "service.cli", "serve", "--log-level", "error", "--rate-per-s", "0", *arguments.option]) as mien:
+    mien_command = str(Path(sys.executable).parent / "mien")
+    with Served([mien_command, "serve", "--log-level", "error", "--rate-per-s", "0", *arguments.option]) as mien:
         report["ready_s"] = mien.ready_s
         report["mien_crops"] = both(mien, "/classify?already_cropped=true", crops, seconds)
         report["bare_crops_again"] = bare_crops(seconds / 2)
