@@ -67,7 +67,7 @@ def test_a_batch_waits_for_what_is_on_its_way() -> None:
                 await asyncio.sleep(0.05)
             return await batcher.ask(2, 1)
 
-        assert await asyncio.gather(batcher.ask(1, 1), late()) == [2, 4]
+        assert list(await asyncio.gather(batcher.ask(1, 1), late())) == [2, 4]
 
     assert run(scenario, longest_wait_s=60) == [[1, 2]]
 
@@ -108,7 +108,9 @@ def test_a_batch_grows_while_the_core_is_busy_up_to_its_size() -> None:
         first = asyncio.create_task(batcher.ask(0, 1))
         while not recorder.batches:
             await asyncio.sleep(0.001)
-        others = [asyncio.create_task(batcher.ask(item, size)) for item, size in [(1, 1), (2, 2), (3, 2), (4, 9), (5, 1)]]
+        others = [
+            asyncio.create_task(batcher.ask(item, size)) for item, size in [(1, 1), (2, 2), (3, 2), (4, 9), (5, 1)]
+        ]
         await asyncio.sleep(0)
         recorder.go.set()
         assert await asyncio.gather(first, *others) == [0, 2, 4, 6, 8, 10]
