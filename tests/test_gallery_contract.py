@@ -351,7 +351,9 @@ class TestSearching:
             after, snapshot = None, None
             for page in range(100):
                 result = gallery.search(
-                    ORIGIN, 3, SearchOptions(**options, after=after, snapshot=snapshot)  # type: ignore[arg-type]
+                    ORIGIN,
+                    3,
+                    SearchOptions(**options, after=after, snapshot=snapshot),  # type: ignore[arg-type]
                 )
                 (matches,) = result.matches
                 if not matches:
@@ -409,9 +411,7 @@ class TestSnapshots:
         assert gallery.get("face-00002").label is None
         assert gallery.get("face-00002").metadata["row"] == 2
 
-    def test_a_snapshot_is_restored_by_any_implementation(
-        self, gallery: GalleryStore, tmp_path: Path
-    ) -> None:
+    def test_a_snapshot_is_restored_by_any_implementation(self, gallery: GalleryStore, tmp_path: Path) -> None:
         gallery.add(random_faces(12))
         gallery.snapshot(tmp_path / "kept")
         for name, opener in IMPLEMENTATIONS.items():
