@@ -26,6 +26,8 @@ from index.columns import Column, Field, fields_of, nested
 from index.filters import Filter, value_of
 from index.gallery_database import (
     FACE,
+    INSERT_FACE,
+    INSERT_THUMBNAIL,
     GalleryDatabase,
     create_database,
     delete_faces,
@@ -283,14 +285,8 @@ class EmbeddedGallery:
                     connection.execute("DELETE FROM faces")
                     connection.execute("DELETE FROM thumbnails")
                     connection.execute("DELETE FROM changes")
-                    marks = ", ".join("?" * 10)
-                    cursor = connection.executemany(
-                        f"INSERT INTO faces VALUES ({marks})", ((row[0] + shift, *row[1:]) for row in faces)
-                    )
-                    connection.executemany(
-                        "INSERT INTO thumbnails VALUES (?, ?)",
-                        ((sequence + shift, image) for sequence, image in pictures),
-                    )
+                    cursor = connection.executemany(INSERT_FACE, ((row[0] + shift, *row[1:]) for row in faces))
+                    connection.executemany(INSERT_THUMBNAIL, ((row[0] + shift, row[1]) for row in pictures))
                     connection.execute(
                         "UPDATE gallery SET counter = ?, forgotten = ?, generation = lower(hex(randomblob(16)))",
                         (counter + shift + 1, counter + shift + 1),
@@ -486,10 +482,8 @@ class EmbeddedGallery:
             gone = [sequence for sequence, is_gone in changes if is_gone]
             touched = sorted({sequence for sequence, is_gone in changes if not is_gone and sequence <= self._seen})
             updated = self._database.faces(touched, connection).values()
-            rows = connection.execute(
-                f"SELECT {FACE} FROM faces WHERE sequence > ? ORDER BY sequence",
-                (self._seen,),
-            )
+            added = f"SELECT {FACE} FROM faces WHERE sequence > ? ORDER BY sequence"  # noqa: S608
+            rows = connection.execute(added, (self._seen,))
             seen = self._seen
             while block := rows.fetchmany(_BLOCK):
                 self._apply([to_face(row) for row in block], (), (), seen)
