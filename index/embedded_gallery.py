@@ -143,6 +143,10 @@ class EmbeddedGallery:
         cells = self._residents.view().cells
         return cells if isinstance(cells, Cells) else None
 
+    def is_new(self) -> bool:
+        """Whether nothing was ever written to it."""
+        return self._seen == 0
+
     def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> Added:
         """See ``GalleryStore.add``."""
         check_faces(faces, self._size)

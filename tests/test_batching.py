@@ -108,7 +108,9 @@ def test_a_batch_grows_while_the_core_is_busy_up_to_its_size() -> None:
         first = asyncio.create_task(batcher.ask(0, 1))
         while not recorder.batches:
             await asyncio.sleep(0.001)
-        others = [asyncio.create_task(batcher.ask(item, size)) for item, size in [(1, 1), (2, 2), (3, 2), (4, 9), (5, 1)]]
+        others = [
+            asyncio.create_task(batcher.ask(item, size)) for item, size in [(1, 1), (2, 2), (3, 2), (4, 9), (5, 1)]
+        ]
         await asyncio.sleep(0)
         recorder.go.set()
         assert await asyncio.gather(first, *others) == [0, 2, 4, 6, 8, 10]

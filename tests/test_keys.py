@@ -33,7 +33,16 @@ def test_a_key_is_found_and_nothing_else_is(tmp_path: Path) -> None:
     assert (operator := keys.find(admin)) is not None
     assert operator.scope == "admin"
     identity = found.id
-    for wrong in ("", "mien", reader[:-1], reader + "x", f"mien_{identity}_", f"mien_{identity}_wrong", "a_b_c", "ü_ü_ü"):
+    for wrong in (
+        "",
+        "mien",
+        reader[:-1],
+        reader + "x",
+        f"mien_{identity}_",
+        f"mien_{identity}_wrong",
+        "a_b_c",
+        "ü_ü_ü",
+    ):
         assert keys.find(wrong) is None, wrong
     assert keys.find("_".join([*reader.split("_")[:2], admin.split("_", 2)[2]])) is None
 
