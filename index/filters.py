@@ -10,9 +10,9 @@
 Fields are id, emotion, sub_class, subject, label, time, and metadata.NAME; further dots go into objects within it.
 
 A comparison of things of different kinds is false: 7 is neither equal to "7" nor smaller. Texts are compared by code
-points, numbers by value; true and false are no numbers. ``time`` takes seconds since 1970 or an ISO 8601 date, with or
-without time of day and zone (UTC without). ``not`` turns every answer around: ``{"not": {"label": "fear"}}`` lets faces
-without a label pass.
+points, numbers as doubles; true and false are no numbers. ``time`` takes seconds since 1970 or an ISO 8601 date, with
+or without time of day and zone (UTC without). ``not`` turns every answer around: ``{"not": {"label": "fear"}}`` lets
+faces without a label pass.
 """
 
 import math
@@ -145,6 +145,8 @@ def compare(found: Any, operator: Operator, value: Scalar) -> bool:
     """One comparison; false of different kinds."""
     if kind_of(found) != kind_of(value):
         return False
+    if kind_of(value) == "number":
+        found, value = float(found), float(value)  # type: ignore[arg-type]
     if operator == "eq":
         return bool(found == value)
     if kind_of(value) not in ("number", "text"):

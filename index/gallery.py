@@ -18,11 +18,15 @@ class Entry:
         id: unique in the gallery.
         emotion: its label.
         metadata: whatever its owner gave with it, JSON values.
+        subject: the person, where it is known.
+        sub_class: of its emotion, where it is known.
     """
 
     id: str
     emotion: str
     metadata: dict[str, Any]
+    subject: str | None = None
+    sub_class: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,16 @@ class Gallery:
         if face_id not in self._rows:
             raise QueryError(f"the gallery has no face with the id {face_id!r}")
         return self._entries[self._rows[face_id]]
+
+    def embedding(self, face_id: str) -> NDArray[np.float32]:
+        """(d,) float32, the embedding of the face with this id.
+
+        Raises:
+            QueryError: there is none.
+        """
+        self.get(face_id)
+        point: NDArray[np.float32] = self._embeddings[self._rows[face_id]]
+        return point
 
     def search(self, queries: NDArray[np.float32], k: int) -> list[list[Match]]:
         """The k nearest faces of each query, nearest first.

@@ -262,25 +262,23 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-class TestFilters:
-    @pytest.fixture(params=IMPLEMENTATIONS, scope="class")
-    def filled(
-        self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[GalleryStore]:
-        store = IMPLEMENTATIONS[request.param](tmp_path_factory.mktemp("filtered") / "gallery")
-        store.add(random_faces(100))
-        yield store
-        store.close()
+@pytest.fixture(params=IMPLEMENTATIONS, scope="module")
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalleryStore]:
+    store = IMPLEMENTATIONS[request.param](tmp_path_factory.mktemp("filtered") / "gallery")
+    store.add(random_faces(100))
+    yield store
+    store.close()
 
-    @pytest.mark.parametrize("written", FILTERS)
-    def test_each_finds_what_its_definition_says(self, filled: GalleryStore, written: dict[str, Any]) -> None:
-        condition = parse_filter(written)
-        expected = [each for each in random_faces(100) if passes(condition, each)]
-        assert filled.count(condition) == len(expected)
-        assert ids(list(every_face(filled, condition, page=7))) == ids(expected)
-        by_distance = sorted(expected, key=lambda each: float(np.linalg.norm(each.embedding.astype(np.float64))))
-        assert found(filled, 100, filter=condition) == ids(by_distance)
-        assert found(filled, 3, filter=condition) == ids(by_distance[:3])
+
+@pytest.mark.parametrize("written", FILTERS)
+def test_each_filter_finds_what_its_definition_says(filled: GalleryStore, written: dict[str, Any]) -> None:
+    condition = parse_filter(written)
+    expected = [each for each in random_faces(100) if passes(condition, each)]
+    assert filled.count(condition) == len(expected)
+    assert ids(list(every_face(filled, condition, page=7))) == ids(expected)
+    by_distance = sorted(expected, key=lambda each: float(np.linalg.norm(each.embedding.astype(np.float64))))
+    assert found(filled, 100, filter=condition) == ids(by_distance)
+    assert found(filled, 3, filter=condition) == ids(by_distance[:3])
 
 
 class TestSearching:
@@ -351,7 +349,9 @@ class TestSearching:
             after, snapshot = None, None
             for page in range(100):
                 result = gallery.search(
-                    ORIGIN, 3, SearchOptions(**options, after=after, snapshot=snapshot)  # type: ignore[arg-type]
+                    ORIGIN,
+                    3,
+                    SearchOptions(**options, after=after, snapshot=snapshot),  # type: ignore[arg-type]
                 )
                 (matches,) = result.matches
                 if not matches:
@@ -409,9 +409,7 @@ class TestSnapshots:
         assert gallery.get("face-00002").label is None
         assert gallery.get("face-00002").metadata["row"] == 2
 
-    def test_a_snapshot_is_restored_by_any_implementation(
-        self, gallery: GalleryStore, tmp_path: Path
-    ) -> None:
+    def test_a_snapshot_is_restored_by_any_implementation(self, gallery: GalleryStore, tmp_path: Path) -> None:
         gallery.add(random_faces(12))
         gallery.snapshot(tmp_path / "kept")
         for name, opener in IMPLEMENTATIONS.items():
