@@ -32,6 +32,9 @@ _KEPT_LOGICAL_BITS: Final = 10
 _NOT_ITS_FAULT: Final = frozenset({8, 9})
 """Milvus's codes for "too fast" and "no more writes for now"."""
 
+_REFUSALS: Final = frozenset({1100, 1101, 1400, 1401, 1601, 1602})
+"""Milvus's codes for requests that are wrong, nobody allowed, and aliases that are taken."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -143,7 +146,7 @@ def _is_refusal(error: Exception) -> bool:
     """Whether trying again would be of no use: the request itself, or who makes it, is what is wrong."""
     code, message = getattr(error, "code", None), _reason(error).lower()
     return (
-        code in {1100, 1101, 1400, 1401, 1804}
+        code in _REFUSALS
         or "cannot parse expression" in message
         or "unauthenticated" in message
         or "auth check failure" in message

@@ -6,8 +6,6 @@ What the two languages mean differs in places, and the fields that are stored ar
 - Metadata are searched in a copy (``searched_metadata``) without nulls, so that a field is null exactly where Milvus
   says that it does not exist, and with lists emptied, because Milvus would take a key for a place in a list.
 - Keys are percent-encoded, so that no character of a key has a meaning for Milvus.
-
-Numbers beyond 2^53 are compared as Milvus does, in double precision.
 """
 
 import json
@@ -24,8 +22,8 @@ EVERY_FACE: Final = '(id != "")'
 
 NO_FACE: Final = '(id == "")'
 
-LARGEST_INTEGER: Final = 2**63 - 1
-"""What Milvus reads as an integer; no number of a gallery is larger."""
+_LARGEST_INTEGER: Final = 2**63 - 1
+"""What Milvus reads as an integer."""
 
 _SIGNS: Final[dict[Operator, str]] = {"eq": "==", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
@@ -66,7 +64,7 @@ def searching(options: SearchOptions) -> str:
 
 def by_snapshot(snapshot: int) -> str:
     """Faces that were there by a snapshot number."""
-    return f"sequence <= {min(snapshot, LARGEST_INTEGER)}"
+    return f"sequence <= {min(snapshot, _LARGEST_INTEGER)}"
 
 
 def with_ids(ids: Iterable[str]) -> str:
@@ -122,12 +120,8 @@ def _metadata(path: str, operator: Operator, value: str | float | bool) -> str:
         return f"({path} {_SIGNS[operator]} {text(value)})"
     if isinstance(value, bool):
         return f"({path} == {'true' if value else 'false'})"
-    if abs(value) > LARGEST_INTEGER:
-        # Beyond what any face holds and Milvus reads: only on which side it is counts.
-        all_of_them = f"({path} <= {LARGEST_INTEGER})"
-        return all_of_them if (value > 0) == (operator in ("lt", "lte")) and operator != "eq" else NO_FACE
-    number = int(value) if value == int(value) else value
-    return f"({path} {_SIGNS[operator]} {number!r})"
+    # Written with a point, it is compared as a double with whole numbers, too.
+    return f"({path} {_SIGNS[operator]} {float(value)!r})"
 
 
 def _one_of(field: tuple[str, ...], values: Sequence[Scalar]) -> str:

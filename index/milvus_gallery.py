@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import milvus_expressions as expressions
+from index.embedded_gallery import open_gallery
 from index.filters import Filter
+from index.folder_pages import folder_pages
 from index.gallery_store import (
     EVERYTHING,
     Added,
@@ -95,6 +97,10 @@ class MilvusGallery:
         """Never: every process writes to the server."""
         return False
 
+    def is_new(self) -> bool:
+        """Whether it has no faces."""
+        return self.count() == 0
+
     @property
     def index(self) -> str:
         """How the embeddings are searched."""
@@ -128,7 +134,8 @@ class MilvusGallery:
         """See ``GalleryStore.update``."""
         with self._writing([face_id]):
             face = changed(self._one(face_id, EVERY_WRITE), changes)
-            return self._write([face])[0]
+            self._write_rows([face], self._name)
+            return face
 
     def delete(self, ids: Sequence[str]) -> tuple[str, ...]:
         """See ``GalleryStore.delete``."""
@@ -216,8 +223,6 @@ class MilvusGallery:
 
     def snapshot(self, folder: Path) -> int:
         """See ``GalleryStore.snapshot``. A face that is changed meanwhile is in it as it was or as it is."""
-        from index.embedded_gallery import open_gallery
-
         if folder.exists():
             raise GalleryError(f"{folder} is there already: a snapshot wants a new folder")
         written = open_gallery(folder, self.embedding_size, self.embedder_sha256)
@@ -230,9 +235,7 @@ class MilvusGallery:
 
     def restore(self, folder: Path) -> int:
         """See ``GalleryStore.restore``. What others write meanwhile goes with the old faces."""
-        from index.embedded_gallery import read_snapshot
-
-        return self.replace_all(read_snapshot(folder, self.embedding_size, self.embedder_sha256))
+        return self.replace_all(folder_pages(folder, self.embedding_size, self.embedder_sha256))
 
     def replace_all(self, pages: Iterable[Sequence[GalleryFace]]) -> int:
         """Put faces in the place of all there are, or leave all as it is; returns their number.
@@ -285,19 +288,20 @@ class MilvusGallery:
             raise UnknownFaceError(f"the gallery has no face with the id {shown(face_id)}")
         return face_of(rows[0])
 
-    def _write(self, faces: Sequence[GalleryFace], collection: str | None = None) -> list[GalleryFace]:
-        """Write faces over whatever has their ids; returns them as they are now."""
-        if not faces:
-            return []
-        sequence = sequence_of(self._connection.now())
-        present = time.time()
-        written = [
-            replace(face, time=present if face.time is None else float(face.time), sequence=sequence) for face in faces
-        ]
-        for part in _batches(row_of(face) for face in written):
-            self._connection.call("upsert", collection or self._name, part)
+    def _write(self, faces: Sequence[GalleryFace], collection: str | None = None) -> None:
+        """Write new faces, or over those that have their ids."""
+        if faces:
+            sequence, present = sequence_of(self._connection.now()), time.time()
+            stamped = [
+                replace(face, time=present if face.time is None else float(face.time), sequence=sequence)
+                for face in faces
+            ]
+            self._write_rows(stamped, collection or self._name)
+
+    def _write_rows(self, faces: Sequence[GalleryFace], collection: str) -> None:
+        for part in _batches(row_of(face) for face in faces):
+            self._connection.call("upsert", collection, part)
         self._connection.wrote()
-        return written
 
     def _delete(self, ids: Iterable[str]) -> None:
         for part in _parts(sorted(ids), BATCH_FACES):
@@ -319,24 +323,29 @@ class MilvusGallery:
         return pages_by_id(lambda *arguments: self._query(*arguments, limit=size), passing, fields, level, size, after)
 
 
-def open_milvus_gallery(address: MilvusAddress, embedding_size: int, embedder_sha256: str) -> MilvusGallery:
-    """Open the gallery of a collection, which is created if it is not there.
+def open_milvus_gallery(
+    address: MilvusAddress, embedding_size: int, embedder_sha256: str, *, create: bool = True
+) -> MilvusGallery:
+    """Open the gallery of a collection.
 
     Args:
         address: of the collection.
         embedding_size: d, the dimensions of every embedding.
         embedder_sha256: SHA-256 of the network that makes them, hexadecimal.
+        create: make the collection if it is not there.
 
     Raises:
         ConfigError: the client is not installed.
-        GalleryError: the server does not answer; or the collection is no gallery, of a newer version, of another
-            network, or searched otherwise than the address says.
+        GalleryError: the server does not answer; or the collection is not there and not to be made, is no gallery, of
+            a newer version, of another network, or searched otherwise than the address says.
     """
     connection = MilvusConnection(address)
     try:
         name = address.collection
         wanted = CollectionNote(SCHEMA_VERSION, embedding_size, embedder_sha256, address.index or "flat")
         if not connection.call("has_collection", name):
+            if not create:
+                raise GalleryError(f"there is no gallery at {address}")
             made = make_collection(connection, wanted)
             try:
                 connection.call("create_alias", made, name)
