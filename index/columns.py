@@ -111,10 +111,9 @@ class Column:
                 "gt": np.greater,
                 "gte": np.greater_equal,
             }
-            passed: NDArray[np.bool_] = how[operator](numbers, _as_float(value))
-            return passed
+            return np.asarray(how[operator](numbers, _as_float(value)), dtype=bool)
         if operator == "eq":
-            return codes == self.code_of(value)
+            return np.asarray(codes == self.code_of(value))
         passing = np.zeros(_FIRST + len(self._vocabulary), dtype=bool)
         for (_, known), code in list(self._vocabulary.items()):
             passing[code : code + 1] = compare(known, operator, value)

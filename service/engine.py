@@ -99,6 +99,7 @@ class Engine:
         max_k: int,
         min_typicality: float | None = None,
         metrics: Metrics | None = None,
+        *,
         gallery: GalleryStore | None = None,
     ) -> None:
         """Put the parts together.
@@ -340,6 +341,6 @@ def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: Gal
     )
     if gallery is None and settings.gallery is not None:
         gallery = open_store(settings, bundle)
-    engine = Engine(bundle, pipeline, settings.max_k, settings.min_typicality, metrics, gallery)
+    engine = Engine(bundle, pipeline, settings.max_k, settings.min_typicality, metrics, gallery=gallery)
     engine.warm_up()
     return engine

@@ -2,27 +2,20 @@
 
 import asyncio
 import base64
-import binascii
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
-from io import BytesIO
 from typing import Annotated, Any, Final, TypeVar
 
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from numpy.typing import NDArray
-from PIL import Image
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
-from index.filters import Comparison, Filter, parse_filter, seconds_of
-from index.gallery_store import GalleryFace, GalleryStore, json_text
-from index.naming import named
-from model.errors import FaceFieldError, ImageError, QueryError, UnknownFaceError, first_fault
+from index.filters import Comparison, Filter, parse_filter
+from index.gallery_store import GalleryFace, GalleryStore
+from model.errors import FaceFieldError, QueryError, UnknownFaceError
 from service import problems, uploads
-from service.engine import Ask
+from service.gallery_additions import ITEMS, read_additions, time_of, to_faces
 from service.gallery_schemas import (
     AddedFaces,
     AddingQuery,
@@ -33,18 +26,12 @@ from service.gallery_schemas import (
     FaceQuery,
     GalleryPage,
     ListingQuery,
-    NewFace,
-    NewFaces,
     WholeFace,
     face_words,
     statistics_words,
 )
-from service.problems import MalformedBodyError, MissingFieldError
 from service.retrieval_options import parse_filter_text
-from service.runtime import Runtime, Serving
-
-ITEMS: Final = "items"
-"""The field of a form that says what the images are: a JSON list, one object for each image."""
+from service.runtime import Runtime
 
 PROBLEMS: Final = problems.documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504, 507)
 
@@ -71,15 +58,18 @@ _CHANGES: Final[dict[str, Any]] = {
         "content": {uploads.JSON: {"schema": {"$ref": "#/components/schemas/FaceChanges"}}},
     }
 }
-_ITEMS: Final = TypeAdapter(list[NewFace])
-
 Answer = TypeVar("Answer")
 
 
 def gallery_router(runtime: Runtime) -> APIRouter:
     """The endpoints, over what runs."""
     router = APIRouter(tags=["gallery"], responses=PROBLEMS)
+    _serve_many(router, runtime)
+    _serve_one(router, runtime)
+    return router
 
+
+def _serve_many(router: APIRouter, runtime: Runtime) -> None:
     @router.post(
         "/gallery",
         summary="Add faces",
@@ -96,10 +86,10 @@ def gallery_router(runtime: Runtime) -> APIRouter:
         """
         serving = runtime.serving()
         _check_writable(serving.engine.gallery)
-        sent = await _read_additions(runtime, request)
+        sent = await read_additions(runtime, request)
         with runtime.images.holding(max(1, sum(image is not None for _, image in sent))):
             async with runtime.deadline():
-                faces = await _to_faces(runtime, serving, sent, already_cropped=query.already_cropped)
+                faces = await to_faces(runtime, serving, sent, already_cropped=query.already_cropped)
         done = await _in_thread(lambda: serving.engine.gallery.add(faces, replace=query.replace))
         _note(runtime, serving.engine.gallery)
         words = AddedFaces(
@@ -145,6 +135,8 @@ def gallery_router(runtime: Runtime) -> APIRouter:
         _note(runtime, store)
         return _answered(Deleted(deleted=deleted))
 
+
+def _serve_one(router: APIRouter, runtime: Runtime) -> None:
     @router.get("/gallery/{face_id:path}", summary="Show a face", response_model=WholeFace)
     async def get(face_id: str, _: Annotated[FaceQuery, Query()]) -> Response:
         """Everything that is kept of a face."""
@@ -166,7 +158,7 @@ def gallery_router(runtime: Runtime) -> APIRouter:
         if changes.get("metadata", {}) is None:
             raise FaceFieldError("metadata can be changed, not taken away: expected an object, got null")
         if changes.get("time") is not None:
-            changes["time"] = _time(changes["time"])
+            changes["time"] = time_of(changes["time"])
         face = await _in_thread(lambda: store.update(face_id, changes))
         return _answered(_whole(face))
 
@@ -178,127 +170,6 @@ def gallery_router(runtime: Runtime) -> APIRouter:
             raise UnknownFaceError(f"the gallery has no face with the id {face_id[:80]!r}")
         _note(runtime, store)
         return Response(status_code=HTTPStatus.NO_CONTENT)
-
-    return router
-
-
-async def _read_additions(runtime: Runtime, request: Request) -> list[tuple[NewFace, bytes | None]]:
-    """What is said of each face, and its image file, if that is what came."""
-    kind, most = uploads.content_type(request), runtime.settings.max_images
-    if kind == uploads.FORM:
-        images = await uploads.read_form(request, most)
-        said = _items_of(images.texts.get(ITEMS), len(images.each))
-        files = [image for image in images.each if isinstance(image, bytes)]
-        return list(zip(said, files, strict=True))
-    if kind != uploads.JSON:
-        raise MissingFieldError(f"send faces as {uploads.JSON} or {uploads.FORM}, got {kind or 'no content type'}")
-    body = await uploads.read_body(request)
-    sent = await asyncio.to_thread(uploads.parse_json, NewFaces, body)
-    count = sum(item.image is not None for item in sent.items)
-    uploads.check_count(count, most)
-    additions: list[tuple[NewFace, bytes | None]] = []
-    for row, item in enumerate(sent.items):
-        if (item.image is None) == (item.embedding is None):
-            raise MissingFieldError(f"items[{row}] should have either 'embedding' or 'image'")
-        additions.append((item, None if item.image is None else _from_base64(item.image, row)))
-    return additions
-
-
-def _items_of(text: str | None, count: int) -> list[NewFace]:
-    if text is None:
-        return [NewFace() for _ in range(count)]
-    try:
-        said = _ITEMS.validate_json(text)
-    except ValidationError as error:
-        raise MalformedBodyError(f"the field '{ITEMS}' is not as /docs says: {first_fault(error)[:200]}") from None
-    if len(said) != count:
-        raise MissingFieldError(
-            f"the field '{ITEMS}' should have one object for each of {count} images, got {len(said)}"
-        )
-    if any(item.embedding is not None or item.image is not None for item in said):
-        raise MissingFieldError("in a form, the images are files: 'embedding' and 'image' are for a JSON body")
-    return said
-
-
-async def _to_faces(
-    runtime: Runtime, serving: Serving, sent: Sequence[tuple[NewFace, bytes | None]], *, already_cropped: bool
-) -> list[GalleryFace]:
-    engine = serving.engine
-
-    async def embedded(row: int, image: bytes) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        try:
-            faces = await runtime.find(serving, image, already_cropped=already_cropped, most_faces=1)
-        except ImageError as error:
-            if len(sent) == 1:
-                raise
-            raise type(error)(f"image {row}: {error}") from None
-        placed = await runtime.place(serving, Ask(crops=faces[0].crop[None]))
-        return placed.embeddings[0], faces[0].crop
-
-    found = await asyncio.gather(*(embedded(row, image) for row, (_, image) in enumerate(sent) if image is not None))
-    came = iter(found)
-    size = engine.gallery.embedding_size
-    faces = []
-    for row, (item, image) in enumerate(sent):
-        if image is not None:
-            embedding, crop = next(came)
-            thumbnail = _png(crop) if runtime.settings.gallery_thumbnails else None
-        else:
-            embedding, thumbnail = np.array(item.embedding, dtype=np.float64), None
-            if embedding.shape != (size,):
-                raise FaceFieldError(f"items[{row}]: an embedding should have {size} numbers, got {embedding.size}")
-            if np.abs(embedding).max() > 1e6:
-                raise FaceFieldError(f"items[{row}]: an embedding should have numbers from -1e6 to 1e6")
-            embedding = embedding.astype(np.float32)
-        content = hashlib.sha256(image).hexdigest() if image is not None else None
-        faces.append(
-            GalleryFace(
-                item.id if item.id is not None else _id_of(item, embedding, content),
-                embedding,
-                label=item.label,
-                subject=item.subject,
-                metadata=item.metadata,
-                content_sha256=content,
-                time=None if item.time is None else _time(item.time),
-                thumbnail=thumbnail,
-            )
-        )
-    names = named(engine.bundle, np.stack([face.embedding for face in faces]))
-    return [
-        GalleryFace(**(vars(face) | {"emotion": emotion, "sub_class": sub_class}))
-        for face, (emotion, sub_class) in zip(faces, names, strict=True)
-    ]
-
-
-def _id_of(item: NewFace, embedding: NDArray[np.float32], content: str | None) -> str:
-    """An id out of the content, so that the same face sent again has the same one."""
-    if content is not None:
-        return content[:32]
-    try:
-        said = json_text([item.label, item.subject, item.metadata])
-    except ValueError as error:
-        raise FaceFieldError(f"metadata should be JSON values: {error}") from None
-    return hashlib.sha256(embedding.tobytes() + said.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _from_base64(text: str, row: int) -> bytes:
-    try:
-        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
-    except (binascii.Error, ValueError):
-        raise MalformedBodyError(f"items[{row}].image should be an image file in base64, got something else") from None
-
-
-def _png(crop: NDArray[np.uint8]) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(crop).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _time(value: float | str) -> float:
-    try:
-        return seconds_of(value)
-    except ValueError as error:
-        raise FaceFieldError(f"time: {error}") from None
 
 
 def _filter_of(text: str | None) -> Filter | None:

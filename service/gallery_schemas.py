@@ -125,9 +125,7 @@ class GalleryPage(BaseModel):
     """A page of the gallery, by id."""
 
     count: int = Field(description="Faces that pass the filter, on all pages.", examples=[28385])
-    read_only: bool = Field(
-        description="Whether it is the gallery that ships, which takes no writes.", examples=[False]
-    )
+    read_only: bool = Field(description="Whether it takes no writes: the gallery that ships.", examples=[False])
     faces: list[FaceOfGallery]
     next: str | None = Field(description="`after` of the next page; null on the last.", examples=["WzEyLCAiYSJd"])
     statistics: GalleryStatistics | None
