@@ -4,15 +4,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from index.embedded_gallery import IndexPolicy, open_gallery
+from index.embedded_gallery import EmbeddedGallery, IndexPolicy, open_gallery
 from index.folder_pages import folder_pages
-from index.gallery_store import GalleryFace, GalleryStore
+from index.gallery_store import GalleryFace
 from index.milvus_address import is_address, parse_address
-from index.milvus_gallery import open_milvus_gallery
+from index.milvus_gallery import MilvusGallery, open_milvus_gallery
+
 
 def open_place(
     place: str, embedding_size: int, embedder_sha256: str, *, policy: IndexPolicy | None = None
-) -> GalleryStore:
+) -> EmbeddedGallery | MilvusGallery:
     """Open the gallery of a place; one that is not there is made.
 
     Args:

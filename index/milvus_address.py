@@ -1,8 +1,8 @@
 """Where a distributed gallery is, in one line of text.
 
-    milvus://host:19530/faces                       the collection ``faces`` of the server
-    milvus://user:password@host/faces?index=ivf     with a name and a password, and an index other than the default
-    https://host:443/faces?database=people          over TLS, in a database of its own
+milvus://host:19530/faces                       the collection ``faces`` of the server
+milvus://user:password@host/faces?index=ivf     with a name and a password, and an index other than the default
+https://host:443/faces?database=people          over TLS, in a database of its own
 """
 
 import re

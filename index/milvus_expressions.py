@@ -72,6 +72,11 @@ def with_ids(ids: Iterable[str]) -> str:
     return f"id in {_texts(ids)}"
 
 
+def without_subjects(subjects: Sequence[str]) -> str:
+    """Faces of none of some subjects; empty without any."""
+    return f"(subject not in {_texts(subjects)})" if subjects else ""
+
+
 def every(*parts: str) -> str:
     """Expressions that all hold, those that are empty left out; never empty itself."""
     return _joined("and", [part for part in parts if part], EVERY_FACE)
@@ -112,10 +117,10 @@ def _comparison(field: tuple[str, ...], operator: Operator, value: Scalar) -> st
         return NO_FACE
     compared = f"({field[0]} {_SIGNS[operator]} {text(str(value))})"
     # An absent text is smaller than every other, but not part of any range.
-    return f"({field[0]} != \"\" and {compared})" if operator in ("lt", "lte", "gte") else compared
+    return f'({field[0]} != "" and {compared})' if operator in ("lt", "lte", "gte") else compared
 
 
-def _metadata(path: str, operator: Operator, value: str | float | bool) -> str:
+def _metadata(path: str, operator: Operator, value: Scalar) -> str:
     if isinstance(value, str):
         return f"({path} {_SIGNS[operator]} {text(value)})"
     if isinstance(value, bool):

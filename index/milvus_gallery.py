@@ -12,7 +12,7 @@ request again completes it.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -319,8 +319,15 @@ class MilvusGallery:
     def _pages(
         self, passing: str, fields: Sequence[str], level: Mapping[str, Any], size: int, *, after: str | None = None
     ) -> Iterator[list[dict[str, Any]]]:
-        """Rows that pass, by id, a page at a time."""
-        return pages_by_id(lambda *arguments: self._query(*arguments, limit=size), passing, fields, level, size, after)
+        """Rows that pass, by id, a page at a time; a row that is changed meanwhile keeps its place."""
+        while True:
+            beyond = "" if after is None else f"id > {expressions.text(after)}"
+            rows = self._query(expressions.every(passing, beyond), fields, level, limit=size)
+            if rows:
+                yield sorted(rows, key=lambda row: str(row["id"]))
+            if len(rows) < size:
+                return
+            after = max(str(row["id"]) for row in rows)
 
 
 def open_milvus_gallery(
@@ -341,33 +348,42 @@ def open_milvus_gallery(
     """
     connection = MilvusConnection(address)
     try:
-        name = address.collection
-        wanted = CollectionNote(SCHEMA_VERSION, embedding_size, embedder_sha256, address.index or "flat")
-        if not connection.call("has_collection", name):
+        if not connection.call("has_collection", address.collection):
             if not create:
-                raise GalleryError(f"there is no gallery at {address}")
-            made = make_collection(connection, wanted)
-            try:
-                connection.call("create_alias", made, name)
-            except GalleryError:
-                # Another process was faster, or the name is taken by what is no alias: what is there now decides.
-                connection.call("drop_collection", made)
-        note = read_note(connection.call("describe_collection", name)["description"], address)
-        if note.embedder_sha256 != embedder_sha256 or note.embedding_size != embedding_size:
-            raise GalleryError(
-                f"{address} holds embeddings of another network ({note.embedder_sha256[:12]}…, {note.embedding_size} "
-                f"dimensions), this one is {embedder_sha256[:12]}…, {embedding_size} dimensions"
+                raise GalleryError(f"there is no gallery at {address}")  # noqa: TRY301
+            _make_gallery(
+                connection, CollectionNote(SCHEMA_VERSION, embedding_size, embedder_sha256, address.index or "flat")
             )
-        if address.index is not None and note.index != address.index:
-            raise GalleryError(
-                f"{address} was made with the index {note.index}, asked for is {address.index}: "
-                "migrate it to a new collection, or leave the index out"
-            )
-        connection.call("load_collection", name)
+        found = connection.call("describe_collection", address.collection)
+        note = read_note(found["description"], address)
+        _check_note(note, address, embedding_size, embedder_sha256)
+        connection.call("load_collection", address.collection)
         return MilvusGallery(connection, note)
     except BaseException:
         connection.close()
         raise
+
+
+def _make_gallery(connection: MilvusConnection, note: CollectionNote) -> None:
+    made = make_collection(connection, note)
+    try:
+        connection.call("create_alias", made, connection.address.collection)
+    except GalleryError:
+        # Another process was faster, or the name is taken by what is no alias: what is there decides.
+        connection.call("drop_collection", made)
+
+
+def _check_note(note: CollectionNote, address: MilvusAddress, embedding_size: int, embedder_sha256: str) -> None:
+    if (note.embedder_sha256, note.embedding_size) != (embedder_sha256, embedding_size):
+        raise GalleryError(
+            f"{address} holds embeddings of another network ({note.embedder_sha256[:12]}…, {note.embedding_size} "
+            f"dimensions), this one is {embedder_sha256[:12]}…, {embedding_size} dimensions"
+        )
+    if address.index is not None and note.index != address.index:
+        raise GalleryError(
+            f"{address} was made with the index {note.index}, asked for is {address.index}: "
+            "migrate it to a new collection, or leave the index out"
+        )
 
 
 def make_collection(connection: MilvusConnection, note: CollectionNote) -> str:
@@ -382,25 +398,6 @@ def make_collection(connection: MilvusConnection, note: CollectionNote) -> str:
         consistency_level="Strong",
     )
     return name
-
-
-def pages_by_id(
-    query: Callable[[str, Sequence[str], Mapping[str, Any]], list[dict[str, Any]]],
-    passing: str,
-    fields: Sequence[str],
-    level: Mapping[str, Any],
-    size: int,
-    after: str | None = None,
-) -> Iterator[list[dict[str, Any]]]:
-    """Rows that pass, by id, a page at a time; a row that is changed meanwhile keeps its place."""
-    while True:
-        beyond = "" if after is None else f"id > {expressions.text(after)}"
-        rows = query(expressions.every(passing, beyond), fields, level)
-        if rows:
-            yield sorted(rows, key=lambda row: str(row["id"]))
-        if len(rows) < size:
-            return
-        after = max(str(row["id"]) for row in rows)
 
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -3,7 +3,8 @@
 Milvus answers the nearest rows by distances in single precision, in no order among equal ones. So a few more are asked
 for than are wanted, distances are computed anew in double precision, and only what lies nearer than the farthest answer
 is settled: of what is as far, there may be more. Where too few are settled, more are asked for; where Milvus has no
-more to give though more pass (16,384 are its limit, and an approximate index may miss some), all that pass are compared.
+more to give though more pass (16,384 are its limit, and an approximate index may miss some), all that pass are
+compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import milvus_expressions as expressions
-from index.gallery_store import GalleryMatch, SearchOptions
+from index.gallery_store import GalleryFace, GalleryMatch, SearchOptions
 from index.milvus_connection import MilvusConnection
 from index.milvus_schema import FACE_FIELDS, CollectionNote, face_of
 
@@ -45,6 +46,23 @@ class _Candidate:
     row: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What is asked for each query.
+
+    Attributes:
+        k: matches wanted.
+        options: which faces may be answered.
+        passing: the part of the options that the server sees to, as an expression.
+        level: how recent what is read must be, options of the client.
+    """
+
+    k: int
+    options: SearchOptions
+    passing: str
+    level: Mapping[str, Any]
+
+
 class MilvusSearch:
     """Searches a collection. Thread-safe."""
 
@@ -68,16 +86,20 @@ class MilvusSearch:
         Returns:
             (q,) lists, nearest first, equal distances by id.
         """
-        passing = expressions.searching(options)
+        asked = _Question(k, options, expressions.searching(options), level)
         limit = _first_limit(k, options)
-        if self._index != "flat" and options.filter is not None and self.count(passing, level) <= EXHAUSTIVE_BELOW:
-            return [self._compare_all(query, k, options, passing, level) for query in queries]
+        if (
+            self._index != "flat"
+            and options.filter is not None
+            and self.count(asked.passing, level) <= EXHAUSTIVE_BELOW
+        ):
+            return [self._compare_all(query, asked) for query in queries]
         found: list[list[GalleryMatch]] = []
         step = max(1, min(_QUERIES_AT_ONCE, _ROWS_AT_ONCE // limit))
         for start in range(0, len(queries), step):
             part = queries[start : start + step]
-            for query, rows in zip(part, self._ask(part, limit, passing, level), strict=True):
-                found.append(self._settle(query, k, options, passing, level, rows, limit))
+            for query, rows in zip(part, self._ask(part, limit, asked), strict=True):
+                found.append(self._settle(query, asked, rows, limit))
         return found
 
     def count(self, passing: str, level: Mapping[str, Any]) -> int:
@@ -88,53 +110,43 @@ class MilvusSearch:
         return int(rows[0]["count(*)"])
 
     def _settle(
-        self,
-        query: NDArray[np.float32],
-        k: int,
-        options: SearchOptions,
-        passing: str,
-        level: Mapping[str, Any],
-        rows: Sequence[Mapping[str, Any]],
-        limit: int,
+        self, query: NDArray[np.float32], asked: _Question, rows: Sequence[Mapping[str, Any]], limit: int
     ) -> list[GalleryMatch]:
         """The matches of one query, of which the nearest ``limit`` rows are known already."""
-        total: int | None = None
+        narrowed, kept = asked, dict[str, _Candidate]()
         while True:
             whole = len(rows) < limit
-            if whole and self._index != "flat":
-                total = self.count(passing, level) if total is None else total
-                if len(rows) < min(total, limit):  # the index has missed some
-                    break
-            candidates = _candidates(query, rows)
+            if whole and self._index != "flat" and len(rows) < min(self.count(narrowed.passing, asked.level), limit):
+                return self._compare_all(query, asked)  # the index has missed some
+            kept |= {each.id: each for each in _candidates(query, rows)}
+            candidates = sorted(kept.values(), key=_order)
             if not whole:
                 farthest = max(float(row["distance"]) for row in rows)
                 horizon = np.sqrt(farthest * (1 - _SINGLE_PRECISION))
                 candidates = [each for each in candidates if each.distance < horizon]
-            accepted = _accepted(candidates, k, options)
-            beyond = bool(candidates) and options.max_distance is not None and (
-                candidates[-1].distance > options.max_distance
-            )
-            if whole or len(accepted) == k or beyond:
+            accepted = _accepted(candidates, asked.k, asked.options)
+            enough = len(accepted) == asked.k or _beyond(candidates, asked.options)
+            if whole or enough:
                 return [GalleryMatch(face_of(each.row), each.distance) for each in accepted]
             if limit == MOST_ROWS:
-                break
+                return self._compare_all(query, asked)
+            kept = {each.id: each for each in candidates}
+            if asked.options.one_per_subject:
+                narrowed, kept = _without_the_seen(asked, candidates)
             limit = min(_GROWTH * limit, MOST_ROWS)
-            (rows,) = self._ask(query[None], limit, passing, level)
-        return self._compare_all(query, k, options, passing, level)
+            (rows,) = self._ask(query[None], limit, narrowed)
 
-    def _ask(
-        self, queries: NDArray[np.float32], limit: int, passing: str, level: Mapping[str, Any]
-    ) -> list[list[dict[str, Any]]]:
+    def _ask(self, queries: NDArray[np.float32], limit: int, asked: _Question) -> list[list[dict[str, Any]]]:
         """The nearest rows of each query, with the squared distance that Milvus computed."""
         answers = self._connection.call(
             "search",
             self._name,
             data=list(queries),
             limit=limit,
-            filter=passing,
+            filter=asked.passing,
             output_fields=list(FACE_FIELDS),
             search_params={"metric_type": "L2", "params": self._effort(limit)},
-            **level,
+            **asked.level,
         )
         return [[{**hit["entity"], "distance": hit["distance"]} for hit in hits] for hits in answers]
 
@@ -145,10 +157,9 @@ class MilvusSearch:
             return {"ef": min(max(2 * limit, 128), 2 * MOST_ROWS)}
         return {}
 
-    def _compare_all(
-        self, query: NDArray[np.float32], k: int, options: SearchOptions, passing: str, level: Mapping[str, Any]
-    ) -> list[GalleryMatch]:
+    def _compare_all(self, query: NDArray[np.float32], asked: _Question) -> list[GalleryMatch]:
         """Compare with every face that passes, a page at a time."""
+        k, options = asked.k, asked.options
         candidates: list[_Candidate] = []
         after: str | None = None
         while True:
@@ -156,10 +167,10 @@ class MilvusSearch:
             rows = self._connection.call(
                 "query",
                 self._name,
-                filter=expressions.every(passing, beyond),
+                filter=expressions.every(asked.passing, beyond),
                 output_fields=list(_NARROW_FIELDS),
                 limit=MOST_ROWS,
-                **level,
+                **asked.level,
             )
             narrow = [replace(each, row={}) for each in _candidates(query, rows)]
             candidates = sorted([*candidates, *narrow], key=_order)
@@ -170,10 +181,10 @@ class MilvusSearch:
             if len(rows) < MOST_ROWS:
                 break
             after = max(str(row["id"]) for row in rows)
-        return self._with_faces(_accepted(candidates, k, options), level)
+        return self._with_faces(_accepted(candidates, k, options), asked.level)
 
     def _with_faces(self, candidates: Sequence[_Candidate], level: Mapping[str, Any]) -> list[GalleryMatch]:
-        faces = {}
+        faces: dict[str, GalleryFace] = {}
         for start in range(0, len(candidates), 1000):
             ids = [each.id for each in candidates[start : start + 1000]]
             rows = self._connection.call(
@@ -228,6 +239,19 @@ def _accepted(candidates: Sequence[_Candidate], k: int, options: SearchOptions) 
             continue
         accepted.append(each)
     return accepted
+
+
+def _beyond(candidates: Sequence[_Candidate], options: SearchOptions) -> bool:
+    """Whether what comes after sorted candidates is farther than the options let pass."""
+    return bool(candidates) and options.max_distance is not None and candidates[-1].distance > options.max_distance
+
+
+def _without_the_seen(asked: _Question, candidates: Sequence[_Candidate]) -> tuple[_Question, dict[str, _Candidate]]:
+    """A question without the subjects whose nearest is among sorted candidates, and these nearest."""
+    nearest = _accepted(candidates, len(candidates), replace(asked.options, after=None))
+    seen = sorted({each.subject for each in nearest if each.subject})
+    passing = expressions.every(asked.passing, expressions.without_subjects(seen))
+    return replace(asked, passing=passing), {each.id: each for each in nearest}
 
 
 def _order(candidate: _Candidate) -> tuple[float, str]:

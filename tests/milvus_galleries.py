@@ -22,7 +22,9 @@ def open_pooled(folder: Path, embedding_size: int, embedder_sha256: str) -> Milv
     name = next((name for name, owner in _owners.items() if owner == folder), None)
     taken_over = name is None
     if name is None:
-        name = next((name for name, owner in _owners.items() if owner.parent != folder.parent and not _open[name]), None)
+        name = next(
+            (name for name, owner in _owners.items() if owner.parent != folder.parent and not _open[name]), None
+        )
     if name is None:
         name = f"faces_{len(_owners)}"
     _owners[name] = folder

@@ -1,7 +1,7 @@
 """A real Milvus server for the tests: the standalone binary that the package ``milvus`` carries, on this machine.
 
-It has an environment of its own, ``.venv-milvus`` beside the checkout's ``.venv`` (``make milvus``), because the package
-pins a client of its own age. Its data lie in a folder of the test session, and go with it.
+It has an environment of its own, ``.venv-milvus`` beside the checkout's ``.venv`` (``make milvus``), because the
+package pins a client of its own age. Its data lie in a folder of the test session, and go with it.
 """
 
 import atexit

@@ -14,7 +14,7 @@ from model.errors import ConfigError
         ("http://127.0.0.1:1/faces_2", MilvusAddress("127.0.0.1", 1, "faces_2")),
         ("https://db:443/faces", MilvusAddress("db", 443, "faces", tls=True)),
         ("milvus://[::1]:19530/faces", MilvusAddress("::1", 19530, "faces")),
-        ("milvus://root:p%40ss@db/faces", MilvusAddress("db", 19530, "faces", token="root:p@ss")),
+        ("milvus://root:p%40ss@db/faces", MilvusAddress("db", 19530, "faces", False, "root:p@ss")),
         (
             "milvus://db/faces?index=ivf&shards=4&patience_s=5&database=people",
             MilvusAddress("db", 19530, "faces", index="ivf", shards=4, patience_s=5.0, database="people"),

@@ -51,7 +51,10 @@ def random_filter(chance: random.Random, depth: int = 0) -> dict[str, Any]:
     path = chance.choice(["v", "v", "v", "v.a", "v.0", "nothing", *KEYS, *(f"{key}.{key}" for key in KEYS)])
     key = "metadata." + path
     if chance.random() < 0.3:
-        key, scalars = chance.choice(["label", "subject", "id"]), ["fear", "", "é", 'a"b', "value03", "日本", "😀", None]
+        key, scalars = (
+            chance.choice(["label", "subject", "id"]),
+            ["fear", "", "é", 'a"b', "value03", "日本", "😀", None],
+        )
     if chance.random() < 0.5:
         return {key: chance.choice(scalars)}
     if chance.random() < 0.4:
@@ -69,7 +72,7 @@ def check(gallery: MilvusGallery, written: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_random_filters_pass_what_their_definition_says(gallery: MilvusGallery, seed: int) -> None:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311
     for _ in range(30):
         check(gallery, random_filter(chance))
 
@@ -120,5 +123,3 @@ def test_what_a_search_leaves_to_the_server() -> None:
 
 def test_the_copy_that_filters_look_at() -> None:
     assert searched_metadata({"a b": {"x": None, "y": [1, {}]}, "gone": None}) == {"a%20b": {"y": []}}
-
-
