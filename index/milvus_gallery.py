@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from index import milvus_expressions as expressions
 from index.embedded_gallery import open_gallery
+from index.exact import ExactSearch
 from index.filters import Filter
 from index.folder_pages import folder_pages
 from index.gallery_store import (
@@ -96,6 +97,11 @@ class MilvusGallery:
     def read_only(self) -> bool:
         """Never: every process writes to the server."""
         return False
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What an owner should know of the opening: nothing; what goes wrong is raised."""
+        return ()
 
     def is_new(self) -> bool:
         """Whether it has no faces."""
@@ -261,6 +267,34 @@ class MilvusGallery:
             self._connection.call("drop_collection", old)
             self._connection.wrote()
         return faces
+
+    def check(self, queries: int = 200, k: int = 10) -> dict[str, Any]:
+        """Compare what is served with exact search on the gallery's own faces; JSON values.
+
+        Args:
+            queries: faces of the gallery, moved a little, that are searched for.
+            k: matches of each.
+        """
+        recent = self._connection.recent(self._connection.now())
+        pages = list(self._pages("", ["id", "embedding"], recent, PAGE_NAMES))
+        ids = [row["id"] for page in pages for row in page]
+        report: dict[str, Any] = {"faces": len(ids), "index": self.index, "remarks": list(self.remarks)}
+        if not ids:
+            return report
+        points = np.concatenate([np.array([row["embedding"] for row in page], dtype=np.float32) for page in pages])
+        generator = np.random.default_rng(0)
+        asked = points[np.sort(generator.choice(len(ids), min(queries, len(ids)), replace=False))]
+        asked = (asked + generator.normal(size=asked.shape) * 0.2 * asked.std(axis=0)).astype(np.float32)
+        began = time.perf_counter()
+        served = [{match.face.id for match in self.search(query[None], k).matches[0]} for query in asked]
+        served_ms = 1000 * (time.perf_counter() - began) / len(asked)
+        exact, _ = ExactSearch(points).search(asked, min(k, len(ids)))
+        hits = [len(each & {ids[row] for row in rows}) / len(rows) for each, rows in zip(served, exact, strict=True)]
+        return report | {
+            f"recall_at_{k}": float(np.mean(hits)),
+            "queries": len(asked),
+            "served_ms": round(served_ms, 3),
+        }
 
     def close(self) -> None:
         """See ``GalleryStore.close``."""

@@ -100,7 +100,7 @@ async def to_faces(
     for row, (item, image) in enumerate(sent):
         if image is not None:
             embedding, crop = next(came)
-            thumbnail = _png(crop) if runtime.settings.gallery_thumbnails else None
+            thumbnail = to_png(crop) if runtime.settings.gallery_thumbnails else None
         else:
             embedding, thumbnail = np.array(item.embedding, dtype=np.float64), None
             if embedding.shape != (size,):
@@ -146,7 +146,8 @@ def _from_base64(text: str, row: int) -> bytes:
         raise MalformedBodyError(f"items[{row}].image should be an image file in base64, got something else") from None
 
 
-def _png(crop: NDArray[np.uint8]) -> bytes:
+def to_png(crop: NDArray[np.uint8]) -> bytes:
+    """A crop (h, w) uint8 as a PNG file."""
     buffer = BytesIO()
     Image.fromarray(crop).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,5 +1,6 @@
 """Moving a gallery to a distributed database and back, on a real server."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +17,7 @@ from index.gallery_migration import Migration, migrate
 from index.gallery_place import open_place
 from index.gallery_store import GalleryFace, GalleryStore, every_face
 from model.errors import FaceConflictError, GalleryError
-from service.gallery_migrate import migrate_gallery
+from service.cli import main
 
 
 @pytest.fixture
@@ -99,9 +100,21 @@ def test_what_is_no_gallery(address: str, tmp_path: Path) -> None:
 
 
 def test_by_command(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bundle = default_bundle()
-    source = open_gallery(tmp_path / "source", 64, read_manifest(bundle).sha256[EMBEDDER_FILE])
+    source = open_gallery(tmp_path / "source", 64, read_manifest(default_bundle()).sha256[EMBEDDER_FILE])
     source.add([GalleryFace(f"f{row}", np.full(64, row, dtype=np.float32)) for row in range(10)])
-    assert migrate_gallery(str(tmp_path / "source"), address, bundle) == 0
+    there = ["gallery", "migrate", "--gallery", str(tmp_path / "source"), "--to", address]
+    assert main(there) == 0
     assert "10 faces: 10 added, 0 there already, 0 replaced" in capsys.readouterr().out
+    source.add([GalleryFace("f3", np.full(64, 99, dtype=np.float32))], replace=True)
+    assert main(there) == 1
+    assert "'f3'" in capsys.readouterr().err
+    assert main([*there, "--replace"]) == 0
+    assert "10 faces: 0 added, 9 there already, 1 replaced" in capsys.readouterr().out
     source.close()
+    assert main(["gallery", "check", "--gallery", address, "--queries", "5"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["faces"], report["index"], report["recall_at_10"]) == (10, "flat", 1.0)
+    assert main(["gallery", "snapshot", str(tmp_path / "kept"), "--gallery", address]) == 0
+    assert main(["gallery", "export", str(tmp_path / "faces.parquet"), "--gallery", address]) == 0
+    assert main(["gallery", "migrate", "--gallery", address, "--to", str(tmp_path / "back")]) == 0
+    assert main(["gallery", "restore", str(tmp_path / "back"), "--gallery", address]) == 0
