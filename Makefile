@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint clean
+.PHONY: run test lint clean lock docker-verify
 
 run: $(VENV)/.can-run
 	$(BIN)/mien serve
@@ -17,6 +17,14 @@ lint: $(VENV)/.can-test
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# Resolves what goes into the images anew; needs uv (pip install uv).
+lock:
+	$(PYTHON) docker/lock.py
+
+# Builds the image, runs docker-compose.yml for real, and takes it down again; needs a Docker engine.
+docker-verify:
+	$(PYTHON) docker/verify.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
