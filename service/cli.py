@@ -166,8 +166,9 @@ def build_parser() -> argparse.ArgumentParser:
         command("inventory", _inventory, "Print what this installation consists of, versions and licences.")
     )
 
-    serve = command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>.")
-    add_options(serve, Settings)
+    add_options(
+        command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>."), Settings
+    )
     return parser
 
 

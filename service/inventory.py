@@ -107,9 +107,8 @@ def _python() -> Iterator[Part]:
 def _stated_licence(distribution: Distribution) -> str:
     """The expression, else the classifiers, else the first line of the free text."""
     metadata = distribution.metadata
-    expression = metadata.get("License-Expression")
-    if expression:
-        return str(expression)
+    if "License-Expression" in metadata:
+        return metadata["License-Expression"]
     classifiers = [
         line.rsplit(" :: ", 1)[1]
         for line in metadata.get_all("Classifier") or []
@@ -117,7 +116,7 @@ def _stated_licence(distribution: Distribution) -> str:
     ]
     if classifiers:
         return ", ".join(classifiers)
-    text = str(metadata.get("License") or "").strip()
+    text = metadata["License"].strip() if "License" in metadata else ""
     return text.splitlines()[0][:80] if text else UNKNOWN
 
 
