@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from model.decoding import DEFAULT_LIMITS, DecodingLimits, decode
 from model.detection import Detector
-from model.embedder import Embedder, Provider
+from model.embedder import Embedder
 from model.errors import NoFaceError
+from model.execution import Provider
 from model.faces import Face, FaceFinder
 
 
@@ -104,7 +105,7 @@ def load_pipeline(
 
     Raises:
         ArtifactError: a file is missing or broken.
-        ConfigError: the provider is not installed.
+        ConfigError: the GPU is required and cannot be used.
     """
     return Pipeline(
         FaceFinder(Detector(detector)), Embedder(embedder, threads=threads, provider=provider), limits, max_faces

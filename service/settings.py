@@ -10,8 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.bundle import default_bundle
 from model.decoding import DecodingLimits
-from model.embedder import Provider
 from model.errors import ConfigError
+from model.execution import Provider
 
 PREFIX = "MIEN_"
 
@@ -25,7 +25,11 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     bundle: Path = Field(default_factory=default_bundle, description="Folder of the bundle to serve.")
     detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that is installed.")
-    provider: Provider = Field("auto", description="Where the network runs: auto takes the GPU where there is one.")
+    provider: Provider = Field(
+        "auto",
+        description="Where the network runs: auto takes the GPU where there is one, cuda warns where there is none, "
+        "require refuses.",
+    )
     threads: int = Field(0, ge=0, le=1024, description="Threads of one embedding; 0 takes one per core.")
     workers: int = Field(0, ge=0, le=1024, description="Images worked on at once; 0 takes one per core.")
     max_body_bytes: int = Field(21 * 2**20, ge=1, description="Largest request body, bytes.")
