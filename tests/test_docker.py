@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.metrics import Metrics
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,7 +123,9 @@ def test_the_image_gets_signals_and_has_no_rights() -> None:
 
 @needs("promtool")
 def test_prometheus_reads_its_files() -> None:
-    subprocess.run(["promtool", "check", "config", MONITORING / "prometheus.yml"], check=True, capture_output=True)
+    subprocess.run(
+        ["promtool", "check", "config", "--syntax-only", MONITORING / "prometheus.yml"], check=True, capture_output=True
+    )
 
 
 @needs("promtool")
@@ -160,6 +163,14 @@ def test_the_dashboard_asks_what_prometheus_understands(dashboard: dict[str, Any
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_asked_for_is_measured(dashboard: dict[str, Any]) -> None:
+    exposed = Metrics().exposition().decode()
+    known = set(re.findall(r"^# TYPE (mien_\w+)", exposed, re.MULTILINE))
+    rules = (MONITORING / "rules.yml").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\bmien_\w+", " ".join([rules, *expressions(dashboard)])))
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked} <= known
 
 
 @needs("haproxy")
