@@ -65,6 +65,14 @@ def compose_command() -> list[str]:
     raise FailedError("expected docker-compose or the compose plug-in, got neither")
 
 
+def is_at_hand(image: str) -> bool:
+    """Whether the engine has an image, or can pull it."""
+    there = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)  # noqa: S603, S607
+    if there.returncode == 0:
+        return True
+    return subprocess.run(["docker", "pull", image], capture_output=True, check=False).returncode == 0  # noqa: S603, S607
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:
@@ -83,11 +91,22 @@ class Answer:
 
 @dataclass
 class Stack:
-    """The service under a project name of its own."""
+    """The service under a project name of its own.
+
+    Attributes:
+        photo: what is asked about.
+        secrets: folder of the files of secrets.
+        patience: how many times as long as it should take everything may take.
+        port: where the service, or the proxy before it, is published.
+        prometheus_port: where Prometheus is.
+        compose_words: how compose is called.
+    """
 
     photo: Path
+    secrets: Path
     patience: float = 1.0
     port: int = field(default_factory=free_port)
+    prometheus_port: int = field(default_factory=free_port)
     compose_words: list[str] = field(default_factory=compose_command)
 
     @property
@@ -98,17 +117,32 @@ class Stack:
     def compose(self, *arguments: str) -> str:
         """Run compose on the project."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MIEN_")}
-        environment |= {"IMAGE": IMAGE, "PUBLISH": self.address}
+        environment |= {
+            "IMAGE": IMAGE,
+            "PUBLISH": self.address,
+            "PUBLISH_PROMETHEUS": f"127.0.0.1:{self.prometheus_port}",
+            "SECRETS": str(self.secrets),
+        }
         return run(*self.compose_words, "--project-name", PROJECT, *arguments, environment=environment).decode()
+
+    def containers(self, service: str) -> list[str]:
+        """The ids of a service's containers."""
+        return self.compose("ps", "-q", service).split()
 
     @property
     def container(self) -> str:
-        """The id of the service's container."""
-        return self.compose("ps", "-q", "mien").strip()
+        """The id of the service's container.
 
-    def inspect(self, path: str) -> Any:
-        """Something the engine knows of the container, such as ``.State``."""
-        return json.loads(words("docker", "inspect", "--format", f"{{{{json {path}}}}}", self.container))
+        Raises:
+            FailedError: it has not exactly one.
+        """
+        found = self.containers("mien")
+        expect(len(found) == 1, "one container of mien", len(found))
+        return found[0]
+
+    def inspect(self, path: str, container: str | None = None) -> Any:
+        """Something the engine knows of a container, such as ``.State``; None is the service's."""
+        return json.loads(words("docker", "inspect", "--format", f"{{{{json {path}}}}}", container or self.container))
 
     def inside(self, *command: str) -> subprocess.CompletedProcess[bytes]:
         """Run a command in the container."""
@@ -127,9 +161,9 @@ class Stack:
             time.sleep(0.05)
         return time.monotonic() - began
 
-    def is_healthy(self) -> bool:
+    def is_healthy(self, container: str | None = None) -> bool:
         """What the image's healthcheck found last."""
-        return bool(self.inspect(".State.Health.Status") == "healthy")
+        return bool(self.inspect(".State.Health.Status", container) == "healthy")
 
     def is_ready(self) -> bool:
         """Whether the service says that it answers requests."""
