@@ -12,6 +12,8 @@ from service.access import Access
 from service.docs_routes import describe, serve_docs
 from service.engine import Engine
 from service.faces_routes import faces_router
+from service.gallery_routes import gallery_router
+from service.gallery_schemas import FaceChanges, NewFaces
 from service.health_routes import health_router
 from service.keys import Keys
 from service.queries import PointQuery
@@ -74,7 +76,8 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     app.add_middleware(Tracking, metrics=runtime.metrics)
     problems.install(app)
     app.include_router(faces_router(runtime))
+    app.include_router(gallery_router(runtime))
     app.include_router(health_router(runtime))
     serve_docs(app)
-    describe(app, JsonImages, PointQuery)
+    describe(app, JsonImages, PointQuery, NewFaces, FaceChanges)
     return app

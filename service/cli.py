@@ -16,7 +16,7 @@ from model.decoding import DecodingLimits
 from model.errors import ConfigError, MienError
 from model.ferplus import Split
 from model.recipes import FROM_WEIGHTS, RECIPES, RecipeName
-from service import keys_cli, offline
+from service import gallery_cli, keys_cli, offline
 from service.embedding import embed_paths
 from service.options import add_options, given_options, read_options
 from service.settings import Settings, read_settings
@@ -162,6 +162,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_options(
         command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>."), Settings
+    )
+    gallery_cli.add_options(
+        command("gallery", gallery_cli.run, "Import into a gallery, export it, keep, restore and check it.")
     )
     keys_cli.add_options(command("keys", keys_cli.run, "Create, list and revoke the API keys of a service."))
     return parser

@@ -53,7 +53,7 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
         timeout_graceful_shutdown=int(settings.timeout_s) + 1,
     )
     if listening is None:
-        console.print(f"mien serves {settings.bundle} with {len(engine.bundle.gallery)} faces", markup=False)
+        console.print(f"mien serves {settings.bundle} with {engine.gallery.count()} faces", markup=False)
     _Server(config, runtime).run(sockets=None if listening is None else [listening])
 
 

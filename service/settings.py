@@ -24,6 +24,18 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     bundle: Path = Field(default_factory=default_bundle, description="Folder of the bundle to serve.")
+    gallery: Path | None = Field(
+        None, description="Folder of the owner's gallery; without it, the bundle's is served, read-only."
+    )
+    gallery_seed: bool = Field(
+        default=False, description="Put the faces that ship with the bundle into the owner's gallery when it is made."
+    )
+    gallery_index: Literal["auto", "exact", "cells"] = Field(
+        "auto", description="How the owner's gallery is searched: auto goes over to cells above 100,000 faces."
+    )
+    gallery_thumbnails: bool = Field(
+        default=False, description="Keep the aligned crop of each added face, from which it can be embedded anew."
+    )
     detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that is installed.")
     provider: Provider = Field(
         "auto",

@@ -87,7 +87,7 @@ def test_retrieve_answers_as_documented(client: TestClient, engine: Engine, crop
     response = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop})
     assert response.status_code == 200
     (face,) = response.json()["faces"]
-    assert set(face) == {"box", "detection", "emotion", "matches"}
+    assert set(face) == {"box", "detection", "emotion", "matches", "next"}
     distances = [match["distance"] for match in face["matches"]]
     assert len(distances) == 7
     assert distances == sorted(distances)
