@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from model.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_reduced
 from model.detection import Detector
-from model.embedder import Embedder, Provider
+from model.embedder import Embedder
 from model.errors import NoFaceError
+from model.execution import Provider
 from model.faces import Face, FaceFinder
 
 ENOUGH_PX: Final = 1920
@@ -156,7 +157,7 @@ def load_pipeline(
 
     Raises:
         ArtifactError: a file is missing or broken.
-        ConfigError: the provider is not installed.
+        ConfigError: the GPU is required and cannot be used.
     """
     return Pipeline(
         FaceFinder(Detector(detector)), Embedder(embedder, threads=threads, provider=provider), limits, max_faces

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -155,8 +156,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bundle_option(embed)
     add_options(embed, DecodingLimits)
 
-    serve = command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>.")
-    add_options(serve, Settings)
+    _add_inventory_options(
+        command("inventory", _inventory, "Print what this installation consists of, versions and licences.")
+    )
+
+    add_options(
+        command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>."), Settings
+    )
     gallery_cli.add_options(
         command("gallery", gallery_cli.run, "Import into a gallery, export it, keep, restore and check it.")
     )
@@ -239,6 +245,15 @@ def _add_discovery_options(parser: argparse.ArgumentParser) -> None:
 def _add_calibration_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
     parser.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
+
+
+def _add_inventory_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        choices=("table", "cyclonedx", "licences"),
+        default="table",
+        help="A table, a CycloneDX bill of materials, or the licence texts (default: table).",
+    )
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -325,6 +340,18 @@ def _embed(arguments: argparse.Namespace) -> int:
         read_options(arguments, DecodingLimits),
         already_cropped=arguments.already_cropped,
     )
+
+
+def _inventory(arguments: argparse.Namespace) -> int:
+    from service import inventory
+
+    if arguments.format == "licences":
+        text = inventory.as_licences()
+    else:
+        parts = inventory.parts()
+        text = inventory.as_table(parts) if arguments.format == "table" else inventory.as_cyclonedx(parts)
+    sys.stdout.write(text + "\n")
+    return DONE
 
 
 def _serve(arguments: argparse.Namespace) -> int:
