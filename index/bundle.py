@@ -5,6 +5,7 @@
     mixture.npz      centroids, covariances, weights, sigma, typical distances; once calibrated, the rest of
                      ``index.mixture.Calibration``
     gallery.npz      ids, embeddings, labels and votes of the faces that ship with it
+    portraits.onnx   paints the average face of any point; a bundle may lack it
 
 A bundle is data: loading one never runs code from it. Parts that do not belong together are refused.
 """
@@ -38,7 +39,9 @@ MANIFEST: Final = "manifest.json"
 EMBEDDER: Final = "embedder.onnx"
 MIXTURE: Final = "mixture.npz"
 GALLERY: Final = "gallery.npz"
+PORTRAITS: Final = "portraits.onnx"
 FILES: Final = (EMBEDDER, MIXTURE, GALLERY)
+OPTIONAL_FILES: Final = (PORTRAITS,)
 
 CALIBRATION_ARRAYS: Final = (
     "trained_sigma",
@@ -106,6 +109,11 @@ class Bundle:
         """The exported network."""
         return self.folder / EMBEDDER
 
+    @property
+    def portraits_path(self) -> Path | None:
+        """The network that paints portraits, where the bundle has one."""
+        return self.folder / PORTRAITS if PORTRAITS in self.manifest.sha256 else None
+
 
 def default_bundle() -> Path:
     """The bundle that ships with mien."""
@@ -119,7 +127,7 @@ def load_bundle(folder: Path) -> Bundle:
         BundleError: a file is missing, changed, broken or of another format version, or parts do not fit.
     """
     manifest = read_manifest(folder)
-    for name in FILES:
+    for name in (*FILES, *(name for name in OPTIONAL_FILES if name in manifest.sha256)):
         path = folder / name
         if not path.is_file():
             raise BundleError(f"the bundle {folder} lacks {name}")
@@ -240,6 +248,30 @@ def recalibrate(folder: Path, mixture: Mixture, calibration: dict[str, Any]) -> 
     return manifest
 
 
+def add_file(folder: Path, name: str, source: Path) -> Manifest:
+    """Give a bundle one of the files that it may lack, in place of an older one, whole or not at all.
+
+    Args:
+        folder: of the bundle.
+        name: one of ``OPTIONAL_FILES``.
+        source: the file, copied.
+
+    Raises:
+        BundleError: the folder is no bundle.
+    """
+    manifest = read_manifest(folder)
+    folder = folder.resolve()
+    draft = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(folder, draft)
+    shutil.copyfile(source, draft / name)
+    manifest = manifest.model_copy(update={"sha256": manifest.sha256 | {name: sha256_of(draft / name)}})
+    write_manifest(draft, manifest)
+    shutil.rmtree(folder)
+    draft.rename(folder)
+    return manifest
+
+
 def check_output(folder: Path) -> None:
     """Refuse to write a bundle over anything but an older bundle, which is replaced.
 
@@ -253,7 +285,7 @@ def check_output(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     if not names:
         return
-    if not names <= {MANIFEST, *FILES}:
+    if not names <= {MANIFEST, *FILES, *OPTIONAL_FILES}:
         raise BundleError(f"{folder} holds something else than a bundle: choose an empty or a new folder")
     read_manifest(folder)
 

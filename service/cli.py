@@ -13,6 +13,7 @@ from model.datasets.catalogue import DATASETS
 from model.decoding import DecodingLimits
 from model.errors import ConfigError, MienError
 from model.ferplus import Split
+from model.portrait_configuration import PortraitConfig
 from model.recipes import FROM_WEIGHTS, RECIPES, RecipeName
 from service import offline
 from service.embedding import embed_paths
@@ -105,6 +106,13 @@ def build_parser() -> argparse.ArgumentParser:
     build.add_argument("network", type=Path, metavar="NETWORK", help="What mien export wrote.")
     build.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
     build.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
+
+    portraits = command(
+        "portraits", _portraits, "Train what paints the average face of any point of the space; changes the bundle."
+    )
+    portraits.add_argument("--bundle", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
+    portraits.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
+    add_options(portraits, PortraitConfig)
 
     _add_calibration_options(
         command(
@@ -247,6 +255,13 @@ def _quantise(arguments: argparse.Namespace) -> int:
 
 def _build(arguments: argparse.Namespace) -> int:
     return offline.build(arguments.network, arguments.data, arguments.output)
+
+
+def _portraits(arguments: argparse.Namespace) -> int:
+    offline.require_training_parts()
+    from service.portraits import portraits
+
+    return portraits(arguments.bundle, arguments.data, read_options(arguments, PortraitConfig))
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
