@@ -66,7 +66,7 @@ def emotions_of(bundle: Bundle) -> list[Region]:
 
 def sub_classes_of(bundle: Bundle) -> list[Region]:
     """Each sub-class of a bundle, in its order; none where the bundle has none."""
-    sub_classes = getattr(bundle, "subclasses", None)
+    sub_classes = bundle.subclasses
     if sub_classes is None:
         return []
     rows: dict[int, list[int]] = {}

@@ -6,6 +6,7 @@
                      ``index.mixture.Calibration``
     gallery.npz      ids, embeddings, labels and votes of the faces that ship with it
     portraits.onnx   paints the average face of any point; a bundle may lack it
+    subclasses.npz   once discovered: the sub-classes of each emotion, and that of each gallery face
 
 A bundle is data: loading one never runs code from it. Parts that do not belong together are refused.
 """
@@ -13,7 +14,7 @@ A bundle is data: loading one never runs code from it. Parts that do not belong 
 import hashlib
 import json
 import shutil
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,9 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from index.archive import check_arrays, check_ascending, check_covariances, check_positive, read_arrays
 from index.background import Background
 from index.gallery import Entry, Gallery
 from index.mixture import Calibration, Mixture
+from index.subclasses import SubClasses
+from index.subclasses_file import read_sub_classes, write_sub_classes
 from model.embedder import Embedder
 from model.errors import BundleError, first_fault
 from model.files import written_whole
@@ -40,8 +44,11 @@ EMBEDDER: Final = "embedder.onnx"
 MIXTURE: Final = "mixture.npz"
 GALLERY: Final = "gallery.npz"
 PORTRAITS: Final = "portraits.onnx"
+SUB_CLASSES: Final = "subclasses.npz"
 FILES: Final = (EMBEDDER, MIXTURE, GALLERY)
-OPTIONAL_FILES: Final = (PORTRAITS,)
+"""What every bundle has."""
+OPTIONAL_FILES: Final = (SUB_CLASSES, PORTRAITS)
+"""What a bundle may have."""
 
 CALIBRATION_ARRAYS: Final = (
     "trained_sigma",
@@ -66,6 +73,7 @@ class Manifest(BaseModel):
     sha256: dict[str, str]
     made_from: dict[str, Any]
     calibration: dict[str, Any] | None = None
+    sub_classes: dict[str, Any] | None = None
     scores: dict[str, Any] | None = None
 
 
@@ -97,12 +105,14 @@ class Bundle:
         manifest: what it says of itself.
         mixture: names the emotion of an embedding.
         gallery: finds its neighbours.
+        subclasses: the classes within its classes; None until they are discovered.
     """
 
     folder: Path
     manifest: Manifest
     mixture: Mixture
     gallery: Gallery
+    subclasses: SubClasses | None = None
 
     @property
     def embedder_path(self) -> Path:
@@ -144,7 +154,12 @@ def load_bundle(folder: Path) -> Bundle:
             f"{folder}: the gallery has {faces.embeddings.shape[1]} dimensions, "
             f"the mixture {mixture.centroids.shape[1]}"
         )
-    return Bundle(folder, manifest, mixture, to_gallery(faces, mixture.emotions))
+    subclasses = None
+    if SUB_CLASSES in manifest.sha256:
+        subclasses = read_sub_classes(
+            folder / SUB_CLASSES, manifest.sha256[EMBEDDER], mixture.emotions, mixture.centroids.shape[1], faces.ids
+        )
+    return Bundle(folder, manifest, mixture, to_gallery(faces, mixture.emotions, subclasses), subclasses)
 
 
 def check_fits(bundle: Bundle, embedder: Embedder) -> None:
@@ -161,8 +176,9 @@ def check_fits(bundle: Bundle, embedder: Embedder) -> None:
             raise BundleError(f"{bundle.folder}: the mixture has the {what} {ours}, the embedder {theirs}")
 
 
-def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...]) -> Gallery:
-    """A searchable gallery; the votes become each face's metadata."""
+def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], subclasses: SubClasses | None = None) -> Gallery:
+    """A searchable gallery; votes and, where there are any, sub-classes become each face's metadata."""
+    named = {face: subclasses.each[place].id for face, place in subclasses.of_face.items()} if subclasses else {}
     entries = [
         Entry(
             face_id,
@@ -170,6 +186,7 @@ def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...]) -> Gallery:
             {
                 **faces.source,
                 "votes": {name: int(count) for name, count in zip(VOTE_COLUMNS, row, strict=True) if count},
+                **({"sub_class": named[face_id]} if face_id in named else {}),
             },
         )
         for face_id, label, row in zip(faces.ids, faces.labels.tolist(), faces.votes.tolist(), strict=True)
@@ -234,14 +251,44 @@ def recalibrate(folder: Path, mixture: Mixture, calibration: dict[str, Any]) -> 
     Raises:
         BundleError: the folder is no bundle.
     """
+    return _changed(
+        folder,
+        MIXTURE,
+        lambda path, embedder_sha256: _write_mixture(path, mixture, embedder_sha256),
+        {"calibration": calibration, "scores": None},
+    )
+
+
+def add_sub_classes(folder: Path, subclasses: SubClasses, report: dict[str, Any]) -> Manifest:
+    """Give a bundle sub-classes, whole or not at all, in place of those that it had.
+
+    Args:
+        folder: of the bundle.
+        subclasses: of the bundle's own network; each of its gallery faces has one.
+        report: how they were found and what they are worth, JSON values.
+
+    Raises:
+        BundleError: the folder is no bundle.
+    """
+    ids = tuple(entry.id for entry in load_bundle(folder).gallery.entries)
+    return _changed(
+        folder,
+        SUB_CLASSES,
+        lambda path, embedder_sha256: write_sub_classes(path, subclasses, embedder_sha256, ids),
+        {"sub_classes": report},
+    )
+
+
+def _changed(folder: Path, name: str, write: Callable[[Path, str], None], update: dict[str, Any]) -> Manifest:
+    """Write one file of a bundle anew, and what the manifest says of it; the folder changes whole or not at all."""
     manifest = read_manifest(folder)
     folder = folder.resolve()  # "." has no name to put the draft beside
     draft = folder.with_name(folder.name + ".partial")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(folder, draft)
-    _write_mixture(draft / MIXTURE, mixture, manifest.sha256[EMBEDDER])
-    sha256 = manifest.sha256 | {MIXTURE: sha256_of(draft / MIXTURE)}
-    manifest = manifest.model_copy(update={"sha256": sha256, "calibration": calibration, "scores": None})
+    write(draft / name, manifest.sha256[EMBEDDER])
+    sha256 = manifest.sha256 | {name: sha256_of(draft / name)}
+    manifest = manifest.model_copy(update={"sha256": sha256, **update})
     write_manifest(draft, manifest)
     shutil.rmtree(folder)
     draft.rename(folder)
@@ -259,17 +306,7 @@ def add_file(folder: Path, name: str, source: Path) -> Manifest:
     Raises:
         BundleError: the folder is no bundle.
     """
-    manifest = read_manifest(folder)
-    folder = folder.resolve()
-    draft = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(folder, draft)
-    shutil.copyfile(source, draft / name)
-    manifest = manifest.model_copy(update={"sha256": manifest.sha256 | {name: sha256_of(draft / name)}})
-    write_manifest(draft, manifest)
-    shutil.rmtree(folder)
-    draft.rename(folder)
-    return manifest
+    return _changed(folder, name, lambda path, _: path.write_bytes(source.read_bytes()), {})
 
 
 def check_output(folder: Path) -> None:
@@ -349,45 +386,12 @@ def _write_mixture(path: Path, mixture: Mixture, embedder_sha256: str) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def _arrays(
-    path: Path, manifest: Manifest, names: tuple[str, ...], together: tuple[str, ...] = ()
-) -> dict[str, NDArray[Any]]:
-    """The arrays ``names`` of an archive, and those of ``together`` where it has any of them."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            added = together if any(name in file.files for name in together) else ()
-            arrays = {name: file[name] for name in (*names, *added, "embedder_sha256")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path} is broken: {error}") from None
-    except KeyError as error:
-        raise BundleError(f"{path} is broken: {error.args[0]}") from None
-    if str(arrays["embedder_sha256"]) != manifest.sha256[EMBEDDER]:
-        raise BundleError(f"{path} was made with another {EMBEDDER} than the one beside it")
-    return arrays
-
-
-def _check(
-    path: Path, arrays: dict[str, NDArray[Any]], expected: dict[str, tuple[str, tuple[int | None, ...]]]
-) -> None:
-    """Refuse arrays of another kind (NumPy's letters) or shape (None: any length), and numbers that are not finite."""
-    for name, (kinds, shape) in expected.items():
-        array = arrays[name]
-        fits = array.ndim == len(shape) and all(
-            want in (None, got) for want, got in zip(shape, array.shape, strict=True)
-        )
-        if array.dtype.kind not in kinds or not fits or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-            wanted = ", ".join("any" if length is None else str(length) for length in shape)
-            raise BundleError(
-                f"{path}: {name} should be finite and of shape ({wanted}), got {array.dtype} {array.shape}"
-            )
-
-
 def _read_mixture(path: Path, manifest: Manifest) -> Mixture:
     names = ("emotions", "centroids", "covariances", "weights", "sigma", "typical")
-    arrays = _arrays(path, manifest, names, CALIBRATION_ARRAYS)
-    _check(path, arrays, {"emotions": ("U", (None,)), "centroids": ("f", (None, None)), "sigma": ("f", ())})
+    arrays = read_arrays(path, manifest.sha256[EMBEDDER], names, CALIBRATION_ARRAYS)
+    check_arrays(path, arrays, {"emotions": ("U", (None,)), "centroids": ("f", (None, None)), "sigma": ("f", ())})
     count, size = arrays["centroids"].shape
-    _check(
+    check_arrays(
         path,
         arrays,
         {
@@ -397,9 +401,9 @@ def _read_mixture(path: Path, manifest: Manifest) -> Mixture:
             "typical": ("f", (None,)),
         },
     )
-    _check_positive(path, arrays, "sigma")
-    _check_ascending(path, arrays, "typical")
-    _check_covariances(path, arrays, "covariances")
+    check_positive(path, arrays, "sigma")
+    check_ascending(path, arrays, "typical")
+    check_covariances(path, arrays, "covariances")
     return Mixture(
         tuple(arrays["emotions"].tolist()),
         arrays["centroids"],
@@ -418,11 +422,11 @@ def _read_calibration(path: Path, arrays: dict[str, NDArray[Any]], size: int) ->
         "background_covariance": ("f", (size, size)),
         "strangeness": ("f", (None,)),
     }
-    _check(path, arrays, shapes)
-    _check_positive(path, arrays, "trained_sigma")
-    _check_positive(path, arrays, "votes_sigma")
-    _check_ascending(path, arrays, "strangeness")
-    _check_covariances(path, arrays, "background_covariance")
+    check_arrays(path, arrays, shapes)
+    check_positive(path, arrays, "trained_sigma")
+    check_positive(path, arrays, "votes_sigma")
+    check_ascending(path, arrays, "strangeness")
+    check_covariances(path, arrays, "background_covariance")
     if not 0 <= arrays["min_typicality"] <= 1:
         raise BundleError(f"{path}: min_typicality should be from 0 to 1, got {arrays['min_typicality']}")
     return Calibration(
@@ -434,26 +438,11 @@ def _read_calibration(path: Path, arrays: dict[str, NDArray[Any]], size: int) ->
     )
 
 
-def _check_positive(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> None:
-    if not arrays[name] > 0:
-        raise BundleError(f"{path}: {name} should be positive, got {arrays[name]}")
-
-
-def _check_ascending(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> None:
-    if len(arrays[name]) < 2 or (np.diff(arrays[name]) < 0).any():
-        raise BundleError(f"{path}: {name} should be two or more distances in ascending order")
-
-
-def _check_covariances(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> None:
-    if (np.linalg.eigvalsh(arrays[name]) <= 0).any():
-        raise BundleError(f"{path}: {name} should be positive definite")
-
-
 def _read_gallery(path: Path, manifest: Manifest, emotion_count: int) -> GalleryFaces:
-    arrays = _arrays(path, manifest, ("ids", "embeddings", "labels", "votes", "source"))
-    _check(path, arrays, {"ids": ("U", (None,)), "source": ("U", ())})
+    arrays = read_arrays(path, manifest.sha256[EMBEDDER], ("ids", "embeddings", "labels", "votes", "source"))
+    check_arrays(path, arrays, {"ids": ("U", (None,)), "source": ("U", ())})
     count = len(arrays["ids"])
-    _check(
+    check_arrays(
         path,
         arrays,
         {"embeddings": ("f", (count, None)), "labels": ("iu", (count,)), "votes": ("iu", (count, len(VOTE_COLUMNS)))},

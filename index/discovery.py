@@ -209,9 +209,7 @@ def _names(
         shared = np.zeros((len(old_ids), len(components)))
         known = earlier >= 0
         np.add.at(shared, (earlier[known], places[known]), 1)
-        names = {
-            place: old_ids[old] for old, place in cheapest_pairs(-shared) if shared[old, place] > 0
-        }
+        names = {place: old_ids[old] for old, place in cheapest_pairs(-shared) if shared[old, place] > 0}
     new = [place for place in np.argsort(-components.weights, kind="stable").tolist() if place not in names]
     names |= {place: f"{emotion}/{last + 1 + number}" for number, place in enumerate(new)}
     return [names[place] for place in range(len(components))]

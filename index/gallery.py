@@ -82,6 +82,16 @@ class Gallery:
             raise QueryError(f"the gallery has no face with the id {face_id!r}")
         return self._entries[self._rows[face_id]]
 
+    def embedding(self, face_id: str) -> NDArray[np.float32]:
+        """(d,) float32, the embedding of the face with this id.
+
+        Raises:
+            QueryError: there is none.
+        """
+        self.get(face_id)
+        point: NDArray[np.float32] = self._embeddings[self._rows[face_id]]
+        return point
+
     def search(self, queries: NDArray[np.float32], k: int) -> list[list[Match]]:
         """The k nearest faces of each query, nearest first.
 

@@ -124,8 +124,8 @@ def reread(bundle: Bundle, embedder: Embedder) -> Reread:
 
 
 def _reread_sub_classes(bundle: Bundle, painter: PortraitPainter, embedder: Embedder) -> dict[str, str]:
-    sub_classes = getattr(bundle, "subclasses", None)
-    if sub_classes is None or not len(sub_classes):
+    sub_classes = bundle.subclasses
+    if sub_classes is None:
         return {}
     painted: NDArray[np.float64] = np.stack([each.centroid for each in sub_classes.each])
     read = embedder.embed(painter.paint(painted))

@@ -1,6 +1,7 @@
 """The faces of an image, as the network takes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,13 @@ class Face:
     box: tuple[float, float, float, float]
     detection: float | None
     crop: NDArray[np.uint8]
+
+    def grown(self, factor: int) -> Self:
+        """The same face in an image that is ``factor`` times as wide and high."""
+        if factor == 1:
+            return self
+        x, y, width, height = (side * factor for side in self.box)
+        return replace(self, box=(x, y, width, height))
 
 
 class FaceFinder:

@@ -4,17 +4,35 @@ Training's validation, the index, the command line and HTTP all come through her
 they cannot drift apart.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.decoding import DEFAULT_LIMITS, DecodingLimits, decode
+from model.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_reduced
 from model.detection import Detector
 from model.embedder import Embedder, Provider
 from model.errors import NoFaceError
 from model.faces import Face, FaceFinder
+
+ENOUGH_PX: Final = 1920
+"""The longer side down to which a photograph may be decoded at a fraction of its size.
+
+Half as much again as the detector's finest level, so that its pixels are still averages of several.
+"""
+
+SMALL_FACE_PX: Final = 60
+"""A photograph with a face narrower than this at the fraction is decoded whole after all: its crop shows the difference.
+
+In photographs of 12 and 24 megapixels, embeddings of larger faces moved by 0.05 (median; at most 0.2) of the 4 to 6
+between centroids, which is what compressing the picture once more does; those of the smallest by up to 0.9.
+"""
+
+Stage = Literal["decode", "detect"]
 
 
 @dataclass(frozen=True)
@@ -73,13 +91,46 @@ class Pipeline:
             )
         return found
 
-    def embed(self, data: bytes, *, already_cropped: bool = False) -> EmbeddedFaces:
-        """Decode an image file, find its faces as ``faces`` does, and embed them.
+    def find(
+        self,
+        data: bytes,
+        *,
+        already_cropped: bool = False,
+        timed: Callable[[Stage], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> list[Face]:
+        """Decode an image file and find its faces as ``faces`` does.
+
+        A large JPEG photograph is decoded at a fraction of its size, where that shows in no face.
+
+        Args:
+            data: the whole file.
+            already_cropped: the whole image is one face.
+            timed: entered around each stage.
+
+        Returns:
+            The faces, largest first; boxes in pixels of the file's picture.
 
         Raises:
             ImageError: the image cannot be used, or has no face.
         """
-        found = self.faces(decode(data, self.limits), already_cropped=already_cropped)
+        with timed("decode"):
+            image, factor = decode_reduced(data, self.limits, None if already_cropped else ENOUGH_PX)
+        with timed("detect"):
+            found = self.faces(image, already_cropped=already_cropped)
+        if factor > 1 and min(face.box[2] for face in found) < SMALL_FACE_PX:
+            with timed("decode"):
+                image, factor = decode(data, self.limits), 1
+            with timed("detect"):
+                found = self.faces(image)
+        return [face.grown(factor) for face in found]
+
+    def embed(self, data: bytes, *, already_cropped: bool = False) -> EmbeddedFaces:
+        """Find the faces of an image file as ``find`` does, and embed them.
+
+        Raises:
+            ImageError: the image cannot be used, or has no face.
+        """
+        found = self.find(data, already_cropped=already_cropped)
         return EmbeddedFaces(tuple(found), self.embedder.embed(np.stack([face.crop for face in found])))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from index.bundle import default_bundle
+from index.discovery import DiscoveryConfig
 from model.configuration import TrainingConfig
 from model.datasets.catalogue import DATASETS
 from model.decoding import DecodingLimits
@@ -15,7 +16,7 @@ from model.errors import ConfigError, MienError
 from model.ferplus import Split
 from model.portrait_configuration import PortraitConfig
 from model.recipes import FROM_WEIGHTS, RECIPES, RecipeName
-from service import offline
+from service import keys_cli, offline
 from service.embedding import embed_paths
 from service.options import add_options, given_options, read_options
 from service.settings import Settings, read_settings
@@ -114,6 +115,11 @@ def build_parser() -> argparse.ArgumentParser:
     portraits.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
     add_options(portraits, PortraitConfig)
 
+    _add_discovery_options(
+        command(
+            "discover", _discover, "Find the sub-classes of each emotion in FER+ Training; writes them into the bundle."
+        )
+    )
     _add_calibration_options(
         command(
             "calibrate", _calibrate, "Fit a bundle's posterior and typicality on FER+ validation; changes the bundle."
@@ -144,21 +150,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--record", action="store_true", help="Keep the scores on FER+ in the bundle's manifest, too."
     )
 
-    ablate = command("ablate", _ablate, "Train each loss on the same backbone, faces, budget and seeds, and compare.")
-    ablate.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
-    ablate.add_argument(
-        "--output", type=Path, required=True, metavar="PATH", help="Folder for table and plot; gone on from if there."
+    _add_ablation_options(
+        command("ablate", _ablate, "Train each loss on the same backbone, faces, budget and seeds, and compare.")
     )
-    ablate.add_argument("--faces", type=int, metavar="N", help="Training faces that take part (default: all).")
-    ablate.add_argument(
-        "--seeds",
-        type=int,
-        nargs="+",
-        default=[0, 1],
-        metavar="N",
-        help="The decisive rows are trained with each, the others with the first (default: 0 1).",
-    )
-    _add_training_options(ablate)
 
     embed = command("embed", _embed, "Embed the faces of images into a NumPy archive.")
     embed.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="Images, or folders of images.")
@@ -171,6 +165,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     serve = command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>.")
     add_options(serve, Settings)
+
+    keys_cli.add_options(command("keys", keys_cli.run, "Create, list and revoke the API keys of a service."))
     return parser
 
 
@@ -212,6 +208,38 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
     if arguments.recipe in FROM_WEIGHTS and arguments.initial_weights is None:
         raise ConfigError(f"the recipe {arguments.recipe} starts from weights: expected --initial-weights, got none")
     return read_options(arguments, TrainingConfig, RECIPES[arguments.recipe])
+
+
+def _add_ablation_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="PATH", help="Folder for table and plot; gone on from if there."
+    )
+    parser.add_argument("--faces", type=int, metavar="N", help="Training faces that take part (default: all).")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1],
+        metavar="N",
+        help="The decisive rows are trained with each, the others with the first (default: 0 1).",
+    )
+    _add_training_options(parser)
+
+
+def _add_discovery_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
+    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="PATH", help="Folder for assignments and contact sheets."
+    )
+    parser.add_argument(
+        "--previous",
+        type=Path,
+        metavar="PATH",
+        help="A bundle with an earlier round, whose ids stay (default: the bundle itself, where it has one).",
+    )
+    add_options(parser, DiscoveryConfig)
 
 
 def _add_calibration_options(parser: argparse.ArgumentParser) -> None:
@@ -262,6 +290,16 @@ def _portraits(arguments: argparse.Namespace) -> int:
     from service.portraits import portraits
 
     return portraits(arguments.bundle, arguments.data, read_options(arguments, PortraitConfig))
+
+
+def _discover(arguments: argparse.Namespace) -> int:
+    return offline.discover(
+        arguments.bundle,
+        arguments.data,
+        arguments.output,
+        read_options(arguments, DiscoveryConfig),
+        arguments.previous,
+    )
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:

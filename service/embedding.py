@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index.bundle import check_fits, load_bundle
 from index.mixture import Mixture
-from model.decoding import DecodingLimits, read_image
+from model.decoding import DecodingLimits, read_file
 from model.errors import ConfigError, ImageError
 from model.faces import Face
 from model.files import files_below, written_whole
@@ -106,7 +106,7 @@ def embed_files(
 
     def find(path: Path) -> list[Face] | str:
         try:
-            return pipeline.faces(read_image(path, pipeline.limits), already_cropped=already_cropped)
+            return pipeline.find(read_file(path, pipeline.limits), already_cropped=already_cropped)
         except (ImageError, OSError) as error:
             return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 

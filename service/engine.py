@@ -1,19 +1,95 @@
-"""The engine: what is served, without the protocol it is served over."""
+"""The engine: what is served, without the protocol it is served over.
+
+Its steps are apart, so that the service can do each where and with whom it is cheapest: ``find`` for one image,
+``answer`` for the faces of several requests together. ``classified``, ``retrieved`` and ``embedded`` put into words
+what came out.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.bundle import Bundle, check_fits, load_bundle
+from index.gallery import Match
 from index.mixture import posterior_from
 from model.errors import QueryError
+from model.faces import Face
 from model.pipeline import Pipeline, load_pipeline
-from service.schemas import Classification, ClassifiedFace, FoundMatch, Retrieval, RetrievedFace
+from service.metrics import Metrics
+from service.schemas import (
+    Classification,
+    ClassifiedFace,
+    EmbeddedFace,
+    Embedding,
+    FoundMatch,
+    PointRetrieval,
+    Retrieval,
+    RetrievedFace,
+)
 from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What one request wants of the network and the gallery.
+
+    Attributes:
+        crops: (n, side, side) uint8 faces to embed, or
+        points: (n, d) float32 that are embeddings already.
+        k: matches of each; None searches nothing.
+    """
+
+    crops: NDArray[np.uint8] | None = None
+    points: NDArray[np.float32] | None = None
+    k: int | None = None
+
+    def __len__(self) -> int:
+        given = self.crops if self.crops is not None else self.points
+        return 0 if given is None else len(given)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where n faces lie in the embedding space, and who is near.
+
+    Attributes:
+        embeddings: (n, d) float32.
+        distances: (n, c) float64 to the emotions' centroids.
+        posteriors: (n, c) float64.
+        typicality: (n,) float64.
+        matches: of each face, where they were asked for.
+    """
+
+    embeddings: NDArray[np.float32]
+    distances: NDArray[np.float64]
+    posteriors: NDArray[np.float64]
+    typicality: NDArray[np.float64]
+    matches: list[list[Match]]
+
+    @classmethod
+    def joined(cls, parts: "list[Placed]") -> "Placed":
+        """Several as one, in their order."""
+        return cls(
+            np.concatenate([part.embeddings for part in parts]),
+            np.concatenate([part.distances for part in parts]),
+            np.concatenate([part.posteriors for part in parts]),
+            np.concatenate([part.typicality for part in parts]),
+            [matches for part in parts for matches in part.matches],
+        )
 
 
 class Engine:
     """Answers about images, from one bundle. Thread-safe."""
 
-    def __init__(self, bundle: Bundle, pipeline: Pipeline, max_k: int, min_typicality: float | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        pipeline: Pipeline,
+        max_k: int,
+        min_typicality: float | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         """Put the parts together.
 
         Args:
@@ -21,6 +97,7 @@ class Engine:
             pipeline: with the bundle's embedder.
             max_k: most matches that a query may ask for.
             min_typicality: faces that are less typical show no known expression; None leaves it to the bundle.
+            metrics: where the time of each stage is noted.
 
         Raises:
             BundleError: the pipeline's embedder is not the one of the bundle.
@@ -30,77 +107,165 @@ class Engine:
         self.pipeline = pipeline
         self.max_k = max_k
         self.min_typicality = bundle.mixture.min_typicality if min_typicality is None else min_typicality
+        self.metrics = metrics or Metrics()
 
     def warm_up(self) -> None:
         """Run every part once, so that the first request is as fast as the others."""
         blank = np.full((240, 320, 3), 127, dtype=np.uint8)
         self.pipeline.finder.find(blank)
-        embeddings = self.pipeline.embedder.embed(self.pipeline.finder.whole(blank).crop[None])
-        self.bundle.mixture.typicality(embeddings)
-        self.bundle.gallery.search(embeddings, 1)
+        self.answer([Ask(crops=self.pipeline.finder.whole(blank).crop[None], k=1)])
 
-    def classify(self, data: bytes, *, already_cropped: bool) -> Classification:
-        """The emotion of each face of an image.
+    def check_k(self, k: int) -> None:
+        """Refuse a number of matches that is out of range.
+
+        Raises:
+            QueryError: it is below 1 or above ``max_k``.
+        """
+        if not 1 <= k <= self.max_k:
+            raise QueryError(f"k should be from 1 to {self.max_k}, got {k}")
+
+    def find(self, data: bytes, *, already_cropped: bool, most_faces: int | None = None) -> list[Face]:
+        """The faces of an image file, largest first; boxes in pixels of the file's picture.
 
         Raises:
             ImageError: the image cannot be used, or has no face.
         """
-        embedded = self.pipeline.embed(data, already_cropped=already_cropped)
-        mixture = self.bundle.mixture
-        distances = mixture.distances(embedded.embeddings)
-        posteriors = posterior_from(distances, mixture.sigma)
-        typical = mixture.typicality(embedded.embeddings)
-        nearest = distances.argmin(axis=1)
+        faces = self.pipeline.find(data, already_cropped=already_cropped, timed=self.metrics.timed)
+        self.metrics.faces_per_image.observe(len(faces))
+        return faces[:most_faces]
+
+    def answer(self, asks: list[Ask]) -> list[Placed]:
+        """Answer several requests together: one run of the network, one search for each k that is asked for.
+
+        Args:
+            asks: each with at least one face.
+
+        Returns:
+            One answer for each, in their order.
+        """
+        with self.metrics.timed("embed"):
+            embeddings = self._embeddings(asks)
+            mixture = self.bundle.mixture
+            distances = mixture.distances(embeddings)
+            posteriors = posterior_from(distances, mixture.sigma)
+            typicality = mixture.typicality(embeddings)
+        ends = np.cumsum([len(ask) for ask in asks]).tolist()
+        rows = [slice(end - len(ask), end) for ask, end in zip(asks, ends, strict=True)]
+        matches: list[list[list[Match]]] = [[] for _ in asks]
+        if any(ask.k is not None for ask in asks):
+            with self.metrics.timed("search"):
+                self._search(asks, rows, embeddings, matches)
+        return [
+            Placed(embeddings[own], distances[own], posteriors[own], typicality[own], found)
+            for own, found in zip(rows, matches, strict=True)
+        ]
+
+    def _embeddings(self, asks: list[Ask]) -> NDArray[np.float32]:
+        """(n, d) the embeddings of all faces; those that came as points are taken as they are."""
+        crops = [ask.crops for ask in asks if ask.crops is not None]
+        if not crops:
+            return np.concatenate([ask.points for ask in asks if ask.points is not None])
+        embedded = self.pipeline.embedder.embed(np.concatenate(crops))
+        self.metrics.batch_faces.observe(len(embedded))
+        if len(crops) == len(asks):
+            return embedded
+        parts, taken = [], 0
+        for ask in asks:
+            if ask.points is not None:
+                parts.append(ask.points)
+            else:
+                parts.append(embedded[taken : taken + len(ask)])
+                taken += len(ask)
+        return np.concatenate(parts)
+
+    def _search(
+        self,
+        asks: list[Ask],
+        rows: list[slice],
+        embeddings: NDArray[np.float32],
+        matches: list[list[list[Match]]],
+    ) -> None:
+        for k in {ask.k for ask in asks if ask.k is not None}:
+            same = [number for number, ask in enumerate(asks) if ask.k == k]
+            found = iter(self.bundle.gallery.search(np.concatenate([embeddings[rows[number]] for number in same]), k))
+            for number in same:
+                matches[number] = [next(found) for _ in range(len(asks[number]))]
+
+    def classified(self, faces: list[Face], placed: Placed) -> Classification:
+        """The emotion of each face."""
+        nearest = placed.distances.argmin(axis=1)
+        emotions = self.bundle.mixture.emotions
         return Classification(
             faces=[
                 ClassifiedFace(
                     box=face.box,
                     detection=face.detection,
-                    emotion=mixture.emotions[nearest[row]],
-                    posterior=dict(zip(mixture.emotions, posteriors[row].tolist(), strict=True)),
-                    distance=distances[row, nearest[row]],
-                    typicality=typical[row],
-                    known=bool(typical[row] >= self.min_typicality),
+                    emotion=emotions[nearest[row]],
+                    posterior=dict(zip(emotions, placed.posteriors[row].tolist(), strict=True)),
+                    distance=placed.distances[row, nearest[row]],
+                    typicality=placed.typicality[row],
+                    known=bool(placed.typicality[row] >= self.min_typicality),
                 )
-                for row, face in enumerate(embedded.faces)
+                for row, face in enumerate(faces)
             ]
         )
 
-    def retrieve(self, data: bytes, *, k: int, already_cropped: bool) -> Retrieval:
-        """The k nearest expressions of the gallery for each face of an image.
-
-        Raises:
-            QueryError: k is out of range.
-            ImageError: the image cannot be used, or has no face.
-        """
-        if not 1 <= k <= self.max_k:
-            raise QueryError(f"k should be from 1 to {self.max_k}, got {k}")
-        embedded = self.pipeline.embed(data, already_cropped=already_cropped)
-        mixture = self.bundle.mixture
-        nearest = mixture.distances(embedded.embeddings).argmin(axis=1)
-        found = self.bundle.gallery.search(embedded.embeddings, k)
+    def retrieved(self, faces: list[Face], placed: Placed) -> Retrieval:
+        """The gallery's nearest expressions for each face."""
+        nearest = placed.distances.argmin(axis=1)
         return Retrieval(
             faces=[
                 RetrievedFace(
                     box=face.box,
                     detection=face.detection,
-                    emotion=mixture.emotions[nearest[row]],
-                    matches=[
-                        FoundMatch(
-                            id=match.entry.id,
-                            distance=match.distance,
-                            emotion=match.entry.emotion,
-                            metadata=match.entry.metadata,
-                        )
-                        for match in found[row]
-                    ],
+                    emotion=self.bundle.mixture.emotions[nearest[row]],
+                    matches=_found(placed.matches[row]),
                 )
-                for row, face in enumerate(embedded.faces)
+                for row, face in enumerate(faces)
             ]
         )
 
+    def embedded(self, faces: list[Face], placed: Placed) -> Embedding:
+        """Each face with its point."""
+        nearest = placed.distances.argmin(axis=1)
+        emotions = self.bundle.mixture.emotions
+        return Embedding(
+            faces=[
+                EmbeddedFace(
+                    box=face.box,
+                    detection=face.detection,
+                    emotion=emotions[nearest[row]],
+                    posterior=dict(zip(emotions, placed.posteriors[row].tolist(), strict=True)),
+                    embedding=placed.embeddings[row].tolist(),
+                )
+                for row, face in enumerate(faces)
+            ]
+        )
 
-def load_engine(settings: Settings) -> Engine:
+    def retrieved_at(self, placed: Placed) -> PointRetrieval:
+        """The gallery's nearest expressions to one point."""
+        emotions = self.bundle.mixture.emotions
+        return PointRetrieval(
+            emotion=emotions[int(placed.distances[0].argmin())],
+            posterior=dict(zip(emotions, placed.posteriors[0].tolist(), strict=True)),
+            embedding=placed.embeddings[0].tolist(),
+            matches=_found(placed.matches[0]),
+        )
+
+
+def _found(matches: list[Match]) -> list[FoundMatch]:
+    return [
+        FoundMatch(
+            id=match.entry.id,
+            distance=match.distance,
+            emotion=match.entry.emotion,
+            metadata=match.entry.metadata,
+        )
+        for match in matches
+    ]
+
+
+def load_engine(settings: Settings, metrics: Metrics | None = None) -> Engine:
     """Load a bundle with everything that answers from it, and warm it up.
 
     Raises:
@@ -116,6 +281,6 @@ def load_engine(settings: Settings) -> Engine:
         threads=settings.threads,
         provider=settings.provider,
     )
-    engine = Engine(bundle, pipeline, settings.max_k, settings.min_typicality)
+    engine = Engine(bundle, pipeline, settings.max_k, settings.min_typicality, metrics)
     engine.warm_up()
     return engine

@@ -1,4 +1,4 @@
-"""The commands from photographs with votes to a bundle with scores: train, export, build, evaluate."""
+"""The commands from photographs with votes to a bundle with scores: train, export, build, discover, evaluate."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from index.bundle import EMBEDDER, check_fits, load_bundle
+from index.discovery import DiscoveryConfig
 from model.configuration import TrainingConfig
 from model.embedder import Embedder
 from model.errors import ConfigError
@@ -132,6 +133,67 @@ def calibrate(bundle: Path, data: Path) -> int:
     output.print(_calibration_table(manifest.calibration or {}))
     console.print(f"{bundle} is calibrated; its scores were of before: mien evaluate --record takes new ones")
     return 0
+
+
+def discover(
+    bundle_folder: Path, data: Path, folder: Path, config: DiscoveryConfig, previous_folder: Path | None
+) -> int:
+    """``mien discover``."""
+    from index.discover import discover_in_bundle
+
+    bundle = load_bundle(bundle_folder)
+    embedder = Embedder(bundle.embedder_path)
+    check_fits(bundle, embedder)
+    previous = load_bundle(previous_folder).subclasses if previous_folder is not None else bundle.subclasses
+    if previous is None and previous_folder is not None:
+        raise ConfigError(f"--previous: {previous_folder} has no sub-classes")
+    with console.status("reading") as status:
+        training, validation = read_ferplus(data, "Training"), read_ferplus(data, "PublicTest")
+        found, report = discover_in_bundle(
+            bundle,
+            embedder,
+            training=training,
+            validation=validation,
+            near_copies=read_near_copies(data),
+            config=config,
+            folder=folder,
+            previous=previous,
+            on_stage=status.update,
+        )
+    table = Table("sub-class", "share", "faces", "votes differ from its siblings' by")
+    for each in report["each"]:
+        table.add_row(each["id"], f"{each['weight']:.2f}", str(each["gallery_faces"]), _differences(each))
+    output.print(table)
+    output.print(_worth(report))
+    console.print(f"{bundle_folder}: {len(found.subclasses)} sub-classes; contact sheets and assignments: {folder}")
+    return 0
+
+
+def _differences(described: dict[str, Any]) -> str:
+    ordered = sorted(described["difference_from_siblings"].items(), key=lambda pair: -abs(pair[1]))
+    return ", ".join(f"{share:+.0%} {name}" for name, share in ordered[:3] if abs(share) >= 0.01)
+
+
+def _worth(report: dict[str, Any]) -> Table:
+    held_out, stable = report["held_out"], report["agreement_between_seeds"]
+    table = Table("figure", "sub-classes", "one per emotion", title=f"{held_out['faces']} held-out faces")
+    if stable is not None:
+        table.add_row("adjusted Rand index between seeds", f"{stable:.3f}", "")
+    if held_out["faces"]:
+        for name, figure, other in (
+            ("log-likelihood of a face, nats", "log_likelihood_sub_classes", "log_likelihood_one_gaussian"),
+            ("squared error of forecast votes", "vote_forecast_error_sub_class", "vote_forecast_error_emotion"),
+        ):
+            table.add_row(name, f"{held_out[figure]:.4f}", f"{held_out[other]:.4f}")
+    if held_out.get("second_choice"):
+        second = held_out["second_choice"]
+        for name, figure in (("any face", "any_of_the"), ("10 nearest", "nearest_of_the")):
+            table.add_row(
+                f"has the query's second choice: {name}",
+                f"{second[f'{figure}_sub_class']:.4f}",
+                f"{second[f'{figure}_emotion']:.4f}",
+            )
+    return table
 
 
 def evaluate(bundle_folder: Path, data: Path, split: Split, folder: Path, *, record: bool) -> int:

@@ -1,6 +1,5 @@
 """Errors over HTTP: RFC 9457 problem details, one table from exception to answer."""
 
-import logging
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from model.errors import (
     BrokenImageError,
@@ -22,7 +22,10 @@ from model.errors import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-_log = logging.getLogger(__name__)
+SCOPE_KEY: Final = "mien.problem"
+"""Where a request's ASGI scope keeps the type of the problem it was answered with."""
+
+_TYPE: Final = "urn:mien:"
 
 
 class RequestError(Exception):
@@ -41,8 +44,32 @@ class MissingFieldError(RequestError):
     """The form lacks a field, or has it in another form than wanted."""
 
 
+class MalformedImageError(RequestError):
+    """An image of a JSON body is not base64."""
+
+
+class TooManyImagesError(RequestError):
+    """The request has more images than one may have."""
+
+
+class BodyTooSlowError(RequestError):
+    """The body did not come in time."""
+
+
 class NotReadyError(RequestError):
-    """The service has not loaded its bundle yet."""
+    """The service is starting, stopping, or out of order."""
+
+
+class QueueFullError(RequestError):
+    """There is more work than may wait."""
+
+
+class TooLateError(RequestError):
+    """The answer took longer than a request may."""
+
+
+class ReloadError(RequestError):
+    """The new bundle cannot be used; the old one is still served."""
 
 
 ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
@@ -55,7 +82,13 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large"),
     MalformedBodyError: (HTTPStatus.BAD_REQUEST, "malformed-body"),
     MissingFieldError: (HTTPStatus.UNPROCESSABLE_ENTITY, "missing-field"),
+    MalformedImageError: (HTTPStatus.UNPROCESSABLE_ENTITY, "malformed-image"),
+    TooManyImagesError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-images"),
+    BodyTooSlowError: (HTTPStatus.REQUEST_TIMEOUT, "body-too-slow"),
     NotReadyError: (HTTPStatus.SERVICE_UNAVAILABLE, "not-ready"),
+    QueueFullError: (HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
+    TooLateError: (HTTPStatus.GATEWAY_TIMEOUT, "too-late"),
+    ReloadError: (HTTPStatus.CONFLICT, "reload"),
 }
 """Exception to status and type; a subclass that is not listed has its parent's answer."""
 
@@ -82,10 +115,38 @@ class Problem(BaseModel):
     detail: str = Field(description="One sentence: what was wanted and what came.")
 
 
-def answer(status: HTTPStatus, kind: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """A problem as a response."""
-    problem = Problem(type=f"urn:mien:{kind}", title=status.phrase, status=status, detail=detail)
-    return JSONResponse(problem.model_dump(), status, headers, MEDIA_TYPE)
+def answer(
+    status: HTTPStatus,
+    kind: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    scope: Scope | None = None,
+) -> JSONResponse:
+    """A problem as a response; the request's ``scope`` is told its type, for the log and the figures."""
+    if scope is not None:
+        scope[SCOPE_KEY] = kind
+    return JSONResponse(_problem(status, kind, detail).model_dump(), status, headers, MEDIA_TYPE)
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that one of several images met.
+
+    Raises:
+        KeyError: no answer is written for this kind of error: it is a bug.
+    """
+    status, kind = _answer_to(error)
+    return _problem(status, kind, str(error))
+
+
+def _problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
+    return Problem(type=f"{_TYPE}{kind}", title=status.phrase, status=status, detail=detail)
+
+
+def _answer_to(error: Exception) -> tuple[HTTPStatus, str]:
+    for kind in type(error).__mro__:
+        if kind in ANSWERS:
+            return ANSWERS[kind]
+    raise KeyError(type(error).__name__)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -100,18 +161,17 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Give every error of ``app`` its answer, FastAPI's own 404, 405 and 422 included."""
+    """Give every error of ``app`` its answer, FastAPI's own 404, 405 and 422 included; ``Tracking`` answers the rest."""
     for kind in (ImageError, QueryError, RequestError):
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(Exception, _unexpected)
 
 
-async def _known(_: Request, error: Exception) -> JSONResponse:
-    status, name = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+async def _known(request: Request, error: Exception) -> JSONResponse:
+    status, name = _answer_to(error)
     headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return answer(status, name, str(error), headers)
+    return answer(status, name, str(error), headers, request.scope)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -126,7 +186,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return answer(status, "http", str(error.detail), dict(error.headers or {}))
 
 
-async def _validation(_: Request, error: Exception) -> JSONResponse:
+async def _validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     sentences, unknown = [], []
     for each in error.errors():
@@ -139,15 +199,9 @@ async def _validation(_: Request, error: Exception) -> JSONResponse:
     if unknown:
         named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
         sentences.append(f"there is no parameter {named}; /docs lists those there are")
-    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation", "; ".join(sentences))
+    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation", "; ".join(sentences), scope=request.scope)
 
 
 def _short(text: str) -> str:
     """What came, but not all of it: an answer does not repeat kilobytes."""
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    # The server logs the traceback itself; the client learns nothing of the inside.
-    _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
-    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "mien failed on this request; its log says where")

@@ -1,10 +1,11 @@
 """What the service answers, with examples: the source of the OpenAPI pages."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from model.votes import EMOTIONS
+from service.problems import Problem
 
 Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
 """A number with six decimals: what single precision knows."""
@@ -16,6 +17,9 @@ _BOX: Final = [412.5, 310.2, 508.0, 655.1]
 _POSTERIOR: Final = dict(zip(EMOTIONS, (0.02, 0.9, 0.04, 0.01, 0.01, 0.01, 0.005, 0.005), strict=True))
 
 
+_EMBEDDING: Final = [0.12, -1.4, 0.7]
+
+
 class FaceQuery(BaseModel):
     """Parameters that every endpoint takes; others are refused, so that a misspelt one is noticed."""
 
@@ -24,6 +28,16 @@ class FaceQuery(BaseModel):
     already_cropped: bool = Field(
         default=False, description="The image is a face crop, framed from forehead to chin: nothing is detected."
     )
+    faces: Literal["all", "largest"] | Annotated[int, Field(ge=1)] = Field(
+        default="all",
+        description="Which faces of an image: all (at most MIEN_MAX_FACES), the largest one, or the N largest.",
+        examples=["largest"],
+    )
+
+    @property
+    def most_faces(self) -> int | None:
+        """How many faces of an image, largest first; None takes all."""
+        return {"all": None, "largest": 1}[self.faces] if isinstance(self.faces, str) else self.faces
 
 
 class RetrievalQuery(FaceQuery):
@@ -89,6 +103,67 @@ class Retrieval(BaseModel):
     """The faces of an image, largest first."""
 
     faces: list[RetrievedFace]
+
+
+class EmbeddedFace(Box):
+    """A face, its emotion and its point in the embedding space."""
+
+    posterior: dict[str, Rounded] = Field(
+        description="Probability of each emotion under the mixture; they sum to 1.", examples=[_POSTERIOR]
+    )
+    embedding: list[float] = Field(
+        description="Its point in the embedding space of this bundle, not normalised.", examples=[_EMBEDDING]
+    )
+
+
+class Embedding(BaseModel):
+    """The faces of an image, largest first."""
+
+    faces: list[EmbeddedFace]
+
+
+class ProblemImage(BaseModel):
+    """An image of several that was not answered; the others were."""
+
+    problem: Problem
+
+
+class Classifications(BaseModel):
+    """One answer for each of several images, in their order."""
+
+    images: list[Classification | ProblemImage]
+
+
+class Retrievals(BaseModel):
+    """One answer for each of several images, in their order."""
+
+    images: list[Retrieval | ProblemImage]
+
+
+class Embeddings(BaseModel):
+    """One answer for each of several images, in their order."""
+
+    images: list[Embedding | ProblemImage]
+
+
+class PointRetrieval(BaseModel):
+    """The gallery's nearest expressions to a point of the embedding space."""
+
+    emotion: str = Field(description="The emotion with the nearest Gaussian centroid.", examples=["happiness"])
+    posterior: dict[str, Rounded] = Field(
+        description="Probability of each emotion under the mixture; they sum to 1.", examples=[_POSTERIOR]
+    )
+    embedding: list[float] = Field(description="The point that was searched for.", examples=[_EMBEDDING])
+    matches: list[FoundMatch] = Field(description="Nearest first.")
+
+
+class Reloaded(BaseModel):
+    """What is served after a reload."""
+
+    status: Literal["reloaded", "reloading"] = Field(
+        description="reloading: each of several processes does so on its own.", examples=["reloaded"]
+    )
+    faces: int = Field(description="Faces in the gallery of the process that answers.", examples=[28385])
 
 
 class Health(BaseModel):

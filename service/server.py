@@ -1,12 +1,20 @@
 """``mien serve``: the service on uvicorn."""
 
-import logging
-import warnings
+import asyncio
+import os
+import signal
+import socket
+from types import FrameType
 
 import uvicorn
 
-from service.app import create_app
+from model.errors import ConfigError
+from service import logs
+from service.access import is_loopback
+from service.app import create_app_on
 from service.engine import load_engine
+from service.processes import serve_in_processes
+from service.runtime import Runtime
 from service.settings import Settings
 from service.terminal import console
 
@@ -16,16 +24,66 @@ def serve(settings: Settings) -> int:
 
     Raises:
         ArtifactError: the bundle or the detector cannot be used; nothing has been served.
-        ConfigError: the provider is not installed.
+        ConfigError: the provider is not installed, the key file cannot be used, or other machines would be served
+            without keys.
     """
-    _keep_uploads_out_of_the_log()
-    engine = load_engine(settings)
-    console.print(f"mien serves {settings.bundle} with {len(engine.bundle.gallery)} faces", markup=False)
-    uvicorn.run(create_app(engine, settings), host=settings.host, port=settings.port, log_level=settings.log_level)
+    if settings.keys is None and not settings.allow_public and not is_loopback(settings.host):
+        raise ConfigError(
+            f"{settings.host} is open to other machines, and no keys are set: expected --keys (mien keys create makes "
+            "one), or --allow-public to serve everybody"
+        )
+    if settings.processes > 1:
+        return serve_in_processes(settings, _serve_one)
+    _serve_one(settings, None)
     return 0
 
 
-def _keep_uploads_out_of_the_log() -> None:
-    """Libraries that read uploads say what they met there, and whoever sends them chooses what that is."""
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"PIL\..*")
+def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
+    """Serve in this process, on a socket that listens already or on one of its own."""
+    logs.configure(settings.log_level)
+    engine = load_engine(settings)
+    runtime = Runtime(engine, settings)
+    config = uvicorn.Config(
+        create_app_on(runtime),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.timeout_s) + 1,
+    )
+    if listening is None:
+        console.print(f"mien serves {settings.bundle} with {len(engine.bundle.gallery)} faces", markup=False)
+    _Server(config, runtime).run(sockets=None if listening is None else [listening])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but for how it stops: first it answers new requests with 503 for a while, then it stops listening.
+
+    Whoever sends requests here learns in this time, from readiness or from the answers, to send them elsewhere. A
+    second signal ends the wait.
+    """
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+        self._told = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and reload at SIGHUP."""
+        await super().startup(sockets)
+        self._runtime.reload_on_hangup()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, or stop at once."""
+        if self._told or self._runtime.settings.drain_s == 0:
+            super().handle_exit(sig, frame)
+            return
+        self._told = True
+        self._captured_signals.append(sig)
+        self._runtime.drain()
+        loop = asyncio.get_event_loop()
+        loop.call_soon_threadsafe(loop.call_later, self._runtime.settings.drain_s, self._end)
+
+    def _end(self) -> None:
+        self.should_exit = True

@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.bundle import default_bundle
@@ -26,17 +26,53 @@ class Settings(BaseSettings):
     bundle: Path = Field(default_factory=default_bundle, description="Folder of the bundle to serve.")
     detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that is installed.")
     provider: Provider = Field("auto", description="Where the network runs: auto takes the GPU where there is one.")
-    threads: int = Field(0, ge=0, le=1024, description="Threads of one embedding; 0 takes one per core.")
-    workers: int = Field(0, ge=0, le=1024, description="Images worked on at once; 0 takes one per core.")
+    threads: int = Field(1, ge=0, le=1024, description="Threads of one embedding; 0 leaves it to ONNX Runtime.")
+    workers: int = Field(
+        0, ge=0, le=1024, description="Threads that decode, detect, embed and search; 0 takes one per core."
+    )
+    processes: int = Field(1, ge=1, le=256, description="Processes that serve; each loads the bundle.")
+    batch_faces: int = Field(8, ge=1, le=1024, description="Most faces that go through the network at once.")
+    batch_wait_ms: float = Field(
+        2.0, ge=0, le=1000, description="Longest wait of a face for others that are on their way, milliseconds."
+    )
+    queue_images: int = Field(64, ge=1, description="Images that are worked on or wait; more are answered with 503.")
+    queue_body_bytes: int = Field(
+        256 * 2**20, ge=1, description="Bytes of request bodies held at once; more are answered with 503."
+    )
+    timeout_s: float = Field(
+        30.0, gt=0, description="Longest time of a body to come, and of an answer after it, seconds."
+    )
+    rate_per_s: float = Field(
+        100.0, ge=0, description="Requests of one key, or of one address without keys, per second; 0 sets no limit."
+    )
+    keys: Path | None = Field(None, description="File of API keys (mien keys); without it, nobody needs one.")
+    allow_public: bool = Field(False, description="Serve other machines although no keys are set.")
+    drain_s: float = Field(
+        1.0, ge=0, le=600, description="Seconds between the signal to stop and the end of listening, answered with 503."
+    )
     max_body_bytes: int = Field(21 * 2**20, ge=1, description="Largest request body, bytes.")
     max_image_bytes: int = Field(DecodingLimits().max_bytes, ge=1, description="Largest image file, bytes.")
     max_image_pixels: int = Field(DecodingLimits().max_pixels, ge=1, description="Largest image, pixels.")
+    max_images: int = Field(16, ge=1, description="Most images of one request.")
     max_faces: int = Field(50, ge=1, description="Faces of an image that are answered, largest first.")
     max_k: int = Field(1000, ge=1, description="Most matches that a query may ask for.")
     min_typicality: float | None = Field(
         None, ge=0, le=1, description="Faces that are less typical show no known expression; without it, the bundle's."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+
+    @model_validator(mode="after")
+    def _a_request_fits(self) -> Self:
+        if self.max_images > self.queue_images:
+            raise ValueError(
+                f"--max-images should be at most --queue-images ({self.queue_images}), got {self.max_images}"
+            )
+        if self.max_body_bytes > self.queue_body_bytes:
+            raise ValueError(
+                f"--max-body-bytes should be at most --queue-body-bytes ({self.queue_body_bytes}), "
+                f"got {self.max_body_bytes}"
+            )
+        return self
 
     @property
     def decoding_limits(self) -> DecodingLimits:
@@ -60,6 +96,8 @@ def read_settings(environment: Mapping[str, str], **overrides: object) -> Settin
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "value_error":  # a rule of several settings, which says itself what came
+            raise ConfigError(first["msg"].removeprefix("Value error, ")) from None
         field = str(first["loc"][0]) if first["loc"] else ""
         given = "--" + field.replace("_", "-") if overrides.get(field) is not None else PREFIX + field.upper()
         raise ConfigError(f"{given}: {first['msg']}, got {first['input']!r}") from None

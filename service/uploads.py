@@ -1,39 +1,91 @@
 """Uploads: an image out of a multipart form, in memory alone and within the limits."""
 
-from typing import Any, Final
+import asyncio
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import BodyTooLargeError, MalformedBodyError, MissingFieldError
+from model.errors import first_fault
+from service.admission import Admission
+from service.problems import (
+    BodyTooLargeError,
+    BodyTooSlowError,
+    MalformedBodyError,
+    MalformedImageError,
+    MissingFieldError,
+    TooManyImagesError,
+)
 
 FIELD: Final = "image"
-"""The name of the form's field."""
+"""The name of the form's field for one image."""
 
-REQUEST_BODY: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "A photograph or a face crop: JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF.",
-                        }
-                    },
-                }
-            }
-        },
-    }
+FIELDS: Final = "images"
+"""The name of the form's field for several, repeated."""
+
+JSON: Final = "application/json"
+FORM: Final = "multipart/form-data"
+
+_FILE: Final = {
+    "type": "string",
+    "format": "binary",
+    "description": "A photograph or a face crop: JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF.",
 }
-"""The OpenAPI entry of an endpoint that takes an upload."""
+_FORM_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {FIELD: _FILE, FIELDS: {"type": "array", "items": _FILE, "description": "Several, each on its own."}},
+    "oneOf": [{"required": [FIELD]}, {"required": [FIELDS]}],
+}
+
+
+def request_body(*json_schemas: str) -> dict[str, Any]:
+    """The OpenAPI entry of an endpoint that takes images as a form, or JSON by one of the schemas."""
+    references = [{"$ref": f"#/components/schemas/{name}"} for name in json_schemas]
+    json_schema = references[0] if len(references) == 1 else {"anyOf": references}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {FORM: {"schema": _FORM_SCHEMA}, JSON: {"schema": json_schema}},
+        }
+    }
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class JsonImages(BaseModel):
+    """Images in JSON: base64 of the files, with or without ``data:image/...;base64,`` in front."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str | None = Field(None, description="One image.", examples=["/9j/4AAQSkZJRgABAQ..."])
+    images: list[str] | None = Field(None, min_length=1, description="Several images, each answered on its own.")
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> "JsonImages":
+        if (self.image is None) == (self.images is None):
+            raise ValueError("expected either 'image' or 'images'")
+        return self
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one request.
+
+    Attributes:
+        each: the bytes of each file, or why it cannot be read.
+        many: whether they were sent as several, and are answered as several.
+    """
+
+    each: tuple[bytes | MalformedImageError, ...]
+    many: bool
 
 
 class _InMemoryParser(MultiPartParser):
@@ -58,50 +110,135 @@ class _InMemoryParser(MultiPartParser):
 
 
 class BodyLimit:
-    """ASGI middleware: a body over the limit is refused, by its declared length or as soon as it has grown too long."""
+    """ASGI middleware: bounds a request's body in size and time, and the bodies of all requests together.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    A body over the limit is refused, by its declared length or as soon as it has grown too long.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, together: Admission, longest_s: float) -> None:
+        """Guard ``app``.
+
+        Args:
+            app: what reads the bodies.
+            max_bytes: of one body.
+            together: the bytes of all bodies that are held.
+            longest_s: how long a body may take to come, seconds.
+        """
         self.app = app
         self.max_bytes = max_bytes
+        self.together = together
+        self.longest_s = longest_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counting the bytes of its body."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
             await self.app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         declared_too_large = declared.isdigit() and int(declared) > self.max_bytes
         refusal = BodyTooLargeError(f"the request's body may have {self.max_bytes} bytes, this one has more")
-        received = 0
+        deadline = asyncio.get_running_loop().time() + self.longest_s
+        received, ended = 0, False
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, ended
             if declared_too_large:
                 raise refusal
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_bytes:
+            if ended:
+                return await receive()  # the client going away
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise BodyTooSlowError(
+                    f"the request's body may take {self.longest_s:g} s, this one took longer"
+                ) from None
+            ended = not message.get("more_body", False)
+            count = len(message.get("body", b""))
+            if received + count > self.max_bytes:
                 raise refusal
+            self.together.take(count)
+            received += count
             return message
 
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self.together.give_back(received)
 
 
-async def read_image(request: Request) -> bytes:
-    """The bytes of the form's one image.
+def content_type(request: Request) -> str:
+    """The kind of a body, without its parameters, in small letters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request) -> bytes:
+    """A whole body.
+
+    Raises:
+        MalformedBodyError: it ends before its declared length.
+        RequestError: it is over a limit.
+    """
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise MalformedBodyError("the body ended before its declared length") from None
+
+
+def images_of_json(body: bytes, max_images: int) -> Images:
+    """The images of a JSON body; one that is not base64 spoils no other.
+
+    Raises:
+        MalformedBodyError: the body is no JSON.
+        MissingFieldError: it is not as ``JsonImages`` says.
+        TooManyImagesError: there are too many images.
+    """
+    sent = parse_json(JsonImages, body)
+    texts = sent.images if sent.images is not None else [sent.image or ""]
+    _check_count(len(texts), max_images)
+    return Images(tuple(_from_base64(text) for text in texts), many=sent.images is not None)
+
+
+def parse_json(kind: type[Body], body: bytes) -> Body:
+    """A JSON body as ``kind``.
+
+    Raises:
+        MalformedBodyError: it is no JSON.
+        MissingFieldError: it is another JSON than ``kind`` wants.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        fault = first_fault(error)
+        if error.errors(include_input=False)[0]["type"] == "json_invalid":
+            raise MalformedBodyError("the body is not JSON, though it says so") from None
+        raise MissingFieldError(f"the JSON body is not as /docs says: {fault[:200]}") from None
+
+
+def _from_base64(text: str) -> bytes | MalformedImageError:
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return MalformedImageError("expected an image file in base64, got something else")
+
+
+def _check_count(count: int, max_images: int) -> None:
+    if count > max_images:
+        raise TooManyImagesError(f"a request may have {max_images} images, this one has {count}")
+
+
+async def read_form(request: Request, max_images: int) -> Images:
+    """The images of a form: one in the field ``image``, or one or more in the field ``images``.
 
     Raises:
         BodyTooLargeError: the body is over the limit.
         MalformedBodyError: the body is no multipart form, though it says so.
-        MissingFieldError: the form has no file in the field ``image``, or several.
+        MissingFieldError: the form has no file in either field, or several in ``image``.
+        TooManyImagesError: there are too many images.
     """
-    content_type = request.headers.get("content-type", "")
-    if not content_type.lower().startswith("multipart/form-data"):
-        raise MissingFieldError(
-            f"send the image as a file in the field '{FIELD}' of a multipart/form-data body, "
-            f"got {content_type or 'no content type'}"
-        )
-    parser = _InMemoryParser(request.headers, request.stream(), max_files=16, max_fields=16)
+    parser = _InMemoryParser(request.headers, request.stream(), max_files=max_images + 16, max_fields=16)
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeDecodeError) as error:
@@ -110,19 +247,26 @@ async def read_image(request: Request) -> bytes:
     except ClientDisconnect:
         parser.close_parts()
         raise MalformedBodyError("the body ended before its declared length") from None
+    except BaseException:
+        parser.close_parts()
+        raise
     try:
         if not parser.ended:
             parser.close_parts()
             raise MalformedBodyError("the body is not a whole multipart form: it ends before its last boundary")
-        sent = form.getlist(FIELD)
-        if len(sent) != 1:
-            names = ", ".join(sorted(set(form.keys()))) or "none"
+        one, several = form.getlist(FIELD), form.getlist(FIELDS)
+        if len(one) + bool(several) != 1:
+            names = ", ".join(sorted(set(form.keys()))[:8]) or "none"
             raise MissingFieldError(
-                f"the form needs one field '{FIELD}' with a file, got {len(sent)} (fields: {names})"
+                f"the form needs one field '{FIELD}' with a file, or '{FIELDS}', once or several times; "
+                f"got {len(one)} and {len(several)} (fields: {names})"
             )
-        upload = sent[0]
-        if not isinstance(upload, UploadFile):
-            raise MissingFieldError(f"the field '{FIELD}' should hold a file, got text")
-        return await upload.read()
+        _check_count(len(several), max_images)
+        files = []
+        for upload in one or several:
+            if not isinstance(upload, UploadFile):
+                raise MissingFieldError(f"the field '{FIELD if one else FIELDS}' should hold a file, got text")
+            files.append(await upload.read())
+        return Images(tuple(files), many=not one)
     finally:
         await form.close()

@@ -11,7 +11,7 @@ from index.bundle import default_bundle, load_bundle, read_manifest
 from model.votes import EMOTIONS
 from service.cli import build_parser, main
 
-COMMANDS = ("train", "export", "build", "calibrate", "evaluate", "embed", "serve")
+COMMANDS = ("train", "export", "quantise", "build", "discover", "calibrate", "evaluate", "ablate", "embed", "serve")
 
 
 @pytest.fixture
@@ -55,6 +55,18 @@ def test_the_whole_way_by_commands(small_run: SmallRun, tmp_path: Path, capsys: 
     assert main(["calibrate", "--bundle", str(bundle), *data]) == 0
     assert "expected calibration error" in capsys.readouterr().out
     assert load_bundle(bundle).mixture.calibration is not None
+    found = ["--output", str(tmp_path / "sub-classes"), "--least-faces", "12", "--restarts", "1", "--halvings", "2"]
+    assert main(["discover", "--bundle", str(bundle), *data, *found]) == 0
+    assert "neutral/1" in capsys.readouterr().out
+    subclasses = load_bundle(bundle).subclasses
+    assert subclasses is not None
+    assert set(subclasses.of_face) == {entry.id for entry in load_bundle(bundle).gallery.entries}
+    assert {path.name for path in (tmp_path / "sub-classes").iterdir()} == {
+        "assignments.csv",
+        *(f"{emotion}.png" for emotion in EMOTIONS),
+    }
+    assert main(["discover", "--bundle", str(bundle), *data, *found, "--previous", str(small_run.bundle)]) == 1
+    assert "has no sub-classes" in capsys.readouterr().err
     scores = tmp_path / "scores"
     assert main(["evaluate", "--bundle", str(bundle), *data, "--output", str(scores), "--record"]) == 0
     table = capsys.readouterr().out

@@ -1,0 +1,110 @@
+"""Discover: the sub-classes of a bundle, out of the faces its network was trained on."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from index.bundle import Bundle, add_sub_classes
+from index.contact_sheet import write_contact_sheet
+from index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
+from index.held_out import HeldOutFaces
+from index.subclass_scores import describe, subclass_scores
+from index.subclasses import SubClasses
+from model.embedder import Embedder
+from model.ferplus import LabelledFaces, NearCopies
+from model.files import written_whole
+from model.votes import UNLABELLED, distribution, labels
+
+ASSIGNMENTS_NAME: Final = "assignments.csv"
+
+
+def discover_in_bundle(
+    bundle: Bundle,
+    embedder: Embedder,
+    *,
+    training: LabelledFaces,
+    validation: LabelledFaces,
+    near_copies: NearCopies,
+    config: DiscoveryConfig,
+    folder: Path,
+    previous: SubClasses | None = None,
+    on_stage: Callable[[str], None] = lambda _: None,
+) -> tuple[Discovery, dict[str, Any]]:
+    """Find sub-classes, score them, and write them into the bundle.
+
+    Args:
+        bundle: it is changed on disk.
+        embedder: of the bundle.
+        training: the faces of the bundle's gallery, and others whose raters agreed on no emotion.
+        validation: faces to score on.
+        near_copies: of both.
+        config: how to look.
+        folder: receives ``assignments.csv``, which ``mien train`` takes, and a contact sheet for each emotion.
+        previous: an earlier round, whose ids stay.
+        on_stage: called with the name of each stage.
+
+    Returns:
+        The sub-classes, and the report that the manifest has of them.
+
+    Raises:
+        DatasetError: an emotion has no clear face.
+        BundleError: the bundle cannot be written.
+    """
+    on_stage("embedding")
+    faces = _training_faces(bundle, embedder, training, near_copies)
+    clear = near_copies.without_leaks(validation)
+    clear = clear.take(labels(clear.votes) != UNLABELLED)
+    held_out = HeldOutFaces(
+        embedder.embed(clear.images),
+        labels(clear.votes),
+        distribution(clear.votes),
+        near_copies.groups_of(clear.names),
+    )
+    found = discover(bundle.mixture, faces, config, previous=previous, on_stage=on_stage)
+    on_stage("scoring: other seeds")
+    report: dict[str, Any] = {
+        "settings": config.model_dump(),
+        **subclass_scores(bundle.mixture, faces, found, held_out, config),
+        "each": describe(found.subclasses),
+    }
+    add_sub_classes(bundle.folder, found.subclasses, report)
+    write_assignments(folder / ASSIGNMENTS_NAME, faces, found)
+    on_stage("contact sheets")
+    _write_contact_sheets(folder, training, found)
+    return found, report
+
+
+def _training_faces(
+    bundle: Bundle, embedder: Embedder, training: LabelledFaces, near_copies: NearCopies
+) -> DiscoveryFaces:
+    """Embeddings are the gallery's where it has the face; the others are embedded."""
+    ids = tuple(Path(name).stem for name in training.names)
+    in_gallery = np.array([face in bundle.gallery for face in ids], dtype=np.bool_)
+    rows = {entry.id: row for row, entry in enumerate(bundle.gallery.entries)}
+    embeddings = np.empty((len(ids), embedder.embedding_size), dtype=np.float32)
+    embeddings[in_gallery] = bundle.gallery.embeddings[[rows[face] for face in ids if face in rows]]
+    embeddings[~in_gallery] = embedder.embed(training.images[~in_gallery])
+    return DiscoveryFaces(ids, embeddings, training.votes, near_copies.groups_of(training.names), in_gallery)
+
+
+def write_assignments(path: Path, faces: DiscoveryFaces, found: Discovery) -> None:
+    """Write the sub-class of each face as CSV, with its probability within the face's emotion."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["name", "sub_class", "probability"])
+    for face, place, probability in zip(faces.ids, found.places.tolist(), found.probabilities.tolist(), strict=True):
+        writer.writerow([face, found.subclasses.each[place].id, f"{probability:.6f}"])
+    with written_whole(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _write_contact_sheets(folder: Path, training: LabelledFaces, found: Discovery) -> None:
+    crops = {Path(name).stem: image for name, image in zip(training.names, training.images, strict=True)}
+    for emotion in found.subclasses.emotions:
+        rows = found.subclasses.rows_of(emotion)
+        means = [training.images[found.places == row].mean(axis=0) for row in rows]
+        write_contact_sheet(folder / f"{emotion}.png", [found.subclasses.each[row] for row in rows], crops, means)

@@ -1,0 +1,110 @@
+"""``subclasses.npz``: the sub-classes inside a bundle."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from index.archive import check_arrays, check_covariances, read_arrays
+from index.subclasses import SubClass, SubClasses
+from model.errors import BundleError
+from model.votes import VOTE_COLUMNS
+
+_ARRAYS = (
+    "ids",
+    "emotions",
+    "weights",
+    "centroids",
+    "covariances",
+    "nearest",
+    "votes",
+    "difference",
+    "places",
+    "highest",
+)
+
+
+def write_sub_classes(path: Path, subclasses: SubClasses, embedder_sha256: str, faces: tuple[str, ...]) -> None:
+    """Write sub-classes.
+
+    Args:
+        path: the file.
+        subclasses: each of ``faces`` has one.
+        embedder_sha256: of the network whose embeddings they were found in.
+        faces: (n,) ids of the bundle's gallery, in its order.
+    """
+    each = subclasses.each
+    np.savez_compressed(
+        path,
+        embedder_sha256=np.array(embedder_sha256),
+        ids=np.array([one.id for one in each]),
+        emotions=np.array([subclasses.emotions.index(one.emotion) for one in each], dtype=np.uint8),
+        weights=np.array([one.weight for one in each]),
+        centroids=np.stack([one.centroid for one in each]),
+        covariances=np.stack([one.covariance for one in each]),
+        nearest=np.array([json.dumps(one.nearest) for one in each]),
+        votes=np.stack([one.votes for one in each]),
+        difference=np.stack([one.difference for one in each]),
+        places=np.array([subclasses.of_face[face] for face in faces], dtype=np.uint16),
+        highest=np.array(subclasses.highest, dtype=np.int64),
+    )
+
+
+def read_sub_classes(
+    path: Path, embedder_sha256: str, emotions: tuple[str, ...], size: int, faces: tuple[str, ...]
+) -> SubClasses:
+    """Read what ``write_sub_classes`` wrote.
+
+    Args:
+        path: the file.
+        embedder_sha256: of the bundle's network.
+        emotions: (c,) names, of the bundle's mixture.
+        size: d, dimensions of its embeddings.
+        faces: (n,) ids of its gallery, in its order.
+
+    Raises:
+        BundleError: the file is broken, or belongs to another network or gallery.
+    """
+    arrays = read_arrays(path, embedder_sha256, _ARRAYS)
+    check_arrays(path, arrays, {"ids": ("U", (None,))})
+    count = len(arrays["ids"])
+    check_arrays(
+        path,
+        arrays,
+        {
+            "emotions": ("iu", (count,)),
+            "weights": ("f", (count,)),
+            "centroids": ("f", (count, size)),
+            "covariances": ("f", (count, size, size)),
+            "nearest": ("U", (count,)),
+            "votes": ("f", (count, len(VOTE_COLUMNS))),
+            "difference": ("f", (count, len(VOTE_COLUMNS))),
+            "places": ("iu", (len(faces),)),
+            "highest": ("iu", (len(emotions),)),
+        },
+    )
+    check_covariances(path, arrays, "covariances")
+    owners = arrays["emotions"].astype(np.int64)
+    if set(owners.tolist()) != set(range(len(emotions))) or (np.diff(owners) < 0).any():
+        raise BundleError(f"{path}: each of {len(emotions)} emotions should have sub-classes, in the order of emotions")
+    if arrays["places"].max(initial=0) >= count:
+        raise BundleError(f"{path}: faces should be in one of {count} sub-classes, got {arrays['places'].max()}")
+    try:
+        nearest = [tuple(str(face) for face in json.loads(text)) for text in arrays["nearest"].tolist()]
+    except (ValueError, TypeError):
+        raise BundleError(f"{path}: nearest should hold lists of ids as JSON") from None
+    each = tuple(
+        SubClass(
+            str(arrays["ids"][row]),
+            emotions[owners[row]],
+            float(arrays["weights"][row]),
+            arrays["centroids"][row],
+            arrays["covariances"][row],
+            nearest[row],
+            arrays["votes"][row],
+            arrays["difference"][row],
+        )
+        for row in range(count)
+    )
+    of_face = dict(zip(faces, arrays["places"].astype(int).tolist(), strict=True))
+    return SubClasses(emotions, each, of_face, tuple(arrays["highest"].astype(int).tolist()))

@@ -1,0 +1,172 @@
+"""The endpoints that take images or points: /classify, /retrieve and /embed."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from model.errors import ImageError, QueryError
+from model.faces import Face
+from service import problems, uploads
+from service.engine import Ask, Engine, Placed
+from service.problems import MissingFieldError, RequestError
+from service.queries import PointQuery, point_of
+from service.runtime import Runtime, Serving, stacked
+from service.schemas import (
+    Classification,
+    Classifications,
+    Embedding,
+    Embeddings,
+    FaceQuery,
+    PointRetrieval,
+    ProblemImage,
+    Retrieval,
+    RetrievalQuery,
+    Retrievals,
+)
+
+PROBLEMS: Final = problems.documented(400, 401, 403, 408, 413, 415, 422, 429, 503, 504)
+
+Put = Callable[[Engine, list[Face], Placed], BaseModel]
+"""How an engine puts the answer for the faces of an image into words."""
+
+
+def faces_router(runtime: Runtime) -> APIRouter:
+    """The endpoints, over what runs."""
+    router = APIRouter(tags=["faces"])
+
+    @router.post(
+        "/classify",
+        summary="Name the emotion of each face",
+        response_model=Classification | Classifications,
+        responses=PROBLEMS,
+        openapi_extra=uploads.request_body("JsonImages"),
+    )
+    async def classify(request: Request, query: Annotated[FaceQuery, Query()]) -> Response:
+        """Finds the faces of an image and names the emotion of each, largest face first.
+
+        Several images, sent as `images`, are answered each on its own.
+        """
+        return await answer_images(runtime, request, query, None, Engine.classified)
+
+    @router.post(
+        "/retrieve",
+        summary="Find the gallery's nearest expressions",
+        response_model=Retrieval | Retrievals | PointRetrieval,
+        responses=PROBLEMS,
+        openapi_extra=uploads.request_body("JsonImages", "PointQuery"),
+    )
+    async def retrieve(request: Request, query: Annotated[RetrievalQuery, Query()]) -> Response:
+        """Finds the faces of an image and, for each, the k faces of the gallery with the most similar expression.
+
+        In place of images, a JSON body may have a `query`: an embedding, the id of a face of the gallery, an emotion, a
+        sub-class, or a weighted mix of these.
+        """
+        runtime.engine.check_k(query.k)
+        if uploads.content_type(request) == uploads.JSON:
+            runtime.images.check()
+            body = await uploads.read_body(request)
+            if asks_for_point(body):
+                return await answer_point(runtime, body)
+        return await answer_images(runtime, request, query, query.k, Engine.retrieved)
+
+    @router.post(
+        "/embed",
+        summary="Give each face's point in the embedding space",
+        response_model=Embedding | Embeddings,
+        responses=PROBLEMS,
+        openapi_extra=uploads.request_body("JsonImages"),
+    )
+    async def embed(request: Request, query: Annotated[FaceQuery, Query()]) -> Response:
+        """Finds the faces of an image and embeds them. Distances are Euclidean, and hold within one bundle."""
+        return await answer_images(runtime, request, query, None, Engine.embedded)
+
+    return router
+
+
+def asks_for_point(body: bytes) -> bool:
+    """Whether a JSON body has a query in place of images: its first key says so, or one of the two it may have."""
+    return b'"query"' in body[:64] or (len(body) < 2**20 and b'"query"' in body and b'"image' not in body)
+
+
+async def answer_point(runtime: Runtime, body: bytes) -> Response:
+    """Search the gallery for the nearest expressions to a point."""
+    serving = runtime.serving()
+    query = uploads.parse_json(PointQuery, body)
+    serving.engine.check_k(query.k)
+    point = point_of(query.query, serving.engine.bundle)
+    async with runtime.deadline():
+        with runtime.images.holding(1):
+            (placed,) = await runtime.place(serving, Ask(points=point[None], k=query.k))
+    return _json(serving.engine.retrieved_at(placed))
+
+
+async def answer_images(runtime: Runtime, request: Request, query: FaceQuery, k: int | None, put: Put) -> Response:
+    """Read a request's images, and answer each of them.
+
+    Raises:
+        RequestError: the request cannot be read or let in.
+        ImageError: its only image cannot be used.
+    """
+    serving = runtime.serving()
+    _check_faces(query, runtime.settings.max_faces)
+    runtime.images.check()  # before its body is read: what is refused costs little
+    images = await _read_images(runtime, request)
+
+    async def one(image: bytes | RequestError) -> BaseModel:
+        if isinstance(image, RequestError):
+            raise image
+        return await _answer_image(runtime, serving, image, query, k, put)
+
+    async def one_of_many(image: bytes | RequestError) -> BaseModel:
+        try:
+            return await one(image)
+        except (ImageError, RequestError) as error:
+            problem = problems.problem_of(error)
+            runtime.metrics.rejections.labels(problem.type.rpartition(":")[2]).inc()
+            return ProblemImage(problem=problem)
+
+    with runtime.images.holding(len(images.each)):
+        async with runtime.deadline():
+            if not images.many:
+                return _json(await one(images.each[0]))
+            answers = await asyncio.gather(*(one_of_many(image) for image in images.each))
+    return Response(b'{"images":[' + b",".join(_written(each) for each in answers) + b"]}", media_type=uploads.JSON)
+
+
+async def _answer_image(
+    runtime: Runtime, serving: Serving, image: bytes, query: FaceQuery, k: int | None, put: Put
+) -> BaseModel:
+    with serving.batches.expect():
+        faces = await runtime.find(serving, image, already_cropped=query.already_cropped, most_faces=query.most_faces)
+    parts = await runtime.place(serving, stacked(faces, k))
+    return put(serving.engine, faces, parts[0] if len(parts) == 1 else Placed.joined(parts))
+
+
+async def _read_images(runtime: Runtime, request: Request) -> uploads.Images:
+    kind, max_images = uploads.content_type(request), runtime.settings.max_images
+    if kind == uploads.FORM:
+        return await uploads.read_form(request, max_images)
+    if kind == uploads.JSON:
+        body = await uploads.read_body(request)
+        return await asyncio.to_thread(uploads.images_of_json, body, max_images)
+    raise MissingFieldError(
+        f"send the image as a file in the field '{uploads.FIELD}' of a {uploads.FORM} body, or as base64 in JSON, "
+        f"got {kind or 'no content type'}"
+    )
+
+
+def _check_faces(query: FaceQuery, max_faces: int) -> None:
+    if query.most_faces is not None and query.most_faces > max_faces:
+        raise QueryError(f"faces should be all, largest, or from 1 to {max_faces}, got {query.most_faces}")
+
+
+def _written(answer: BaseModel) -> bytes:
+    return answer.__pydantic_serializer__.to_json(answer)
+
+
+def _json(answer: BaseModel) -> Response:
+    return Response(_written(answer), media_type=uploads.JSON)

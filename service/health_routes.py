@@ -1,0 +1,64 @@
+"""The endpoints for whoever runs the service: is it alive, does it answer, what are its figures, load it anew."""
+
+import os
+import signal
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from service import problems
+from service.runtime import Runtime
+from service.schemas import Health, Reloaded
+
+
+def health_router(runtime: Runtime) -> APIRouter:
+    """/health, /metrics and /admin, over what runs."""
+    router = APIRouter()
+
+    @router.get("/health/live", tags=["health"], summary="Is the process alive?")
+    async def live() -> Health:
+        """Answers as long as the event loop turns."""
+        return Health(status="live")
+
+    @router.get(
+        "/health/ready", tags=["health"], summary="Does it answer requests?", responses=problems.documented(503)
+    )
+    async def ready() -> Health:
+        """Answers 200 while the bundle is loaded and warm and the network works, else 503."""
+        await runtime.check_ready()
+        return Health(status="ready")
+
+    @router.get(
+        "/metrics",
+        tags=["operation"],
+        summary="The figures, for Prometheus",
+        response_class=Response,
+        responses={
+            **problems.documented(401, 403, 429),
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        },
+    )
+    async def metrics() -> Response:
+        """Counts and times of all processes of the service, in Prometheus's text format."""
+        runtime.note()
+        return Response(runtime.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    @router.post(
+        "/admin/reload",
+        tags=["operation"],
+        summary="Load the bundle anew",
+        responses=problems.documented(401, 403, 409, 429),
+    )
+    async def reload() -> Reloaded:
+        """Loads the bundle anew while the old one answers; no request is dropped. As SIGHUP does.
+
+        A bundle that cannot be used changes nothing, and is answered with 409.
+        """
+        if runtime.settings.processes > 1:
+            os.kill(os.getppid(), signal.SIGHUP)  # who started this process tells it and its siblings
+            return Reloaded(status="reloading", faces=len(runtime.engine.bundle.gallery))
+        engine = await runtime.reload()
+        return Reloaded(status="reloaded", faces=len(engine.bundle.gallery))
+
+    return router

@@ -1,0 +1,58 @@
+"""The log: one JSON object per line, on standard error.
+
+No picture, file name, query or embedding ever stands in it: a line has the fields below, and what is written says
+what happened, not to whom.
+"""
+
+import json
+import logging
+import traceback
+import warnings
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Final
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that is being answered."""
+
+FIELDS: Final = "fields"
+"""The key under which a record carries further fields: ``log.info("...", extra={FIELDS: {...}})``."""
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON.
+
+    Of an exception it tells its type and where it was raised, not its message, which may quote what a caller sent.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, Any] = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        current = request_id.get()
+        if current is not None:
+            line["request_id"] = current
+        line |= getattr(record, FIELDS, {})
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            line["raised_at"] = [
+                f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(record.exc_info[2])
+            ]
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(level: str) -> None:
+    """Send everything that is logged in this process to standard error as JSON, from ``level`` on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+    # Libraries that read uploads say what they met there, and whoever sends them chooses what that is.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    logging.getLogger("PIL").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"PIL\..*")

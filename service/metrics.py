@@ -1,0 +1,120 @@
+"""What the service counts and measures, for Prometheus."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Final, Literal
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+Stage = Literal["decode", "detect", "embed", "search"]
+"""The steps from an upload to its answer: decode; detect and align; embed and name; search the gallery."""
+
+SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the processes of one service keep their figures together; prometheus-client reads this variable."""
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_COUNTS: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """The figures of one service. Thread-safe.
+
+    Of several processes, whichever is asked answers for all.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._shared = SHARED_FOLDER in os.environ
+        if not self._shared:
+            ProcessCollector(registry=self._registry)
+        self.requests = Counter(
+            "mien_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
+        )
+        self.request_seconds = Histogram(
+            "mien_request_seconds",
+            "From the head of a request to the end of its answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.rejections = Counter(
+            "mien_rejections",
+            "Requests and images refused, by the type of the problem.",
+            ("problem",),
+            registry=self._registry,
+        )
+        self.stage_seconds = Histogram(
+            "mien_stage_seconds",
+            "Time on a core: decode and detect per image, embed and search per batch.",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.batch_faces = Histogram(
+            "mien_batch_faces",
+            "Faces that went through the network together.",
+            buckets=_COUNTS,
+            registry=self._registry,
+        )
+        self.faces_per_image = Histogram(
+            "mien_faces_per_image", "Faces found in an image.", buckets=_COUNTS, registry=self._registry
+        )
+        self.images_held = Gauge(
+            "mien_images_held",
+            "Images that are worked on or wait.",
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+        self.body_bytes_held = Gauge(
+            "mien_body_bytes_held",
+            "Bytes of the bodies of open requests.",
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+        self.gallery_faces = Gauge(
+            "mien_gallery_faces", "Faces in the gallery.", multiprocess_mode="livemax", registry=self._registry
+        )
+        self.resident_bytes = Gauge(
+            "mien_resident_bytes",
+            "Memory of all processes of the service.",
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+        self.reloads = Counter("mien_reloads", "Bundles loaded while serving.", ("result",), registry=self._registry)
+
+    @contextmanager
+    def timed(self, stage: Stage) -> Iterator[None]:
+        """Measure one run of a stage."""
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_seconds.labels(stage).observe(perf_counter() - began)
+
+    def exposition(self) -> bytes:
+        """All figures, in Prometheus's text format."""
+        if not self._shared:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+
+def resident_bytes() -> int:
+    """The memory of this process that is in RAM; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

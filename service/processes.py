@@ -1,0 +1,91 @@
+"""Several processes that serve from one socket, each with its own bundle, watched by the one that started them."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import Final
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from service.metrics import SHARED_FOLDER
+from service.settings import Settings
+from service.terminal import console
+
+SETTLED_S: Final = 5.0
+"""A process that ends before this could not start: another one would not either."""
+
+ServeOne = Callable[[Settings, socket.socket | None], None]
+
+
+def serve_in_processes(settings: Settings, serve_one: ServeOne) -> int:
+    """Serve in ``settings.processes`` processes until told to stop; one that dies is replaced.
+
+    SIGHUP is passed on to all of them.
+
+    Returns:
+        0, or 1 when a process could not start.
+    """
+    with (
+        socket.create_server((settings.host, settings.port), backlog=2048, family=_family(settings.host)) as listening,
+        tempfile.TemporaryDirectory(prefix="mien-metrics-") as figures,
+    ):
+        os.environ[SHARED_FOLDER] = figures
+        console.print(f"mien serves in {settings.processes} processes", markup=False)
+        return _Watch(settings, serve_one, listening).run()
+
+
+class _Watch:
+    def __init__(self, settings: Settings, serve_one: ServeOne, listening: socket.socket) -> None:
+        self._settings = settings
+        self._serve_one = serve_one
+        self._listening = listening
+        self._context = multiprocessing.get_context("spawn")
+        self._since: dict[SpawnProcess, float] = {}
+        self._stopping = False
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._pass_on)
+        for _ in range(self._settings.processes):
+            self._start()
+        failed = False
+        while self._since:
+            wait([process.sentinel for process in self._since], timeout=1.0)
+            for process in [process for process in self._since if not process.is_alive()]:
+                lived_s = time.monotonic() - self._since.pop(process)
+                mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+                if self._stopping:
+                    continue
+                if lived_s < SETTLED_S and process.exitcode != -signal.SIGKILL:
+                    failed = True
+                    self._stop(signal.SIGTERM, None)
+                    continue
+                console.print(f"mien: a process ended ({process.exitcode}), another takes its place", markup=False)
+                self._start()
+        return int(failed)
+
+    def _start(self) -> None:
+        process = self._context.Process(target=self._serve_one, args=(self._settings, self._listening))
+        process.start()
+        self._since[process] = time.monotonic()
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        self._stopping = True
+        self._pass_on(signal.SIGTERM if number == signal.SIGINT else number, None)
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        for process in self._since:
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, number)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.emotion_components import EmotionFaces, fit_emotion
+from index.partitions import adjusted_rand_index
+
+
+def two_clouds(count: int = 400, size: int = 12, seed: int = 0) -> tuple[EmotionFaces, NDArray[np.int64]]:
+    """Faces in two clouds, far apart along one axis, in many axes that say nothing."""
+    generator = np.random.default_rng(seed)
+    owner = generator.integers(0, 2, count)
+    points = 0.3 * generator.normal(size=(count, size))
+    points[:, 0] += 6.0 * owner
+    return (
+        EmotionFaces(points, np.ones(count), np.ones(count, dtype=np.bool_), np.arange(count)),
+        owner,
+    )
+
+
+def test_two_clouds_are_told_apart() -> None:
+    faces, owner = two_clouds()
+    found = fit_emotion(faces, 2, np.eye(12))
+    assert adjusted_rand_index(found.log_joint(faces.points).argmax(axis=1), owner) > 0.99
+    assert (np.linalg.eigvalsh(found.covariances) > 0).all()
+
+
+def test_one_component_is_the_mean_of_the_clear_faces() -> None:
+    faces, _ = two_clouds()
+    found = fit_emotion(faces, 1, np.eye(12))
+    np.testing.assert_allclose(found.means[0], faces.points.mean(axis=0), atol=1e-6)
+    assert len(found) == 1
+
+
+def test_a_face_counts_for_as_much_as_its_weight() -> None:
+    faces, owner = two_clouds()
+    doubtful = EmotionFaces(faces.points, np.where(owner == 1, 0.01, 1.0), owner == 0, faces.groups)
+    found = fit_emotion(doubtful, 2, np.eye(12))
+    assert found.weights.min() < 0.05
+
+
+def test_few_faces_borrow_the_background() -> None:
+    faces, _ = two_clouds(count=8)
+    found = fit_emotion(faces, 1, np.eye(12))
+    assert (np.linalg.eigvalsh(found.covariances) > 0).all()
+    assert found.covariances[0].trace() == pytest.approx(12, rel=0.5)
