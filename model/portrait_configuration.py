@@ -10,9 +10,9 @@ class PortraitConfig(BaseModel):
 
     width: int = Field(48, ge=4, description="Channels of the portrait network's convolutions.")
     most: int = Field(1500, ge=1, description="Faces of an emotion that are looked at; half of them are frontal enough.")
-    steps: int = Field(220, ge=0, description="Steps after the linear solution.")
+    steps: int = Field(100, ge=0, description="Steps after the linear solution.")
     batch_size: int = Field(64, ge=2, description="Faces of a step.")
-    read_faces: int = Field(16, ge=2, description="Portraits of a step that the embedder reads: half of them are mixed.")
+    read_faces: int = Field(16, ge=2, description="Portraits of a step that the embedder reads: half of them between emotions.")
     reading_share: float = Field(0.02, ge=0, description="Weight of the squared distance of what is read.")
     balance: float = Field(0.5, ge=0, le=1, description="0 draws faces as they come, 1 each emotion as often.")
     learning_rate: float = Field(1e-3, gt=0, description="At the start; it falls to a hundredth along a cosine.")

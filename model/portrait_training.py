@@ -83,6 +83,7 @@ def train_portraits(
     points, faces = torch.from_numpy(embeddings), standardise(to_unit(torch.from_numpy(crops)))
     # An expression has no side: the linear part sees each face mirrored, too.
     network.start_from(torch.cat([points, points]), torch.cat([faces, faces.flip(3)]).squeeze(1))
+    middles = torch.stack([points[labels == label].mean(dim=0) for label in np.unique(labels)])
     chances = _chances(labels, config.balance)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, config.steps), config.learning_rate / 100)
@@ -90,7 +91,7 @@ def train_portraits(
         rows = torch.from_numpy(generator.choice(len(crops), config.batch_size, p=chances))
         wanted = in_contrast(faces[rows].flip(3) if generator.random() < 0.5 else faces[rows])
         pixels = functional.l1_loss(network(points[rows]), wanted)
-        asked = _asked(points[rows[: config.read_faces]], generator)
+        asked = _asked(points[rows[: config.read_faces]], middles, generator)
         read = reader(_moved(network(asked), generator) * 255)
         reading = (read - asked).square().sum(dim=1).mean()
         optimiser.zero_grad()
@@ -173,11 +174,13 @@ def _chances(labels: NDArray[np.int64], balance: float) -> NDArray[np.float64]:
     return np.asarray(balance * even + (1 - balance) / len(labels))
 
 
-def _asked(points: Tensor, generator: np.random.Generator) -> Tensor:
-    """Points to be read: the second half lies on the way from one face to another, as queries between emotions do."""
+def _asked(points: Tensor, middles: Tensor, generator: np.random.Generator) -> Tensor:
+    """Points to be read: half are faces, half lie between two emotions' middles, as queries for a mix do."""
     half = len(points) // 2
-    shares = torch.from_numpy(generator.random((half, 1)).astype(np.float32))
-    return torch.cat([points[half:], shares * points[:half] + (1 - shares) * points[len(points) - half :]])
+    ends = torch.from_numpy(generator.integers(0, len(middles), (2, len(points) - half)))
+    # Both ends are drawn more often than what lies between: an emotion's own middle is asked for most.
+    shares = torch.from_numpy(generator.beta(0.5, 0.5, (len(points) - half, 1)).astype(np.float32))
+    return torch.cat([points[:half], shares * middles[ends[0]] + (1 - shares) * middles[ends[1]]])
 
 
 def _moved(faces: Tensor, generator: np.random.Generator) -> Tensor:
