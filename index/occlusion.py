@@ -42,9 +42,7 @@ def occlusion_map(crop: NDArray[np.uint8], embed: Embed, mixture: Mixture, emoti
     probability = mixture.posterior(embed(covered))[:, emotion]
     fall, count = np.zeros((height // STEP_PX, width // STEP_PX)), np.zeros((height // STEP_PX, width // STEP_PX))
     for (top, left), covered_probability in zip(places, probability[1:], strict=True):
-        part = np.s_[
-            top // STEP_PX : (top + PATCH_PX) // STEP_PX, left // STEP_PX : (left + PATCH_PX) // STEP_PX
-        ]
+        part = np.s_[top // STEP_PX : (top + PATCH_PX) // STEP_PX, left // STEP_PX : (left + PATCH_PX) // STEP_PX]
         fall[part] += probability[0] - covered_probability
         count[part] += 1
     return np.asarray(fall / count)

@@ -71,9 +71,7 @@ def portray_bundle(
     crops = faces.images[[places[entry.id] for entry in entries]]
     labels = np.array([bundle.mixture.emotions.index(entry.emotion) for entry in entries], dtype=np.int64)
     embeddings = bundle.gallery.embeddings[rows]
-    aligned = aligned_faces(
-        crops, labels, Detector(), most=config.most, seed=config.seed, on_progress=on_faces
-    )
+    aligned = aligned_faces(crops, labels, Detector(), most=config.most, seed=config.seed, on_progress=on_faces)
     network = train_portraits(
         aligned.crops,
         embeddings[aligned.rows],

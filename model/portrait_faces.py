@@ -65,7 +65,9 @@ def aligned_faces(
     )
 
     def align(row: int) -> tuple[NDArray[np.uint8], float] | None:
-        scaled = Image.fromarray(crops[row]).convert("RGB").resize((DETECTION_PX, DETECTION_PX), Image.Resampling.BICUBIC)
+        scaled = (
+            Image.fromarray(crops[row]).convert("RGB").resize((DETECTION_PX, DETECTION_PX), Image.Resampling.BICUBIC)
+        )
         image = np.asarray(scaled, dtype=np.uint8)
         found = detector.detect(image)
         if not found:

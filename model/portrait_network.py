@@ -22,7 +22,7 @@ _COARSE_PX: Final = FACE_PX // 8
 class PortraitNetwork(nn.Module):
     """From (n, 64) embeddings to (n, 48, 48) grey faces from 0 to 1.
 
-    A linear part, which starts as the least squares solution, and a convolutional one, which starts at nothing. It
+    A linear part, which is the least squares solution, and a convolutional one, which is trained and starts at nothing. It
     cannot show anyone: what the embedding does not hold, such as who it is, comes out as the average over all faces
     with that expression. Every face has the same contrast, since that is not part of an expression, either.
     """
@@ -37,7 +37,7 @@ class PortraitNetwork(nn.Module):
                 nn.Conv2d(width, width, 3, padding=1),
             ]
         )
-        self.detail = nn.Conv2d(width, 4, 3, padding=1)  # the four pixels of each place at half size
+        self.detail = nn.Conv2d(width, 1, 3, padding=1)
         nn.init.zeros_(self.detail.weight)
         nn.init.zeros_(self.detail.bias)
 
@@ -59,8 +59,10 @@ class PortraitNetwork(nn.Module):
         for convolution in self.fine:
             grid = functional.interpolate(grid, scale_factor=2.0, mode="bilinear", align_corners=False)
             grid = functional.leaky_relu(convolution(grid), 0.1)
-        detail = functional.pixel_shuffle(self.detail(grid), 2)  # (n, 1, 48, 48)
-        faces = self.average(embeddings).reshape(-1, 1, FACE_PX, FACE_PX) + detail
+        # At half size, and the same on both sides: what is fine or one-sided is a pattern that only a network reads.
+        detail = self.detail(grid)
+        detail = functional.interpolate(detail + detail.flip(3), scale_factor=2.0, mode="bilinear", align_corners=False)
+        faces = self.average(embeddings).reshape(-1, 1, FACE_PX, FACE_PX) + detail  # (n, 1, 48, 48)
         return in_contrast(standardise(faces))
 
 

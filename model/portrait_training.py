@@ -85,7 +85,10 @@ def train_portraits(
     network.start_from(torch.cat([points, points]), torch.cat([faces, faces.flip(3)]).squeeze(1))
     middles = torch.stack([points[labels == label].mean(dim=0) for label in np.unique(labels)])
     chances = _chances(labels, config.balance)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
+    network.average.requires_grad_(False)
+    optimiser = torch.optim.AdamW(
+        [each for each in network.parameters() if each.requires_grad], lr=config.learning_rate, weight_decay=1e-4
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, config.steps), config.learning_rate / 100)
     for number in range(1, config.steps + 1):
         rows = torch.from_numpy(generator.choice(len(crops), config.batch_size, p=chances))

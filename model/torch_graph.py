@@ -44,7 +44,9 @@ class TorchGraph(nn.Module):
             raise EmbedderError(f"{path} has operations that are not walked in torch: {', '.join(unknown)}")
         self.input_name: str = graph.input[0].name
         self.output_name: str = graph.output[0].name
-        self._constants = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
+        self._constants = {
+            each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer
+        }
         self._steps = [
             (
                 _OPERATIONS[node.op_type],
@@ -62,6 +64,17 @@ class TorchGraph(nn.Module):
             values[output] = operation([values[name] for name in inputs], attributes)
         found: Tensor = values[self.output_name]
         return found
+
+
+def _average_pool(values: Values, attributes: Attributes) -> Any:
+    if any(attributes.get("pads", [])) or attributes.get("ceil_mode", 0):
+        raise EmbedderError("an average pool in the graph reaches over the edge")
+    return functional.avg_pool2d(values[0], tuple(attributes["kernel_shape"]), tuple(attributes["strides"]))
+
+
+def _normalise(values: Values, attributes: Attributes) -> Any:
+    faces, weight, bias, mean, variance = values
+    return functional.batch_norm(faces, mean, variance, weight, bias, eps=attributes.get("epsilon", 1e-5))
 
 
 def _cast(values: Values, attributes: Attributes) -> Any:
@@ -119,6 +132,8 @@ def _unsqueeze(values: Values, _: Attributes) -> Any:
 
 
 _OPERATIONS: Final[dict[str, Callable[[Values, Attributes], Any]]] = {
+    "AveragePool": _average_pool,
+    "BatchNormalization": _normalise,
     "Add": lambda values, _: values[0] + values[1],
     "Cast": _cast,
     "Clip": _clip,

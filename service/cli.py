@@ -22,6 +22,9 @@ from service.options import add_options, given_options, read_options
 from service.settings import Settings, read_settings
 from service.terminal import console
 
+Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+"""Adds a command: its name, what it runs, its summary."""
+
 DONE: Final = 0
 FAILED: Final = 1
 
@@ -108,13 +111,9 @@ def build_parser() -> argparse.ArgumentParser:
     build.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
     build.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
 
-    portraits = command(
-        "portraits", _portraits, "Train what paints the average face of any point of the space; changes the bundle."
+    _add_portrait_options(
+        command("portraits", _portraits, "Train what paints the average face of any point; changes the bundle.")
     )
-    portraits.add_argument("--bundle", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
-    portraits.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
-    add_options(portraits, PortraitConfig)
-
     _add_discovery_options(
         command(
             "discover", _discover, "Find the sub-classes of each emotion in FER+ Training; writes them into the bundle."
@@ -163,11 +162,44 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bundle_option(embed)
     add_options(embed, DecodingLimits)
 
+    _add_local_commands(command)
+
     serve = command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>.")
     add_options(serve, Settings)
 
     keys_cli.add_options(command("keys", keys_cli.run, "Create, list and revoke the API keys of a service."))
     return parser
+
+
+def _add_portrait_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
+    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
+    add_options(parser, PortraitConfig)
+
+
+def _add_local_commands(command: Command) -> None:
+    """What needs no server."""
+    classify = command("classify", _classify, "Name the emotion of each face of images, without a server.")
+    classify.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="Images, or folders of images.")
+    _add_local_options(classify)
+
+    retrieve = command(
+        "retrieve", _retrieve, "Find the nearest expressions for the faces of an image, without a server."
+    )
+    retrieve.add_argument("image", type=Path, metavar="IMAGE", help="A photograph or a face crop.")
+    retrieve.add_argument("-k", type=int, default=10, metavar="N", help="Matches for each face (default: 10).")
+    _add_local_options(retrieve)
+
+    _add_bundle_option(command("doctor", _doctor, "Look at this installation, and say what to do about what is found."))
+
+
+def _add_local_options(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    for name, summary in (("json", "Write JSON."), ("csv", "Write CSV.")):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=summary)
+    parser.add_argument("--already-cropped", action="store_true", help="Face crops: nothing is detected.")
+    _add_bundle_option(parser)
+    add_options(parser, DecodingLimits)
 
 
 def _add_bundle_option(parser: argparse.ArgumentParser) -> None:
@@ -338,6 +370,37 @@ def _embed(arguments: argparse.Namespace) -> int:
         read_options(arguments, DecodingLimits),
         already_cropped=arguments.already_cropped,
     )
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from service.local import classify_paths
+
+    return classify_paths(
+        arguments.paths,
+        arguments.bundle,
+        read_options(arguments, DecodingLimits),
+        arguments.form,
+        already_cropped=arguments.already_cropped,
+    )
+
+
+def _retrieve(arguments: argparse.Namespace) -> int:
+    from service.local import retrieve_image
+
+    return retrieve_image(
+        arguments.image,
+        arguments.bundle,
+        read_options(arguments, DecodingLimits),
+        arguments.form,
+        k=arguments.k,
+        already_cropped=arguments.already_cropped,
+    )
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from service.doctor import doctor
+
+    return doctor(arguments.bundle)
 
 
 def _serve(arguments: argparse.Namespace) -> int:

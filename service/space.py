@@ -7,6 +7,7 @@ import hashlib
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cached_property
 from io import BytesIO
 from typing import Final
@@ -23,6 +24,7 @@ from index.portraits import load_painter
 from model.errors import QueryError
 from model.portraits import PortraitPainter
 from service.map_schemas import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
+from service.queries import Query, point_of
 
 KEPT_PORTRAITS: Final = 4096
 """Portraits that are kept painted: 9 MiB."""
@@ -81,15 +83,17 @@ class Space:
                     self._painted.popitem(last=False)
         return np.stack([known[key] for key in keys])
 
-    def strip(self, embeddings: NDArray[np.float32], side_px: int | None = None) -> bytes:
-        """A PNG file with the portraits of (n, d) embeddings under one another, each as large as ``side_px`` asks."""
-        faces = self.paint(embeddings)
+    def painted(self, queries: Sequence[Query], side_px: int | None = None) -> bytes:
+        """A PNG file with the portraits of points under one another, each as large as ``side_px`` asks.
+
+        Raises:
+            QueryError: the bundle has no portraits, or a query names nothing that it has.
+        """
+        faces = self.paint(np.stack([point_of(query, self.bundle) for query in queries]))
         side = faces.shape[1]
         picture = Image.fromarray(faces.reshape(-1, side))
         if side_px is not None and side_px != side:
-            scaled = [
-                Image.fromarray(face).resize((side_px, side_px), Image.Resampling.BICUBIC) for face in faces
-            ]
+            scaled = [Image.fromarray(face).resize((side_px, side_px), Image.Resampling.BICUBIC) for face in faces]
             picture = Image.fromarray(np.concatenate([np.asarray(face) for face in scaled]))
         buffer = BytesIO()
         picture.save(buffer, "PNG")

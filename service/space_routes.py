@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from typing import Annotated, Final
 
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +12,7 @@ from model.errors import QueryError
 from service import problems, uploads
 from service.cores import Order
 from service.map_schemas import Atlas, MapAnswer
-from service.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery, point_of
+from service.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery
 from service.queries import Query as PointName
 from service.runtime import Runtime
 from service.space import Space, Written
@@ -66,22 +65,35 @@ class PortraitsQuery(BaseModel):
     queries: list[PointName] = Field(min_length=1, max_length=MOST_PORTRAITS, description="What is painted, in order.")
 
 
+class Spaces:
+    """The space of the bundle of the moment; a reload brings another."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._shown: Space | None = None
+        self._lock = threading.Lock()
+
+    def current(self) -> Space:
+        """The space that is served now.
+
+        Raises:
+            NotReadyError: the service is starting or stopping.
+        """
+        bundle = self._runtime.serving().engine.bundle
+        with self._lock:
+            if self._shown is None or self._shown.bundle is not bundle:
+                self._shown = Space(bundle)
+            return self._shown
+
+
 def space_router(runtime: Runtime) -> APIRouter:
     """The endpoints, over what runs."""
     router = APIRouter(tags=["space"])
-    shown: list[Space] = []
-    lock = threading.Lock()
+    spaces = Spaces(runtime)
 
-    def space() -> Space:
-        """The space of the bundle of the moment; a reload brings another."""
-        bundle = runtime.serving().engine.bundle
-        with lock:
-            if not shown or shown[0].bundle is not bundle:
-                shown[:] = [Space(bundle)]
-            return shown[0]
-
-    async def written(request: Request, read: Callable[[], Written]) -> Response:
-        answer = await runtime.cores.run(Order.ANSWER, read)
+    async def written(request: Request, read: Callable[[Space], Written]) -> Response:
+        space = spaces.current()
+        answer = await runtime.cores.run(Order.ANSWER, lambda: read(space))
         headers = {"ETag": answer.tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
         if request.headers.get("if-none-match") == answer.tag:
             return Response(status_code=304, headers=headers)
@@ -92,12 +104,12 @@ def space_router(runtime: Runtime) -> APIRouter:
     @router.get("/map", summary="The space seen flat", response_model=MapAnswer, responses=_PROBLEMS)
     async def flat_map(request: Request) -> Response:
         """Every face of the gallery that ships with the bundle as a point, the emotions' Gaussians as ellipses."""
-        return await written(request, lambda: space().map)
+        return await written(request, lambda space: space.map)
 
     @router.get("/atlas", summary="Every emotion and sub-class", response_model=Atlas, responses=_PROBLEMS)
     async def atlas(request: Request) -> Response:
         """Shares, the raters' votes and the nearest faces of each."""
-        return await written(request, lambda: space().atlas)
+        return await written(request, lambda space: space.atlas)
 
     @router.get(
         "/portrait",
@@ -108,12 +120,7 @@ def space_router(runtime: Runtime) -> APIRouter:
     async def portrait(query: Annotated[PortraitQuery, Query()]) -> Response:
         """Shows no person: the average over all faces that lie near the point."""
         name = query.point_name()
-
-        def paint() -> bytes:
-            shown_space = space()
-            return shown_space.strip(point_of(name, shown_space.bundle)[None], query.side_px)
-
-        picture = await runtime.cores.run(Order.ANSWER, paint)
+        picture = await runtime.cores.run(Order.ANSWER, lambda: spaces.current().painted([name], query.side_px))
         return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=300"})
 
     @router.post(
@@ -124,12 +131,7 @@ def space_router(runtime: Runtime) -> APIRouter:
     )
     async def portraits(query: PortraitsQuery) -> Response:
         """One PNG picture, 48 pixels wide, with the portraits under one another in the order of the queries."""
-
-        def paint() -> bytes:
-            shown_space = space()
-            points = [point_of(name, shown_space.bundle) for name in query.queries]
-            return shown_space.strip(np.stack(points))
-
-        return Response(await runtime.cores.run(Order.ANSWER, paint), media_type="image/png")
+        picture = await runtime.cores.run(Order.ANSWER, lambda: spaces.current().painted(query.queries))
+        return Response(picture, media_type="image/png")
 
     return router
