@@ -26,7 +26,7 @@ Half as much again as the detector's finest level, so that its pixels are still 
 """
 
 SMALL_FACE_PX: Final = 60
-"""A photograph with a face narrower than this at the fraction is decoded whole after all: its crop shows the difference.
+"""A photograph with a narrower face than this at the fraction is decoded whole: the crop would show the difference.
 
 In photographs of 12 and 24 megapixels, embeddings of larger faces moved by 0.05 (median; at most 0.2) of the 4 to 6
 between centroids, which is what compressing the picture once more does; those of the smallest by up to 0.9.

@@ -166,7 +166,6 @@ def build_parser() -> argparse.ArgumentParser:
 
     serve = command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>.")
     add_options(serve, Settings)
-
     keys_cli.add_options(command("keys", keys_cli.run, "Create, list and revoke the API keys of a service."))
     return parser
 

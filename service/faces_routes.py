@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Final
 
+import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
@@ -11,10 +13,11 @@ from pydantic import BaseModel
 from model.errors import ImageError, QueryError
 from model.faces import Face
 from service import problems, uploads
+from service.cores import Order
 from service.engine import Ask, Engine, Placed
 from service.problems import MissingFieldError, RequestError
 from service.queries import PointQuery, point_of
-from service.runtime import Runtime, Serving, stacked
+from service.runtime import Runtime, Serving
 from service.schemas import (
     Classification,
     Classifications,
@@ -29,6 +32,9 @@ from service.schemas import (
 )
 
 PROBLEMS: Final = problems.documented(400, 401, 403, 408, 413, 415, 422, 429, 503, 504)
+
+LARGE: Final = 100
+"""Matches, or faces without matches, of which an answer is put into words in less than a millisecond."""
 
 Put = Callable[[Engine, list[Face], Placed], BaseModel]
 """How an engine puts the answer for the faces of an image into words."""
@@ -92,16 +98,27 @@ def asks_for_point(body: bytes) -> bool:
     return b'"query"' in body[:64] or (len(body) < 2**20 and b'"query"' in body and b'"image' not in body)
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What is to be answered about each image of a request, and from what."""
+
+    serving: Serving
+    query: FaceQuery
+    k: int | None
+    put: Put
+
+
 async def answer_point(runtime: Runtime, body: bytes) -> Response:
     """Search the gallery for the nearest expressions to a point."""
     serving = runtime.serving()
     query = uploads.parse_json(PointQuery, body)
     serving.engine.check_k(query.k)
     point = point_of(query.query, serving.engine.bundle)
-    async with runtime.deadline():
-        with runtime.images.holding(1):
-            (placed,) = await runtime.place(serving, Ask(points=point[None], k=query.k))
-    return _json(serving.engine.retrieved_at(placed))
+    with runtime.images.holding(1):
+        async with runtime.deadline():
+            placed = await runtime.place(serving, Ask(points=point[None], k=query.k))
+            written = await _written(runtime, query.k, lambda: serving.engine.retrieved_at(placed))
+    return Response(written, media_type=uploads.JSON)
 
 
 async def answer_images(runtime: Runtime, request: Request, query: FaceQuery, k: int | None, put: Put) -> Response:
@@ -111,39 +128,46 @@ async def answer_images(runtime: Runtime, request: Request, query: FaceQuery, k:
         RequestError: the request cannot be read or let in.
         ImageError: its only image cannot be used.
     """
-    serving = runtime.serving()
+    question = _Question(runtime.serving(), query, k, put)
     _check_faces(query, runtime.settings.max_faces)
     runtime.images.check()  # before its body is read: what is refused costs little
     images = await _read_images(runtime, request)
-
-    async def one(image: bytes | RequestError) -> BaseModel:
-        if isinstance(image, RequestError):
-            raise image
-        return await _answer_image(runtime, serving, image, query, k, put)
-
-    async def one_of_many(image: bytes | RequestError) -> BaseModel:
-        try:
-            return await one(image)
-        except (ImageError, RequestError) as error:
-            problem = problems.problem_of(error)
-            runtime.metrics.rejections.labels(problem.type.rpartition(":")[2]).inc()
-            return ProblemImage(problem=problem)
-
     with runtime.images.holding(len(images.each)):
         async with runtime.deadline():
             if not images.many:
-                return _json(await one(images.each[0]))
-            answers = await asyncio.gather(*(one_of_many(image) for image in images.each))
-    return Response(b'{"images":[' + b",".join(_written(each) for each in answers) + b"]}", media_type=uploads.JSON)
+                return Response(await _answer(runtime, question, images.each[0]), media_type=uploads.JSON)
+            answers = await asyncio.gather(*(_answer_or_problem(runtime, question, image) for image in images.each))
+    return Response(b'{"images":[' + b",".join(answers) + b"]}", media_type=uploads.JSON)
 
 
-async def _answer_image(
-    runtime: Runtime, serving: Serving, image: bytes, query: FaceQuery, k: int | None, put: Put
-) -> BaseModel:
+async def _answer_or_problem(runtime: Runtime, question: _Question, image: bytes | RequestError) -> bytes:
+    try:
+        return await _answer(runtime, question, image)
+    except (ImageError, RequestError) as error:
+        problem = problems.problem_of(error)
+        runtime.metrics.rejections.labels(problems.kind_of(problem)).inc()
+        return ProblemImage(problem=problem).model_dump_json().encode()
+
+
+async def _answer(runtime: Runtime, question: _Question, image: bytes | RequestError) -> bytes:
+    """The answer for one image, as JSON."""
+    if isinstance(image, RequestError):
+        raise image
+    serving, query, k, put = question.serving, question.query, question.k, question.put
     with serving.batches.expect():
         faces = await runtime.find(serving, image, already_cropped=query.already_cropped, most_faces=query.most_faces)
-    parts = await runtime.place(serving, stacked(faces, k))
-    return put(serving.engine, faces, parts[0] if len(parts) == 1 else Placed.joined(parts))
+    placed = await runtime.place(serving, Ask(crops=np.stack([face.crop for face in faces]), k=k))
+    return await _written(runtime, len(faces) * (k or 1), lambda: put(serving.engine, faces, placed))
+
+
+async def _written(runtime: Runtime, size: int, answer: Callable[[], BaseModel]) -> bytes:
+    """An answer as JSON; one with many faces and matches is put into words off the event loop."""
+
+    def write() -> bytes:
+        words = answer()
+        return words.__pydantic_serializer__.to_json(words)
+
+    return write() if size <= LARGE else await runtime.cores.run(Order.ANSWER, write)
 
 
 async def _read_images(runtime: Runtime, request: Request) -> uploads.Images:
@@ -162,11 +186,3 @@ async def _read_images(runtime: Runtime, request: Request) -> uploads.Images:
 def _check_faces(query: FaceQuery, max_faces: int) -> None:
     if query.most_faces is not None and query.most_faces > max_faces:
         raise QueryError(f"faces should be all, largest, or from 1 to {max_faces}, got {query.most_faces}")
-
-
-def _written(answer: BaseModel) -> bytes:
-    return answer.__pydantic_serializer__.to_json(answer)
-
-
-def _json(answer: BaseModel) -> Response:
-    return Response(_written(answer), media_type=uploads.JSON)

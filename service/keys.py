@@ -80,7 +80,8 @@ def read_keys(path: Path) -> KeyFile:
 def create_key(path: Path, name: str, scope: ScopeName) -> str:
     """Add a key to a file, and return it: it can be read nowhere later.
 
-    The secret has 256 random bits, so that a plain hash keeps it: there is nothing to guess that slow hashing would slow.
+    The secret has 256 random bits, so that a plain hash keeps it: slow hashing slows guessing, and there is nothing
+    to guess.
 
     Raises:
         ConfigError: the file is no key file.

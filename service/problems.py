@@ -138,6 +138,11 @@ def problem_of(error: Exception) -> Problem:
     return _problem(status, kind, str(error))
 
 
+def kind_of(problem: Problem) -> str:
+    """The last word of a problem's type."""
+    return problem.type.removeprefix(_TYPE)
+
+
 def _problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
     return Problem(type=f"{_TYPE}{kind}", title=status.phrase, status=status, detail=detail)
 
@@ -161,7 +166,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Give every error of ``app`` its answer, FastAPI's own 404, 405 and 422 included; ``Tracking`` answers the rest."""
+    """Give every known error of ``app`` its answer, FastAPI's own 404, 405 and 422 included."""
     for kind in (ImageError, QueryError, RequestError):
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(HTTPException, _http)

@@ -4,9 +4,8 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
-
-import numpy as np
 
 from model.errors import MienError
 from model.faces import Face
@@ -15,7 +14,7 @@ from service.batching import Batcher
 from service.cores import Cores, Order
 from service.engine import Ask, Engine, Placed, load_engine
 from service.logs import FIELDS
-from service.metrics import Metrics, resident_bytes
+from service.metrics import resident_bytes
 from service.problems import NotReadyError, ReloadError, TooLateError
 from service.settings import Settings
 
@@ -102,7 +101,7 @@ class Runtime:
             return
         try:
             await self.cores.run(Order.ANSWER, serving.engine.warm_up)
-        except Exception:  # whatever the network fails with
+        except Exception:  # noqa: BLE001  whatever the network fails with
             raise NotReadyError("mien's network fails") from None
         self._failures = 0
 
@@ -116,13 +115,13 @@ class Runtime:
             Order.READ, lambda: serving.engine.find(data, already_cropped=already_cropped, most_faces=most_faces)
         )
 
-    async def place(self, serving: Serving, ask: Ask) -> list[Placed]:
-        """Answer ``ask``, together with what others ask; an ask for more faces than a batch has comes in parts."""
+    async def place(self, serving: Serving, ask: Ask) -> Placed:
+        """Answer ``ask``, together with what others ask; one for more faces than a batch has, in parts."""
         size = self.settings.batch_faces
         if len(ask) <= size or ask.crops is None:
-            return [await self._batched(serving, ask)]
+            return await self._batched(serving, ask)
         parts = [Ask(crops=ask.crops[start : start + size], k=ask.k) for start in range(0, len(ask), size)]
-        return list(await asyncio.gather(*(self._batched(serving, part) for part in parts)))
+        return Placed.joined(await asyncio.gather(*(self._batched(serving, part) for part in parts)))
 
     async def _batched(self, serving: Serving, ask: Ask) -> Placed:
         try:
@@ -163,10 +162,8 @@ class Runtime:
         tasks: set[asyncio.Task[None]] = set()
 
         async def reload() -> None:
-            try:
+            with suppress(ReloadError):  # logged where it happened
                 await self.reload()
-            except ReloadError:
-                pass  # logged where it happened
 
         def hung_up() -> None:
             task = asyncio.create_task(reload())
@@ -212,8 +209,3 @@ class Deadline:
             await self._timeout.__aexit__(kind, error, trace)  # type: ignore[arg-type]
         except TimeoutError:
             raise TooLateError(f"an answer may take {self._longest_s:g} s, this one would have taken longer") from None
-
-
-def stacked(faces: list[Face], k: int | None = None) -> Ask:
-    """What to ask for the faces of an image."""
-    return Ask(crops=np.stack([face.crop for face in faces]), k=k)

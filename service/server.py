@@ -1,8 +1,6 @@
 """``mien serve``: the service on uvicorn."""
 
 import asyncio
-import os
-import signal
 import socket
 from types import FrameType
 

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         100.0, ge=0, description="Requests of one key, or of one address without keys, per second; 0 sets no limit."
     )
     keys: Path | None = Field(None, description="File of API keys (mien keys); without it, nobody needs one.")
-    allow_public: bool = Field(False, description="Serve other machines although no keys are set.")
+    allow_public: bool = Field(default=False, description="Serve other machines although no keys are set.")
     drain_s: float = Field(
         1.0, ge=0, le=600, description="Seconds between the signal to stop and the end of listening, answered with 503."
     )

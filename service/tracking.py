@@ -1,4 +1,4 @@
-"""Around every request: its id, its time, its line in the log, its place in the figures, and the last word on errors."""
+"""Around every request: its id, its line in the log, its place in the figures, and the last word on errors."""
 
 import logging
 import re

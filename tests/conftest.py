@@ -3,7 +3,9 @@
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from model.ferplus import FACE_PX, LabelledFaces, Split
 from model.votes import EMOTIONS, VOTE_COLUMNS
+
+if TYPE_CHECKING:
+    from service.engine import Engine
 
 MakeFaces = Callable[..., LabelledFaces]
 WriteSplit = Callable[[Path, Split, LabelledFaces], Path]
@@ -126,3 +131,31 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, make_faces: MakeFaces, w
     export(checkpoint, folder / "embedder.onnx")
     build_bundle(folder / "embedder.onnx", training, folder / "bundle")
     return SmallRun(folder / "data", checkpoint, folder / "embedder.onnx", folder / "bundle")
+
+
+@pytest.fixture(scope="session")
+def served_engine() -> "Engine":
+    """The bundle that ships, loaded once. Do not change it."""
+    from service.engine import load_engine
+    from service.settings import Settings
+
+    return load_engine(Settings(provider="cpu"))
+
+
+@pytest.fixture(scope="session")
+def crop_file(make_faces: MakeFaces) -> bytes:
+    """A face crop, as a PNG file."""
+    buffer = BytesIO()
+    Image.fromarray(make_faces(1).images[0]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photograph_file() -> bytes:
+    """A photograph with two faces, the larger on the right, as a JPEG file."""
+    sheet = Image.new("RGB", (1000, 500), (90, 120, 150))
+    sheet.paste(Image.fromarray(cartoon(200)), (50, 20))
+    sheet.paste(Image.fromarray(cartoon(450)), (500, 20))
+    buffer = BytesIO()
+    sheet.save(buffer, "JPEG")
+    return buffer.getvalue()

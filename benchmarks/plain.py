@@ -1,0 +1,42 @@
+"""What one would write first around the same network: a FastAPI handler, no queue, no batches. For ``load.py``."""
+
+import sys
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, UploadFile
+
+from index.bundle import default_bundle, load_bundle
+from index.mixture import posterior_from
+from model.pipeline import load_pipeline
+
+app = FastAPI()
+bundle = load_bundle(default_bundle())
+pipeline = load_pipeline(bundle.embedder_path, provider="cpu")
+
+
+@app.post("/classify")
+def classify(image: UploadFile, already_cropped: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002
+    """Name the emotion of each face."""
+    embedded = pipeline.embed(image.file.read(), already_cropped=already_cropped)
+    distances = bundle.mixture.distances(embedded.embeddings)
+    posteriors = posterior_from(distances, bundle.mixture.sigma)
+    return {
+        "faces": [
+            {
+                "box": face.box,
+                "emotion": bundle.mixture.emotions[int(distances[row].argmin())],
+                "posterior": posteriors[row].tolist(),
+            }
+            for row, face in enumerate(embedded.faces)
+        ]
+    }
+
+
+@app.get("/health/ready")
+def ready() -> None:
+    """Answer."""
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[-1]), log_level="error")

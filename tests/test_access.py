@@ -1,0 +1,130 @@
+"""Who may ask what, over every route there is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from starlette.routing import BaseRoute
+
+from model.errors import ConfigError
+from service.access import is_loopback, needed_scope
+from service.app import create_app
+from service.engine import Engine
+from service.keys import Scope, create_key
+from service.server import serve
+from service.settings import Settings
+
+SCOPES = {None: "nobody", Scope.READ: "read", Scope.WRITE: "write", Scope.ADMIN: "admin"}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    path = tmp_path_factory.mktemp("access") / "keys.json"
+    made = {"read": create_key(path, "r", "read"), "write": create_key(path, "w", "write")}
+    return made | {"admin": create_key(path, "a", "admin"), "path": str(path)}
+
+
+@pytest.fixture(scope="module")
+def app(served_engine: Engine, keys: dict[str, str]) -> FastAPI:
+    return create_app(served_engine, Settings(keys=Path(keys["path"]), rate_per_s=0))
+
+
+@pytest.fixture(scope="module")
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app) as client:
+        yield client
+
+
+def every_route(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
+    """Method and path of each route, those of included routers and of mounted folders too."""
+    for route in routes:
+        inside = getattr(route, "original_router", None)
+        if inside is not None:
+            yield from every_route(inside.routes)
+            continue
+        path = getattr(route, "path")  # noqa: B009  of every kind of route
+        for method in getattr(route, "methods", None) or {"GET"}:
+            yield method, path
+
+
+def test_nothing_without_a_key_but_health_and_the_page(client: TestClient, app: FastAPI) -> None:
+    open_to_all = set()
+    routes = set(every_route(app.routes))
+    assert {("POST", "/classify"), ("POST", "/admin/reload"), ("GET", "/metrics"), ("GET", "/docs")} <= routes
+    for method, path in routes:
+        answer = client.request(method, path, follow_redirects=False)
+        if answer.status_code == 401:
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.headers["content-type"] == "application/problem+json" or method == "HEAD"
+        else:
+            open_to_all.add((method, path))
+    assert {(method, path) for method, path in open_to_all if method == "GET"} <= {
+        ("GET", "/"),
+        ("GET", "/health/live"),
+        ("GET", "/health/ready"),
+    }
+    assert {method for method, _ in open_to_all} <= {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_each_route_wants_its_scope(client: TestClient, app: FastAPI, keys: dict[str, str], scope: Scope) -> None:
+    headers = {"authorization": f"Bearer {keys[SCOPES[scope]]}"}
+    for method, path in set(every_route(app.routes)):
+        needed = needed_scope(method, path)
+        status = client.request(method, path, headers=headers, follow_redirects=False).status_code
+        assert status != 401, (method, path)
+        assert (status == 403) is (needed is not None and scope < needed), (method, path, status)
+
+
+def test_scopes_of_paths_that_others_may_add() -> None:
+    assert needed_scope("GET", "/gallery/x") is Scope.READ
+    assert needed_scope("POST", "/gallery") is Scope.WRITE
+    assert needed_scope("DELETE", "/gallery/x") is Scope.WRITE
+    assert needed_scope("GET", "/admin/anything") is Scope.ADMIN
+    assert needed_scope("POST", "/health/live") is Scope.WRITE
+
+
+def test_a_key_may_come_in_either_header(client: TestClient, keys: dict[str, str]) -> None:
+    assert client.get("/metrics", headers={"x-api-key": keys["read"]}).status_code == 200
+    assert client.get("/metrics", headers={"authorization": f"bearer {keys['read']}"}).status_code == 200
+    refused = client.get("/metrics", headers={"x-api-key": keys["read"] + "x"})
+    assert "one that is not known" in refused.json()["detail"]
+    assert client.get("/metrics", headers={"authorization": "Basic abc"}).status_code == 401
+    answer = client.post("/admin/reload", headers={"x-api-key": keys["write"]})
+    assert "needs a key with the scope admin, got one with write" in answer.json()["detail"]
+
+
+def test_too_many_requests_of_one_key(served_engine: Engine, keys: dict[str, str]) -> None:
+    with TestClient(create_app(served_engine, Settings(keys=Path(keys["path"]), rate_per_s=1))) as client:
+        statuses = [client.get("/metrics", headers={"x-api-key": keys["read"]}).status_code for _ in range(4)]
+        assert statuses[:2] == [200, 200]
+        assert statuses[3] == 429
+        refused = client.get("/metrics", headers={"x-api-key": keys["read"]})
+        assert refused.json()["type"] == "urn:mien:rate"
+        assert int(refused.headers["retry-after"]) >= 1
+        assert client.get("/metrics", headers={"x-api-key": keys["write"]}).status_code == 200, "another key"
+        assert client.get("/health/live").status_code == 200, "health has no limit"
+
+
+def test_guessing_is_limited_too(served_engine: Engine, keys: dict[str, str]) -> None:
+    with TestClient(create_app(served_engine, Settings(keys=Path(keys["path"]), rate_per_s=1))) as client:
+        statuses = [client.get("/metrics", headers={"x-api-key": f"mien_{n}_x"}).status_code for n in range(4)]
+        assert statuses[3] == 429
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        *[(host, True) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")],
+        *[(host, False) for host in ("0.0.0.0", "::", "example.org", "192.168.1.1")],  # noqa: S104
+    ],
+)
+def test_what_only_this_machine_reaches(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_serving_others_without_keys_has_to_be_said() -> None:
+    with pytest.raises(ConfigError, match="--allow-public"):
+        serve(Settings(host="0.0.0.0"))  # noqa: S104

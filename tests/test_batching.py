@@ -1,0 +1,155 @@
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from service.batching import Batcher
+from service.cores import Cores
+
+
+class Recorder:
+    """Doubles numbers, and remembers the batches they came in; waits for ``go``."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go = threading.Event()
+        self.go.set()
+
+    def work(self, items: list[int]) -> list[int]:
+        self.batches.append(items)
+        assert self.go.wait(10)
+        if -1 in items:
+            raise ValueError("minus one")
+        return [2 * item for item in items]
+
+
+Scenario = Callable[[Batcher[int, int], Recorder], Coroutine[Any, Any, None]]
+
+
+def run(scenario: Scenario, *, batch_size: int = 4, longest_wait_s: float = 0.0, threads: int = 1) -> list[list[int]]:
+    recorder = Recorder()
+    cores = Cores(threads)
+    cores.start()
+
+    async def all_of_it() -> None:
+        batcher = Batcher(recorder.work, cores, batch_size=batch_size, longest_wait_s=longest_wait_s)
+        await asyncio.wait_for(scenario(batcher, recorder), 10)
+        assert len(batcher) == 0
+
+    asyncio.run(all_of_it())
+    cores.stop()
+    return recorder.batches
+
+
+def test_a_lone_item_does_not_wait() -> None:
+    async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
+        began = time.monotonic()
+        assert await batcher.ask(21, 1) == 42
+        assert time.monotonic() - began < 5
+
+    assert run(scenario, longest_wait_s=60) == [[21]]
+
+
+def test_items_asked_together_go_together() -> None:
+    async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
+        assert await asyncio.gather(*(batcher.ask(item, 1) for item in range(3))) == [0, 2, 4]
+
+    assert run(scenario) == [[0, 1, 2]]
+
+
+def test_a_batch_waits_for_what_is_on_its_way() -> None:
+    async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
+        async def late() -> int:
+            with batcher.expect():
+                await asyncio.sleep(0.05)
+            return await batcher.ask(2, 1)
+
+        assert list(await asyncio.gather(batcher.ask(1, 1), late())) == [2, 4]
+
+    assert run(scenario, longest_wait_s=60) == [[1, 2]]
+
+
+def test_what_was_expected_may_fail_to_come() -> None:
+    async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
+        async def never() -> None:
+            with batcher.expect():
+                await asyncio.sleep(0.02)
+                raise ValueError
+
+        alone, failed = await asyncio.gather(batcher.ask(1, 1), never(), return_exceptions=True)
+        assert alone == 2
+        assert isinstance(failed, ValueError)
+
+    assert run(scenario, longest_wait_s=60) == [[1]]
+
+
+def test_the_longest_wait_ends_the_waiting() -> None:
+    async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
+        with batcher.expect():
+            assert await batcher.ask(1, 1) == 2
+
+    assert run(scenario, longest_wait_s=0.02) == [[1]]
+
+
+def test_a_full_batch_does_not_wait() -> None:
+    async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
+        with batcher.expect():
+            assert await asyncio.gather(*(batcher.ask(item, 1) for item in range(4))) == [0, 2, 4, 6]
+
+    assert run(scenario, longest_wait_s=60) == [[0, 1, 2, 3]]
+
+
+def test_a_batch_grows_while_the_core_is_busy_up_to_its_size() -> None:
+    async def scenario(batcher: Batcher[int, int], recorder: Recorder) -> None:
+        recorder.go.clear()
+        first = asyncio.create_task(batcher.ask(0, 1))
+        while not recorder.batches:
+            await asyncio.sleep(0.001)
+        others = [
+            asyncio.create_task(batcher.ask(item, size)) for item, size in [(1, 1), (2, 2), (3, 2), (4, 9), (5, 1)]
+        ]
+        await asyncio.sleep(0)
+        recorder.go.set()
+        assert await asyncio.gather(first, *others) == [0, 2, 4, 6, 8, 10]
+
+    assert run(scenario) == [[0], [1, 2], [3], [4], [5]]
+
+
+def test_an_error_reaches_all_of_its_batch_and_no_other() -> None:
+    async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
+        results = await asyncio.gather(*(batcher.ask(item, 1) for item in (1, -1)), return_exceptions=True)
+        assert [type(result) for result in results] == [ValueError, ValueError]
+        assert await batcher.ask(5, 1) == 10
+
+    run(scenario)
+
+
+def test_who_has_given_up_is_not_worked_for() -> None:
+    async def scenario(batcher: Batcher[int, int], recorder: Recorder) -> None:
+        recorder.go.clear()
+        first = asyncio.create_task(batcher.ask(0, 1))
+        while not recorder.batches:
+            await asyncio.sleep(0.001)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await batcher.ask(1, 1)
+        recorder.go.set()
+        assert await first == 0
+        assert await batcher.ask(2, 1) == 4
+
+    assert run(scenario) == [[0], [2]]
+
+
+def test_as_many_batches_at_once_as_cores() -> None:
+    async def scenario(batcher: Batcher[int, int], recorder: Recorder) -> None:
+        recorder.go.clear()
+        asked = [asyncio.create_task(batcher.ask(item, 1)) for item in range(3)]
+        while len(recorder.batches) < 2:
+            await asyncio.sleep(0.001)
+        recorder.go.set()
+        assert await asyncio.gather(*asked) == [0, 2, 4]
+
+    assert sorted(run(scenario, batch_size=1, threads=2)) == [[0], [1], [2]]

@@ -1,0 +1,55 @@
+import pytest
+
+from service.rates import BURST_S, MOST_CALLERS, Rates
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_then_the_rate() -> None:
+    clock = Clock()
+    rates = Rates(5.0, clock)
+    assert [rates.wait_s("a") for _ in range(int(5 * BURST_S))] == [0.0] * 10
+    assert rates.wait_s("a") == pytest.approx(0.2)
+    assert rates.wait_s("b") == 0, "each caller has a bucket of its own"
+    clock.now += 0.21
+    assert rates.wait_s("a") == 0
+    assert rates.wait_s("a") > 0
+
+
+def test_a_refusal_costs_nothing() -> None:
+    clock = Clock()
+    rates = Rates(1.0, clock)
+    while rates.wait_s("a") == 0:
+        pass
+    for _ in range(100):
+        rates.wait_s("a")
+    clock.now += 1.01
+    assert rates.wait_s("a") == 0
+
+
+def test_a_clock_that_goes_back_takes_nothing_away() -> None:
+    clock = Clock()
+    rates = Rates(1.0, clock)
+    assert rates.wait_s("a") == 0
+    clock.now -= 50
+    assert rates.wait_s("a") == 0
+    assert 0 < rates.wait_s("a") <= 1
+
+
+def test_no_limit() -> None:
+    rates = Rates(0.0)
+    assert all(rates.wait_s("a") == 0 for _ in range(1000))
+    assert len(rates) == 0
+
+
+def test_callers_are_not_remembered_without_end() -> None:
+    rates = Rates(1.0, Clock())
+    for number in range(MOST_CALLERS + 500):
+        rates.wait_s(str(number))
+    assert len(rates) == MOST_CALLERS
