@@ -306,7 +306,11 @@ def add_file(folder: Path, name: str, source: Path) -> Manifest:
     Raises:
         BundleError: the folder is no bundle.
     """
-    return _changed(folder, name, lambda path, _: path.write_bytes(source.read_bytes()), {})
+
+    def write(path: Path, _: str) -> None:
+        shutil.copyfile(source, path)
+
+    return _changed(folder, name, write, {})
 
 
 def check_output(folder: Path) -> None:

@@ -22,13 +22,14 @@ _COARSE_PX: Final = FACE_PX // 8
 class PortraitNetwork(nn.Module):
     """From (n, 64) embeddings to (n, 48, 48) grey faces from 0 to 1.
 
-    A linear part, which is the least squares solution, and a convolutional one, which is trained and starts at nothing. It
+    A linear part, which is the least squares solution, and a convolutional one, which is trained and starts at none. It
     cannot show anyone: what the embedding does not hold, such as who it is, comes out as the average over all faces
     with that expression. Every face has the same contrast, since that is not part of an expression, either.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
         self.average = nn.Linear(EMBEDDING_SIZE, FACE_PX**2)
         self.coarse = nn.Linear(EMBEDDING_SIZE, width * _COARSE_PX**2)
         self.fine = nn.ModuleList(
@@ -37,9 +38,8 @@ class PortraitNetwork(nn.Module):
                 nn.Conv2d(width, width, 3, padding=1),
             ]
         )
-        self.detail = nn.Conv2d(width, 1, 3, padding=1)
+        self.detail = nn.Conv2d(width, 1, 3, padding=1, bias=False)
         nn.init.zeros_(self.detail.weight)
-        nn.init.zeros_(self.detail.bias)
 
     def start_from(self, embeddings: Tensor, faces: Tensor) -> None:
         """Set the linear part to the ridge regression of standardised (n, 48, 48) faces on (n, 64) embeddings."""
@@ -55,7 +55,7 @@ class PortraitNetwork(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Paint faces."""
         grid = functional.leaky_relu(self.coarse(embeddings), 0.1)
-        grid = grid.unflatten(1, (-1, _COARSE_PX, _COARSE_PX))  # (n, width, 6, 6)
+        grid = grid.reshape(-1, self.width, _COARSE_PX, _COARSE_PX)  # (n, width, 6, 6)
         for convolution in self.fine:
             grid = functional.interpolate(grid, scale_factor=2.0, mode="bilinear", align_corners=False)
             grid = functional.leaky_relu(convolution(grid), 0.1)

@@ -85,7 +85,7 @@ def train_portraits(
     network.start_from(torch.cat([points, points]), torch.cat([faces, faces.flip(3)]).squeeze(1))
     middles = torch.stack([points[labels == label].mean(dim=0) for label in np.unique(labels)])
     chances = _chances(labels, config.balance)
-    network.average.requires_grad_(False)
+    network.average.requires_grad_(requires_grad=False)
     optimiser = torch.optim.AdamW(
         [each for each in network.parameters() if each.requires_grad], lr=config.learning_rate, weight_decay=1e-4
     )

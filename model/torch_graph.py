@@ -103,6 +103,27 @@ def _convolve(values: Values, attributes: Attributes) -> Any:
     )
 
 
+def _quantise(values: Values, _: Attributes) -> Any:
+    """Rounds, but lets gradients through as if it did not: the derivative of a step is no help.
+
+    Source: Bengio, Leonard, Courville: *Estimating or Propagating Gradients Through Stochastic Neurons*,
+    arXiv 1308.3432 (the straight-through estimator).
+    """
+    faces, scale, zero = values
+    limits = torch.iinfo(zero.dtype)
+    steps = faces / scale + zero.to(torch.float32)
+    return (steps + (steps.round() - steps).detach()).clamp(limits.min, limits.max)
+
+
+def _dequantise(values: Values, attributes: Attributes) -> Any:
+    steps, scale, zero = (each.to(torch.float32) for each in values)
+    if scale.dim() == 1:  # one scale for each channel
+        shape = [1] * steps.dim()
+        shape[attributes.get("axis", 1)] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    return (steps - zero) * scale
+
+
 def _mean(values: Values, attributes: Attributes) -> Any:
     return values[0].mean(dim=tuple(values[1].tolist()), keepdim=bool(attributes.get("keepdims", 1)))
 
@@ -132,17 +153,19 @@ def _unsqueeze(values: Values, _: Attributes) -> Any:
 
 
 _OPERATIONS: Final[dict[str, Callable[[Values, Attributes], Any]]] = {
+    "Add": lambda values, _: values[0] + values[1],
     "AveragePool": _average_pool,
     "BatchNormalization": _normalise,
-    "Add": lambda values, _: values[0] + values[1],
     "Cast": _cast,
     "Clip": _clip,
     "Concat": lambda values, attributes: torch.cat(values, dim=attributes["axis"]),
     "Conv": _convolve,
+    "DequantizeLinear": _dequantise,
     "Div": lambda values, _: values[0] / values[1],
     "Gemm": lambda values, _: functional.linear(values[0], values[1], values[2]),
     "Mul": lambda values, _: values[0] * values[1],
     "Pow": lambda values, _: values[0] ** values[1],
+    "QuantizeLinear": _quantise,
     "ReduceMean": _mean,
     "Relu": lambda values, _: functional.relu(values[0]),
     "Resize": _resize,

@@ -142,7 +142,7 @@ class Retries:
         """How long to wait before attempt ``attempt + 1``, from 1; None where there is none."""
         if attempt > self.most or (response is not None and response.status_code not in RETRIED):
             return None
-        pause = min(self.longest_pause_s, self.first_pause_s * 2 ** (attempt - 1))
+        pause: float = min(self.longest_pause_s, self.first_pause_s * 2 ** (attempt - 1))
         asked = response.headers.get("Retry-After", "") if response is not None else ""
         # Callers that were refused together do not come back together.
         pause *= random.uniform(0.5, 1.0)  # noqa: S311

@@ -104,14 +104,16 @@ def _placed(
 
 
 def _named(path: Path, number: int, face: ClassifiedFace) -> dict[str, Any]:
-    return {"path": str(path), "face": number, **face.model_dump(mode="json")}
+    row: dict[str, Any] = {"path": str(path), "face": number}
+    return row | face.model_dump(mode="json")
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     """A row without nesting: the box and the posterior get a column for each of their numbers."""
     flat = {key: value for key, value in row.items() if key not in ("box", "posterior")}
     flat |= dict(zip(("x", "y", "width", "height"), row["box"], strict=True))
-    return flat | row["posterior"]
+    flat |= row["posterior"]
+    return flat
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:

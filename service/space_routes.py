@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -21,7 +21,9 @@ MOST_PORTRAITS: Final = 256
 """Portraits of one request."""
 
 _PROBLEMS: Final = problems.documented(401, 403, 422, 429, 503)
-_PNG: Final = {200: {"content": {"image/png": {}}, "description": "A grey PNG picture."}}
+_PNG: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"image/png": {}}, "description": "A grey PNG picture."}
+}
 
 
 class PortraitQuery(BaseModel):
