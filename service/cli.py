@@ -15,12 +15,16 @@ from model.datasets.catalogue import DATASETS
 from model.decoding import DecodingLimits
 from model.errors import ConfigError, MienError
 from model.ferplus import Split
+from model.portrait_configuration import PortraitConfig
 from model.recipes import FROM_WEIGHTS, RECIPES, RecipeName
 from service import gallery_cli, keys_cli, offline
 from service.embedding import embed_paths
 from service.options import add_options, given_options, read_options
 from service.settings import Settings, read_settings
 from service.terminal import console
+
+Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+"""Adds a command: its name, what it runs, its summary."""
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -108,6 +112,9 @@ def build_parser() -> argparse.ArgumentParser:
     build.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
     build.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
 
+    _add_portrait_options(
+        command("portraits", _portraits, "Train what paints the average face of any point; changes the bundle.")
+    )
     _add_discovery_options(
         command(
             "discover", _discover, "Find the sub-classes of each emotion in FER+ Training; writes them into the bundle."
@@ -156,6 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bundle_option(embed)
     add_options(embed, DecodingLimits)
 
+    _add_local_commands(command)
     _add_inventory_options(
         command("inventory", _inventory, "Print what this installation consists of, versions and licences.")
     )
@@ -168,6 +176,37 @@ def build_parser() -> argparse.ArgumentParser:
     )
     keys_cli.add_options(command("keys", keys_cli.run, "Create, list and revoke the API keys of a service."))
     return parser
+
+
+def _add_portrait_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
+    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
+    add_options(parser, PortraitConfig)
+
+
+def _add_local_commands(command: Command) -> None:
+    """What needs no server."""
+    classify = command("classify", _classify, "Name the emotion of each face of images, without a server.")
+    classify.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="Images, or folders of images.")
+    _add_local_options(classify)
+
+    retrieve = command(
+        "retrieve", _retrieve, "Find the nearest expressions for the faces of an image, without a server."
+    )
+    retrieve.add_argument("image", type=Path, metavar="IMAGE", help="A photograph or a face crop.")
+    retrieve.add_argument("-k", type=int, default=10, metavar="N", help="Matches for each face (default: 10).")
+    _add_local_options(retrieve)
+
+    _add_bundle_option(command("doctor", _doctor, "Look at this installation, and say what to do about what is found."))
+
+
+def _add_local_options(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    for name, summary in (("json", "Write JSON."), ("csv", "Write CSV.")):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=summary)
+    parser.add_argument("--already-cropped", action="store_true", help="Face crops: nothing is detected.")
+    _add_bundle_option(parser)
+    add_options(parser, DecodingLimits)
 
 
 def _add_bundle_option(parser: argparse.ArgumentParser) -> None:
@@ -294,6 +333,13 @@ def _build(arguments: argparse.Namespace) -> int:
     return offline.build(arguments.network, arguments.data, arguments.output)
 
 
+def _portraits(arguments: argparse.Namespace) -> int:
+    offline.require_training_parts()
+    from service.portraits import portraits
+
+    return portraits(arguments.bundle, arguments.data, read_options(arguments, PortraitConfig))
+
+
 def _discover(arguments: argparse.Namespace) -> int:
     return offline.discover(
         arguments.bundle,
@@ -352,6 +398,37 @@ def _inventory(arguments: argparse.Namespace) -> int:
         text = inventory.as_table(parts) if arguments.format == "table" else inventory.as_cyclonedx(parts)
     sys.stdout.write(text + "\n")
     return DONE
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from service.local import classify_paths
+
+    return classify_paths(
+        arguments.paths,
+        arguments.bundle,
+        read_options(arguments, DecodingLimits),
+        arguments.form,
+        already_cropped=arguments.already_cropped,
+    )
+
+
+def _retrieve(arguments: argparse.Namespace) -> int:
+    from service.local import retrieve_image
+
+    return retrieve_image(
+        arguments.image,
+        arguments.bundle,
+        read_options(arguments, DecodingLimits),
+        arguments.form,
+        k=arguments.k,
+        already_cropped=arguments.already_cropped,
+    )
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from service.doctor import doctor
+
+    return doctor(arguments.bundle)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
