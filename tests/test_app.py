@@ -68,7 +68,7 @@ def test_classify_answers_as_documented(client: TestClient, engine: Engine, crop
     assert max(face["posterior"], key=face["posterior"].get) == face["emotion"]
     assert 0 <= face["typicality"] <= 1
     assert face["distance"] > 0
-    assert face["sub_class"] is None, "this bundle has none"
+    assert face["sub_class"].startswith(f"{face['emotion']}/")
     assert face["known"] is (face["typicality"] >= engine.bundle.mixture.min_typicality)
 
 
