@@ -53,7 +53,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="Of each measurement.")
     parser.add_argument("--soak", type=float, default=0.0, help="Seconds at twice the highest rate, for memory.")
     parser.add_argument("--fer", type=Path, help="A Python that has fer, fastapi, uvicorn and python-multipart.")
-    parser.add_argument("--option", action="append", default=[], help="Of mien serve, such as --option=--batch-faces=4.")
+    parser.add_argument(
+        "--option", action="append", default=[], help="Of mien serve, such as --option=--batch-faces=4."
+    )
     arguments = parser.parse_args()
     crops, pictures = payloads(arguments.photographs)
     report: dict[str, Any] = {"cores": os.cpu_count(), "load_before": os.getloadavg()}
@@ -97,7 +99,9 @@ def payloads(photographs: list[Path]) -> tuple[list[bytes], list[bytes]]:
         pictures.append(_jpeg(picture))
         x, y, width, height = pipeline.faces(np.asarray(photograph))[0].box
         crop_px = (48, 96, 160, 224)[number % 4]
-        crops.append(_jpeg(photograph.crop((int(x), int(y), int(x + width), int(y + height))).resize((crop_px, crop_px))))
+        crops.append(
+            _jpeg(photograph.crop((int(x), int(y), int(x + width), int(y + height))).resize((crop_px, crop_px)))
+        )
     return crops, pictures
 
 
@@ -116,8 +120,15 @@ def bare_crops(seconds: float) -> dict[str, Any]:
         for batch in BATCHES:
             faces = np.random.default_rng(0).integers(0, 256, (batch, 48, 48), dtype=np.uint8)
             rate, cpu_ms = _loops(lambda: embedder.embed(faces), loops, seconds / len(BATCHES) / 2)  # noqa: B023
-            figures.append({"threads": threads, "loops": loops, "batch": batch, "faces_per_s": rate * batch,
-                            "cpu_ms": cpu_ms / batch})
+            figures.append(
+                {
+                    "threads": threads,
+                    "loops": loops,
+                    "batch": batch,
+                    "faces_per_s": rate * batch,
+                    "cpu_ms": cpu_ms / batch,
+                }
+            )
     return max(figures, key=lambda figure: figure["faces_per_s"]) | {
         "least_cpu_ms": min(figure["cpu_ms"] for figure in figures)
     }

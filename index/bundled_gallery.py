@@ -43,7 +43,7 @@ class BundledGallery:
     @property
     def embedding_size(self) -> int:
         """D."""
-        return self._embeddings.shape[1]
+        return int(self._embeddings.shape[1])
 
     @property
     def embedder_sha256(self) -> str:

@@ -43,13 +43,19 @@ def write_contact_sheet(
     for row, (each, average) in enumerate(zip(subclasses, means, strict=True)):
         top = row * row_px + _GAP_PX
         draw.text((_GAP_PX, top), caption(each), fill=0, font_size=16)
-        faces = [np.asarray(average).clip(0, 255).astype(np.uint8), *(crops.get(face) for face in each.nearest)]
+        faces = [_stretched(average), *(crops.get(face) for face in each.nearest)]
         for column, face in enumerate(faces):
             if face is not None:
                 shown = Image.fromarray(face).resize((_FACE_PX, _FACE_PX), Image.Resampling.BICUBIC)
                 sheet.paste(shown, (_GAP_PX + column * step, top + _CAPTION_PX - 2 * _GAP_PX))
     with written_whole(path) as file:
         sheet.save(file, "PNG")
+
+
+def _stretched(average: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """From black to white: a mean of thousands of faces has little contrast left."""
+    low, high = float(average.min()), float(average.max())
+    return np.asarray((average - low) / max(high - low, 1) * 255).astype(np.uint8)
 
 
 def caption(subclass: SubClass) -> str:

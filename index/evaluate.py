@@ -24,7 +24,7 @@ from index.calibrate import (
 )
 from index.clustering import clustering_scores
 from index.gallery import Entry, Gallery
-from index.headline import INTERVALS
+from index.headline import INTERVALS, markdown
 from index.held_out import HeldOutFaces
 from index.mixture import posterior_from
 from index.non_faces import COUNT, NonFaces, rehearsed, unrehearsed
@@ -37,6 +37,7 @@ from model.ferplus import LabelledFaces, NearCopies
 from model.votes import EMOTIONS, UNLABELLED, distribution, labels
 
 SCORES_NAME: Final = "scores.json"
+TABLE_NAME: Final = "scores.md"
 
 NON_FACES_SEED: Final = 0
 """Decides the non-faces; other ones than the background was fitted on."""
@@ -128,6 +129,13 @@ def save_scores(folder: Path, scores: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SCORES_NAME
     path.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def save_table(folder: Path, scores: dict[str, Any]) -> Path:
+    """Write the figures of the protocol into ``folder`` as ``scores.md``, for the model card."""
+    path = folder / TABLE_NAME
+    path.write_text(markdown(scores) + "\n", encoding="utf-8")
     return path
 
 

@@ -84,6 +84,15 @@ def headline(scores: dict[str, Any]) -> list[Figure]:
     return figures
 
 
+def markdown(scores: dict[str, Any]) -> str:
+    """The figures as a table for a document, without a line's end at its end."""
+    rows = [
+        f"| {name} | {value:.4f} | {f'[{interval.low:.4f}, {interval.high:.4f}]' if interval else ''} |"
+        for name, value, interval in headline(scores)
+    ]
+    return "\n".join(["| figure | value | 95 % interval |", "|---|---|---|", *rows])
+
+
 def _at(scores: dict[str, Any], path: str) -> float | None:
     found: Any = scores
     for name in path.split("."):

@@ -85,7 +85,8 @@ class View:
     def embeddings(self, positions: NDArray[np.integer]) -> NDArray[np.float32]:
         """(..., d) the embeddings at positions (...)."""
         if len(self.tail) == 0:
-            return self.base[positions]
+            taken: NDArray[np.float32] = self.base[positions]
+            return taken
         found = np.empty((*positions.shape, self.base.shape[1]), dtype=np.float32)
         in_base = positions < len(self.base)
         found[in_base] = self.base[positions[in_base]]

@@ -212,6 +212,7 @@ def evaluate(bundle_folder: Path, data: Path, split: Split, folder: Path, *, rec
             bundle, embedder, faces, near_copies, f"FER+ {split}", on_stage=status.update
         )
     path = evaluation.save_scores(folder, scores)
+    evaluation.save_table(folder, scores)
     evaluation.save_plots(folder, bundle, scores, embeddings, labels)
     if record:
         evaluation.record_scores(bundle, scores)

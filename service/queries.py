@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from index.bundle import Bundle
 from index.gallery import Gallery
@@ -64,7 +64,24 @@ class MixQuery(_Strict):
     mix: list[MixPart] = Field(min_length=1, max_length=MOST_PARTS)
 
 
-Query = EmbeddingQuery | FaceIdQuery | EmotionQuery | SubClassQuery | MixQuery
+def _named(query: object) -> str:
+    """The key that says which kind of query it is, so that what is wrong with it is told of that kind alone."""
+    keys = query if isinstance(query, dict) else getattr(query, "model_fields_set", ())
+    return next((kind for kind in ("embedding", "id", "emotion", "sub_class", "mix") if kind in keys), "")
+
+
+Query = Annotated[
+    Annotated[EmbeddingQuery, Tag("embedding")]
+    | Annotated[FaceIdQuery, Tag("id")]
+    | Annotated[EmotionQuery, Tag("emotion")]
+    | Annotated[SubClassQuery, Tag("sub_class")]
+    | Annotated[MixQuery, Tag("mix")],
+    Discriminator(
+        _named,
+        custom_error_type="query_kind",
+        custom_error_message="expected one of 'embedding', 'id', 'emotion', 'sub_class', 'mix'",
+    ),
+]
 
 
 class PointQuery(RetrievalOptions):

@@ -10,6 +10,7 @@ from model.errors import ConfigError
 from service import logs
 from service.access import is_loopback
 from service.app import create_app_on
+from service.connections import timed_protocol
 from service.engine import load_engine
 from service.processes import serve_in_processes
 from service.runtime import Runtime
@@ -45,6 +46,7 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
         create_app_on(runtime),
         host=settings.host,
         port=settings.port,
+        http=timed_protocol(settings.timeout_s),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -116,8 +116,10 @@ def test_guessing_is_limited_too(served_engine: Engine, keys: dict[str, str]) ->
 
 @pytest.mark.parametrize(
     ("host", "loopback"),
-    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True)]
-    + [("0.0.0.0", False), ("::", False), ("example.org", False), ("192.168.1.1", False)],  # noqa: S104
+    [
+        *[(host, True) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")],
+        *[(host, False) for host in ("0.0.0.0", "::", "example.org", "192.168.1.1")],  # noqa: S104
+    ],
 )
 def test_what_only_this_machine_reaches(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback

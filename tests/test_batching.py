@@ -67,7 +67,7 @@ def test_a_batch_waits_for_what_is_on_its_way() -> None:
                 await asyncio.sleep(0.05)
             return await batcher.ask(2, 1)
 
-        assert await asyncio.gather(batcher.ask(1, 1), late()) == [2, 4]
+        assert list(await asyncio.gather(batcher.ask(1, 1), late())) == [2, 4]
 
     assert run(scenario, longest_wait_s=60) == [[1, 2]]
 

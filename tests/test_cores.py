@@ -31,7 +31,12 @@ def test_a_cancelled_job_is_never_done() -> None:
     cores = Cores(1)
     cores.start()
     begun, go = threading.Event(), threading.Event()
-    cores.submit(Order.READ, lambda: (begun.set(), go.wait(5)))
+
+    def wait() -> bool:
+        begun.set()
+        return go.wait(5)
+
+    cores.submit(Order.READ, wait)
     assert begun.wait(5)
     done: list[int] = []
     cancelled = cores.submit(Order.READ, lambda: done.append(1))

@@ -182,9 +182,8 @@ class TestResidentFile:
         store.save()
         store.close()
         path = tmp_path / "g" / RESIDENTS
-        whole = bytearray(path.read_bytes())
-        flipped = whole.copy()
-        flipped[-5] ^= 1
+        whole = path.read_bytes()
+        flipped = whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:]
         newer = whole.replace(b'"format_version": 1', b'"format_version": 9', 1)
         cut = whole[: len(whole) // 2]
         path.write_bytes(

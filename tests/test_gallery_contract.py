@@ -351,7 +351,7 @@ class TestSearching:
                 result = gallery.search(
                     ORIGIN,
                     3,
-                    SearchOptions(**options, after=after, snapshot=snapshot),  # type: ignore[arg-type]
+                    SearchOptions(**options, after=after, snapshot=snapshot),
                 )
                 (matches,) = result.matches
                 if not matches:

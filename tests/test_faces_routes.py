@@ -1,0 +1,229 @@
+"""Several images, JSON bodies, points as queries, and which faces are answered."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.engine import Engine
+from service.settings import Settings
+
+CROPPED = {"already_cropped": "true"}
+
+
+@pytest.fixture(scope="module")
+def client(served_engine: Engine) -> Iterator[TestClient]:
+    settings = Settings(max_images=4, max_faces=5, rate_per_s=0)
+    with TestClient(create_app(served_engine, settings)) as client:
+        yield client
+
+
+def retrieve(client: TestClient, query: object, **rest: object) -> Any:
+    response = client.post("/retrieve", json={"query": query, **rest})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def refusal(client: TestClient, body: object) -> str:
+    response = client.post("/retrieve", json=body)
+    assert response.status_code == 422, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    return str(response.json()["detail"])
+
+
+@pytest.mark.parametrize("path", ["/classify", "/retrieve", "/embed"])
+class TestSeveralImages:
+    def test_each_is_answered_on_its_own(self, client: TestClient, path: str, crop_file: bytes) -> None:
+        sent = [("images", crop_file), ("images", b"no picture"), ("images", b""), ("images", crop_file)]
+        response = client.post(path, params=CROPPED, files=sent)
+        assert response.status_code == 200
+        first, second, third, fourth = response.json()["images"]
+        assert first == fourth == client.post(path, params=CROPPED, files={"image": crop_file}).json()
+        assert second["problem"]["type"] == "urn:mien:unsupported-image"
+        assert second["problem"]["status"] == 415
+        assert third["problem"]["type"] == "urn:mien:empty-image"
+
+    def test_one_sent_as_several_is_answered_as_several(self, client: TestClient, path: str, crop_file: bytes) -> None:
+        (answer,) = client.post(path, params=CROPPED, files=[("images", crop_file)]).json()["images"]
+        assert answer["faces"]
+
+    def test_too_many(self, client: TestClient, path: str, crop_file: bytes) -> None:
+        response = client.post(path, params=CROPPED, files=[("images", crop_file)] * 5)
+        assert response.status_code == 413
+        assert response.json()["detail"] == "a request may have 4 images, this one has 5"
+        texts = [base64.b64encode(crop_file).decode()] * 5
+        assert client.post(path, params=CROPPED, json={"images": texts}).status_code == 413
+
+    def test_both_fields(self, client: TestClient, path: str, crop_file: bytes) -> None:
+        response = client.post(path, params=CROPPED, files=[("images", crop_file), ("image", crop_file)])
+        assert response.status_code == 422
+        assert "got 1 and 1" in response.json()["detail"]
+
+    def test_json(self, client: TestClient, path: str, crop_file: bytes) -> None:
+        text = base64.b64encode(crop_file).decode()
+        alone = client.post(path, params=CROPPED, files={"image": crop_file}).json()
+        assert client.post(path, params=CROPPED, json={"image": text}).json() == alone
+        assert client.post(path, params=CROPPED, json={"image": f"data:image/png;base64,{text}"}).json() == alone
+        answers = client.post(path, params=CROPPED, json={"images": [text, "not base64!", "AAAA"]}).json()["images"]
+        assert answers[0] == alone
+        assert [answer["problem"]["type"] for answer in answers[1:]] == [
+            "urn:mien:malformed-image",
+            "urn:mien:unsupported-image",
+        ]
+
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            (b"{", 400),
+            (b"", 400),
+            (b"[]", 422),
+            (b"{}", 422),
+            (b'{"image": 3}', 422),
+            (b'{"images": []}', 422),
+            (b'{"image": "AAAA", "images": ["AAAA"]}', 422),
+            (b'{"image": "AAAA", "other": 1}', 422),
+            (b'{"image": ""}', 422),
+            (b'{"image": "' + b"[" * 5000 + b'"}', 422),
+            (b"[" * 100_000, 400),
+            (b"\xff\xfe", 400),
+        ],
+    )
+    def test_json_that_cannot_be_read(self, client: TestClient, path: str, body: bytes, status: int) -> None:
+        response = client.post(path, content=body, headers={"content-type": "application/json; charset=utf-8"})
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/problem+json"
+        assert len(response.json()["detail"]) < 400
+
+
+class TestFaces:
+    @pytest.mark.parametrize(("faces", "count"), [("all", 2), ("largest", 1), ("1", 1), ("2", 2), ("5", 2)])
+    def test_which_are_answered(self, client: TestClient, photograph_file: bytes, faces: str, count: int) -> None:
+        every = client.post("/classify", files={"image": photograph_file}).json()["faces"]
+        some = client.post("/classify", params={"faces": faces}, files={"image": photograph_file}).json()["faces"]
+        assert some == every[:count]
+
+    @pytest.mark.parametrize("faces", ["0", "-1", "6", "some", "", "1.5"])
+    def test_out_of_range(self, client: TestClient, photograph_file: bytes, faces: str) -> None:
+        response = client.post("/classify", params={"faces": faces}, files={"image": photograph_file})
+        assert response.status_code == 422
+        assert "faces" in response.json()["detail"]
+
+
+def test_embed_answers_the_point(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
+    (face,) = client.post("/embed", params=CROPPED, files={"image": crop_file}).json()["faces"]
+    assert set(face) == {"box", "detection", "emotion", "posterior", "embedding"}
+    alone = served_engine.pipeline.embed(crop_file, already_cropped=True).embeddings[0]
+    np.testing.assert_allclose(face["embedding"], alone, rtol=1e-5, atol=1e-5)
+
+
+class TestPoints:
+    def test_an_embedding_finds_what_its_image_finds(self, client: TestClient, crop_file: bytes) -> None:
+        (face,) = client.post("/embed", params=CROPPED, files={"image": crop_file}).json()["faces"]
+        (found,) = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop_file}).json()["faces"]
+        answer = retrieve(client, {"embedding": face["embedding"]}, k=7)
+        assert set(answer) == {"emotion", "posterior", "embedding", "matches"}
+        assert answer["matches"] == found["matches"]
+        assert answer["emotion"] == face["emotion"] == found["emotion"]
+        assert answer["posterior"] == face["posterior"]
+        assert answer["embedding"] == face["embedding"]
+
+    def test_a_face_of_the_gallery_finds_itself_first(self, client: TestClient, served_engine: Engine) -> None:
+        entry = served_engine.bundle.gallery.entries[17]
+        answer = retrieve(client, {"id": entry.id})
+        assert len(answer["matches"]) == 10
+        assert answer["matches"][0]["distance"] == 0
+        assert entry.id in {match["id"] for match in answer["matches"] if match["distance"] == 0}
+
+    def test_an_emotion_is_its_centroid(self, client: TestClient, served_engine: Engine) -> None:
+        mixture = served_engine.bundle.mixture
+        for row, emotion in enumerate(mixture.emotions):
+            answer = retrieve(client, {"emotion": emotion}, k=1)
+            assert answer["emotion"] == emotion
+            np.testing.assert_allclose(answer["embedding"], mixture.centroids[row], rtol=1e-5, atol=1e-5)
+
+    def test_a_mix_lies_between(self, client: TestClient, served_engine: Engine) -> None:
+        mixture = served_engine.bundle.mixture
+        surprise, happiness = (mixture.centroids[mixture.emotions.index(name)] for name in ("surprise", "happiness"))
+        query = [{"weight": 0.5, "query": {"emotion": name}} for name in ("surprise", "happiness")]
+        answer = retrieve(client, {"mix": query})
+        np.testing.assert_allclose(answer["embedding"], (surprise + happiness) / 2, rtol=1e-5, atol=1e-5)
+        nested = [{"weight": 3, "query": {"mix": query}}, {"weight": 1, "query": {"emotion": "surprise"}}]
+        answer = retrieve(client, {"mix": nested})
+        np.testing.assert_allclose(answer["embedding"], 0.625 * surprise + 0.375 * happiness, rtol=1e-5, atol=1e-5)
+
+    def test_sub_classes(self, client: TestClient, served_engine: Engine) -> None:
+        subclasses = served_engine.bundle.subclasses
+        if subclasses is None:
+            assert "has no sub-classes" in refusal(client, {"query": {"sub_class": "happiness/2"}})
+            return
+        for each in subclasses.each:
+            answer = retrieve(client, {"sub_class": each.id}, k=1)
+            np.testing.assert_allclose(answer["embedding"], each.centroid, rtol=1e-5, atol=1e-5)
+        assert "no sub-class 'happiness/99'" in refusal(client, {"query": {"sub_class": "happiness/99"}})
+
+    @pytest.mark.parametrize(
+        ("query", "says"),
+        [
+            ({"embedding": [1.0] * 63}, "64 numbers, got 63"),
+            ({"embedding": [1.0] * 5000}, ""),
+            ({"embedding": [1e30] * 64}, ""),
+            ({"embedding": []}, "got 0"),
+            ({"id": "nobody"}, "no face with the id 'nobody'"),
+            ({"emotion": "joy"}, "got 'joy'"),
+            ({"mix": []}, ""),
+            ({"mix": [{"weight": 0, "query": {"emotion": "fear"}}]}, "weight"),
+            ({"mix": [{"weight": -1, "query": {"emotion": "fear"}}]}, "weight"),
+            ({"mix": [{"weight": 1, "query": {"emotion": "fear"}}] * 17}, ""),
+            ({"emotion": "fear", "id": "x"}, ""),
+            ({}, "expected one of 'embedding', 'id'"),
+            (None, "expected one of"),
+            ("happiness", ""),
+        ],
+    )
+    def test_what_cannot_be_asked(self, client: TestClient, query: object, says: str) -> None:
+        assert says in refusal(client, {"query": query})
+
+    @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+    def test_numbers_that_are_none(self, client: TestClient, number: str) -> None:
+        body = '{"query": {"embedding": [' + ", ".join([number] * 64) + "]}}"
+        response = client.post("/retrieve", content=body, headers={"content-type": "application/json"})
+        assert response.status_code in (400, 422)
+
+    def test_mixes_of_mixes_end(self, client: TestClient) -> None:
+        query: object = {"emotion": "fear"}
+        for _ in range(3):
+            query = {"mix": [{"weight": 1, "query": query}] * 5}
+        assert "may come down to 64 points" in refusal(client, {"query": query})
+        for _ in range(2000):
+            query = {"mix": [{"weight": 1, "query": {"emotion": "fear"}}]}
+        deep = '{"query": ' + '{"mix": [{"weight": 1, "query": ' * 3000 + '{"id": "x"}' + "}]}" * 3000 + "}"
+        response = client.post("/retrieve", content=deep, headers={"content-type": "application/json"})
+        assert response.status_code in (400, 422)
+
+    @pytest.mark.parametrize("k", [0, -1, 1001, 10**30, "many", 1.5, None])
+    def test_k_out_of_range(self, client: TestClient, k: object) -> None:
+        assert "k" in refusal(client, {"query": {"emotion": "fear"}, "k": k})
+
+    def test_several_at_once_answer_as_one_alone(self, client: TestClient, served_engine: Engine) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        queries = [
+            ({"id": entry.id}, 1 + number % 3) for number, entry in enumerate(served_engine.bundle.gallery.entries[:24])
+        ]
+        alone = [retrieve(client, query, k=k) for query, k in queries]
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(lambda each: retrieve(client, each[0], k=each[1]), queries)) == alone
+
+
+def test_many_faces_come_through_the_network_in_parts(served_engine: Engine, photograph_file: bytes) -> None:
+    with TestClient(create_app(served_engine, Settings(batch_faces=1))) as client:
+        parts = client.post("/retrieve", params={"k": 3}, files={"image": photograph_file}).json()["faces"]
+    with TestClient(create_app(served_engine, Settings(batch_faces=50))) as client:
+        whole = client.post("/retrieve", params={"k": 3}, files={"image": photograph_file}).json()["faces"]
+    assert [face["box"] for face in parts] == [face["box"] for face in whole]
+    for one, other in zip(parts, whole, strict=True):
+        assert [match["id"] for match in one["matches"]] == [match["id"] for match in other["matches"]]

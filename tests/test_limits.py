@@ -1,0 +1,154 @@
+"""What is refused, and how: bodies, queues and time."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from starlette.types import Message
+
+from model.errors import ConfigError
+from service.app import create_app, create_app_on
+from service.engine import Engine, Placed
+from service.runtime import Runtime
+from service.settings import Settings, read_settings
+
+CROPPED = {"already_cropped": "true"}
+
+
+class SlowEngine(Engine):
+    """The real one, but its network waits until it may go."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.bundle, engine.pipeline, engine.max_k)
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def answer(self, asks: list) -> list[Placed]:  # type: ignore[type-arg]
+        self.begun.set()
+        assert self.go.wait(20)
+        return super().answer(asks)
+
+
+@pytest.fixture
+def slow(served_engine: Engine) -> Iterator[SlowEngine]:
+    engine = SlowEngine(served_engine)
+    yield engine
+    engine.go.set()
+
+
+def kind(response: Response) -> tuple[int, str]:
+    assert response.headers["content-type"] == "application/problem+json"
+    return response.status_code, response.json()["type"].removeprefix("urn:mien:")
+
+
+def test_a_full_queue_is_answered_at_once(slow: SlowEngine, crop_file: bytes) -> None:
+    runtime = Runtime(slow, Settings(queue_images=2, max_images=2))
+    with TestClient(create_app_on(runtime)) as client, ThreadPoolExecutor(2) as threads:
+
+        def ask() -> Response:
+            return client.post("/classify", params=CROPPED, files={"image": crop_file})
+
+        first = threads.submit(ask)
+        assert slow.begun.wait(20)
+        two_more = client.post("/classify", params=CROPPED, files=[("images", crop_file)] * 2)
+        assert kind(two_more) == (503, "busy")
+        assert "with 2 images more there would be more than 2" in two_more.json()["detail"]
+        second = threads.submit(ask)
+        deadline = time.monotonic() + 20
+        while runtime.images.held < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        refused = client.post("/embed", files={"image": b"x"})
+        assert kind(refused) == (503, "busy")
+        assert refused.headers["retry-after"] == "1"
+        slow.go.set()
+        assert first.result().status_code == second.result().status_code == 200
+        assert ask().status_code == 200, "what was taken was not given back"
+        assert b'mien_rejections_total{problem="busy"}' in client.get("/metrics").content
+
+
+def test_an_answer_that_takes_too_long(slow: SlowEngine, crop_file: bytes) -> None:
+    with TestClient(create_app(slow, Settings(timeout_s=0.2))) as client:
+        late = client.post("/classify", params=CROPPED, files={"image": crop_file})
+        assert kind(late) == (504, "too-late")
+        assert "may take 0.2 s" in late.json()["detail"]
+        several = client.post("/classify", params=CROPPED, files=[("images", crop_file)] * 3)
+        assert kind(several) == (504, "too-late")
+        slow.go.set()
+
+
+def test_bodies_of_all_requests_together(served_engine: Engine, crop_file: bytes) -> None:
+    runtime = Runtime(served_engine, Settings(queue_body_bytes=30_000, max_body_bytes=30_000))
+    with TestClient(create_app_on(runtime)) as client:
+        runtime.bodies.take(29_900)
+        assert kind(client.post("/classify", params=CROPPED, files={"image": crop_file})) == (503, "busy")
+        runtime.bodies.give_back(29_900)
+        assert client.post("/classify", params=CROPPED, files={"image": crop_file}).status_code == 200
+        assert runtime.bodies.held == 0
+        assert runtime.images.held == 0
+
+
+def test_a_body_that_does_not_come(served_engine: Engine) -> None:
+    """A slow-loris body: it is refused after a while, and nothing of it is held."""
+    runtime = Runtime(served_engine, Settings(timeout_s=0.2))
+    app = create_app_on(runtime)
+    sent: list[Message] = []
+    body = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+
+    async def ask() -> None:
+        async def receive() -> Message:
+            if not came:
+                came.append(True)
+                return {"type": "http.request", "body": body, "more_body": True}
+            await asyncio.sleep(20)
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        came: list[bool] = []
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/classify",
+            "raw_path": b"/classify",
+            "query_string": b"",
+            "headers": [(b"content-type", b"multipart/form-data; boundary=b")],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+            "scheme": "http",
+            "http_version": "1.1",
+        }
+        async with app.router.lifespan_context(app):
+            await asyncio.wait_for(app(scope, receive, send), 10)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 408
+    assert b"body-too-slow" in sent[1]["body"]
+    assert runtime.bodies.held == 0
+
+
+def test_a_declared_length_that_is_too_large(served_engine: Engine, crop_file: bytes) -> None:
+    with TestClient(create_app(served_engine, Settings(max_body_bytes=100))) as client:
+        assert kind(client.post("/classify", params=CROPPED, files={"image": crop_file})) == (413, "body-too-large")
+        assert kind(client.post("/retrieve", json={"query": {"id": "x" * 200}})) == (413, "body-too-large")
+
+
+def test_bytes_and_pixels_of_an_image(served_engine: Engine, crop_file: bytes, photograph_file: bytes) -> None:
+    from service.engine import load_engine
+
+    for settings in (Settings(max_image_bytes=len(crop_file) - 1), Settings(max_image_pixels=48 * 48 - 1)):
+        with TestClient(create_app(load_engine(settings), settings)) as client:
+            answer = client.post("/classify", params=CROPPED, files={"image": crop_file})
+            assert kind(answer) == (413, "image-too-large")
+
+
+def test_settings_that_could_let_nothing_in_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--max-images should be at most --queue-images"):
+        read_settings({}, queue_images=3, max_images=4)
+    with pytest.raises(ConfigError, match="--max-body-bytes should be at most --queue-body-bytes"):
+        read_settings({}, queue_body_bytes=1000)
