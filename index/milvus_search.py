@@ -247,7 +247,7 @@ def _points(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
 
 def _distances(query: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float64]:
     difference = points - query.astype(np.float64)
-    return np.sqrt(np.einsum("nd,nd->n", difference, difference))
+    return np.asarray(np.sqrt(np.einsum("nd,nd->n", difference, difference)))
 
 
 def _sorted(
