@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from index.embedded_gallery import EmbeddedGallery, IndexPolicy, open_gallery
+from index.embedded_gallery import EmbeddedGallery, IndexPolicy
+from index.gallery_place import open_place
+from index.milvus_gallery import MilvusGallery
 from model.decoding import DecodingLimits
 from model.errors import ConfigError
 from model.pipeline import load_pipeline
 from service.gallery_additions import to_png
 from service.gallery_import import Importer, ImportReport, export_parquet
 from service.gallery_manifests import read_manifest
+from service.gallery_migrate import migrate_gallery
 from service.options import add_options as add_config_options
 from service.options import read_options
 from service.settings import Settings, read_settings
@@ -31,7 +34,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     def action(name: str, run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
         sub: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         sub.set_defaults(act=run)
-        sub.add_argument("--gallery", type=Path, metavar="PATH", help="The gallery's folder (default: MIEN_GALLERY).")
+        sub.add_argument(
+            "--gallery",
+            metavar="PLACE",
+            help="The gallery's folder, or address such as milvus://host:19530/collection (default: MIEN_GALLERY).",
+        )
         sub.add_argument("--bundle", type=Path, metavar="PATH", help="The bundle's folder (default: MIEN_BUNDLE).")
         return sub
 
@@ -47,6 +54,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     keeping.add_argument("output", type=Path, metavar="PATH", help="The folder to write.")
     restoring = action("restore", _restore, "Put what a snapshot holds in the place of all there is.")
     restoring.add_argument("snapshot", type=Path, metavar="PATH", help="The snapshot's folder.")
+    migrating = action("migrate", _migrate, "Copy all faces to another gallery; a run that was interrupted goes on.")
+    migrating.add_argument("--to", required=True, metavar="PLACE", help="Folder, or address, of the other gallery.")
+    migrating.add_argument("--replace", action="store_true", help="Replace faces whose id is there with other content.")
     checking = action(
         "check", _check, "Compare memory with database, and approximate search with exact search; prints JSON."
     )
@@ -65,14 +75,24 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _opened(arguments: argparse.Namespace) -> tuple[EmbeddedGallery, Bundle, Settings]:
+def _migrate(arguments: argparse.Namespace) -> int:
     settings = read_settings(os.environ, gallery=arguments.gallery, bundle=arguments.bundle)
+    return migrate_gallery(_place(settings), arguments.to, settings.bundle, replace=arguments.replace)
+
+
+def _place(settings: Settings) -> str:
     if settings.gallery is None:
         raise ConfigError("which gallery? expected --gallery or MIEN_GALLERY, got neither")
+    return settings.gallery
+
+
+def _opened(arguments: argparse.Namespace) -> tuple[EmbeddedGallery | MilvusGallery, Bundle, Settings]:
+    settings = read_settings(os.environ, gallery=arguments.gallery, bundle=arguments.bundle)
+    place = _place(settings)
     bundle = load_bundle(settings.bundle)
     size = bundle.mixture.centroids.shape[1]
     policy = IndexPolicy(kind=settings.gallery_index)
-    store = open_gallery(settings.gallery, size, bundle.manifest.sha256[EMBEDDER], policy=policy)
+    store = open_place(place, size, bundle.manifest.sha256[EMBEDDER], policy=policy)
     for remark in store.remarks:
         console.print(remark, style="yellow", markup=False)
     return store, bundle, settings
@@ -154,9 +174,10 @@ def _restore(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     store, _, _ = _opened(arguments)
     try:
-        store.wait_for_index()
+        if isinstance(store, EmbeddedGallery):
+            store.wait_for_index()
         report = store.check(arguments.queries, arguments.k)
     finally:
         store.close()
     output.print(json.dumps(report, indent=2), markup=False, soft_wrap=True)
-    return 0 if report["memory_agrees_with_database"] and report["database"] == "ok" else 1
+    return 0 if report.get("memory_agrees_with_database", True) and report.get("database", "ok") == "ok" else 1

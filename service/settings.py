@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.bundle import default_bundle
@@ -16,6 +16,10 @@ from model.execution import Provider
 PREFIX = "MIEN_"
 
 
+def _text_of(place: Any) -> Any:
+    return str(place) if isinstance(place, Path) else place
+
+
 class Settings(BaseSettings):
     """Each field is the environment variable ``MIEN_<NAME>`` and the option ``--<name>`` of ``mien serve``."""
 
@@ -24,8 +28,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     bundle: Path = Field(default_factory=default_bundle, description="Folder of the bundle to serve.")
-    gallery: Path | None = Field(
-        None, description="Folder of the owner's gallery; without it, the bundle's is served, read-only."
+    gallery: Annotated[str | None, BeforeValidator(_text_of)] = Field(
+        None,
+        description="Folder of the owner's gallery, or address of a distributed one, such as "
+        "milvus://host:19530/collection; without it, the bundle's is served, read-only.",
     )
     gallery_seed: bool = Field(
         default=False, description="Put the faces that ship with the bundle into the owner's gallery when it is made."

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from milvus_galleries import open_pooled
 from numpy.typing import NDArray
 
 from index.embedded_gallery import open_gallery
@@ -21,7 +22,11 @@ def open_embedded(folder: Path) -> GalleryStore:
     return open_gallery(folder, SIZE, EMBEDDER)
 
 
-IMPLEMENTATIONS: Final[dict[str, OpenGallery]] = {"embedded": open_embedded}
+def open_distributed(folder: Path) -> GalleryStore:
+    return open_pooled(folder, SIZE, EMBEDDER)
+
+
+IMPLEMENTATIONS: Final[dict[str, OpenGallery]] = {"embedded": open_embedded, "distributed": open_distributed}
 """By name. An implementation that needs a server starts it on its first call, or skips the test without one."""
 
 

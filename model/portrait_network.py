@@ -1,0 +1,71 @@
+"""The portrait network: a point of the embedding space to the average face there."""
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.ferplus import FACE_PX
+from model.network import EMBEDDING_SIZE
+from model.preprocessing import standardise
+
+CONTRAST: Final = 0.22
+"""Standard deviation of a painted face's greys, which run from 0 to 1: that of FER2013 on average."""
+
+RIDGE: Final = 20.0
+"""How strongly the linear part is held to the average face, in squared embedding units."""
+
+_COARSE_PX: Final = FACE_PX // 8
+
+
+class PortraitNetwork(nn.Module):
+    """From (n, 64) embeddings to (n, 48, 48) grey faces from 0 to 1.
+
+    A linear part, which is the least squares solution, and a convolutional one, which is trained and starts at none. It
+    cannot show anyone: what the embedding does not hold, such as who it is, comes out as the average over all faces
+    with that expression. Every face has the same contrast, since that is not part of an expression, either.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.average = nn.Linear(EMBEDDING_SIZE, FACE_PX**2)
+        self.coarse = nn.Linear(EMBEDDING_SIZE, width * _COARSE_PX**2)
+        self.fine = nn.ModuleList(
+            [
+                nn.Conv2d(width, width, 3, padding=1),
+                nn.Conv2d(width, width, 3, padding=1),
+            ]
+        )
+        self.detail = nn.Conv2d(width, 1, 3, padding=1, bias=False)
+        nn.init.zeros_(self.detail.weight)
+
+    def start_from(self, embeddings: Tensor, faces: Tensor) -> None:
+        """Set the linear part to the ridge regression of standardised (n, 48, 48) faces on (n, 64) embeddings."""
+        points, pixels = embeddings.double(), faces.double().flatten(1)
+        middle, mean = points.mean(dim=0), pixels.mean(dim=0)
+        centred = points - middle
+        gram = centred.T @ centred + RIDGE * torch.eye(EMBEDDING_SIZE, dtype=torch.float64)
+        slopes = torch.linalg.solve(gram, centred.T @ (pixels - mean))  # (64, 2304)
+        with torch.no_grad():
+            self.average.weight.copy_(slopes.T)
+            self.average.bias.copy_(mean - middle @ slopes)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Paint faces."""
+        grid = functional.leaky_relu(self.coarse(embeddings), 0.1)
+        grid = grid.reshape(-1, self.width, _COARSE_PX, _COARSE_PX)  # (n, width, 6, 6)
+        for convolution in self.fine:
+            grid = functional.interpolate(grid, scale_factor=2.0, mode="bilinear", align_corners=False)
+            grid = functional.leaky_relu(convolution(grid), 0.1)
+        # At half size, and the same on both sides: what is fine or one-sided is a pattern that only a network reads.
+        detail = self.detail(grid)
+        detail = functional.interpolate(detail + detail.flip(3), scale_factor=2.0, mode="bilinear", align_corners=False)
+        faces = self.average(embeddings).reshape(-1, 1, FACE_PX, FACE_PX) + detail  # (n, 1, 48, 48)
+        return in_contrast(standardise(faces))
+
+
+def in_contrast(standardised: Tensor) -> Tensor:
+    """(n, h, w) greys from 0 to 1 of (n, 1, h, w) standardised faces."""
+    return (0.5 + CONTRAST * standardised).clamp(0, 1).squeeze(1)
