@@ -28,6 +28,7 @@ HEALTHY_WITHIN_S: Final = 10.0
 BACK_WITHIN_S: Final = 10.0
 WITH_DATABASE_S: Final = 60.0
 SEEN_WITHIN_S: Final = 1.0
+PROFILES: Final = ("distributed", "monitoring")
 CALLERS: Final = 4
 PROXY_IMAGE: Final = "haproxy:2.8"
 MILVUS_IMAGE: Final = "milvusdb/milvus:v2.3.5"
@@ -173,9 +174,9 @@ def lose_a_replica(stack: Stack) -> str:
     for image in (os.environ.get("PROXY_IMAGE", PROXY_IMAGE), os.environ.get("MILVUS_IMAGE", MILVUS_IMAGE)):
         if not is_at_hand(image):
             return f"left out: no image {image} to be had"
-    stack.compose("build", "replica")
+    stack.compose("--profile", "distributed", "build", "replica")
     stack.compose("rm", "--stop", "--force", "mien")
-    stack.compose("up", "--detach", "--no-build", "proxy")
+    stack.compose("--profile", "distributed", "up", "--detach", "--no-build", "proxy")
     stack.wait_until(stack.is_ready, WITH_DATABASE_S, "the proxy to find a replica")
     replicas = stack.containers("replica")
     expect(len(replicas) == 2, "two replicas", len(replicas))
@@ -232,7 +233,7 @@ def be_watched(stack: Stack) -> str:
     image = os.environ.get("PROMETHEUS_IMAGE", PROMETHEUS_IMAGE)
     if not is_at_hand(image):
         return f"left out: no image {image} to be had"
-    stack.compose("up", "--detach", "--no-build", "prometheus")
+    stack.compose("--profile", "monitoring", "up", "--detach", "--no-build", "prometheus")
 
     def asked(path: str) -> Any:
         address = f"http://127.0.0.1:{stack.prometheus_port}/api/v1/{path}"
@@ -276,12 +277,14 @@ STEPS: Final[tuple[Callable[[Stack], str], ...]] = (
 
 def tear_down(stack: Stack) -> None:
     """Leave nothing: containers, volumes, networks, image."""
-    stack.compose("down", "--volumes", "--remove-orphans")
+    profiles = [word for profile in PROFILES for word in ("--profile", profile)]
+    stack.compose(*profiles, "down", "--volumes", "--remove-orphans")
     label = f"label=com.docker.compose.project={PROJECT}"
     left = words("docker", "ps", "--all", "--quiet", "--filter", label)
     left += words("docker", "volume", "ls", "--quiet", "--filter", label)
     expect(not left, "nothing to be left", left)
-    subprocess.run(["docker", "image", "rm", f"{IMAGE}:cpu"], capture_output=True, check=False)  # noqa: S603, S607
+    for image in (f"{IMAGE}:cpu", f"{IMAGE}:distributed"):
+        subprocess.run(["docker", "image", "rm", image], capture_output=True, check=False)  # noqa: S603, S607
 
 
 def draw_photo(folder: Path) -> Path:
@@ -303,7 +306,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         photo = arguments.photo.resolve() if arguments.photo else Path(folder) / "photo.png"
         stack = Stack(photo, Path(folder), arguments.patience)
-        (stack.secrets / "metrics_key").touch()
+        for secret in ("metrics_key", "grafana_password"):
+            (stack.secrets / secret).touch()
         try:
             for step in STEPS:
                 began = time.monotonic()
