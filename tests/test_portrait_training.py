@@ -22,7 +22,7 @@ def trained(
     embeddings = Embedder(small_run.network).embed(faces.images)
     steps: list[Step] = []
     network = train_portraits(
-        faces.images, embeddings, labels(faces.votes), small_run.network, config, on_step=steps.append
+        faces.images, embeddings, labels(faces.votes), embeddings[:8], small_run.network, config, on_step=steps.append
     )
     return network, steps
 
@@ -54,5 +54,10 @@ def test_the_file_says_how_it_was_made(small_run: SmallRun, make_faces: MakeFace
 def test_faces_and_embeddings_belong_together(small_run: SmallRun) -> None:
     with pytest.raises(DatasetError, match="got 3 for 2 faces"):
         train_portraits(
-            np.zeros((2, 48, 48), np.uint8), np.zeros((3, 64), np.float32), np.zeros(2, int), small_run.network, CONFIG
+            np.zeros((2, 48, 48), np.uint8),
+            np.zeros((3, 64), np.float32),
+            np.zeros(2, int),
+            np.zeros((1, 64)),
+            small_run.network,
+            CONFIG,
         )
