@@ -177,7 +177,7 @@ def check_fits(bundle: Bundle, embedder: Embedder) -> None:
 
 
 def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], subclasses: SubClasses | None = None) -> Gallery:
-    """A searchable gallery; votes and, where there are any, sub-classes become each face's metadata."""
+    """A searchable gallery; the votes become each face's metadata."""
     named = {face: subclasses.each[place].id for face, place in subclasses.of_face.items()} if subclasses else {}
     entries = [
         Entry(
@@ -186,8 +186,8 @@ def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], subclasses: SubCl
             {
                 **faces.source,
                 "votes": {name: int(count) for name, count in zip(VOTE_COLUMNS, row, strict=True) if count},
-                **({"sub_class": named[face_id]} if face_id in named else {}),
             },
+            sub_class=named.get(face_id),
         )
         for face_id, label, row in zip(faces.ids, faces.labels.tolist(), faces.votes.tolist(), strict=True)
     ]

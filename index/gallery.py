@@ -18,11 +18,15 @@ class Entry:
         id: unique in the gallery.
         emotion: its label.
         metadata: whatever its owner gave with it, JSON values.
+        subject: the person, where it is known.
+        sub_class: of its emotion, where it is known.
     """
 
     id: str
     emotion: str
     metadata: dict[str, Any]
+    subject: str | None = None
+    sub_class: str | None = None
 
 
 @dataclass(frozen=True)

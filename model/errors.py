@@ -11,10 +11,17 @@
     │   ├── DetectorError           the face detector's file
     │   ├── EmbedderError           an exported network
     │   ├── CheckpointError         a training checkpoint
-    │   └── BundleError             a bundle, or one of its parts
+    │   ├── BundleError             a bundle, or one of its parts
+    │   └── GalleryError            what keeps a gallery: a folder, a database, a server
+    │       └── GalleryFullError    no space is left for a write
     ├── DatasetError                a data set that is not in the layout its owner distributes
     ├── ConfigError                 a setting or an option that cannot work
     └── QueryError                  a request to the gallery that cannot be answered
+        ├── FilterError             a filter that cannot be read
+        ├── FaceFieldError          a face that cannot be kept as it is
+        ├── FaceConflictError       an id that is there with other content
+        ├── UnknownFaceError        an id that is not there
+        └── ReadOnlyGalleryError    a write to a gallery that takes none
 
 Each message is one sentence that says what was wanted and what came.
 """
@@ -70,6 +77,14 @@ class BundleError(ArtifactError):
     """A bundle is missing, broken, or made of parts that do not belong together."""
 
 
+class GalleryError(ArtifactError):
+    """What keeps a gallery is missing, broken, held by another, of a newer version, or fails."""
+
+
+class GalleryFullError(GalleryError):
+    """No space is left for a write; the gallery is as it was."""
+
+
 class DatasetError(MienError):
     """A data set is not in the layout in which its owner distributes it."""
 
@@ -80,6 +95,34 @@ class ConfigError(MienError):
 
 class QueryError(MienError):
     """A request to the gallery that cannot be answered."""
+
+
+class FilterError(QueryError):
+    """A filter cannot be read.
+
+    Attributes:
+        where: the JSON path of what is wrong, such as ``$.and[1].time``.
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+
+
+class FaceFieldError(QueryError):
+    """A face cannot be kept as it is."""
+
+
+class FaceConflictError(QueryError):
+    """An id is in the gallery already, with other content."""
+
+
+class UnknownFaceError(QueryError):
+    """The gallery has no face with this id."""
+
+
+class ReadOnlyGalleryError(QueryError):
+    """The gallery takes no writes."""
 
 
 def first_fault(error: ValidationError) -> str:

@@ -13,6 +13,8 @@ from service.docs_routes import describe, serve_docs
 from service.engine import Engine
 from service.explain_routes import explain_router
 from service.faces_routes import faces_router
+from service.gallery_routes import gallery_router
+from service.gallery_schemas import FaceChanges, NewFaces
 from service.health_routes import health_router
 from service.keys import Keys
 from service.page_routes import serve_page
@@ -77,10 +79,11 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     app.add_middleware(Tracking, metrics=runtime.metrics)
     problems.install(app)
     app.include_router(faces_router(runtime))
+    app.include_router(gallery_router(runtime))
     app.include_router(health_router(runtime))
     app.include_router(explain_router(runtime))
     app.include_router(space_router(runtime))
     serve_docs(app)
     serve_page(app)
-    describe(app, JsonImages, PointQuery)
+    describe(app, JsonImages, PointQuery, NewFaces, FaceChanges)
     return app

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import check_fits, load_bundle
+from index.bundle import EMBEDDER, check_fits, load_bundle
 from index.mixture import Mixture
 from model.decoding import DecodingLimits, read_file
 from model.errors import ConfigError, ImageError
@@ -38,8 +38,11 @@ class EmbeddedFiles:
     embeddings: list[NDArray[np.float32]] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
-    def save(self, path: Path, mixture: Mixture) -> None:
-        """Write the archive, whole or not at all, with posteriors (n, c) float32 and emotions (n,) beside the faces."""
+    def save(self, path: Path, mixture: Mixture, embedder_sha256: str) -> None:
+        """Write the archive, whole or not at all.
+
+        Beside the faces are posteriors (n, c) float32 and emotions (n,), and the hash of the network.
+        """
         embeddings = np.concatenate(self.embeddings or [np.empty((0, mixture.centroids.shape[1]), np.float32)])
         posteriors = mixture.posterior(embeddings).astype(np.float32)
         with written_whole(path) as file:
@@ -50,6 +53,7 @@ class EmbeddedFiles:
                 embeddings=embeddings,
                 posteriors=posteriors,
                 emotions=np.array(mixture.emotions)[posteriors.argmax(axis=1)],
+                embedder_sha256=np.array(embedder_sha256),
             )
 
 
@@ -74,7 +78,7 @@ def embed_paths(
         embedded = embed_files(
             pipeline, files, already_cropped=already_cropped, on_progress=lambda count: bar.advance(task, count)
         )
-    embedded.save(output, bundle.mixture)
+    embedded.save(output, bundle.mixture, bundle.manifest.sha256[EMBEDDER])
     for path, reason in embedded.unreadable:
         console.print(f"left out {path}: {reason}", markup=False)
     console.print(

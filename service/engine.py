@@ -10,13 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import Bundle, check_fits, load_bundle
-from index.gallery import Match
+from index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from index.bundled_gallery import BundledGallery
+from index.embedded_gallery import check_network
+from index.gallery import Entry, Match
+from index.gallery_store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
 from index.mixture import posterior_from
+from index.naming import named
 from model.errors import QueryError
 from model.faces import Face
 from model.pipeline import Pipeline, load_pipeline
 from service.metrics import Metrics
+from service.owned_gallery import open_store
+from service.retrieval_options import cursor
 from service.schemas import (
     Classification,
     ClassifiedFace,
@@ -38,11 +44,13 @@ class Ask:
         crops: (n, side, side) uint8 faces to embed, or
         points: (n, d) float32 that are embeddings already.
         k: matches of each; None searches nothing.
+        options: which faces of the gallery may match; with ``after``, of one face or point alone.
     """
 
     crops: NDArray[np.uint8] | None = None
     points: NDArray[np.float32] | None = None
     k: int | None = None
+    options: SearchOptions = EVERYTHING
 
     def __len__(self) -> int:
         given = self.crops if self.crops is not None else self.points
@@ -59,6 +67,7 @@ class Placed:
         posteriors: (n, c) float64.
         typicality: (n,) float64.
         matches: of each face, where they were asked for.
+        snapshot: number of what was searched.
     """
 
     embeddings: NDArray[np.float32]
@@ -66,6 +75,7 @@ class Placed:
     posteriors: NDArray[np.float64]
     typicality: NDArray[np.float64]
     matches: list[list[Match]]
+    snapshot: int = 0
 
     @classmethod
     def joined(cls, parts: "list[Placed]") -> "Placed":
@@ -76,6 +86,7 @@ class Placed:
             np.concatenate([part.posteriors for part in parts]),
             np.concatenate([part.typicality for part in parts]),
             [matches for part in parts for matches in part.matches],
+            parts[0].snapshot,
         )
 
 
@@ -89,6 +100,8 @@ class Engine:
         max_k: int,
         min_typicality: float | None = None,
         metrics: Metrics | None = None,
+        *,
+        gallery: GalleryStore | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -98,6 +111,7 @@ class Engine:
             max_k: most matches that a query may ask for.
             min_typicality: faces that are less typical show no known expression; None leaves it to the bundle.
             metrics: where the time of each stage is noted.
+            gallery: the owner's, which is searched in place of the bundle's.
 
         Raises:
             BundleError: the pipeline's embedder is not the one of the bundle.
@@ -108,6 +122,8 @@ class Engine:
         self.max_k = max_k
         self.min_typicality = bundle.mixture.min_typicality if min_typicality is None else min_typicality
         self.metrics = metrics or Metrics()
+        self.owned = gallery
+        self.gallery: GalleryStore = gallery or BundledGallery(bundle)
 
     def warm_up(self) -> None:
         """Run every part once, so that the first request is as fast as the others."""
@@ -152,12 +168,13 @@ class Engine:
         ends = np.cumsum([len(ask) for ask in asks]).tolist()
         rows = [slice(end - len(ask), end) for ask, end in zip(asks, ends, strict=True)]
         matches: list[list[list[Match]]] = [[] for _ in asks]
+        snapshots = [0] * len(asks)
         if any(ask.k is not None for ask in asks):
             with self.metrics.timed("search"):
-                self._search(asks, rows, embeddings, matches)
+                snapshots = self._search(asks, rows, embeddings, matches)
         return [
-            Placed(embeddings[own], distances[own], posteriors[own], typicality[own], found)
-            for own, found in zip(rows, matches, strict=True)
+            Placed(embeddings[own], distances[own], posteriors[own], typicality[own], found, snapshot)
+            for own, found, snapshot in zip(rows, matches, snapshots, strict=True)
         ]
 
     def _embeddings(self, asks: list[Ask]) -> NDArray[np.float32]:
@@ -184,17 +201,32 @@ class Engine:
         rows: list[slice],
         embeddings: NDArray[np.float32],
         matches: list[list[list[Match]]],
-    ) -> None:
-        for k in {ask.k for ask in asks if ask.k is not None}:
-            same = [number for number, ask in enumerate(asks) if ask.k == k]
-            found = iter(self.bundle.gallery.search(np.concatenate([embeddings[rows[number]] for number in same]), k))
-            for number in same:
-                matches[number] = [next(found) for _ in range(len(asks[number]))]
+    ) -> list[int]:
+        """Fill in the matches of each ask; returns the snapshot number of each."""
+        snapshots = [0] * len(asks)
+        for k, options in dict.fromkeys((ask.k, ask.options) for ask in asks if ask.k is not None):
+            same = [number for number, ask in enumerate(asks) if (ask.k, ask.options) == (k, options)]
+            # A next page is of one point: others that ask for the same one are answered by themselves.
+            for group in [[number] for number in same] if options.after is not None else [same]:
+                points = np.concatenate([embeddings[rows[number]] for number in group])
+                found, snapshot = self._matches(points, k or 1, options)
+                answers = iter(found)
+                for number in group:
+                    matches[number] = [next(answers) for _ in range(len(asks[number]))]
+                    snapshots[number] = snapshot
+        return snapshots
+
+    def _matches(self, points: NDArray[np.float32], k: int, options: SearchOptions) -> tuple[list[list[Match]], int]:
+        if self.owned is None and options == EVERYTHING:
+            return self.bundle.gallery.search(points, k), len(self.bundle.gallery)
+        result = self.gallery.search(points, k, options)
+        return [[_match(each) for each in matches] for matches in result.matches], result.snapshot
 
     def classified(self, faces: list[Face], placed: Placed) -> Classification:
         """The emotion of each face."""
         nearest = placed.distances.argmin(axis=1)
         emotions = self.bundle.mixture.emotions
+        names = named(self.bundle, placed.embeddings)
         return Classification(
             faces=[
                 ClassifiedFace(
@@ -202,6 +234,7 @@ class Engine:
                     detection=face.detection,
                     emotion=emotions[nearest[row]],
                     posterior=dict(zip(emotions, placed.posteriors[row].tolist(), strict=True)),
+                    sub_class=names[row][1],
                     distance=placed.distances[row, nearest[row]],
                     typicality=placed.typicality[row],
                     known=bool(placed.typicality[row] >= self.min_typicality),
@@ -220,6 +253,7 @@ class Engine:
                     detection=face.detection,
                     emotion=self.bundle.mixture.emotions[nearest[row]],
                     matches=_found(placed.matches[row]),
+                    next=_next(placed, row),
                 )
                 for row, face in enumerate(faces)
             ]
@@ -250,6 +284,7 @@ class Engine:
             posterior=dict(zip(emotions, placed.posteriors[0].tolist(), strict=True)),
             embedding=placed.embeddings[0].tolist(),
             matches=_found(placed.matches[0]),
+            next=_next(placed, 0),
         )
 
 
@@ -260,19 +295,45 @@ def _found(matches: list[Match]) -> list[FoundMatch]:
             distance=match.distance,
             emotion=match.entry.emotion,
             metadata=match.entry.metadata,
+            subject=match.entry.subject,
+            sub_class=match.entry.sub_class,
         )
         for match in matches
     ]
 
 
-def load_engine(settings: Settings, metrics: Metrics | None = None) -> Engine:
+def _match(found: GalleryMatch) -> Match:
+    face = found.face
+    emotion = face.label or face.emotion or ""
+    return Match(Entry(face.id, emotion, dict(face.metadata), face.subject, face.sub_class), found.distance)
+
+
+def _next(placed: Placed, row: int) -> str | None:
+    matches = placed.matches[row]
+    return cursor(placed.snapshot, matches[-1].distance, matches[-1].entry.id) if matches else None
+
+
+def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: GalleryStore | None = None) -> Engine:
     """Load a bundle with everything that answers from it, and warm it up.
 
+    Args:
+        settings: of the service.
+        metrics: where the time of each stage is noted.
+        gallery: the owner's, where it is open already.
+
     Raises:
-        ArtifactError: a part is missing, broken, or does not fit the others.
+        ArtifactError: a part is missing, broken, or does not fit the others; the owner's gallery cannot be opened.
         ConfigError: the provider is not installed.
     """
     bundle = load_bundle(settings.bundle)
+    if gallery is not None:
+        check_network(
+            settings.bundle,
+            bundle.manifest.sha256[EMBEDDER],
+            bundle.mixture.centroids.shape[1],
+            gallery.embedder_sha256,
+            gallery.embedding_size,
+        )
     pipeline = load_pipeline(
         bundle.embedder_path,
         detector=settings.detector,
@@ -281,6 +342,8 @@ def load_engine(settings: Settings, metrics: Metrics | None = None) -> Engine:
         threads=settings.threads,
         provider=settings.provider,
     )
-    engine = Engine(bundle, pipeline, settings.max_k, settings.min_typicality, metrics)
+    if gallery is None and settings.gallery is not None:
+        gallery = open_store(settings, bundle)
+    engine = Engine(bundle, pipeline, settings.max_k, settings.min_typicality, metrics, gallery=gallery)
     engine.warm_up()
     return engine

@@ -1,8 +1,9 @@
 """The endpoints that take images or points: /classify, /retrieve and /embed."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
+from index.gallery_store import EVERYTHING, SearchOptions
 from model.errors import ImageError, QueryError
 from model.faces import Face
 from service import problems, uploads
@@ -17,6 +19,7 @@ from service.cores import Order
 from service.engine import Ask, Engine, Placed
 from service.problems import MissingFieldError, RequestError
 from service.queries import PointQuery, point_of
+from service.retrieval_options import parse_filter_text, search_options
 from service.runtime import Runtime, Serving
 from service.schemas import (
     Classification,
@@ -106,6 +109,7 @@ class _Question:
     query: FaceQuery
     k: int | None
     put: Put
+    options: SearchOptions = EVERYTHING
 
 
 async def answer_point(runtime: Runtime, body: bytes) -> Response:
@@ -113,10 +117,11 @@ async def answer_point(runtime: Runtime, body: bytes) -> Response:
     serving = runtime.serving()
     query = uploads.parse_json(PointQuery, body)
     serving.engine.check_k(query.k)
-    point = point_of(query.query, serving.engine.bundle)
+    point = point_of(query.query, serving.engine.bundle, serving.engine.owned)
+    options = search_options(query, query.filter)
     with runtime.images.holding(1):
         async with runtime.deadline():
-            placed = await runtime.place(serving, Ask(points=point[None], k=query.k))
+            placed = await runtime.place(serving, Ask(points=point[None], k=query.k, options=options))
             written = await _written(runtime, query.k, lambda: serving.engine.retrieved_at(placed))
     return Response(written, media_type=uploads.JSON)
 
@@ -128,7 +133,10 @@ async def answer_images(runtime: Runtime, request: Request, query: FaceQuery, k:
         RequestError: the request cannot be read or let in.
         ImageError: its only image cannot be used.
     """
-    question = _Question(runtime.serving(), query, k, put)
+    options = EVERYTHING
+    if isinstance(query, RetrievalQuery):
+        options = search_options(query, parse_filter_text(query.filter))
+    question = _Question(runtime.serving(), query, k, put, options)
     _check_faces(query, runtime.settings.max_faces)
     runtime.images.check()  # before its body is read: what is refused costs little
     images = await _read_images(runtime, request)
@@ -156,7 +164,12 @@ async def _answer(runtime: Runtime, question: _Question, image: bytes | RequestE
     serving, query, k, put = question.serving, question.query, question.k, question.put
     with serving.batches.expect():
         faces = await runtime.find(serving, image, already_cropped=query.already_cropped, most_faces=query.most_faces)
-    placed = await runtime.place(serving, Ask(crops=np.stack([face.crop for face in faces]), k=k))
+    options = question.options
+    if options.after is not None and len(faces) != 1:
+        raise QueryError(f"a next page is of one face: expected faces=largest, got {len(faces)} faces")
+    if options.copies_within is not None:
+        options = replace(options, exclude_content=frozenset({hashlib.sha256(image).hexdigest()}))
+    placed = await runtime.place(serving, Ask(np.stack([face.crop for face in faces]), k=k, options=options))
     return await _written(runtime, len(faces) * (k or 1), lambda: put(serving.engine, faces, placed))
 
 

@@ -13,10 +13,17 @@ from starlette.types import Scope
 from model.errors import (
     BrokenImageError,
     EmptyImageError,
+    FaceConflictError,
+    FaceFieldError,
+    FilterError,
+    GalleryError,
+    GalleryFullError,
     ImageError,
     ImageTooLargeError,
     NoFaceError,
     QueryError,
+    ReadOnlyGalleryError,
+    UnknownFaceError,
     UnsupportedImageError,
 )
 
@@ -79,6 +86,13 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     ImageTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "image-too-large"),
     NoFaceError: (HTTPStatus.UNPROCESSABLE_ENTITY, "no-face"),
     QueryError: (HTTPStatus.UNPROCESSABLE_ENTITY, "query"),
+    FilterError: (HTTPStatus.UNPROCESSABLE_ENTITY, "filter"),
+    FaceFieldError: (HTTPStatus.UNPROCESSABLE_ENTITY, "face-field"),
+    FaceConflictError: (HTTPStatus.CONFLICT, "face-conflict"),
+    UnknownFaceError: (HTTPStatus.NOT_FOUND, "unknown-face"),
+    ReadOnlyGalleryError: (HTTPStatus.FORBIDDEN, "read-only-gallery"),
+    GalleryError: (HTTPStatus.SERVICE_UNAVAILABLE, "gallery"),
+    GalleryFullError: (HTTPStatus.INSUFFICIENT_STORAGE, "gallery-full"),
     BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large"),
     MalformedBodyError: (HTTPStatus.BAD_REQUEST, "malformed-body"),
     MissingFieldError: (HTTPStatus.UNPROCESSABLE_ENTITY, "missing-field"),
@@ -167,7 +181,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Give every known error of ``app`` its answer, FastAPI's own 404, 405 and 422 included."""
-    for kind in (ImageError, QueryError, RequestError):
+    for kind in (ImageError, QueryError, GalleryError, RequestError):
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)

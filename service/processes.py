@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,12 +15,16 @@ from typing import Final
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from model.errors import MienError
 from service.metrics import SHARED_FOLDER
 from service.settings import Settings
 from service.terminal import console
 
-SETTLED_S: Final = 5.0
-"""A process that ends before this could not start: another one would not either."""
+COULD_NOT_START: Final = 3
+"""The exit status of a process that could not start, uvicorn's too: another one would not either."""
+
+PAUSE_S: Final = 0.5
+"""Between the end of a process and the start of the one that takes its place."""
 
 ServeOne = Callable[[Settings, socket.socket | None], None]
 
@@ -47,7 +52,7 @@ class _Watch:
         self._serve_one = serve_one
         self._listening = listening
         self._context = multiprocessing.get_context("spawn")
-        self._since: dict[SpawnProcess, float] = {}
+        self._running: set[SpawnProcess] = set()
         self._stopping = False
 
     def run(self) -> int:
@@ -57,34 +62,44 @@ class _Watch:
         for _ in range(self._settings.processes):
             self._start()
         failed = False
-        while self._since:
-            wait([process.sentinel for process in self._since], timeout=1.0)
-            for process in [process for process in self._since if not process.is_alive()]:
-                lived_s = time.monotonic() - self._since.pop(process)
+        while self._running:
+            wait([process.sentinel for process in self._running], timeout=1.0)
+            for process in [process for process in self._running if not process.is_alive()]:
+                self._running.remove(process)
                 mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
                 if self._stopping:
                     continue
-                if lived_s < SETTLED_S and process.exitcode != -signal.SIGKILL:
+                if process.exitcode == COULD_NOT_START:
                     failed = True
                     self._stop(signal.SIGTERM, None)
                     continue
                 console.print(f"mien: a process ended ({process.exitcode}), another takes its place", markup=False)
+                time.sleep(PAUSE_S)
                 self._start()
         return int(failed)
 
     def _start(self) -> None:
-        process = self._context.Process(target=self._serve_one, args=(self._settings, self._listening))
+        process = self._context.Process(target=_begin, args=(self._serve_one, self._settings, self._listening))
         process.start()
-        self._since[process] = time.monotonic()
+        self._running.add(process)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         self._stopping = True
         self._pass_on(signal.SIGTERM if number == signal.SIGINT else number, None)
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
-        for process in self._since:
+        for process in self._running:
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)
+
+
+def _begin(serve_one: ServeOne, settings: Settings, listening: socket.socket) -> None:
+    """What each process runs."""
+    try:
+        serve_one(settings, listening)
+    except MienError as error:
+        console.print(f"mien serve: {error}", style="red", markup=False)
+        sys.exit(COULD_NOT_START)
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from index.bundle import Bundle
-from model.errors import QueryError
+from index.gallery import Gallery
+from index.gallery_store import GalleryStore
+from model.errors import QueryError, UnknownFaceError
+from service.retrieval_options import RetrievalOptions
 
 MOST_PARTS: Final = 16
 """Parts of one mix."""
@@ -81,15 +84,23 @@ Query = Annotated[
 ]
 
 
-class PointQuery(_Strict):
+class PointQuery(RetrievalOptions):
     """The JSON body of a retrieval by a point."""
 
     query: Query
     k: int = Field(10, ge=1, description="How many matches; at most MIEN_MAX_K.", examples=[10])
+    filter: dict[str, Any] | None = Field(
+        None, description="Which faces may match: a filter.", examples=[{"emotion": "fear"}]
+    )
 
 
-def point_of(query: Query, bundle: Bundle) -> NDArray[np.float32]:
+def point_of(query: Query, bundle: Bundle, owned: GalleryStore | None = None) -> NDArray[np.float32]:
     """The point that a query names.
+
+    Args:
+        query: as it came.
+        bundle: whose space it is.
+        owned: where ids are looked up; None takes the bundle's gallery.
 
     Returns:
         (d,) float32.
@@ -98,10 +109,10 @@ def point_of(query: Query, bundle: Bundle) -> NDArray[np.float32]:
         QueryError: it has other dimensions than the bundle, or names something that the bundle does not have.
     """
     left = [MOST_POINTS]
-    return _point(query, bundle, left).astype(np.float32)
+    return _point(query, bundle, owned, left).astype(np.float32)
 
 
-def _point(query: Query, bundle: Bundle, left: list[int]) -> NDArray[np.float64]:
+def _point(query: Query, bundle: Bundle, owned: GalleryStore | None, left: list[int]) -> NDArray[np.float64]:
     left[0] -= 1
     if left[0] < 0:
         raise QueryError(f"a mix may come down to {MOST_POINTS} points, this one has more")
@@ -113,7 +124,7 @@ def _point(query: Query, bundle: Bundle, left: list[int]) -> NDArray[np.float64]
                 raise QueryError(f"expected an embedding of {dimensions} numbers, got {len(query.embedding)}")
             return np.array(query.embedding)
         case FaceIdQuery():
-            return gallery.embedding(query.id).astype(np.float64)
+            return _embedding(query.id, gallery if owned is None else owned)
         case EmotionQuery():
             if query.emotion not in mixture.emotions:
                 raise QueryError(f"expected one of {', '.join(mixture.emotions)}, got {query.emotion!r}")
@@ -122,9 +133,18 @@ def _point(query: Query, bundle: Bundle, left: list[int]) -> NDArray[np.float64]
             return _sub_class(query.sub_class, bundle)
         case MixQuery():
             weights = np.array([part.weight for part in query.mix])
-            points = np.stack([_point(part.query, bundle, left) for part in query.mix])
+            points = np.stack([_point(part.query, bundle, owned, left) for part in query.mix])
             mixed: NDArray[np.float64] = weights @ points / weights.sum()
             return mixed
+
+
+def _embedding(face_id: str, gallery: Gallery | GalleryStore) -> NDArray[np.float64]:
+    if isinstance(gallery, Gallery):
+        return gallery.embedding(face_id).astype(np.float64)
+    try:
+        return gallery.get(face_id).embedding.astype(np.float64)
+    except UnknownFaceError as error:
+        raise QueryError(str(error)) from None  # the query is wrong, not the address
 
 
 def _sub_class(name: str, bundle: Bundle) -> NDArray[np.float64]:

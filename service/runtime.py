@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.errors import MienError
 from model.faces import Face
@@ -120,7 +120,7 @@ class Runtime:
         size = self.settings.batch_faces
         if len(ask) <= size or ask.crops is None:
             return await self._batched(serving, ask)
-        parts = [Ask(crops=ask.crops[start : start + size], k=ask.k) for start in range(0, len(ask), size)]
+        parts = [replace(ask, crops=ask.crops[start : start + size]) for start in range(0, len(ask), size)]
         return Placed.joined(await asyncio.gather(*(self._batched(serving, part) for part in parts)))
 
     async def _batched(self, serving: Serving, ask: Ask) -> Placed:
@@ -146,7 +146,7 @@ class Runtime:
         """
         async with self._reloading:
             try:
-                engine = await asyncio.to_thread(load_engine, self.settings, self.metrics)
+                engine = await asyncio.to_thread(load_engine, self.settings, self.metrics, self.engine.owned)
             except MienError as error:
                 self.metrics.reloads.labels("failed").inc()
                 _log.exception("the bundle cannot be reloaded", extra={FIELDS: {"reason": str(error)}})
@@ -173,7 +173,7 @@ class Runtime:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
 
     def _prepare(self, engine: Engine) -> Serving:
-        self.metrics.gallery_faces.set(len(engine.bundle.gallery))
+        self.metrics.gallery_faces.set(engine.gallery.count())
         batches = Batcher(
             engine.answer,
             self.cores,

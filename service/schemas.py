@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from model.votes import EMOTIONS
 from service.problems import Problem
+from service.retrieval_options import RetrievalOptions
 
 Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
 """A number with six decimals: what single precision knows."""
@@ -40,9 +41,12 @@ class FaceQuery(BaseModel):
         return {"all": None, "largest": 1}[self.faces] if isinstance(self.faces, str) else self.faces
 
 
-class RetrievalQuery(FaceQuery):
+class RetrievalQuery(FaceQuery, RetrievalOptions):
     """Parameters of a retrieval."""
 
+    filter: str | None = Field(
+        None, description="Which faces may match: a filter as JSON.", examples=['{"emotion":"fear"}']
+    )
     k: int = Field(10, ge=1, description="How many matches for each face; at most MIEN_MAX_K.", examples=[10])
 
 
@@ -63,6 +67,9 @@ class ClassifiedFace(Box):
 
     posterior: dict[str, Rounded] = Field(
         description="Probability of each emotion under the mixture; they sum to 1.", examples=[_POSTERIOR]
+    )
+    sub_class: str | None = Field(
+        description="The likeliest sub-class of the emotion; null where the bundle has none.", examples=["happiness/2"]
     )
     distance: Rounded = Field(description="Distance to the emotion's centroid, in embedding units.", examples=[1.31])
     typicality: Rounded = Field(
@@ -91,12 +98,17 @@ class FoundMatch(BaseModel):
         description="What the gallery knows of it besides.",
         examples=[{"dataset": "FER+", "split": "Training", "votes": {"happiness": 9, "neutral": 1}}],
     )
+    subject: str | None = Field(None, description="The person, where it is known.", examples=["anna"])
+    sub_class: str | None = Field(None, description="Its sub-class, where it is known.", examples=["happiness/2"])
 
 
 class RetrievedFace(Box):
     """A face and the gallery's nearest expressions."""
 
     matches: list[FoundMatch] = Field(description="Nearest first.")
+    next: str | None = Field(
+        None, description="`after` of the next page; null if nothing matched.", examples=["WzEyLCAwLjQxLCAiYSJd"]
+    )
 
 
 class Retrieval(BaseModel):
@@ -155,6 +167,9 @@ class PointRetrieval(BaseModel):
     )
     embedding: list[float] = Field(description="The point that was searched for.", examples=[_EMBEDDING])
     matches: list[FoundMatch] = Field(description="Nearest first.")
+    next: str | None = Field(
+        None, description="`after` of the next page; null if nothing matched.", examples=["WzEyLCAwLjQxLCAiYSJd"]
+    )
 
 
 class Reloaded(BaseModel):

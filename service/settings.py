@@ -3,17 +3,21 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.bundle import default_bundle
 from model.decoding import DecodingLimits
-from model.embedder import Provider
 from model.errors import ConfigError
+from model.execution import Provider
 
 PREFIX = "MIEN_"
+
+
+def _text_of(place: Any) -> Any:
+    return str(place) if isinstance(place, Path) else place
 
 
 class Settings(BaseSettings):
@@ -24,8 +28,26 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     bundle: Path = Field(default_factory=default_bundle, description="Folder of the bundle to serve.")
+    gallery: Annotated[str | None, BeforeValidator(_text_of)] = Field(
+        None,
+        description="Folder of the owner's gallery, or address of a distributed one, such as "
+        "milvus://host:19530/collection; without it, the bundle's is served, read-only.",
+    )
+    gallery_seed: bool = Field(
+        default=False, description="Put the faces that ship with the bundle into the owner's gallery when it is made."
+    )
+    gallery_index: Literal["auto", "exact", "cells"] = Field(
+        "auto", description="How the owner's gallery is searched: auto goes over to cells above 100,000 faces."
+    )
+    gallery_thumbnails: bool = Field(
+        default=False, description="Keep the aligned crop of each added face, from which it can be embedded anew."
+    )
     detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that is installed.")
-    provider: Provider = Field("auto", description="Where the network runs: auto takes the GPU where there is one.")
+    provider: Provider = Field(
+        "auto",
+        description="Where the network runs: auto takes the GPU where there is one, cuda warns where there is none, "
+        "require refuses.",
+    )
     threads: int = Field(1, ge=0, le=1024, description="Threads of one embedding; 0 leaves it to ONNX Runtime.")
     workers: int = Field(
         0, ge=0, le=1024, description="Threads that decode, detect, embed and search; 0 takes one per core."

@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import binascii
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
@@ -82,10 +83,12 @@ class Images:
     Attributes:
         each: the bytes of each file, or why it cannot be read.
         many: whether they were sent as several, and are answered as several.
+        texts: the other fields of a form.
     """
 
     each: tuple[bytes | MalformedImageError, ...]
     many: bool
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 class _InMemoryParser(MultiPartParser):
@@ -195,7 +198,7 @@ def images_of_json(body: bytes, max_images: int) -> Images:
     """
     sent = parse_json(JsonImages, body)
     texts = sent.images if sent.images is not None else [sent.image or ""]
-    _check_count(len(texts), max_images)
+    check_count(len(texts), max_images)
     return Images(tuple(_from_base64(text) for text in texts), many=sent.images is not None)
 
 
@@ -224,7 +227,12 @@ def _from_base64(text: str) -> bytes | MalformedImageError:
         return MalformedImageError("expected an image file in base64, got something else")
 
 
-def _check_count(count: int, max_images: int) -> None:
+def check_count(count: int, max_images: int) -> None:
+    """Refuse too many images.
+
+    Raises:
+        TooManyImagesError: there are.
+    """
     if count > max_images:
         raise TooManyImagesError(f"a request may have {max_images} images, this one has {count}")
 
@@ -261,12 +269,13 @@ async def read_form(request: Request, max_images: int) -> Images:
                 f"the form needs one field '{FIELD}' with a file, or '{FIELDS}', once or several times; "
                 f"got {len(one)} and {len(several)} (fields: {names})"
             )
-        _check_count(len(several), max_images)
+        check_count(len(several), max_images)
         files = []
         for upload in one or several:
             if not isinstance(upload, UploadFile):
                 raise MissingFieldError(f"the field '{FIELD if one else FIELDS}' should hold a file, got text")
             files.append(await upload.read())
-        return Images(tuple(files), many=not one)
+        texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+        return Images(tuple(files), many=not one, texts=texts)
     finally:
         await form.close()

@@ -1,0 +1,191 @@
+"""The gallery that ships with a bundle, as a ``GalleryStore``: it answers every question and takes no writes."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.bundle import EMBEDDER, Bundle
+from index.columns import Field, fields_of
+from index.filters import Filter, passes, value_of
+from index.gallery_search import GallerySearch, fields_needed
+from index.gallery_store import (
+    EVERYTHING,
+    GalleryFace,
+    Listing,
+    SearchOptions,
+    SearchResult,
+    Statistics,
+    check_query,
+    shown,
+)
+from index.naming import named
+from index.resident import Residents
+from model.errors import QueryError, ReadOnlyGalleryError, UnknownFaceError
+
+
+class BundledGallery:
+    """The shipped faces; sequence numbers are their rows, from 1."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Answer from a bundle's gallery."""
+        self._bundle = bundle
+        self._embeddings = np.ascontiguousarray(bundle.gallery.embeddings)
+        sequences = np.arange(1, len(bundle.gallery) + 1, dtype=np.int64)
+        self._residents = Residents(sequences, self._embeddings, self._column_values)
+        self._lock = Lock()
+
+    @property
+    def embedding_size(self) -> int:
+        """D."""
+        return int(self._embeddings.shape[1])
+
+    @property
+    def embedder_sha256(self) -> str:
+        """SHA-256 of the bundle's network."""
+        return self._bundle.manifest.sha256[EMBEDDER]
+
+    @property
+    def read_only(self) -> bool:
+        """True."""
+        return True
+
+    @cached_property
+    def shipped(self) -> list[GalleryFace]:
+        """All faces, in the order of the bundle."""
+        names = named(self._bundle, self._embeddings)
+        return [
+            GalleryFace(
+                entry.id,
+                embedding,
+                label=entry.emotion,
+                emotion=emotion,
+                sub_class=sub_class,
+                metadata=entry.metadata,
+                sequence=row + 1,
+            )
+            for row, (entry, embedding, (emotion, sub_class)) in enumerate(
+                zip(self._bundle.gallery.entries, self._embeddings, names, strict=True)
+            )
+        ]
+
+    def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> NoReturn:
+        """Refused."""
+        self._refuse(faces, replace)
+
+    def update(self, face_id: str, changes: Mapping[str, Any]) -> NoReturn:
+        """Refused."""
+        self._refuse(face_id, changes)
+
+    def delete(self, ids: Sequence[str]) -> NoReturn:
+        """Refused."""
+        self._refuse(ids)
+
+    def delete_where(self, condition: Filter) -> NoReturn:
+        """Refused."""
+        self._refuse(condition)
+
+    def restore(self, folder: Path) -> NoReturn:
+        """Refused."""
+        self._refuse(folder)
+
+    def snapshot(self, folder: Path) -> NoReturn:
+        """Refused: the bundle's folder is the snapshot."""
+        self._refuse(folder)
+
+    def get(self, face_id: str) -> GalleryFace:
+        """See ``GalleryStore.get``."""
+        if face_id not in self._bundle.gallery:
+            raise UnknownFaceError(f"the gallery has no face with the id {shown(face_id)}")
+        return self.shipped[self.with_ids([face_id])[0] - 1]
+
+    def search(self, queries: NDArray[np.float32], k: int, options: SearchOptions = EVERYTHING) -> SearchResult:
+        """See ``GalleryStore.search``."""
+        check_query(queries, k, options, self.embedding_size)
+        search = self._search(fields_needed(options, fields_of(options.filter) if options.filter else set()))
+        return SearchResult(search.matches(np.ascontiguousarray(queries, dtype=np.float32), k, options), len(self))
+
+    def listing(
+        self,
+        limit: int,
+        *,
+        after: str | None = None,
+        condition: Filter | None = None,
+        snapshot: int | None = None,
+    ) -> Listing:
+        """See ``GalleryStore.listing``."""
+        if limit < 1:
+            raise QueryError(f"the limit of a page should be at least 1, got {limit}")
+        page = []
+        for face in self._by_id:
+            if (after is None or face.id > after) and (condition is None or passes(condition, face)):
+                page.append(face)
+                if len(page) > limit:
+                    break
+        more = page[limit - 1].id if len(page) > limit else None
+        return Listing(page[:limit], len(self) if snapshot is None else snapshot, more)
+
+    def count(self, condition: Filter | None = None) -> int:
+        """See ``GalleryStore.count``."""
+        if condition is None:
+            return len(self)
+        return int(self._search(fields_of(condition)).passing(condition).sum())
+
+    def statistics(self) -> Statistics:
+        """See ``GalleryStore.statistics``."""
+        faces = self.shipped
+        emotions, labels, sub_classes = (
+            Counter(value_of(face, (name,)) for face in faces) for name in ("emotion", "label", "sub_class")
+        )
+        return Statistics(len(faces), 0, emotions, labels, sub_classes)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+    def __len__(self) -> int:
+        return len(self._bundle.gallery)
+
+    # What GallerySearch asks of records.
+
+    def faces(self, sequences: Sequence[int]) -> Mapping[int, GalleryFace]:
+        """The faces with these sequence numbers."""
+        return {sequence: self.shipped[sequence - 1] for sequence in sequences}
+
+    def ids(self, sequences: Sequence[int]) -> Mapping[int, str]:
+        """Their ids."""
+        return {sequence: self._bundle.gallery.entries[sequence - 1].id for sequence in sequences}
+
+    def with_ids(self, ids: Iterable[str]) -> Sequence[int]:
+        """The sequence numbers of ids."""
+        rows = self._rows
+        return [rows[each] for each in ids if each in rows]
+
+    def with_content(self, hashes: Iterable[str]) -> Sequence[int]:  # noqa: ARG002
+        """None: a bundle holds no pictures, nor their hashes."""
+        return []
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {entry.id: row + 1 for row, entry in enumerate(self._bundle.gallery.entries)}
+
+    @cached_property
+    def _by_id(self) -> list[GalleryFace]:
+        return sorted(self.shipped, key=lambda face: face.id)
+
+    def _search(self, fields: set[Field]) -> GallerySearch:
+        with self._lock:
+            columns = {field: self._residents.column(field) for field in fields}
+        return GallerySearch(self._residents.view(), columns, self)
+
+    def _column_values(self, field: Field, sequences: NDArray[np.int64]) -> Iterable[Any]:
+        return [value_of(self.shipped[sequence - 1], field) for sequence in sequences.tolist()]
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise ReadOnlyGalleryError(
+            "the gallery that ships with the bundle takes no writes: set MIEN_GALLERY to a folder for one of your own"
+        )

@@ -1,0 +1,123 @@
+"""Where a distributed gallery is, in one line of text.
+
+milvus://host:19530/faces                       the collection ``faces`` of the server
+milvus://user:password@host/faces?index=ivf     with a name and a password, and an index other than the default
+https://host:443/faces?database=people          over TLS, in a database of its own
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, cast, get_args
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from model.errors import ConfigError
+
+IndexType = Literal["flat", "ivf", "hnsw"]
+"""``flat`` compares with every face, and is exact; the others are approximate, and faster on many."""
+
+SCHEMES: Final = ("milvus", "http", "https")
+
+DEFAULT_PORT: Final = 19530
+
+_COLLECTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+
+
+@dataclass(frozen=True)
+class MilvusAddress:
+    """A collection of a Milvus server.
+
+    Attributes:
+        host: name or address.
+        port: of the server.
+        collection: what the gallery is called there.
+        tls: whether the connection is encrypted.
+        token: ``user:password``, or empty.
+        database: in which the collection is, or empty for the default one.
+        index: how a new gallery is searched; None takes ``flat``, or what an existing gallery has.
+        shards: write channels that a new gallery is spread over.
+        patience_s: how long a call is tried again while the server does not answer.
+    """
+
+    host: str
+    port: int
+    collection: str
+    tls: bool = False
+    token: str = ""
+    database: str = ""
+    index: IndexType | None = None
+    shards: int = 1
+    patience_s: float = 90.0
+
+    @property
+    def server(self) -> str:
+        """The server's address, as the client takes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        """For messages: without the password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"milvus://{host}:{self.port}/{self.collection}"
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is meant as the address of a server, and not as a folder."""
+    return text.split("://", maxsplit=1)[0].lower() in SCHEMES and "://" in text
+
+
+def parse_address(text: str) -> MilvusAddress:
+    """Read an address.
+
+    Raises:
+        ConfigError: it is none; the message leaves the password out.
+    """
+    wanted = "expected an address such as milvus://host:19530/collection"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"{wanted}, got one that cannot be read: {error}") from None
+    if parts.scheme not in SCHEMES or not host:
+        raise ConfigError(f"{wanted}, got {_shown(text)}")
+    collection = parts.path.strip("/")
+    if not _COLLECTION.fullmatch(collection):
+        raise ConfigError(
+            f"{wanted}, whose collection has letters, digits and underscores and begins with no digit, "
+            f"got the collection {collection!r}"
+        )
+    token = ":".join(unquote(part) for part in (parts.username, parts.password) if part)
+    address = MilvusAddress(host, port or DEFAULT_PORT, collection, tls=parts.scheme == "https", token=token)
+    return _with_options(address, dict(parse_qsl(parts.query, keep_blank_values=True)))
+
+
+def _with_options(address: MilvusAddress, options: dict[str, str]) -> MilvusAddress:
+    from dataclasses import replace
+
+    known = ("index", "shards", "patience_s", "database")
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"{address}: there is no option {name!r}; expected one of {', '.join(known)}")
+    index = options.get("index")
+    if index is not None and index not in get_args(IndexType):
+        raise ConfigError(f"{address}: index should be one of {', '.join(get_args(IndexType))}, got {index!r}")
+    try:
+        shards = int(options.get("shards", address.shards))
+        patience_s = float(options.get("patience_s", address.patience_s))
+    except ValueError as error:
+        raise ConfigError(f"{address}: {error}") from None
+    if not 1 <= shards <= 64 or not 0 <= patience_s <= 3600:
+        raise ConfigError(
+            f"{address}: expected shards of 1 to 64 and a patience_s of 0 to 3600, got {shards} and {patience_s}"
+        )
+    return replace(
+        address,
+        index=cast("IndexType | None", index),
+        shards=shards,
+        patience_s=patience_s,
+        database=options.get("database", ""),
+    )
+
+
+def _shown(text: str) -> str:
+    """The text without what may be a password."""
+    return repr(re.sub(r"//[^/@]*@", "//...@", text)[:120])

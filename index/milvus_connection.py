@@ -1,0 +1,158 @@
+"""The connection to a Milvus server: patience when it does not answer, and a clock that all its clients share.
+
+A call that a server did not answer, because it is being restarted or moved, is made again until the address's patience
+ends. Every call of a gallery may be made twice: what is written has an id, and is written over itself.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from index.milvus_address import MilvusAddress
+from model.errors import ConfigError, GalleryError, GalleryFullError
+
+Answer = TypeVar("Answer")
+
+ATTEMPT_S: Final = 20.0
+"""How long one attempt of a call may take."""
+
+STALENESS_MS: Final = 500
+"""By how much a read may lag behind what other processes wrote. The server tells its parts the time every 200 ms; a
+read that waits for nothing but this is answered at once, one that must see every write waits for the next time."""
+
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 2.0
+
+_LOGICAL_BITS: Final = 18
+_KEPT_LOGICAL_BITS: Final = 10
+
+_NOT_ITS_FAULT: Final = frozenset({8, 9})
+"""Milvus's codes for "too fast" and "no more writes for now"."""
+
+_REFUSALS: Final = frozenset({1100, 1101, 1400, 1401, 1601, 1602})
+"""Milvus's codes for requests that are wrong, nobody allowed, and aliases that are taken."""
+
+_log = logging.getLogger(__name__)
+
+
+class MilvusConnection:
+    """A client of one server that tries again. Thread-safe."""
+
+    def __init__(self, address: MilvusAddress) -> None:
+        """Connect.
+
+        Raises:
+            ConfigError: the client is not installed.
+            GalleryError: the server does not answer, or lets nobody of this name in.
+        """
+        try:
+            from pymilvus import MilvusClient, MilvusException
+        except ImportError:
+            raise ConfigError(
+                f"{address} is a distributed gallery, whose client is not installed: pip install 'mien[distributed]'"
+            ) from None
+        # Each failed attempt is logged there, with a traceback; what comes of it is raised, or tried again.
+        for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "pymilvus"]:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self.address = address
+        self._failures: tuple[type[Exception], ...] = (MilvusException, *_transport_failures())
+        self._lock = threading.Lock()
+        self._last_write = 0
+        self.client: Any = self.trying(
+            "connecting",
+            lambda: MilvusClient(address.server, token=address.token, db_name=address.database, timeout=ATTEMPT_S),
+        )
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the client, again and again while the server does not answer.
+
+        Raises:
+            GalleryError: the patience has ended, or the server refuses.
+        """
+        bound = getattr(self.client, method)
+        return self.trying(method, lambda: bound(*arguments, timeout=ATTEMPT_S, **options))
+
+    def trying(self, what: str, attempt: Callable[[], Answer]) -> Answer:
+        """Make a call, again and again while the server does not answer.
+
+        Raises:
+            GalleryError: the patience has ended, or the server refuses.
+        """
+        end = time.monotonic() + self.address.patience_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return attempt()
+            except self._failures as error:
+                if _is_refusal(error):
+                    raise GalleryError(f"{self.address} refuses {what}: {_reason(error)}") from error
+                if time.monotonic() + pause_s > end:
+                    kind = GalleryFullError if getattr(error, "code", None) in _NOT_ITS_FAULT else GalleryError
+                    raise kind(
+                        f"{self.address} did not answer {what} within {self.address.patience_s:g} s: {_reason(error)}"
+                    ) from error
+                _log.warning("%s: %s is tried again: %s", self.address, what, _reason(error))
+            # Some randomness keeps clients of one server from all coming back at the same moment.
+            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - nothing secret
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def now(self) -> int:
+        """The server's own time, later than that of every write that was acknowledged."""
+        # The one thing that the client's public methods do not offer.
+        return int(self.trying("the time", lambda: self.client._get_connection().alloc_timestamp(timeout=ATTEMPT_S)))
+
+    def wrote(self) -> None:
+        """Remember that this process has written: its next reads see it."""
+        moment = self.now()
+        with self._lock:
+            self._last_write = max(self._last_write, moment)
+
+    def recent(self, now: int) -> dict[str, Any]:
+        """Options of a read that sees all this process wrote, and what others wrote ``STALENESS_MS`` before ``now``."""
+        with self._lock:
+            moment = max(self._last_write, now - (STALENESS_MS << _LOGICAL_BITS))
+        return {"consistency_level": "Customized", "guarantee_timestamp": moment}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()
+
+
+EVERY_WRITE: Final[dict[str, Any]] = {"consistency_level": "Strong"}
+"""Options of a read that sees every write, whoever made it."""
+
+
+def all_until(moment: int) -> dict[str, Any]:
+    """Options of reads that see every write that was acknowledged by a time of the server."""
+    return {"consistency_level": "Customized", "guarantee_timestamp": moment}
+
+
+def sequence_of(moment: int) -> int:
+    """A time of the server as a snapshot number: below 2^53, so that any reader of JSON keeps it whole."""
+    logical = moment & (2**_LOGICAL_BITS - 1)
+    return (moment >> _LOGICAL_BITS << _KEPT_LOGICAL_BITS) | min(logical, 2**_KEPT_LOGICAL_BITS - 1)
+
+
+def _transport_failures() -> tuple[type[Exception], ...]:
+    import grpc
+
+    return (grpc.RpcError, grpc.FutureTimeoutError)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether trying again would be of no use: the request itself, or who makes it, is what is wrong."""
+    code, message = getattr(error, "code", None), _reason(error).lower()
+    return (
+        code in _REFUSALS
+        or "cannot parse expression" in message
+        or "unauthenticated" in message
+        or "auth check failure" in message
+        or "permission deny" in message
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "message", "") or error).splitlines()[0][:300]

@@ -1,0 +1,161 @@
+"""Filters as Milvus writes them.
+
+What the two languages mean differs in places, and the fields that are stored are laid out so that it does not:
+
+- A text field that a face lacks is stored as an empty text, which no face can have.
+- Metadata are searched in a copy (``searched_metadata``) without nulls, so that a field is null exactly where Milvus
+  says that it does not exist, and with lists emptied, because Milvus would take a key for a place in a list.
+- Keys are percent-encoded, so that no character of a key has a meaning for Milvus.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+from index.filters import AllOf, AnyOf, Comparison, Filter, Not, OneOf, Operator, Scalar, kind_of
+from index.gallery_store import SearchOptions
+from model.errors import FilterError
+
+EVERY_FACE: Final = '(id != "")'
+"""True of every face; no filter at all is not allowed everywhere."""
+
+NO_FACE: Final = '(id == "")'
+
+_LARGEST_INTEGER: Final = 2**63 - 1
+"""What Milvus reads as an integer."""
+
+_SIGNS: Final[dict[Operator, str]] = {"eq": "==", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+
+
+def expression(condition: Filter) -> str:
+    """A filter as a Milvus expression.
+
+    Raises:
+        FilterError: it has half of a character (a lone surrogate).
+    """
+    match condition:
+        case Comparison(field, operator, value):
+            return _comparison(field, operator, value)
+        case OneOf(field, values):
+            return _one_of(field, values)
+        case AllOf(parts):
+            return _joined("and", [expression(part) for part in parts], EVERY_FACE)
+        case AnyOf(parts):
+            return _joined("or", [expression(part) for part in parts], NO_FACE)
+        case Not(part):
+            return f"(not {expression(part)})"
+
+
+def searching(options: SearchOptions) -> str:
+    """What the options of a search leave to the server, as an expression; empty if nothing."""
+    parts = [] if options.filter is None else [expression(options.filter)]
+    for field, excluded in (
+        ("subject", options.exclude_subjects),
+        ("id", options.exclude_ids),
+        ("content_sha256", options.exclude_content),
+    ):
+        if excluded:
+            parts.append(f"({field} not in {_texts(sorted(excluded))})")
+    if options.snapshot is not None:
+        parts.append(f"({by_snapshot(options.snapshot)})")
+    return _joined("and", parts, "")
+
+
+def by_snapshot(snapshot: int) -> str:
+    """Faces that were there by a snapshot number."""
+    return f"sequence <= {min(snapshot, _LARGEST_INTEGER)}"
+
+
+def with_ids(ids: Iterable[str]) -> str:
+    """Faces with one of some ids."""
+    return f"id in {_texts(ids)}"
+
+
+def without_subjects(subjects: Sequence[str]) -> str:
+    """Faces of none of some subjects; empty without any."""
+    return f"(subject not in {_texts(subjects)})" if subjects else ""
+
+
+def every(*parts: str) -> str:
+    """Expressions that all hold, those that are empty left out; never empty itself."""
+    return _joined("and", [part for part in parts if part], EVERY_FACE)
+
+
+def text(value: str) -> str:
+    """A text as a literal.
+
+    Raises:
+        FilterError: it has half of a character.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise FilterError("$", f"{value[:60]!r} has half of a character (a lone surrogate)") from None
+    return json.dumps(value, ensure_ascii=False)
+
+
+def searched_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The copy of metadata that filters look at."""
+    return {quote(key, safe=""): _searched(value) for key, value in metadata.items() if value is not None}
+
+
+def _searched(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return searched_metadata(value)
+    return [] if isinstance(value, list | tuple) else value
+
+
+def _comparison(field: tuple[str, ...], operator: Operator, value: Scalar) -> str:
+    if value is None:
+        return _absent(field)
+    if field[0] == "metadata":
+        return _metadata(_path(field), operator, value)
+    if field == ("time",):
+        return f"(time {_SIGNS[operator]} {float(value)!r})"
+    if operator == "eq" and value == "":
+        return NO_FACE
+    compared = f"({field[0]} {_SIGNS[operator]} {text(str(value))})"
+    # An absent text is smaller than every other, but not part of any range.
+    return f'({field[0]} != "" and {compared})' if operator in ("lt", "lte", "gte") else compared
+
+
+def _metadata(path: str, operator: Operator, value: Scalar) -> str:
+    if isinstance(value, str):
+        return f"({path} {_SIGNS[operator]} {text(value)})"
+    if isinstance(value, bool):
+        return f"({path} == {'true' if value else 'false'})"
+    # Written with a point, it is compared as a double with whole numbers, too.
+    return f"({path} {_SIGNS[operator]} {float(value)!r})"
+
+
+def _one_of(field: tuple[str, ...], values: Sequence[Scalar]) -> str:
+    texts = [value for value in values if isinstance(value, str) and (value or field[0] == "metadata")]
+    others = [value for value in values if not isinstance(value, str)]
+    name = _path(field) if field[0] == "metadata" else field[0]
+    parts = [_comparison(field, "eq", value) for value in others if kind_of(value) != "other"]
+    if texts:
+        parts.append(f"({name} in {_texts(texts)})")
+    return _joined("or", parts, NO_FACE)
+
+
+def _absent(field: tuple[str, ...]) -> str:
+    if field[0] == "metadata":
+        return f"(not (exists {_path(field)}))"
+    if field in (("id",), ("time",)):
+        return NO_FACE
+    return f'({field[0]} == "")'
+
+
+def _path(field: tuple[str, ...]) -> str:
+    return "searched" + "".join(f"[{json.dumps(quote(key, safe=''))}]" for key in field[1:])
+
+
+def _texts(values: Iterable[str]) -> str:
+    return f"[{', '.join(text(value) for value in values)}]"
+
+
+def _joined(word: str, parts: Sequence[str], nothing: str) -> str:
+    if not parts:
+        return nothing
+    return parts[0] if len(parts) == 1 else f"({f' {word} '.join(parts)})"

@@ -1,0 +1,183 @@
+"""``mien gallery``: what an owner does with a gallery beside serving it; a service may have it open meanwhile."""
+
+import argparse
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from index.embedded_gallery import EmbeddedGallery, IndexPolicy
+from index.gallery_place import open_place
+from index.milvus_gallery import MilvusGallery
+from model.decoding import DecodingLimits
+from model.errors import ConfigError
+from model.pipeline import load_pipeline
+from service.gallery_additions import to_png
+from service.gallery_import import Importer, ImportReport, export_parquet
+from service.gallery_manifests import read_manifest
+from service.gallery_migrate import migrate_gallery
+from service.options import add_options as add_config_options
+from service.options import read_options
+from service.settings import Settings, read_settings
+from service.terminal import console, output, progress_bar
+
+_SHOWN: Final = 10
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give ``mien gallery`` its actions."""
+    actions: Any = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        sub.set_defaults(act=run)
+        sub.add_argument(
+            "--gallery",
+            metavar="PLACE",
+            help="The gallery's folder, or address such as milvus://host:19530/collection (default: MIEN_GALLERY).",
+        )
+        sub.add_argument("--bundle", type=Path, metavar="PATH", help="The bundle's folder (default: MIEN_BUNDLE).")
+        return sub
+
+    importing = action("import", _import, "Add faces from folders, tables (CSV, Parquet) or archives (faces.npz).")
+    importing.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="What to import.")
+    importing.add_argument("--already-cropped", action="store_true", help="The images are face crops.")
+    importing.add_argument("--replace", action="store_true", help="Replace faces whose id is there with other content.")
+    importing.add_argument("--skipped", type=Path, metavar="FILE", help="CSV file for what was skipped, and why.")
+    add_config_options(importing, DecodingLimits)
+    exporting = action("export", _export, "Write all faces, with their embeddings, to a Parquet file.")
+    exporting.add_argument("output", type=Path, metavar="FILE", help="The file to write, such as gallery.parquet.")
+    keeping = action("snapshot", _snapshot, "Write all there is at this moment to a new folder.")
+    keeping.add_argument("output", type=Path, metavar="PATH", help="The folder to write.")
+    restoring = action("restore", _restore, "Put what a snapshot holds in the place of all there is.")
+    restoring.add_argument("snapshot", type=Path, metavar="PATH", help="The snapshot's folder.")
+    migrating = action("migrate", _migrate, "Copy all faces to another gallery; a run that was interrupted goes on.")
+    migrating.add_argument("--to", required=True, metavar="PLACE", help="Folder, or address, of the other gallery.")
+    migrating.add_argument("--replace", action="store_true", help="Replace faces whose id is there with other content.")
+    checking = action(
+        "check", _check, "Compare memory with database, and approximate search with exact search; prints JSON."
+    )
+    checking.add_argument("--queries", type=int, default=200, metavar="N", help="Faces to search for (default: 200).")
+    checking.add_argument("--k", type=int, default=10, metavar="N", help="Matches of each (default: 10).")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``mien gallery``: 0 done, 1 where something was skipped or does not agree.
+
+    Raises:
+        ConfigError: no folder was named.
+        MienError: the action cannot be done.
+    """
+    status: int = arguments.act(arguments)
+    return status
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    settings = read_settings(os.environ, gallery=arguments.gallery, bundle=arguments.bundle)
+    return migrate_gallery(_place(settings), arguments.to, settings.bundle, replace=arguments.replace)
+
+
+def _place(settings: Settings) -> str:
+    if settings.gallery is None:
+        raise ConfigError("which gallery? expected --gallery or MIEN_GALLERY, got neither")
+    return settings.gallery
+
+
+def _opened(arguments: argparse.Namespace) -> tuple[EmbeddedGallery | MilvusGallery, Bundle, Settings]:
+    settings = read_settings(os.environ, gallery=arguments.gallery, bundle=arguments.bundle)
+    place = _place(settings)
+    bundle = load_bundle(settings.bundle)
+    size = bundle.mixture.centroids.shape[1]
+    policy = IndexPolicy(kind=settings.gallery_index)
+    store = open_place(place, size, bundle.manifest.sha256[EMBEDDER], policy=policy)
+    for remark in store.remarks:
+        console.print(remark, style="yellow", markup=False)
+    return store, bundle, settings
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    limits = read_options(arguments, DecodingLimits)
+    store, bundle, settings = _opened(arguments)
+    total = ImportReport()
+    try:
+        pipeline = load_pipeline(bundle.embedder_path, detector=settings.detector, limits=limits, max_faces=1)
+        check_fits(bundle, pipeline.embedder)
+        importer = Importer(
+            store,
+            bundle,
+            pipeline,
+            already_cropped=arguments.already_cropped,
+            replacing=arguments.replace,
+            thumbnail=to_png if settings.gallery_thumbnails else None,
+        )
+        for path in arguments.paths:
+            manifest = read_manifest(path, bundle.mixture.emotions)
+            with progress_bar() as bar:
+                task = bar.add_task(f"importing {path.name}", total=manifest.count, note="")
+                report = importer.run(manifest, lambda count: bar.advance(task, count))  # noqa: B023
+            total.added += report.added
+            total.replaced += report.replaced
+            total.unchanged += report.unchanged
+            total.skipped += report.skipped
+    finally:
+        store.close()
+    for source, face_id, reason in total.skipped[:_SHOWN]:
+        console.print(f"skipped {source} ({face_id}): {reason}", markup=False)
+    if arguments.skipped is not None:
+        with arguments.skipped.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("source", "id", "reason"))
+            writer.writerows(total.skipped)
+    console.print(
+        f"{total.added} added, {total.replaced} replaced, {total.unchanged} there already, "
+        f"{len(total.skipped)} skipped",
+        markup=False,
+    )
+    return 1 if total.skipped else 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    store, _, _ = _opened(arguments)
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("exporting", total=store.count(), note="")
+            count = export_parquet(store, arguments.output, lambda done: bar.advance(task, done))
+    finally:
+        store.close()
+    console.print(f"{arguments.output}: {count} faces", markup=False)
+    return 0
+
+
+def _snapshot(arguments: argparse.Namespace) -> int:
+    store, _, _ = _opened(arguments)
+    try:
+        count = store.snapshot(arguments.output)
+    finally:
+        store.close()
+    console.print(f"{arguments.output}: {count} faces", markup=False)
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    store, _, _ = _opened(arguments)
+    try:
+        count = store.restore(arguments.snapshot)
+    finally:
+        store.close()
+    console.print(f"restored {count} faces", markup=False)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    store, _, _ = _opened(arguments)
+    try:
+        if isinstance(store, EmbeddedGallery):
+            store.wait_for_index()
+        report = store.check(arguments.queries, arguments.k)
+    finally:
+        store.close()
+    output.print(json.dumps(report, indent=2), markup=False, soft_wrap=True)
+    return 0 if report.get("memory_agrees_with_database", True) and report.get("database", "ok") == "ok" else 1

@@ -1,0 +1,31 @@
+"""Which gallery is served: the owner's, at the place of the settings, or else the one that ships with the bundle."""
+
+from typing import Final
+
+from index.bundle import EMBEDDER, Bundle
+from index.bundled_gallery import BundledGallery
+from index.embedded_gallery import IndexPolicy
+from index.gallery_place import open_place
+from index.gallery_store import GalleryStore
+from service.settings import Settings
+
+_SEEDED_AT_ONCE: Final = 2_000
+
+
+def open_store(settings: Settings, bundle: Bundle) -> GalleryStore:
+    """Open the gallery to serve; one that is new is seeded with the shipped faces where the settings say so.
+
+    Raises:
+        ConfigError: its address cannot be read, or the client of its server is not installed.
+        GalleryError: the place cannot be used, or holds embeddings of another network than the bundle's.
+    """
+    shipped = BundledGallery(bundle)
+    if settings.gallery is None:
+        return shipped
+    policy = IndexPolicy(kind=settings.gallery_index)
+    sha256 = bundle.manifest.sha256[EMBEDDER]
+    store = open_place(settings.gallery, shipped.embedding_size, sha256, policy=policy)
+    if settings.gallery_seed and store.is_new():
+        for start in range(0, len(shipped), _SEEDED_AT_ONCE):
+            store.add(shipped.shipped[start : start + _SEEDED_AT_ONCE])
+    return store

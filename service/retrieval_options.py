@@ -1,0 +1,90 @@
+"""What a retrieval may ask for beside its query: filters, exclusions and pages, as parameters or in JSON."""
+
+import base64
+import binascii
+import json
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from index.filters import parse_filter
+from index.gallery_store import EVERYTHING, SearchOptions
+from model.errors import FilterError, QueryError
+
+COPIES_WITHIN: Final = 0.05
+"""Distance, in embedding units, up to which a face counts as a copy of the query: the same picture, coded anew."""
+
+
+class RetrievalOptions(BaseModel):
+    """Options of a retrieval that both its forms have."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    one_per_subject: bool = Field(default=False, description="Of each subject the nearest face alone.")
+    exclude_subject: list[str] = Field(
+        default=[], max_length=1000, description="Subjects whose faces are left out, such as the one who asks."
+    )
+    mask_copies: bool = Field(
+        default=False, description="Leave out faces of the same picture, and those as near as a copy of it."
+    )
+    max_distance: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="Leave out what is farther, in embedding units.", examples=[2.5]
+    )
+    after: str | None = Field(
+        None, max_length=2000, description="The answer's `next` of the page before: for a single face or point."
+    )
+
+
+def search_options(options: RetrievalOptions, condition: Any) -> SearchOptions:
+    """The options as the gallery takes them.
+
+    Args:
+        options: as they came.
+        condition: the filter, JSON values or None.
+
+    Raises:
+        FilterError: the filter cannot be read.
+        QueryError: ``after`` is no ``next`` of an answer.
+    """
+    snapshot, after = (None, None) if options.after is None else _read_cursor(options.after)
+    chosen = SearchOptions(
+        filter=None if condition is None else parse_filter(condition),
+        one_per_subject=options.one_per_subject,
+        exclude_subjects=frozenset(options.exclude_subject),
+        copies_within=COPIES_WITHIN if options.mask_copies else None,
+        max_distance=options.max_distance,
+        snapshot=snapshot,
+        after=after,
+    )
+    return EVERYTHING if chosen == EVERYTHING else chosen
+
+
+def parse_filter_text(text: str | None) -> Any:
+    """The JSON values of a filter that came as text.
+
+    Raises:
+        FilterError: it is no JSON; the message names the character.
+    """
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FilterError("$", f"the filter is not JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise FilterError("$", "the filter is too deep") from None
+
+
+def cursor(snapshot: int, distance: float, face_id: str) -> str:
+    """What a next page is asked for with: where this page ended, and in which state of the gallery."""
+    return base64.urlsafe_b64encode(json.dumps([snapshot, distance, face_id]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> tuple[int, tuple[float, str]]:
+    try:
+        snapshot, distance, face_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if isinstance(snapshot, int) and 0 <= snapshot < 2**63 and isinstance(face_id, str):
+            return snapshot, (float(distance), face_id)
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        pass
+    raise QueryError("'after' should be the 'next' of the page before, as it was answered")
