@@ -78,7 +78,7 @@ def portray_bundle(
         labels[aligned.rows],
         _middles(bundle),
         bundle.embedder_path,
-        config,
+        config=config,
         on_step=on_step,
     )
     with tempfile.TemporaryDirectory() as work:

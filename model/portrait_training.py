@@ -56,8 +56,8 @@ def train_portraits(
     labels: NDArray[np.int64],
     middles: NDArray[np.floating],
     embedder: Path,
-    config: PortraitConfig,
     *,
+    config: PortraitConfig,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> PortraitNetwork:
     """Train the portrait network, on the CPU.

@@ -124,8 +124,14 @@ class Page:
 
     def errors(self) -> list[str]:
         """What went wrong in the page; that the service refused something is no fault of it."""
-        lines = [line["message"] for line in self.driver.get_log("browser") if line["level"] == "SEVERE"]
+        log = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        lines = [line["message"] for line in log if line["level"] == "SEVERE"]
         return [line for line in lines if "the server responded with a status of 4" not in line]
+
+
+def label(element: WebElement) -> str:
+    """What a screen reader says of it."""
+    return element.get_attribute("aria-label") or ""
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +156,7 @@ def driver() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture
 def page(driver: webdriver.Chrome) -> Iterator[Page]:
-    driver.get_log("browser")
+    driver.get_log("browser")  # type: ignore[no-untyped-call]
     page = Page(driver)
     yield page
     assert page.errors() == []
@@ -168,7 +174,7 @@ def test_a_picture_is_searched_with(page: Page, url: str, picture: Path) -> None
     page.choose(picture)
     page.wait(".face-card")
     assert len(page.all(".box")) == 2
-    assert page.wait('.box[aria-pressed="true"]').get_attribute("aria-label").startswith("Face 1: ")
+    assert label(page.wait('.box[aria-pressed="true"]')).startswith("Face 1: ")
     assert len(page.all(".face-card .bars > div")) == 8
     page.wait("#found .cards .portrait.painted")
     assert len(page.all("#found .cards .card")) == 24
@@ -204,7 +210,7 @@ def test_matches_are_filtered_and_paged_and_lead_on(page: Page, url: str) -> Non
     assert page.text('#found .chip[aria-pressed="true"]').startswith(name)
     shown = page.all("#found .cards .card")
     assert len(shown) == min(24, int(count))
-    assert all(card.get_attribute("aria-label").startswith(name) for card in shown)
+    assert all(label(card).startswith(name) for card in shown)
     more_like = shown[0].get_attribute("href")
     shown[0].click()
     page.wait("#found .found-title")
@@ -266,7 +272,7 @@ def test_the_map_is_searched_from(page: Page, url: str) -> None:
     page.wait("#map-found .found-title")
     assert "/map/mix/" in page.driver.current_url
     assert "50 % happiness, 50 % surprise" in page.text("#map-found")
-    assert {card.get_attribute("aria-label").split(",")[0] for card in page.all("#map-found .cards .card")} >= {
+    assert {label(card).split(",")[0] for card in page.all("#map-found .cards .card")} >= {
         "happiness",
         "surprise",
     }

@@ -22,7 +22,13 @@ def trained(
     embeddings = Embedder(small_run.network).embed(faces.images)
     steps: list[Step] = []
     network = train_portraits(
-        faces.images, embeddings, labels(faces.votes), embeddings[:8], small_run.network, config, on_step=steps.append
+        faces.images,
+        embeddings,
+        labels(faces.votes),
+        embeddings[:8],
+        small_run.network,
+        config=config,
+        on_step=steps.append,
     )
     return network, steps
 
@@ -40,7 +46,7 @@ def test_the_same_seed_gives_the_same_portraits(small_run: SmallRun, make_faces:
         network, _ = trained(small_run, make_faces)
         export_portraits(network, CONFIG, "0" * 64, tmp_path / name)
         painted.append(PortraitPainter(tmp_path / name).paint(points))
-    np.testing.assert_array_equal(*painted)
+    np.testing.assert_array_equal(painted[0], painted[1])
 
 
 def test_the_file_says_how_it_was_made(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
@@ -59,5 +65,5 @@ def test_faces_and_embeddings_belong_together(small_run: SmallRun) -> None:
             np.zeros(2, int),
             np.zeros((1, 64)),
             small_run.network,
-            CONFIG,
+            config=CONFIG,
         )
