@@ -47,15 +47,12 @@ _FORM_SCHEMA: Final[dict[str, Any]] = {
 
 
 def request_body(*json_schemas: str) -> dict[str, Any]:
-    """The OpenAPI entry of an endpoint that takes images as a form, or JSON by one of the schemas."""
+    """The OpenAPI entry of an endpoint that takes images as a form, or JSON by one of the schemas, if any."""
+    content: dict[str, Any] = {FORM: {"schema": _FORM_SCHEMA}}
     references = [{"$ref": f"#/components/schemas/{name}"} for name in json_schemas]
-    json_schema = references[0] if len(references) == 1 else {"anyOf": references}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {FORM: {"schema": _FORM_SCHEMA}, JSON: {"schema": json_schema}},
-        }
-    }
+    if references:
+        content[JSON] = {"schema": references[0] if len(references) == 1 else {"anyOf": references}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 Body = TypeVar("Body", bound=BaseModel)
