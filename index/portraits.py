@@ -76,8 +76,9 @@ def portray_bundle(
         aligned.crops,
         embeddings[aligned.rows],
         labels[aligned.rows],
+        _middles(bundle),
         bundle.embedder_path,
-        config,
+        config=config,
         on_step=on_step,
     )
     with tempfile.TemporaryDirectory() as work:
@@ -85,6 +86,12 @@ def portray_bundle(
         export_portraits(network, config, bundle.manifest.sha256[EMBEDDER], draft)
         add_file(folder, PORTRAITS, draft)
     return reread(load_bundle(folder), Embedder(folder / EMBEDDER))
+
+
+def _middles(bundle: Bundle) -> NDArray[np.float64]:
+    """(m, d) the centroids of emotions and sub-classes."""
+    inner = [each.centroid for each in bundle.subclasses.each] if bundle.subclasses is not None else []
+    return np.stack([*bundle.mixture.centroids, *inner])
 
 
 def load_painter(bundle: Bundle) -> PortraitPainter | None:

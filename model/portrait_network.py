@@ -16,30 +16,25 @@ CONTRAST: Final = 0.22
 RIDGE: Final = 20.0
 """How strongly the linear part is held to the average face, in squared embedding units."""
 
-_COARSE_PX: Final = FACE_PX // 8
-
 
 class PortraitNetwork(nn.Module):
     """From (n, 64) embeddings to (n, 48, 48) grey faces from 0 to 1.
 
-    A linear part, which is the least squares solution, and a convolutional one, which is trained and starts at none. It
-    cannot show anyone: what the embedding does not hold, such as who it is, comes out as the average over all faces
-    with that expression. Every face has the same contrast, since that is not part of an expression, either.
+    The ridge regression of faces on embeddings paints averages, in which an expression is fainter than in any face.
+    What is trained moves the point that it paints, so that the portrait is read as the point that was asked for; what
+    comes out is always a mix of averages, never a pattern that only a network takes for a face.
+
+    It cannot show anyone: what the embedding does not hold, such as who it is, comes out as the average over all
+    faces with that expression. Every face has the same contrast, since that is not part of an expression, either.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
         self.average = nn.Linear(EMBEDDING_SIZE, FACE_PX**2)
-        self.coarse = nn.Linear(EMBEDDING_SIZE, width * _COARSE_PX**2)
-        self.fine = nn.ModuleList(
-            [
-                nn.Conv2d(width, width, 3, padding=1),
-                nn.Conv2d(width, width, 3, padding=1),
-            ]
-        )
-        self.detail = nn.Conv2d(width, 1, 3, padding=1, bias=False)
-        nn.init.zeros_(self.detail.weight)
+        self.hidden = nn.Linear(EMBEDDING_SIZE, width)
+        self.stronger = nn.Linear(width, EMBEDDING_SIZE)
+        nn.init.zeros_(self.stronger.weight)
+        nn.init.zeros_(self.stronger.bias)
 
     def start_from(self, embeddings: Tensor, faces: Tensor) -> None:
         """Set the linear part to the ridge regression of standardised (n, 48, 48) faces on (n, 64) embeddings."""
@@ -54,15 +49,8 @@ class PortraitNetwork(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Paint faces."""
-        grid = functional.leaky_relu(self.coarse(embeddings), 0.1)
-        grid = grid.reshape(-1, self.width, _COARSE_PX, _COARSE_PX)  # (n, width, 6, 6)
-        for convolution in self.fine:
-            grid = functional.interpolate(grid, scale_factor=2.0, mode="bilinear", align_corners=False)
-            grid = functional.leaky_relu(convolution(grid), 0.1)
-        # At half size, and the same on both sides: what is fine or one-sided is a pattern that only a network reads.
-        detail = self.detail(grid)
-        detail = functional.interpolate(detail + detail.flip(3), scale_factor=2.0, mode="bilinear", align_corners=False)
-        faces = self.average(embeddings).reshape(-1, 1, FACE_PX, FACE_PX) + detail  # (n, 1, 48, 48)
+        moved = embeddings + self.stronger(functional.relu(self.hidden(embeddings)))
+        faces = self.average(moved).reshape(-1, 1, FACE_PX, FACE_PX)
         return in_contrast(standardise(faces))
 
 

@@ -54,9 +54,10 @@ def train_portraits(
     crops: NDArray[np.uint8],
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
+    middles: NDArray[np.floating],
     embedder: Path,
-    config: PortraitConfig,
     *,
+    config: PortraitConfig,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> PortraitNetwork:
     """Train the portrait network, on the CPU.
@@ -65,6 +66,7 @@ def train_portraits(
         crops: (n, 48, 48) uint8.
         embeddings: (n, 64) of them.
         labels: (n,) the emotion of each.
+        middles: (m, 64) points that people search from, such as centroids: they are asked for most.
         embedder: the exported network that embedded them.
         config: the settings.
         on_step: called after each step.
@@ -83,7 +85,7 @@ def train_portraits(
     points, faces = torch.from_numpy(embeddings), standardise(to_unit(torch.from_numpy(crops)))
     # An expression has no side: the linear part sees each face mirrored, too.
     network.start_from(torch.cat([points, points]), torch.cat([faces, faces.flip(3)]).squeeze(1))
-    middles = torch.stack([points[labels == label].mean(dim=0) for label in np.unique(labels)])
+    ends = torch.from_numpy(middles.astype(np.float32))
     chances = _chances(labels, config.balance)
     network.average.requires_grad_(requires_grad=False)
     optimiser = torch.optim.AdamW(
@@ -94,7 +96,7 @@ def train_portraits(
         rows = torch.from_numpy(generator.choice(len(crops), config.batch_size, p=chances))
         wanted = in_contrast(faces[rows].flip(3) if generator.random() < 0.5 else faces[rows])
         pixels = functional.l1_loss(network(points[rows]), wanted)
-        asked = _asked(points[rows[: config.read_faces]], middles, generator)
+        asked = _asked(points[rows[: config.read_faces]], ends, generator)
         read = reader(_moved(network(asked), generator) * 255)
         reading = (read - asked).square().sum(dim=1).mean()
         optimiser.zero_grad()
@@ -178,10 +180,10 @@ def _chances(labels: NDArray[np.int64], balance: float) -> NDArray[np.float64]:
 
 
 def _asked(points: Tensor, middles: Tensor, generator: np.random.Generator) -> Tensor:
-    """Points to be read: half are faces, half lie between two emotions' middles, as queries for a mix do."""
+    """Points to be read: half are faces, half lie between two middles, as queries for a mix do."""
     half = len(points) // 2
     ends = torch.from_numpy(generator.integers(0, len(middles), (2, len(points) - half)))
-    # Both ends are drawn more often than what lies between: an emotion's own middle is asked for most.
+    # Both ends are drawn more often than what lies between: a middle itself is asked for most.
     shares = torch.from_numpy(generator.beta(0.5, 0.5, (len(points) - half, 1)).astype(np.float32))
     return torch.cat([points[:half], shares * middles[ends[0]] + (1 - shares) * middles[ends[1]]])
 

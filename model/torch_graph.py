@@ -67,9 +67,17 @@ class TorchGraph(nn.Module):
 
 
 def _average_pool(values: Values, attributes: Attributes) -> Any:
-    if any(attributes.get("pads", [])) or attributes.get("ceil_mode", 0):
-        raise EmbedderError("an average pool in the graph reaches over the edge")
-    return functional.avg_pool2d(values[0], tuple(attributes["kernel_shape"]), tuple(attributes["strides"]))
+    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
+    if (top, left) != (bottom, right):
+        raise EmbedderError("an average pool in the graph reaches further over one edge than over the other")
+    return functional.avg_pool2d(
+        values[0],
+        tuple(attributes["kernel_shape"]),
+        tuple(attributes.get("strides", [1, 1])),
+        padding=(top, left),
+        ceil_mode=bool(attributes.get("ceil_mode", 0)),
+        count_include_pad=bool(attributes.get("count_include_pad", 0)),
+    )
 
 
 def _normalise(values: Values, attributes: Attributes) -> Any:

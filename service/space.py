@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from index.atlas import Region, emotions_of, sub_classes_of
 from index.bundle import Bundle
+from index.gallery_store import GalleryStore
 from index.map import FlatView, ellipse, flat_view, shipped_places
 from index.portraits import load_painter
 from model.errors import QueryError
@@ -83,13 +84,18 @@ class Space:
                     self._painted.popitem(last=False)
         return np.stack([known[key] for key in keys])
 
-    def painted(self, queries: Sequence[Query], side_px: int | None = None) -> bytes:
+    def painted(self, queries: Sequence[Query], owned: GalleryStore | None, side_px: int | None = None) -> bytes:
         """A PNG file with the portraits of points under one another, each as large as ``side_px`` asks.
+
+        Args:
+            queries: which points.
+            owned: where ids of faces are looked up; None takes the bundle's gallery.
+            side_px: of each; None leaves them as they are painted.
 
         Raises:
             QueryError: the bundle has no portraits, or a query names nothing that it has.
         """
-        faces = self.paint(np.stack([point_of(query, self.bundle) for query in queries]))
+        faces = self.paint(np.stack([point_of(query, self.bundle, owned) for query in queries]))
         side = faces.shape[1]
         picture = Image.fromarray(faces.reshape(-1, side))
         if side_px is not None and side_px != side:

@@ -1,7 +1,7 @@
 """The endpoints that show the space: /map, /atlas, /portrait and /portraits."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
@@ -87,6 +87,10 @@ class Spaces:
                 self._shown = Space(bundle)
             return self._shown
 
+    def painted(self, queries: Sequence[PointName], side_px: int | None = None) -> bytes:
+        """See ``Space.painted``; a face is looked up where it is searched for."""
+        return self.current().painted(queries, self._runtime.serving().engine.owned, side_px)
+
 
 def space_router(runtime: Runtime) -> APIRouter:
     """The endpoints, over what runs."""
@@ -122,7 +126,7 @@ def space_router(runtime: Runtime) -> APIRouter:
     async def portrait(query: Annotated[PortraitQuery, Query()]) -> Response:
         """Shows no person: the average over all faces that lie near the point."""
         name = query.point_name()
-        picture = await runtime.cores.run(Order.ANSWER, lambda: spaces.current().painted([name], query.side_px))
+        picture = await runtime.cores.run(Order.ANSWER, lambda: spaces.painted([name], query.side_px))
         return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=300"})
 
     @router.post(
@@ -133,7 +137,7 @@ def space_router(runtime: Runtime) -> APIRouter:
     )
     async def portraits(query: PortraitsQuery) -> Response:
         """One PNG picture, 48 pixels wide, with the portraits under one another in the order of the queries."""
-        picture = await runtime.cores.run(Order.ANSWER, lambda: spaces.current().painted(query.queries))
+        picture = await runtime.cores.run(Order.ANSWER, lambda: spaces.painted(query.queries))
         return Response(picture, media_type="image/png")
 
     return router

@@ -7,7 +7,8 @@ from index.occlusion import STEP_PX, occlusion_map
 
 def by_one_corner(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     """An embedding that looks at the top left 8x8 pixels alone."""
-    return (crops[:, :8, :8].reshape(len(crops), -1).mean(axis=1, keepdims=True) / 255).astype(np.float32)
+    means = crops[:, :8, :8].reshape(len(crops), -1).mean(axis=1, keepdims=True) / 255
+    return np.asarray(means, dtype=np.float32)
 
 
 MIXTURE = Mixture(
@@ -27,7 +28,7 @@ def test_heat_lies_where_the_emotion_is_decided() -> None:
     assert heat.shape == (48 // STEP_PX, 48 // STEP_PX)
     assert heat[0, 0] > 0.5
     assert np.abs(heat[6:, 6:]).max() == 0
-    assert np.unravel_index(heat.argmax(), heat.shape) == (0, 0)
+    assert int(heat.argmax()) == 0
 
 
 def test_what_speaks_against_an_emotion_is_negative() -> None:

@@ -186,9 +186,10 @@ export class ExpressionMap {
 
   ellipses() {
     const { context, view, ratio } = this;
-    context.lineWidth = 1.6 * ratio;
     for (const [regions, dashes] of [[this.data.emotions, []], [this.data.sub_classes, [5 * ratio, 4 * ratio]]]) {
       context.setLineDash(dashes);
+      context.lineWidth = (dashes.length ? 1.1 : 2) * ratio;
+      context.globalAlpha = dashes.length ? 0.6 : 1;
       for (const region of regions) {
         const [x, y] = this.toScreen(region.x, region.y);
         context.beginPath();
@@ -198,6 +199,7 @@ export class ExpressionMap {
       }
     }
     context.setLineDash([]);
+    context.globalAlpha = 1;
   }
 
   found() {

@@ -133,6 +133,7 @@ function choose(row) {
   const face = current.faces[row];
   [...find("boxes").children].forEach((box, place) => box.setAttribute("aria-pressed", String(place === row)));
   find("faces").replaceChildren(card(face, row));
+  if (location.hash !== "#/search") history.pushState(null, "", "#/search"); // what was searched for before is left
   search({ embedding: face.embedding }, { title: current.faces.length > 1 ? `face ${row + 1}` : "this face", face });
 }
 
@@ -147,6 +148,7 @@ function card(face, row) {
       make("h2", { class: "face-emotion", vars: { "--colour": colour(face.emotion) } }, face.known ? face.emotion : "no known expression"),
       make("button", { type: "button", onclick: (event) => explain(row, why, event.currentTarget) }, "Why?"),
     ),
+    face.known && face.sub_class ? make("p", { class: "hint" }, `More closely: ${face.sub_class}`) : null,
     bars(face.posterior),
     make(
       "p",

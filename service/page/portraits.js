@@ -11,7 +11,8 @@ let off = false;
 
 /** A canvas that shows the average face of a query as soon as it is painted. */
 export function portrait(query, label, size = "") {
-  const canvas = make("canvas", { class: `portrait ${size}`, width: SIDE, height: SIDE, role: "img", "aria-label": label });
+  const spoken = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };
+  const canvas = make("canvas", { class: `portrait ${size}`, width: SIDE, height: SIDE, ...spoken });
   show(canvas, query);
   return canvas;
 }

@@ -1,6 +1,7 @@
 // What was found: the query with its bars, and the faces nearest to it.
 import { make } from "./dom.js";
 import { bars, dot, EMOTIONS, voteBar } from "./emotions.js";
+import { showPhotograph } from "./photographs.js";
 import { portrait } from "./portraits.js";
 import { addressOf } from "./route.js";
 import { state } from "./state.js";
@@ -122,17 +123,21 @@ export class Results {
   }
 
   card(match) {
-    const { votes, sub_class: subClass } = match.metadata ?? {};
+    const { votes } = match.metadata ?? {};
+    const subClass = match.sub_class ?? match.metadata?.sub_class;
+    const face = portrait({ id: match.id }, "");
+    showPhotograph(face, match.id);
+    const who = match.subject ? `, ${match.subject}` : "";
     return make(
       "a",
       {
         class: "card",
         href: addressOf(this.view, { id: match.id }),
         title: `${match.id}: more like this`,
-        "aria-label": `${match.emotion}, distance ${match.distance.toFixed(2)}. More like face ${match.id}`,
+        "aria-label": `${match.emotion}${who}, distance ${match.distance.toFixed(2)}. More like face ${match.id}`,
       },
-      portrait({ id: match.id }, ""),
-      make("span", { class: "card-name" }, dot(match.emotion), subClass ?? match.emotion),
+      face,
+      make("span", { class: "card-name" }, dot(match.emotion), subClass ?? match.emotion, who),
       make("span", { class: "card-distance" }, match.distance.toFixed(2)),
       votes ? voteBar(votes) : null,
       make("span", { class: "card-more", "aria-hidden": "true" }, "more like this"),
@@ -156,7 +161,7 @@ export class Results {
           },
           `Show ${Math.min(PAGE, left)} more`,
         ),
-      make("p", { class: "hint" }, "Portraits are average faces of points: the photographs behind the matches are not in the gallery. The thin bar is how ten people voted; the number is the distance."),
+      make("p", { class: "hint" }, "Portraits are average faces of points, not the people behind the matches; a photograph that its owner kept is marked as one. The thin bar is how people voted; the number is the distance."),
     );
   }
 }
