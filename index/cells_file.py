@@ -42,7 +42,15 @@ class CellsImage:
 def write_cells(path: Path, image: CellsImage) -> None:
     """Write a cells file, whole or not at all."""
     with written_whole(path) as file:
-        np.savez(file, **{name: np.asarray(value) for name, value in vars(image).items()})
+        np.savez(
+            file,
+            generation=np.array(image.generation),
+            counter=np.array(image.counter),
+            centroids=image.centroids,
+            of_face=image.of_face,
+            probes=np.array(image.probes),
+            recall=np.array(image.recall),
+        )
 
 
 def read_cells(path: Path) -> CellsImage:
