@@ -203,7 +203,7 @@ def curves(points: Points, queries: Points, wanted: NDArray[np.int64]) -> dict[s
 
 def mien_cells(points: Points) -> Callable[[int], Search]:
     """The cells of the embedded gallery."""
-    cells = Cells(points)
+    cells = Cells.made(points)
 
     def index(probes: int) -> Search:
         cells.probes = probes
