@@ -1,23 +1,29 @@
-"""How fast the distributed gallery is on a Milvus server, side by side with bare FAISS on the same embeddings.
+"""How fast the distributed gallery is on a Milvus server, beside the embedded one and bare FAISS: same data, one run.
 
-    python benchmarks/distributed.py milvus://127.0.0.1:19530/benchmark --faces 100000
+    python benchmarks/distributed.py milvus://127.0.0.1:19530/benchmark --server-pid 4711 --faces 100000
 
-Embeddings are drawn from a mixture of 32 Gaussians in 64 dimensions, queries likewise. For each index a gallery of its
-own is made, filled through ``add`` (durable, checked for conflicts), and dropped at the end. Queries/s are those of one
-client that waits for each answer; server and client share the machine.
+Embeddings and queries are drawn from the mixture of the bundle that ships. For each index a gallery of its own is made,
+filled through ``add`` (durable, checked for conflicts), and dropped at the end. Searches are timed by the clock, one
+client waiting for each answer, and in seconds of the CPU, those of the server on the same machine included: these hold
+on a machine that has other work, too.
 """
 
 import argparse
+import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.bundle import default_bundle, load_bundle
+from index.embedded_gallery import EmbeddedGallery, IndexPolicy, open_gallery
 from index.exact import ExactSearch
 from index.filters import parse_filter
 from index.gallery_store import EVERYTHING, GalleryFace, SearchOptions
@@ -25,127 +31,145 @@ from index.milvus_address import IndexType, parse_address
 from index.milvus_connection import MilvusConnection
 from index.milvus_gallery import MilvusGallery, open_milvus_gallery
 
-DIMENSIONS: Final = 64
-COMPONENTS: Final = 32
 NETWORK: Final = "0" * 64
 K: Final = 10
 PERCENT: Final = 100
+RARE: Final = 7
+SINGLE: Final = 64
+"""Queries that are asked one by one."""
+
+Gallery = EmbeddedGallery | MilvusGallery
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is searched, and what must be found.
+
+    Attributes:
+        points: (n, d) float32.
+        queries: (q, d) float32.
+        wanted: (q, k) rows of the nearest points.
+        rare_wanted: (q, k) the same among those that pass the filter.
+        server: process number of the server, if it is on this machine.
+    """
+
+    points: NDArray[np.float32]
+    queries: NDArray[np.float32]
+    wanted: NDArray[np.int64]
+    rare_wanted: NDArray[np.int64]
+    server: int | None
 
 
 def main() -> None:
-    """Measure each index and print a line for each."""
+    """Measure each engine and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("address", help="of a server that runs; the collection's name begins those that are made")
+    parser.add_argument("--server-pid", type=int, help="process number of the server, if it is on this machine")
     parser.add_argument("--faces", type=int, default=100_000, help="default: 100000")
     parser.add_argument("--queries", type=int, default=256, help="default: 256")
     parser.add_argument("--indexes", nargs="+", choices=get_args(IndexType), default=get_args(IndexType))
     arguments = parser.parse_args()
 
-    generator = np.random.default_rng(0)
-    centres = 2 * generator.normal(size=(COMPONENTS, DIMENSIONS))
-    points, queries = (
-        (centres[generator.integers(0, COMPONENTS, count)] + generator.normal(size=(count, DIMENSIONS))).astype(
-            np.float32
-        )
-        for count in (arguments.faces, arguments.queries)
-    )
+    points, queries = drawn(arguments.faces, 0), drawn(arguments.queries, 1)
     exact = ExactSearch(points)
-    truth, _ = exact.search(queries, K)
-    line(
-        "engine",
-        "added/s",
-        f"recall@{K}",
-        "batch 1 q/s",
-        f"batch {len(queries)} q/s",
-        "1 % filter: recall, q/s",
-        "own write found",
-    )
-    one = rate(lambda: exact.search(queries[:1], K), 1)
-    line(
-        "FAISS, bare, exact",
-        "",
-        "1.000",
-        f"{one:.0f}",
-        f"{rate(lambda: exact.search(queries, K), len(queries)):.0f}",
-        "",
-        "",
-    )
+    rare = np.arange(RARE, len(points), PERCENT)
+    rare_wanted = rare[ExactSearch(points[rare]).search(queries, K)[0]]
+    data = Data(points, queries, exact.search(queries, K)[0], rare_wanted, arguments.server_pid)
+    batch = f"batch {len(queries)}: q/s, q/CPU s"
+    line("engine", "added/s", f"recall@{K}", "batch 1: ms, q/CPU s", batch, "1 % filter: recall, ms, q/CPU s")
+    line("FAISS, bare, exact", "", "1.0000", *speeds(lambda asked: exact.search(asked, K), data), "")
+    for kind in ("exact", "cells"):
+        with tempfile.TemporaryDirectory() as folder:
+            gallery = open_gallery(Path(folder) / "gallery", points.shape[1], NETWORK, policy=IndexPolicy(kind=kind))
+            measure(f"embedded, {kind}", gallery, gallery.wait_for_index, data)
+            gallery.close()
     for index in arguments.indexes:
         address = parse_address(arguments.address)
         address = replace(address, index=index, collection=f"{address.collection}_{index}")
-        gallery = open_milvus_gallery(address, DIMENSIONS, NETWORK)
+        distributed = open_milvus_gallery(address, points.shape[1], NETWORK)
+        connection = MilvusConnection(address)
         try:
-            measure(gallery, MilvusConnection(address), points, queries, truth)
+            measure(f"Milvus, {index}", distributed, lambda: settle(connection), data)  # noqa: B023
         finally:
-            gallery.close()
-            drop(MilvusConnection(address))
+            distributed.close()
+            drop(connection)
+            connection.close()
 
 
-def measure(
-    gallery: MilvusGallery,
-    connection: MilvusConnection,
-    points: NDArray[np.float32],
-    queries: NDArray[np.float32],
-    truth: NDArray[np.int64],
-) -> None:
+def drawn(count: int, seed: int) -> NDArray[np.float32]:
+    """(count, d) points of the shipped mixture, each emotion as often as in the shipped gallery."""
+    mixture = load_bundle(default_bundle()).mixture
+    generator = np.random.default_rng(seed)
+    emotions = generator.choice(len(mixture.emotions), count, p=mixture.weights / mixture.weights.sum())
+    points = np.empty((count, mixture.centroids.shape[1]), dtype=np.float32)
+    for emotion, (centroid, covariance) in enumerate(zip(mixture.centroids, mixture.covariances, strict=True)):
+        rows = np.flatnonzero(emotions == emotion)
+        points[rows] = generator.multivariate_normal(centroid, covariance, len(rows), method="cholesky")
+    return points
+
+
+def measure(name: str, gallery: Gallery, settled: Callable[[], object], data: Data) -> None:
     """Fill a gallery, search it, and print its line."""
     faces = [
         GalleryFace(f"face{row:08d}", point, emotion="fear", subject=f"s{row % 1000}", metadata={"bin": row % PERCENT})
-        for row, point in enumerate(points)
+        for row, point in enumerate(data.points)
     ]
     began = time.perf_counter()
     for start in range(0, len(faces), 2000):
         gallery.add(faces[start : start + 2000])
     added = len(faces) / (time.perf_counter() - began)
-    settle(connection)
-
-    rare = SearchOptions(filter=parse_filter({"metadata.bin": 7}))
-    rows = np.arange(7, len(points), PERCENT)
-    rare_truth = rows[ExactSearch(points[rows]).search(queries[:32], K)[0]]
-    began = time.perf_counter()
-    gallery.add([GalleryFace("the last", queries[0])])
-    found = gallery.search(queries[:1], 1).matches[0][0].face.id == "the last"
-    own_ms = 1000 * (time.perf_counter() - began)
-    gallery.delete(["the last"])
-    time.sleep(1)
+    settled()
+    rare = SearchOptions(filter=parse_filter({"metadata.bin": RARE}))
+    rare_ms, rare_rate = singly(lambda asked: gallery.search(asked, K, rare), data)
     line(
-        f"Milvus, {gallery.index}",
+        name,
         f"{added:.0f}",
-        f"{recall(gallery, queries, truth, EVERYTHING):.4f}",
-        f"{singly(gallery, queries[:64], EVERYTHING):.0f}",
-        f"{rate(lambda: gallery.search(queries, K), len(queries)):.0f}",
-        f"{recall(gallery, queries[:32], rare_truth, rare):.4f}, {singly(gallery, queries[:32], rare):.0f}",
-        f"{own_ms:.0f} ms" if found else "not found",
+        f"{recall(gallery, data.queries, data.wanted, EVERYTHING):.4f}",
+        *speeds(lambda asked: gallery.search(asked, K), data),
+        f"{recall(gallery, data.queries[:SINGLE], data.rare_wanted, rare):.4f}, {rare_ms:.1f}, {rare_rate:.0f}",
     )
 
 
-def recall(
-    gallery: MilvusGallery, queries: NDArray[np.float32], truth: NDArray[np.int64], options: SearchOptions
-) -> float:
+def recall(gallery: Gallery, queries: NDArray[np.float32], wanted: NDArray[np.int64], options: SearchOptions) -> float:
     """The share of the true nearest that a search finds."""
     matches = gallery.search(queries, K, options).matches
     got = [{int(match.face.id.removeprefix("face")) for match in each} for each in matches]
-    return float(np.mean([len(each & set(row)) / K for each, row in zip(got, truth.tolist(), strict=True)]))
+    return float(np.mean([len(each & set(row)) / K for each, row in zip(got, wanted.tolist(), strict=False)]))
 
 
-def singly(gallery: MilvusGallery, queries: NDArray[np.float32], options: SearchOptions) -> float:
-    """Queries a second, one after the other; by the median."""
-    seconds = []
-    for query in queries:
+def speeds(search: Callable[[NDArray[np.float32]], object], data: Data) -> tuple[str, str]:
+    """The cells of the table for single queries and for the batch."""
+    milliseconds, by_cpu = singly(search, data)
+    clock, cpu = [], []
+    for _ in range(5):
+        began, began_cpu = time.perf_counter(), cpu_s(data.server)
+        search(data.queries)
+        clock.append(time.perf_counter() - began)
+        cpu.append(cpu_s(data.server) - began_cpu)
+    many = len(data.queries)
+    batch = f"{many / statistics.median(clock):.0f}, {many / statistics.median(cpu):.0f}"
+    return f"{milliseconds:.1f}, {by_cpu:.0f}", batch
+
+
+def singly(search: Callable[[NDArray[np.float32]], object], data: Data) -> tuple[float, float]:
+    """Milliseconds of a single query by the clock, their median, and single queries of a second of the CPU."""
+    clock = []
+    search(data.queries[:1])
+    began_cpu = cpu_s(data.server)
+    for query in data.queries[:SINGLE]:
         began = time.perf_counter()
-        gallery.search(query[None], K, options)
-        seconds.append(time.perf_counter() - began)
-    return 1 / statistics.median(seconds)
+        search(query[None])
+        clock.append(time.perf_counter() - began)
+    return 1000 * statistics.median(clock), len(clock) / (cpu_s(data.server) - began_cpu)
 
 
-def rate(call: Callable[[], object], queries: int, calls: int = 5) -> float:
-    """Queries a second of a call that makes so many; by the median."""
-    seconds = []
-    for _ in range(calls):
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
-    return queries / statistics.median(seconds)
+def cpu_s(server: int | None) -> float:
+    """Seconds of the CPU that this process and the server have taken."""
+    own = time.process_time()
+    if server is None:
+        return own
+    fields = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()
+    return own + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def settle(connection: MilvusConnection) -> None:
@@ -155,7 +179,6 @@ def settle(connection: MilvusConnection) -> None:
     while connection.call("describe_index", name, "embedding")["pending_index_rows"]:
         time.sleep(1)
     time.sleep(10)
-    connection.close()
 
 
 def drop(connection: MilvusConnection) -> None:
@@ -164,7 +187,6 @@ def drop(connection: MilvusConnection) -> None:
     collection = connection.call("describe_collection", name)["collection_name"]
     connection.call("drop_alias", name)
     connection.call("drop_collection", collection)
-    connection.close()
 
 
 def line(*cells: str) -> None:

@@ -249,7 +249,7 @@ def usearch_graph(points: Points) -> Callable[[int], Search]:
     graph.add(np.arange(len(points)), points)
 
     def index(effort: int) -> Search:
-        graph.expansion_search = effort
+        graph.expansion_search = effort  # type: ignore[misc]
         return lambda q: np.atleast_2d(graph.search(q[0], K).keys).astype(np.int64)
 
     return index

@@ -61,7 +61,13 @@ class Lock:
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-LOCKS: Final = (Lock("build", None), Lock("cpu", ("cpu",)), Lock("gpu", ("gpu",)), Lock("train", ("cpu", "train")))
+LOCKS: Final = (
+    Lock("build", None),
+    Lock("cpu", ("cpu",)),
+    Lock("distributed", ("cpu", "distributed")),
+    Lock("gpu", ("gpu",)),
+    Lock("train", ("cpu", "train")),
+)
 
 
 def read_pyproject() -> dict[str, Any]:

@@ -144,6 +144,10 @@ class Stack:
         """Something the engine knows of a container, such as ``.State``; None is the service's."""
         return json.loads(words("docker", "inspect", "--format", f"{{{{json {path}}}}}", container or self.container))
 
+    def give(self, given: bytes, *command: str) -> None:
+        """Run a command in the container, which reads ``given``."""
+        run("docker", "exec", "--interactive", self.container, *command, given=given)
+
     def inside(self, *command: str) -> subprocess.CompletedProcess[bytes]:
         """Run a command in the container."""
         return subprocess.run(["docker", "exec", self.container, *command], capture_output=True, check=False)  # noqa: S603, S607
@@ -187,6 +191,15 @@ class Stack:
         """Ask for the emotions of the photograph."""
         body, kind = self._form()
         return self.ask("POST", "/classify", body, kind)
+
+    def add(self, face_id: str) -> Answer:
+        """Add a face to the gallery, by an embedding."""
+        face = {"id": face_id, "embedding": [float(number) for number in range(64)]}
+        return self.ask("POST", "/gallery", json.dumps({"items": [face]}).encode(), "application/json")
+
+    def missing(self, face_ids: list[str]) -> list[str]:
+        """Those of some faces that are not in the gallery."""
+        return [each for each in face_ids if self.ask("GET", f"/gallery/{each}").status != http.client.OK]
 
     def _form(self) -> tuple[bytes, str]:
         boundary = "a-photograph"

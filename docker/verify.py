@@ -12,10 +12,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +26,12 @@ from stack import IMAGE, PROJECT, ROOT, FailedError, Stack, expect, is_at_hand, 
 LARGEST_IMAGE_MB: Final = 600
 HEALTHY_WITHIN_S: Final = 10.0
 BACK_WITHIN_S: Final = 10.0
+WITH_DATABASE_S: Final = 60.0
+SEEN_WITHIN_S: Final = 1.0
+PROFILES: Final = ("distributed", "monitoring")
 CALLERS: Final = 4
 PROXY_IMAGE: Final = "haproxy:2.8"
+MILVUS_IMAGE: Final = "milvusdb/milvus:v2.3.5"
 PROMETHEUS_IMAGE: Final = "prom/prometheus:v2.55.1"
 COMPILERS: Final = ("cc", "gcc", "g++", "c++", "clang", "ld", "make", "cargo", "go")
 
@@ -90,19 +96,29 @@ def be_confined(stack: Stack) -> str:
 
 
 def survive_a_kill(stack: Stack) -> str:
-    """Kill -9 under load: it comes back by itself."""
+    """Kill -9 while it is asked and written to: it comes back by itself, with every write that it acknowledged."""
     restarts = stack.inspect(".RestartCount")
+    kept: list[str] = []
     with stack.load() as answers:
         stack.wait_until(lambda: any(answer.status == http.client.OK for answer in answers), 30, "an answer")
-        kill_9(stack.inspect(".State.Pid"))
+        killer = threading.Timer(0.5, lambda: kill_9(pid))
+        pid = stack.inspect(".State.Pid")
+        killer.start()
+        for number in range(10_000):
+            if stack.add(f"written-{number}").status != http.client.CREATED:
+                break
+            kept.append(f"written-{number}")
+        killer.join()
         stack.wait_until(lambda: stack.inspect(".RestartCount") > restarts, BACK_WITHIN_S, "a restart")
         away_s = stack.wait_until(stack.is_ready, BACK_WITHIN_S, "the service to come back")
         again = len(answers)
         stack.wait_until(lambda: any(each.status == http.client.OK for each in answers[again:]), 30, "an answer")
     wrong = {answer.status for answer in answers} - {http.client.OK, http.client.SERVICE_UNAVAILABLE, None}
     expect(not wrong, "answers, or none while it is away", wrong)
-    answered = sum(answer.status == http.client.OK for answer in answers)
-    return f"back {away_s:.1f} s after the restart; {answered} answers around it"
+    expect(bool(kept), "some writes to be acknowledged before the kill", "none")
+    lost = stack.missing(kept)
+    expect(not lost, "every acknowledged write to be there", f"{len(lost)} of {len(kept)} lost")
+    return f"back {away_s:.1f} s after the restart, all {len(kept)} acknowledged writes there"
 
 
 def stop_gracefully(stack: Stack) -> str:
@@ -129,27 +145,44 @@ def upgrade(stack: Stack) -> str:
     old = stack.container
     file = b"FROM " + f"{IMAGE}:cpu".encode() + b"\nLABEL upgraded=yes\n"
     run("docker", "build", "--quiet", "--tag", f"{IMAGE}:cpu", "-", given=file)
-    stack.inside("python", "-c", "open('/gallery/kept', 'w').close()")
+    expect(stack.add("before-the-upgrade").status == http.client.CREATED, "a face to be added", "another answer")
     began = time.monotonic()
     stack.compose("up", "--detach", "--no-build", "mien")
     expect(stack.container != old, "a new container", "the old one")
     stack.wait_until(stack.is_ready, HEALTHY_WITHIN_S, "the new service to be ready")
     away_s = time.monotonic() - began
-    expect(stack.inside("cat", "/gallery/kept").returncode == 0, "the volume to be the same", "another")
+    expect(not stack.missing(["before-the-upgrade"]), "the gallery to be the same", "another")
     return f"answering again {away_s:.1f} s after up"
+
+
+def restore(stack: Stack) -> str:
+    """A snapshot, taken while it serves, brings the gallery back after its volume is lost."""
+    snapshot = run(
+        "docker", "exec", stack.container, "sh", "-c", "mien gallery snapshot /tmp/kept >&2 && tar -C /tmp -c kept"
+    )
+    stack.compose("down", "--volumes")
+    stack.compose("up", "--detach", "--no-build", "mien")
+    stack.wait_until(stack.is_ready, HEALTHY_WITHIN_S, "a new service to be ready")
+    expect(stack.missing(["before-the-upgrade"]) != [], "the volume to be lost", "the face to be there still")
+    stack.give(snapshot, "sh", "-c", "tar -C /tmp -x && mien gallery restore /tmp/kept")
+    stack.wait_until(lambda: not stack.missing(["before-the-upgrade"]), BACK_WITHIN_S, "the face to be back")
+    return f"from {len(snapshot) / 1e6:.0f} MB, without a restart"
 
 
 def lose_a_replica(stack: Stack) -> str:
     """Of two replicas behind the proxy one is killed under load: no more is lost than it was working on."""
-    proxy_image = os.environ.get("PROXY_IMAGE", PROXY_IMAGE)
-    if not is_at_hand(proxy_image):
-        return f"left out: no image {proxy_image} to be had"
+    for image in (os.environ.get("PROXY_IMAGE", PROXY_IMAGE), os.environ.get("MILVUS_IMAGE", MILVUS_IMAGE)):
+        if not is_at_hand(image):
+            return f"left out: no image {image} to be had"
+    stack.compose("--profile", "distributed", "build", "replica")
     stack.compose("rm", "--stop", "--force", "mien")
-    stack.compose("up", "--detach", "--no-build", "proxy")
-    stack.wait_until(stack.is_ready, HEALTHY_WITHIN_S, "the proxy to find a replica")
+    stack.compose("--profile", "distributed", "up", "--detach", "--no-build", "proxy")
+    stack.wait_until(stack.is_ready, WITH_DATABASE_S, "the proxy to find a replica")
     replicas = stack.containers("replica")
     expect(len(replicas) == 2, "two replicas", len(replicas))
-    stack.wait_until(lambda: all(map(stack.is_healthy, replicas)), HEALTHY_WITHIN_S, "both replicas to be healthy")
+    stack.wait_until(lambda: all(map(stack.is_healthy, replicas)), WITH_DATABASE_S, "both replicas to be healthy")
+    seen_s = share(*replicas)
+    expect(seen_s < SEEN_WITHIN_S * stack.patience, f"a face to be found within {SEEN_WITHIN_S:g} s", f"{seen_s:.2f} s")
     with stack.load(CALLERS) as answers:
         stack.wait_until(lambda: len(answers) >= 5 * CALLERS, 60, "answers")
         kill_9(stack.inspect(".State.Pid", replicas[0]))
@@ -161,7 +194,38 @@ def lose_a_replica(stack: Stack) -> str:
     lost = [(answer.status, round(answer.sent - killed, 2)) for answer in answers if answer.status != http.client.OK]
     expect(len(lost) <= CALLERS, f"at most the {CALLERS} requests in flight to be lost", lost)
     expect(all(sent < 0 for _, sent in lost), "no request to be lost that was sent after the kill", lost)
-    return f"{len(lost)} of {len(answers)} requests lost, all in flight when it died"
+    found = f"a face added through one is found through the other after {seen_s:.2f} s"
+    return f"{found}; {len(lost)} of {len(answers)} requests lost, all in flight when one died"
+
+
+def share(first: str, second: str) -> float:
+    """Add a face through one replica; seconds from its answer until the other one finds the face."""
+    asking = f"""
+import http.client, json, time
+def ask(path, body):
+    connection = http.client.HTTPConnection("127.0.0.1", 8000, timeout=30)
+    connection.request("POST", path, json.dumps(body), {{"Content-Type": "application/json"}})
+    return json.load(connection.getresponse())
+point = {[9.0] * 64}
+"""
+    finding = """
+end = time.time() + 60
+while time.time() < end:
+    if [match["id"] for match in ask("/retrieve", {"query": {"embedding": point}, "k": 1})["matches"]] == ["shared"]:
+        print(time.time())
+        break
+    time.sleep(0.02)
+"""
+    adding = """
+time.sleep(2)
+assert ask("/gallery", {"items": [{"id": "shared", "embedding": point}]})["added"] == 1
+print(time.time())
+"""
+    programs = [("docker", "exec", second, "python", "-c", asking + finding)]
+    programs += [("docker", "exec", first, "python", "-c", asking + adding)]
+    with ThreadPoolExecutor() as pool:
+        found, added = (float(printed or b"inf") for printed in pool.map(lambda program: run(*program), programs))
+    return found - added
 
 
 def be_watched(stack: Stack) -> str:
@@ -169,7 +233,7 @@ def be_watched(stack: Stack) -> str:
     image = os.environ.get("PROMETHEUS_IMAGE", PROMETHEUS_IMAGE)
     if not is_at_hand(image):
         return f"left out: no image {image} to be had"
-    stack.compose("up", "--detach", "--no-build", "prometheus")
+    stack.compose("--profile", "monitoring", "up", "--detach", "--no-build", "prometheus")
 
     def asked(path: str) -> Any:
         address = f"http://127.0.0.1:{stack.prometheus_port}/api/v1/{path}"
@@ -204,6 +268,8 @@ STEPS: Final[tuple[Callable[[Stack], str], ...]] = (
     stop_gracefully,
     upgrade,
     be_asked,
+    restore,
+    be_asked,
     lose_a_replica,
     be_watched,
 )
@@ -211,12 +277,14 @@ STEPS: Final[tuple[Callable[[Stack], str], ...]] = (
 
 def tear_down(stack: Stack) -> None:
     """Leave nothing: containers, volumes, networks, image."""
-    stack.compose("down", "--volumes", "--remove-orphans")
+    profiles = [word for profile in PROFILES for word in ("--profile", profile)]
+    stack.compose(*profiles, "down", "--volumes", "--remove-orphans")
     label = f"label=com.docker.compose.project={PROJECT}"
     left = words("docker", "ps", "--all", "--quiet", "--filter", label)
     left += words("docker", "volume", "ls", "--quiet", "--filter", label)
     expect(not left, "nothing to be left", left)
-    subprocess.run(["docker", "image", "rm", f"{IMAGE}:cpu"], capture_output=True, check=False)  # noqa: S603, S607
+    for image in (f"{IMAGE}:cpu", f"{IMAGE}:distributed"):
+        subprocess.run(["docker", "image", "rm", image], capture_output=True, check=False)  # noqa: S603, S607
 
 
 def draw_photo(folder: Path) -> Path:
@@ -238,7 +306,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         photo = arguments.photo.resolve() if arguments.photo else Path(folder) / "photo.png"
         stack = Stack(photo, Path(folder), arguments.patience)
-        (stack.secrets / "metrics_key").touch()
+        for secret in ("metrics_key", "grafana_password"):
+            (stack.secrets / secret).touch()
         try:
             for step in STEPS:
                 began = time.monotonic()

@@ -259,8 +259,7 @@ class EmbeddedGallery:
         except OSError as error:
             raise GalleryError(f"{folder} cannot be made: {error.strerror}") from None
         try:
-            with self._database.reading() as connection:
-                connection.execute("COMMIT")  # VACUUM INTO is a transaction of its own
+            with self._database.reading(moment=False) as connection:  # VACUUM INTO is a transaction of its own
                 connection.execute("VACUUM INTO ?", (str(folder / DATABASE),))
             copy = GalleryDatabase(folder / DATABASE)
             try:
@@ -383,23 +382,23 @@ class EmbeddedGallery:
 
     def faces(self, sequences: Sequence[int]) -> Mapping[int, GalleryFace]:
         """The faces with these sequence numbers, without thumbnails."""
-        with self._database.reading() as connection:
+        with self._database.reading(moment=False) as connection:
             return self._database.faces(sequences, connection)
 
     def ids(self, sequences: Sequence[int]) -> Mapping[int, str]:
         """Their ids."""
-        with self._database.reading() as connection:
+        with self._database.reading(moment=False) as connection:
             return dict(in_parts(connection, "SELECT sequence, id FROM faces WHERE sequence IN ", sequences))
 
     def with_ids(self, ids: Iterable[str]) -> Sequence[int]:
         """The sequence numbers of ids."""
-        with self._database.reading() as connection:
+        with self._database.reading(moment=False) as connection:
             return [row[0] for row in in_parts(connection, "SELECT sequence FROM faces WHERE id IN ", list(ids))]
 
     def with_content(self, hashes: Iterable[str]) -> Sequence[int]:
         """The sequence numbers of faces from pictures with these SHA-256."""
         query = "SELECT sequence FROM faces WHERE content_sha256 IN "
-        with self._database.reading() as connection:
+        with self._database.reading(moment=False) as connection:
             return [row[0] for row in in_parts(connection, query, list(hashes))]
 
     def _with_columns(self, fields: set[Field]) -> tuple[Residents, Mapping[Field, Column]]:
@@ -534,8 +533,7 @@ class EmbeddedGallery:
 
     def _follow(self) -> None:
         """Look for what other processes have written, until the gallery is closed."""
-        with self._database.reading() as connection:
-            connection.execute("COMMIT")
+        with self._database.reading(moment=False) as connection:
             before = None
             while not self._stopping.wait(_POLL_S):
                 (version,) = connection.execute("PRAGMA data_version").fetchone()

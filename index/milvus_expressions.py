@@ -120,7 +120,7 @@ def _comparison(field: tuple[str, ...], operator: Operator, value: Scalar) -> st
     return f'({field[0]} != "" and {compared})' if operator in ("lt", "lte", "gte") else compared
 
 
-def _metadata(path: str, operator: Operator, value: Scalar) -> str:
+def _metadata(path: str, operator: Operator, value: str | float) -> str:
     if isinstance(value, str):
         return f"({path} {_SIGNS[operator]} {text(value)})"
     if isinstance(value, bool):

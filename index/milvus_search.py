@@ -7,7 +7,7 @@ more to give though more pass (16,384 are its limit, and an approximate index ma
 compared.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -31,6 +31,8 @@ _GROWTH: Final = 8
 _QUERIES_AT_ONCE: Final = 256
 _ROWS_AT_ONCE: Final = 200_000
 """Rows of one answer, over its queries: each may have 16 KiB of metadata, most have little."""
+
+_FACES_AT_ONCE: Final = 1000
 
 _SINGLE_PRECISION: Final = 1e-5
 """By how much, relatively, Milvus's squared distances may be wrong."""
@@ -93,7 +95,7 @@ class MilvusSearch:
             and options.filter is not None
             and self.count(asked.passing, level) <= EXHAUSTIVE_BELOW
         ):
-            return [self._compare_all(query, asked) for query in queries]
+            return self._compare_all(queries, asked)
         found: list[list[GalleryMatch]] = []
         step = max(1, min(_QUERIES_AT_ONCE, _ROWS_AT_ONCE // limit))
         for start in range(0, len(queries), step):
@@ -117,7 +119,7 @@ class MilvusSearch:
         while True:
             whole = len(rows) < limit
             if whole and self._index != "flat" and len(rows) < min(self.count(narrowed.passing, asked.level), limit):
-                return self._compare_all(query, asked)  # the index has missed some
+                return self._compare_all(query[None], asked)[0]  # the index has missed some
             kept |= {each.id: each for each in _candidates(query, rows)}
             candidates = sorted(kept.values(), key=_order)
             if not whole:
@@ -129,7 +131,7 @@ class MilvusSearch:
             if whole or enough:
                 return [GalleryMatch(face_of(each.row), each.distance) for each in accepted]
             if limit == MOST_ROWS:
-                return self._compare_all(query, asked)
+                return self._compare_all(query[None], asked)[0]
             kept = {each.id: each for each in candidates}
             if asked.options.one_per_subject:
                 narrowed, kept = _without_the_seen(asked, candidates)
@@ -157,10 +159,13 @@ class MilvusSearch:
             return {"ef": min(max(2 * limit, 128), 2 * MOST_ROWS)}
         return {}
 
-    def _compare_all(self, query: NDArray[np.float32], asked: _Question) -> list[GalleryMatch]:
+    def _compare_all(self, queries: NDArray[np.float32], asked: _Question) -> list[list[GalleryMatch]]:
         """Compare with every face that passes, a page at a time."""
-        k, options = asked.k, asked.options
-        candidates: list[_Candidate] = []
+        options = asked.options
+        # Who is a subject's nearest, and stands before or after a page's end, is known when all have been seen.
+        keeping = replace(options, after=None) if options.one_per_subject else options
+        plain = not options.one_per_subject and options.after is None and options.copies_within is None
+        nearest: list[list[_Candidate]] = [[] for _ in queries]
         after: str | None = None
         while True:
             beyond = "" if after is None else f"id > {expressions.text(after)}"
@@ -172,32 +177,39 @@ class MilvusSearch:
                 limit=MOST_ROWS,
                 **asked.level,
             )
-            narrow = [replace(each, row={}) for each in _candidates(query, rows)]
-            candidates = sorted([*candidates, *narrow], key=_order)
-            if options.one_per_subject:  # who is a subject's nearest is known at the end
-                candidates = _accepted(candidates, len(candidates), replace(options, after=None))
-            else:
-                candidates = _accepted(candidates, k, options)
+            points = _points(rows)
+            for place, query in enumerate(queries if rows else ()):
+                found = _nearest_candidates(query, rows, points, asked.k) if plain else _candidates(query, rows, points)
+                narrow = [replace(each, row={}) for each in found]
+                candidates = sorted([*nearest[place], *narrow], key=_order)
+                most = len(candidates) if options.one_per_subject else asked.k
+                nearest[place] = _accepted(candidates, most, keeping)
             if len(rows) < MOST_ROWS:
                 break
             after = max(str(row["id"]) for row in rows)
-        return self._with_faces(_accepted(candidates, k, options), asked.level)
+        accepted = [_accepted(candidates, asked.k, options) for candidates in nearest]
+        faces = self._faces({each.id for candidates in accepted for each in candidates}, asked.level)
+        # What was deleted since its distance was computed is no match any more.
+        return [
+            [GalleryMatch(faces[each.id], each.distance) for each in candidates if each.id in faces]
+            for candidates in accepted
+        ]
 
-    def _with_faces(self, candidates: Sequence[_Candidate], level: Mapping[str, Any]) -> list[GalleryMatch]:
+    def _faces(self, ids: Collection[str], level: Mapping[str, Any]) -> dict[str, GalleryFace]:
+        wanted = sorted(ids)
         faces: dict[str, GalleryFace] = {}
-        for start in range(0, len(candidates), 1000):
-            ids = [each.id for each in candidates[start : start + 1000]]
+        for start in range(0, len(wanted), _FACES_AT_ONCE):
+            part = wanted[start : start + _FACES_AT_ONCE]
             rows = self._connection.call(
                 "query",
                 self._name,
-                filter=expressions.with_ids(ids),
+                filter=expressions.with_ids(part),
                 output_fields=list(FACE_FIELDS),
-                limit=len(ids),
+                limit=len(part),
                 **level,
             )
             faces |= {row["id"]: face_of(row) for row in rows}
-        # What was deleted since its distance was computed is no match any more.
-        return [GalleryMatch(faces[each.id], each.distance) for each in candidates if each.id in faces]
+        return faces
 
 
 def _first_limit(k: int, options: SearchOptions) -> int:
@@ -208,17 +220,42 @@ def _first_limit(k: int, options: SearchOptions) -> int:
     return min(wanted, MOST_ROWS)
 
 
-def _candidates(query: NDArray[np.float32], rows: Sequence[Mapping[str, Any]]) -> list[_Candidate]:
+def _candidates(
+    query: NDArray[np.float32], rows: Sequence[Mapping[str, Any]], points: NDArray[np.float64] | None = None
+) -> list[_Candidate]:
     """Rows with their distances in double precision, nearest first."""
     if not rows:
         return []
-    points = np.array([row["embedding"] for row in rows], dtype=np.float64)
+    distances = _distances(query, _points(rows) if points is None else points)
+    return _sorted(rows, distances, range(len(rows)))
+
+
+def _nearest_candidates(
+    query: NDArray[np.float32], rows: Sequence[Mapping[str, Any]], points: NDArray[np.float64], k: int
+) -> list[_Candidate]:
+    """The k nearest rows, and those that are as near as the last of them, nearest first."""
+    distances = _distances(query, points)
+    if len(rows) <= k:
+        return _sorted(rows, distances, range(len(rows)))
+    farthest = np.partition(distances, k - 1)[k - 1]
+    return _sorted(rows, distances, np.flatnonzero(distances <= farthest).tolist())
+
+
+def _points(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    return np.array([row["embedding"] for row in rows], dtype=np.float64)
+
+
+def _distances(query: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float64]:
     difference = points - query.astype(np.float64)
-    distances = np.sqrt(np.einsum("nd,nd->n", difference, difference))
-    candidates = [
-        _Candidate(distance, row["id"], row["subject"], row)
-        for distance, row in zip(distances.tolist(), rows, strict=True)
-    ]
+    return np.asarray(np.sqrt(np.einsum("nd,nd->n", difference, difference)))
+
+
+def _sorted(
+    rows: Sequence[Mapping[str, Any]], distances: NDArray[np.float64], chosen: Iterable[int]
+) -> list[_Candidate]:
+    candidates = (
+        _Candidate(float(distances[place]), rows[place]["id"], rows[place]["subject"], rows[place]) for place in chosen
+    )
     return sorted(candidates, key=_order)
 
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from service import problems
 from service.access import Access
 from service.docs_routes import describe, serve_docs
+from service.door import Door
 from service.engine import Engine
 from service.explain_routes import explain_router
 from service.faces_routes import faces_router
@@ -71,6 +72,7 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_body_bytes, together=runtime.bodies, longest_s=settings.timeout_s
     )
+    app.add_middleware(Door, images=runtime.images)
     app.add_middleware(
         Access,
         keys=Keys(settings.keys) if settings.keys is not None else None,

@@ -61,7 +61,10 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     )
     if listening is None:
         console.print(f"mien serves {settings.bundle} with {engine.gallery.count()} faces", markup=False)
-    _Server(config, runtime).run(sockets=None if listening is None else [listening])
+    try:
+        _Server(config, runtime).run(sockets=None if listening is None else [listening])
+    finally:
+        runtime.engine.gallery.close()
 
 
 class _Server(uvicorn.Server):
