@@ -18,6 +18,7 @@ from index.portraits import load_painter
 from model.detection import Detector
 from model.embedder import Embedder
 from model.errors import MienError
+from service.installation import ALTERNATIVES, installation_problem
 from service.terminal import output
 
 State = Literal["good", "note", "bad"]
@@ -82,14 +83,11 @@ def _python() -> Finding:
 
 
 def _runtimes() -> Iterator[Finding]:
-    for what, cpu, gpu in (("ONNX Runtime", "onnxruntime", "onnxruntime-gpu"), ("FAISS", "faiss-cpu", "faiss-gpu")):
-        there = [f"{name} {found}" for name in (cpu, gpu) if (found := _version(name))]
-        if len(there) == 2:
-            yield Finding(what, "bad", ", ".join(there), f"they break each other: uninstall both, then install {cpu}")
-        elif not there:
-            yield Finding(what, "bad", "not installed", "install mien with the extra 'cpu' or 'gpu'")
-        else:
-            yield Finding(what, "good", there[0])
+    """ONNX Runtime and FAISS, each there once."""
+    for what, folder in (("ONNX Runtime", "onnxruntime"), ("FAISS", "faiss")):
+        there = ", ".join(f"{name} {found}" for name in ALTERNATIVES[folder] if (found := _version(name)))
+        problem = installation_problem(folder)
+        yield Finding(what, "good" if problem is None else "bad", there or "not installed", problem or "")
 
 
 def _cores() -> Finding:

@@ -12,29 +12,26 @@ ALTERNATIVES: Final = {
 """Folders, and the distributions that write them. Two of them in one environment overwrite each other's files."""
 
 
-def installation_problems(installed: Iterable[Distribution] | None = None) -> list[str]:
-    """What is wrong with the installation, one sentence each, with the commands that mend it.
+def installation_problem(folder: str, installed: Iterable[Distribution] | None = None) -> str | None:
+    """What is wrong with the distributions that write a folder of ``ALTERNATIVES``, and the commands that mend it.
 
     Args:
+        folder: ``onnxruntime`` or ``faiss``.
         installed: what to look at; None is the environment that runs.
 
     Returns:
-        Nothing if all is well.
+        None if exactly one of them is there.
     """
     names = {
         re.sub(r"[-_.]+", "-", distribution.name).lower()
         for distribution in (distributions() if installed is None else installed)
     }
-    problems = []
-    for folder, rivals in ALTERNATIVES.items():
-        there = [rival for rival in rivals if rival in names]
-        if not there:
-            problems.append(
-                f"nothing provides {folder}: pip install 'mien[cpu]', or 'mien[gpu]' on a machine with a GPU"
-            )
-        elif len(there) > 1:
-            problems.append(
-                f"{' and '.join(there)} both write the folder {folder}/ and break each other: "
-                f"pip uninstall --yes {' '.join(there)}, then pip install one of 'mien[cpu]' and 'mien[gpu]'"
-            )
-    return problems
+    there = [rival for rival in ALTERNATIVES[folder] if rival in names]
+    if not there:
+        return f"nothing provides {folder}: pip install 'mien[cpu]', or 'mien[gpu]' on a machine with a GPU"
+    if len(there) > 1:
+        return (
+            f"{' and '.join(there)} both write the folder {folder}/ and break each other: "
+            f"pip uninstall --yes {' '.join(there)}, then pip install one of 'mien[cpu]' and 'mien[gpu]'"
+        )
+    return None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.installation import installation_problems
+from service.installation import ALTERNATIVES, installation_problem
 
 
 def environment(folder: Path, *names: str) -> Path:
@@ -18,33 +18,33 @@ def environment(folder: Path, *names: str) -> Path:
     return folder
 
 
-def problems(folder: Path) -> list[str]:
-    return installation_problems(distributions(path=[str(folder)]))
+def problem(folder: Path, module: str) -> str | None:
+    return installation_problem(module, distributions(path=[str(folder)]))
 
 
-def test_this_environment_is_whole() -> None:
-    assert installation_problems() == []
+@pytest.mark.parametrize("module", ALTERNATIVES)
+def test_this_environment_is_whole(module: str) -> None:
+    assert installation_problem(module) is None
 
 
+@pytest.mark.parametrize("module", ALTERNATIVES)
 @pytest.mark.parametrize("names", [("onnxruntime", "faiss-cpu"), ("onnxruntime-gpu", "faiss-gpu")])
-def test_one_of_each_is_right(tmp_path: Path, names: tuple[str, ...]) -> None:
-    assert problems(environment(tmp_path, *names)) == []
+def test_one_of_each_is_right(tmp_path: Path, names: tuple[str, ...], module: str) -> None:
+    assert problem(environment(tmp_path, *names), module) is None
 
 
 def test_both_onnx_runtimes(tmp_path: Path) -> None:
     """As ``pip install .[gpu]`` leaves it after ``pip install .[cpu]``."""
-    (found,) = problems(environment(tmp_path, "onnxruntime", "onnxruntime-gpu", "faiss-cpu"))
-    assert "onnxruntime and onnxruntime-gpu both write the folder onnxruntime/" in found
-    assert "pip uninstall --yes onnxruntime onnxruntime-gpu" in found
+    found = problem(environment(tmp_path, "onnxruntime", "onnxruntime-gpu", "faiss-cpu"), "onnxruntime")
+    assert "onnxruntime and onnxruntime-gpu both write the folder onnxruntime/" in str(found)
+    assert "pip uninstall --yes onnxruntime onnxruntime-gpu" in str(found)
 
 
 def test_both_faiss(tmp_path: Path) -> None:
-    (found,) = problems(environment(tmp_path, "onnxruntime", "faiss_cpu", "Faiss-GPU"))
-    assert "faiss-cpu and faiss-gpu both write the folder faiss/" in found
+    found = problem(environment(tmp_path, "onnxruntime", "faiss_cpu", "Faiss-GPU"), "faiss")
+    assert "faiss-cpu and faiss-gpu both write the folder faiss/" in str(found)
 
 
-def test_neither(tmp_path: Path) -> None:
-    assert [problem.split(":")[0] for problem in problems(environment(tmp_path))] == [
-        "nothing provides onnxruntime",
-        "nothing provides faiss",
-    ]
+@pytest.mark.parametrize("module", ALTERNATIVES)
+def test_neither(tmp_path: Path, module: str) -> None:
+    assert str(problem(environment(tmp_path), module)).startswith(f"nothing provides {module}")
