@@ -26,7 +26,8 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from model.votes import EMOTIONS
 from service.app import create_app
-from service.engine import Engine
+from service.cli import main
+from service.engine import Engine, load_engine
 from service.keys import create_key
 from service.settings import Settings
 
@@ -310,6 +311,21 @@ def test_the_atlas_shows_every_emotion(page: Page, url: str) -> None:
     page.run("document.querySelector('.region .strip a').click()")
     page.wait("#found .cards .card")
     assert "#/search/id/" in page.driver.current_url
+
+
+def test_photographs_of_an_own_gallery_are_shown_and_marked(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photographs").mkdir()
+    Image.fromarray(cartoon(300)).save(tmp_path / "photographs" / "anna.png")
+    monkeypatch.setenv("MIEN_GALLERY_THUMBNAILS", "true")
+    assert main(["gallery", "import", str(tmp_path / "photographs"), "--gallery", str(tmp_path / "gallery")]) == 0
+    settings = Settings(gallery=str(tmp_path / "gallery"), rate_per_s=0, provider="cpu")
+    for url in serve(create_app(load_engine(settings), settings)):
+        page.open(url, "#/search/emotion/neutral")
+        assert page.wait("#found .photograph").get_attribute("src").startswith("data:image/png")  # type: ignore[union-attr]
+        assert page.text("#found .photograph-mark") == "photo"
+        assert len(page.all("#found ol .card")) == 1
 
 
 def test_what_is_no_picture_is_explained(page: Page, url: str, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ function go() {
     else link.removeAttribute("aria-current");
   }
   document.title = `${view === "search" ? "" : `${view} · `}mien · expression retrieval`;
+  if (query) find("problem").hidden = true;
   if (query && JSON.stringify(query) !== JSON.stringify(state.query)) search(query);
   if (view === "map") map.start().catch(() => {});
   if (view === "atlas") showAtlas();

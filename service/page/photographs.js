@@ -21,6 +21,6 @@ export async function showPhotograph(canvas, id) {
   }
   const thumbnail = await known.get(id);
   if (!thumbnail) return;
-  const picture = make("img", { class: "portrait painted photograph", alt: "", src: `data:image/jpeg;base64,${thumbnail}` });
+  const picture = make("img", { class: "portrait painted photograph", alt: "", src: `data:image/png;base64,${thumbnail}` });
   canvas.replaceWith(make("span", { class: "photograph-frame" }, picture, make("span", { class: "photograph-mark" }, "photo")));
 }

@@ -6,7 +6,6 @@ import { clear, search } from "./state.js";
 
 const ADVICE = {
   "no-face": "Try a picture in which a face is larger and looks at the camera.",
-  "unsupported-image": "JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF pictures work.",
   "image-too-large": "Make it smaller, then try again.",
   "body-too-large": "Make it smaller, then try again.",
   unreachable: "",
