@@ -5,7 +5,7 @@ VENV := .venv
 MILVUS := .venv-milvus
 BIN := $(VENV)/bin
 
-.PHONY: run test lint milvus clean
+.PHONY: run test lint milvus lock docker-verify clean
 
 run: $(VENV)/.can-run
 	$(BIN)/mien serve
@@ -22,6 +22,14 @@ lint: $(VENV)/.can-test
 # The server of a distributed gallery, for its tests, in an environment of its own: the package pins an old client. It
 # exists for few machines; without it those tests are skipped, and say so.
 milvus: $(MILVUS)/.can-serve
+
+# Resolves what goes into the images anew; needs uv (pip install uv).
+lock:
+	$(PYTHON) docker/lock.py
+
+# Builds the image, runs docker-compose.yml for real, and takes it down again; needs a Docker engine.
+docker-verify:
+	$(PYTHON) docker/verify.py
 
 clean:
 	rm -rf $(VENV) $(MILVUS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

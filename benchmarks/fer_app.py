@@ -28,7 +28,7 @@ detector = FER(mtcnn=False)
 @app.post("/classify")
 async def classify(image: UploadFile, already_cropped: bool = False) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002
     """Name the emotion of each face; one request at a time, for its interpreter is not for several threads."""
-    picture = cv2.imdecode(np.frombuffer(await image.read(), np.uint8), cv2.IMREAD_COLOR)
+    picture: Any = cv2.imdecode(np.frombuffer(await image.read(), np.uint8), cv2.IMREAD_COLOR)
     height, width = picture.shape[:2]
     boxes = [(0, 0, width, height)] if already_cropped else None
     return [

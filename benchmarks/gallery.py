@@ -203,7 +203,7 @@ def curves(points: Points, queries: Points, wanted: NDArray[np.int64]) -> dict[s
 
 def mien_cells(points: Points) -> Callable[[int], Search]:
     """The cells of the embedded gallery."""
-    cells = Cells(points)
+    cells = Cells.made(points)
 
     def index(probes: int) -> Search:
         cells.probes = probes
@@ -249,7 +249,7 @@ def usearch_graph(points: Points) -> Callable[[int], Search]:
     graph.add(np.arange(len(points)), points)
 
     def index(effort: int) -> Search:
-        graph.expansion_search = effort
+        graph.expansion_search = effort  # type: ignore[misc]
         return lambda q: np.atleast_2d(graph.search(q[0], K).keys).astype(np.int64)
 
     return index

@@ -305,6 +305,8 @@ async def _drive(port: int, rate: float | None, seconds: float, requests: list[b
     taken, idle, tasks = Taken(), list[_Connection](), set[asyncio.Task[None]]()
 
     async def one(request: bytes, meant: float) -> None:
+        while idle and idle[-1].transport.is_closing():
+            idle.pop()  # the server lets go of connections that were idle for some seconds
         connection = idle.pop() if idle else (await loop.create_connection(_Connection, "127.0.0.1", port))[1]
         status = await connection.ask(request)
         waited = loop.time() - meant

@@ -51,8 +51,8 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
     "multi-threshold triplet": {"loss": "multi-threshold-triplet", "margin": 2.0, "learning_rate": 5e-4},
 }
 """The rows by name, and what each changes in the settings that all share. A plus sign adds to leave-one-out with votes,
-the first two to the paper's form. At the learning rate of the others, the hardest triplets of the last row let the
-embedding collapse (its loss stays at twice the mean margin); so it has a lower one."""
+the first two to the paper's form. From random weights, the hardest triplets of the last row let the embedding collapse
+at the learning rate of the others; a lower one is kinder to them, if not enough."""
 
 DECISIVE: Final = (
     "Gaussian, as in the paper",

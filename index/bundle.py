@@ -5,6 +5,7 @@
     mixture.npz      centroids, covariances, weights, sigma, typical distances; once calibrated, the rest of
                      ``index.mixture.Calibration``
     gallery.npz      ids, embeddings, labels and votes of the faces that ship with it
+    portraits.onnx   paints the average face of any point; a bundle may lack it
     subclasses.npz   once discovered: the sub-classes of each emotion, and that of each gallery face
 
 A bundle is data: loading one never runs code from it. Parts that do not belong together are refused.
@@ -42,10 +43,11 @@ MANIFEST: Final = "manifest.json"
 EMBEDDER: Final = "embedder.onnx"
 MIXTURE: Final = "mixture.npz"
 GALLERY: Final = "gallery.npz"
+PORTRAITS: Final = "portraits.onnx"
 SUB_CLASSES: Final = "subclasses.npz"
 FILES: Final = (EMBEDDER, MIXTURE, GALLERY)
 """What every bundle has."""
-OPTIONAL_FILES: Final = (SUB_CLASSES,)
+OPTIONAL_FILES: Final = (SUB_CLASSES, PORTRAITS)
 """What a bundle may have."""
 
 CALIBRATION_ARRAYS: Final = (
@@ -117,6 +119,11 @@ class Bundle:
         """The exported network."""
         return self.folder / EMBEDDER
 
+    @property
+    def portraits_path(self) -> Path | None:
+        """The network that paints portraits, where the bundle has one."""
+        return self.folder / PORTRAITS if PORTRAITS in self.manifest.sha256 else None
+
 
 def default_bundle() -> Path:
     """The bundle that ships with mien."""
@@ -170,7 +177,7 @@ def check_fits(bundle: Bundle, embedder: Embedder) -> None:
 
 
 def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], subclasses: SubClasses | None = None) -> Gallery:
-    """A searchable gallery; votes and, where there are any, sub-classes become each face's metadata."""
+    """A searchable gallery; the votes become each face's metadata."""
     named = {face: subclasses.each[place].id for face, place in subclasses.of_face.items()} if subclasses else {}
     entries = [
         Entry(
@@ -179,8 +186,8 @@ def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], subclasses: SubCl
             {
                 **faces.source,
                 "votes": {name: int(count) for name, count in zip(VOTE_COLUMNS, row, strict=True) if count},
-                **({"sub_class": named[face_id]} if face_id in named else {}),
             },
+            sub_class=named.get(face_id),
         )
         for face_id, label, row in zip(faces.ids, faces.labels.tolist(), faces.votes.tolist(), strict=True)
     ]
@@ -286,6 +293,24 @@ def _changed(folder: Path, name: str, write: Callable[[Path, str], None], update
     shutil.rmtree(folder)
     draft.rename(folder)
     return manifest
+
+
+def add_file(folder: Path, name: str, source: Path) -> Manifest:
+    """Give a bundle one of the files that it may lack, in place of an older one, whole or not at all.
+
+    Args:
+        folder: of the bundle.
+        name: one of ``OPTIONAL_FILES``.
+        source: the file, copied.
+
+    Raises:
+        BundleError: the folder is no bundle.
+    """
+
+    def write(path: Path, _: str) -> None:
+        shutil.copyfile(source, path)
+
+    return _changed(folder, name, write, {})
 
 
 def check_output(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
     gallery.sqlite   the durable truth (``index.gallery_database``)
     residents        embeddings as they lie in memory, for a quick restart (``index.resident_file``)
+    cells.npz        which cell each face is in, where the gallery is searched by cells (``index.cells_file``)
     lock             held shared by every process that has the gallery open, or alone by one that changes its form
 
 A write is acknowledged once SQLite has it on disk and the embeddings in this process's memory know it. Other processes
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.cells import Cells
+from index.cells_file import CellsImage, read_cells, write_cells
 from index.columns import Column, Field, fields_of, nested
 from index.filters import Filter, value_of
 from index.gallery_database import (
@@ -58,6 +60,7 @@ from model.errors import FaceConflictError, GalleryError, QueryError, UnknownFac
 
 DATABASE: Final = "gallery.sqlite"
 RESIDENTS: Final = "residents"
+CELLS: Final = "cells.npz"
 LOCK: Final = "lock"
 
 EXACT_UP_TO: Final = 100_000
@@ -69,6 +72,7 @@ _FEW: Final = 2_000
 """Sequences that are sorted out one by one in place of walking through the ids."""
 
 _BLOCK: Final = 10_000
+_INDEX_ENDS_S: Final = 5.0
 _ATTEMPTS: Final = 100
 """Of a search whose matches are deleted while it answers."""
 
@@ -259,8 +263,7 @@ class EmbeddedGallery:
         except OSError as error:
             raise GalleryError(f"{folder} cannot be made: {error.strerror}") from None
         try:
-            with self._database.reading() as connection:
-                connection.execute("COMMIT")  # VACUUM INTO is a transaction of its own
+            with self._database.reading(moment=False) as connection:  # VACUUM INTO is a transaction of its own
                 connection.execute("VACUUM INTO ?", (str(folder / DATABASE),))
             copy = GalleryDatabase(folder / DATABASE)
             try:
@@ -348,6 +351,8 @@ class EmbeddedGallery:
                 return
             try:
                 write_residents(self.folder / RESIDENTS, image)
+                if isinstance(view.cells, Cells):
+                    write_cells(self.folder / CELLS, _cells_image(view.cells, kept, image))
             except OSError as error:  # a disk that is full: the next start takes longer, and nothing is lost
                 _log.warning("%s: the resident file was not written: %s", self.folder, error)
                 return
@@ -370,8 +375,8 @@ class EmbeddedGallery:
             return
         self._stopping.set()
         self._merge_wanted.set()
-        for thread in self._threads:
-            thread.join()
+        self._threads[0].join()
+        self._threads[1].join(_INDEX_ENDS_S)  # it may be at cells that nobody waits for any more
         try:
             if self._seen - self._saved > _BLOCK or (self._seen > self._saved and self._seen > _BLOCK):
                 self.save()
@@ -383,23 +388,23 @@ class EmbeddedGallery:
 
     def faces(self, sequences: Sequence[int]) -> Mapping[int, GalleryFace]:
         """The faces with these sequence numbers, without thumbnails."""
-        with self._database.reading() as connection:
+        with self._database.reading(moment=False) as connection:
             return self._database.faces(sequences, connection)
 
     def ids(self, sequences: Sequence[int]) -> Mapping[int, str]:
         """Their ids."""
-        with self._database.reading() as connection:
+        with self._database.reading(moment=False) as connection:
             return dict(in_parts(connection, "SELECT sequence, id FROM faces WHERE sequence IN ", sequences))
 
     def with_ids(self, ids: Iterable[str]) -> Sequence[int]:
         """The sequence numbers of ids."""
-        with self._database.reading() as connection:
+        with self._database.reading(moment=False) as connection:
             return [row[0] for row in in_parts(connection, "SELECT sequence FROM faces WHERE id IN ", list(ids))]
 
     def with_content(self, hashes: Iterable[str]) -> Sequence[int]:
         """The sequence numbers of faces from pictures with these SHA-256."""
         query = "SELECT sequence FROM faces WHERE content_sha256 IN "
-        with self._database.reading() as connection:
+        with self._database.reading(moment=False) as connection:
             return [row[0] for row in in_parts(connection, query, list(hashes))]
 
     def _with_columns(self, fields: set[Field]) -> tuple[Residents, Mapping[Field, Column]]:
@@ -511,7 +516,7 @@ class EmbeddedGallery:
             )
             if not fits:
                 return self._read_all(state.counter), state.counter, state.generation
-            residents = Residents(image.sequences, image.embeddings, self._column_values)
+            residents = Residents(image.sequences, image.embeddings, self._column_values, self._cells_of(image))
             self._residents, self._seen, self._generation = residents, image.counter, state.generation
         self._catch_up()
         (count,) = self._database.writer.execute("SELECT count(*) FROM faces").fetchone()
@@ -519,6 +524,23 @@ class EmbeddedGallery:
             self._remark(f"{self.folder / RESIDENTS} holds other faces than {DATABASE}; memory was rebuilt from it")
             return self._read_all(self._seen), self._seen, self._generation
         return self._residents, self._seen, self._generation
+
+    def _cells_of(self, image: ResidentImage) -> Cells | None:
+        """The cells that were saved with a resident file, where cells are wanted."""
+        if not self.policy.wants_cells(len(image.sequences)):
+            return None
+        try:
+            saved = read_cells(self.folder / CELLS)
+        except FileNotFoundError:
+            return None
+        except GalleryError as error:
+            self._remark(f"{error}; the cells are made anew")
+            return None
+        if (saved.generation, saved.counter) != (image.generation, image.counter):
+            return None
+        if len(saved.of_face) != len(image.sequences) or saved.centroids.shape[1] != self._size:
+            return None
+        return saved.cells(image.embeddings)
 
     def _read_all(self, counter: int) -> Residents:
         """Residents from the database alone, up to a counter."""
@@ -534,8 +556,7 @@ class EmbeddedGallery:
 
     def _follow(self) -> None:
         """Look for what other processes have written, until the gallery is closed."""
-        with self._database.reading() as connection:
-            connection.execute("COMMIT")
+        with self._database.reading(moment=False) as connection:
             before = None
             while not self._stopping.wait(_POLL_S):
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
@@ -573,11 +594,13 @@ class EmbeddedGallery:
         view = residents.view()
         kept = np.flatnonzero(view.alive)
         base = view.embeddings(kept)
-        cells = Cells(base) if self.policy.wants_cells(len(base)) else None
+        cells = Cells.made(base) if self.policy.wants_cells(len(base)) else None
+        if self._stopping.is_set():
+            return
         with self._database.lock:
             if self._residents is residents:
                 self._residents = residents.merged(kept, len(view), base, cells)
-        if self._seen - self._saved > _BLOCK:
+        if self._seen - self._saved > _BLOCK or cells is not None:
             self.save()
 
 
@@ -689,6 +712,13 @@ def check_network(folder: Path, found_sha256: str, found_size: int, wanted_sha25
             f"{folder} holds {found_size} dimensions of the network {found_sha256[:12]}…, wanted are {wanted_size} "
             f"of {wanted_sha256[:12]}…: embeddings of two networks cannot be compared"
         )
+
+
+def _cells_image(cells: Cells, kept: NDArray[np.int64], image: ResidentImage) -> CellsImage:
+    of_face = np.full(len(kept), -1, dtype=np.int32)
+    in_base = kept < len(cells.of_face)
+    of_face[in_base] = cells.of_face[kept[in_base]]
+    return CellsImage(image.generation, image.counter, cells.centroids, of_face, cells.probes, cells.recall)
 
 
 def _recall_report(view: Any, places: NDArray[np.int64], queries: int, k: int) -> dict[str, Any]:

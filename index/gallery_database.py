@@ -130,8 +130,8 @@ class GalleryDatabase:
                 raise
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees one moment of the database.
+    def reading(self, *, moment: bool = True) -> Iterator[sqlite3.Connection]:
+        """A connection; with ``moment``, all that is read through it is of one moment of the database.
 
         Raises:
             GalleryError: the database fails.
@@ -143,7 +143,8 @@ class GalleryDatabase:
             except queue.Empty:
                 connection = self._connect()
             try:
-                connection.execute("BEGIN")
+                if moment:
+                    connection.execute("BEGIN")
                 yield connection
             finally:
                 if connection.in_transaction:

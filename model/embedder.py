@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.errors import ConfigError, EmbedderError, first_fault
+from model.execution import Provider, open_session
 from model.framing import SIDE_PX
 
 FORMAT_VERSION: Final = 1
@@ -21,9 +22,6 @@ METADATA_KEY: Final = "mien"
 
 BATCH_FACES: Final = 256
 """Faces that go through the network at once: memory stays bounded however many are asked for."""
-
-Provider = Literal["auto", "cpu", "cuda"]
-"""Where the network runs: ``auto`` takes the GPU where there is one."""
 
 
 class EmbedderMetadata(BaseModel):
@@ -81,22 +79,21 @@ class Embedder:
 
         Raises:
             EmbedderError: the file is missing, broken, or was not written by ``mien export``.
-            ConfigError: the provider is not installed.
+            ConfigError: the GPU is required and cannot be used.
         """
         if not path.is_file():
             raise EmbedderError(f"no exported network at {path}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        providers = _execution_providers(provider)
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            self._session = open_session(str(path), options, provider)
+        except ConfigError:
+            raise
         except Exception as error:  # ONNX Runtime raises a family of its own that it does not export
             raise EmbedderError(
                 f"{path} is not a network that ONNX Runtime can load: {type(error).__name__}"
             ) from error
-        if provider == "cuda" and "CUDAExecutionProvider" not in self.providers:
-            raise ConfigError("provider cuda was asked for, but ONNX Runtime could not start it and took the CPU")
         self.metadata = _metadata(self._session.get_modelmeta().custom_metadata_map, path)
         self.side_px = self.metadata.side_px
         self.embedding_size = self.metadata.embedding_size
@@ -135,16 +132,6 @@ class Embedder:
             embeddings[start : start + len(batch)] = self._session.run(None, {self._input: batch})[0]
             on_progress(start + len(batch), len(crops))
         return embeddings
-
-
-def _execution_providers(provider: Provider) -> list[str]:
-    available = onnxruntime.get_available_providers()
-    if provider == "cuda" and "CUDAExecutionProvider" not in available:
-        raise ConfigError(f"provider cuda needs onnxruntime-gpu (the extra 'gpu'), found {', '.join(available)}")
-    if provider != "cpu" and "CUDAExecutionProvider" in available:
-        onnxruntime.preload_dlls()  # CUDA and cuDNN come as wheels, which the system's loader does not know
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    return ["CPUExecutionProvider"]
 
 
 def _metadata(properties: dict[str, str], path: Path) -> EmbedderMetadata:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from model.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_reduced
 from model.detection import Detector
-from model.embedder import Embedder, Provider
+from model.embedder import Embedder
 from model.errors import NoFaceError
+from model.execution import Provider
 from model.faces import Face, FaceFinder
 
 ENOUGH_PX: Final = 1920
@@ -26,10 +27,10 @@ Half as much again as the detector's finest level, so that its pixels are still 
 """
 
 SMALL_FACE_PX: Final = 60
-"""A photograph with a narrower face than this at the fraction is decoded whole: the crop would show the difference.
+"""A photograph with a narrower face than this at the fraction, or with none, is decoded whole: the crop would show it.
 
-In photographs of 12 and 24 megapixels, embeddings of larger faces moved by 0.05 (median; at most 0.2) of the 4 to 6
-between centroids, which is what compressing the picture once more does; those of the smallest by up to 0.9.
+In photographs of 12 and 24 megapixels, embeddings of larger faces moved by 0.02 to 0.05 (medians; at most 0.19), those
+of smaller ones by up to 0.9.
 """
 
 Stage = Literal["decode", "detect"]
@@ -115,14 +116,15 @@ class Pipeline:
         """
         with timed("decode"):
             image, factor = decode_reduced(data, self.limits, None if already_cropped else ENOUGH_PX)
-        with timed("detect"):
-            found = self.faces(image, already_cropped=already_cropped)
-        if factor > 1 and min(face.box[2] for face in found) < SMALL_FACE_PX:
-            with timed("decode"):
-                image, factor = decode(data, self.limits), 1
+        if factor > 1:
             with timed("detect"):
-                found = self.faces(image)
-        return [face.grown(factor) for face in found]
+                found = self.finder.find(image, self.max_faces)
+            if found and min(face.box[2] for face in found) >= SMALL_FACE_PX:
+                return [face.grown(factor) for face in found]
+            with timed("decode"):
+                image = decode(data, self.limits)
+        with timed("detect"):
+            return self.faces(image, already_cropped=already_cropped)
 
     def embed(self, data: bytes, *, already_cropped: bool = False) -> EmbeddedFaces:
         """Find the faces of an image file as ``find`` does, and embed them.
@@ -155,7 +157,7 @@ def load_pipeline(
 
     Raises:
         ArtifactError: a file is missing or broken.
-        ConfigError: the provider is not installed.
+        ConfigError: the GPU is required and cannot be used.
     """
     return Pipeline(
         FaceFinder(Detector(detector)), Embedder(embedder, threads=threads, provider=provider), limits, max_faces

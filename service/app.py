@@ -10,16 +10,20 @@ from fastapi import FastAPI
 from service import problems
 from service.access import Access
 from service.docs_routes import describe, serve_docs
+from service.door import Door
 from service.engine import Engine
+from service.explain_routes import explain_router
 from service.faces_routes import faces_router
 from service.gallery_routes import gallery_router
 from service.gallery_schemas import FaceChanges, NewFaces
 from service.health_routes import health_router
 from service.keys import Keys
+from service.page_routes import serve_page
 from service.queries import PointQuery
 from service.rates import Rates
 from service.runtime import Runtime
 from service.settings import Settings
+from service.space_routes import space_router
 from service.tracking import Tracking
 from service.uploads import BodyLimit, JsonImages
 
@@ -68,6 +72,7 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_body_bytes, together=runtime.bodies, longest_s=settings.timeout_s
     )
+    app.add_middleware(Door, images=runtime.images)
     app.add_middleware(
         Access,
         keys=Keys(settings.keys) if settings.keys is not None else None,
@@ -78,6 +83,9 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     app.include_router(faces_router(runtime))
     app.include_router(gallery_router(runtime))
     app.include_router(health_router(runtime))
+    app.include_router(explain_router(runtime))
+    app.include_router(space_router(runtime))
     serve_docs(app)
+    serve_page(app)
     describe(app, JsonImages, PointQuery, NewFaces, FaceChanges)
     return app

@@ -5,6 +5,7 @@ once: decoding, detection, embedding and search never compete for them with more
 """
 
 import asyncio
+import contextvars
 import itertools
 import queue
 import threading
@@ -55,7 +56,8 @@ class Cores:
     def submit(self, order: Order, job: Callable[[], Answer]) -> "Future[Answer]":
         """Have ``job`` done; a future that is cancelled before a core is free is never worked on."""
         future: Future[Answer] = Future()
-        self._jobs.put((order, next(self._count), future, job))
+        context = contextvars.copy_context()  # the log and the traces know whom a core works for
+        self._jobs.put((order, next(self._count), future, lambda: context.run(job)))
         return future
 
     async def run(self, order: Order, job: Callable[[], Answer]) -> Answer:

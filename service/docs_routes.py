@@ -6,7 +6,7 @@ from typing import Final
 import fastapi_offline
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
@@ -16,7 +16,7 @@ DOCS_FILES: Final = "/docs/files"
 
 
 def serve_docs(app: FastAPI) -> None:
-    """/docs and /redoc, and / that leads there."""
+    """/docs and /redoc."""
     files = Path(fastapi_offline.__file__).parent / "static"
     app.mount(DOCS_FILES, StaticFiles(directory=files), name="docs-files")
 
@@ -39,10 +39,6 @@ def serve_docs(app: FastAPI) -> None:
             redoc_favicon_url=f"{DOCS_FILES}/favicon.png",
             with_google_fonts=False,
         )
-
-    @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
 
 def describe(app: FastAPI, *bodies: type[BaseModel]) -> None:

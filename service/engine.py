@@ -16,6 +16,7 @@ from index.embedded_gallery import check_network
 from index.gallery import Entry, Match
 from index.gallery_store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
 from index.mixture import posterior_from
+from index.naming import named
 from model.errors import QueryError
 from model.faces import Face
 from model.pipeline import Pipeline, load_pipeline
@@ -225,6 +226,7 @@ class Engine:
         """The emotion of each face."""
         nearest = placed.distances.argmin(axis=1)
         emotions = self.bundle.mixture.emotions
+        names = named(self.bundle, placed.embeddings)
         return Classification(
             faces=[
                 ClassifiedFace(
@@ -232,6 +234,7 @@ class Engine:
                     detection=face.detection,
                     emotion=emotions[nearest[row]],
                     posterior=dict(zip(emotions, placed.posteriors[row].tolist(), strict=True)),
+                    sub_class=names[row][1],
                     distance=placed.distances[row, nearest[row]],
                     typicality=placed.typicality[row],
                     known=bool(placed.typicality[row] >= self.min_typicality),

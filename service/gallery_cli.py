@@ -19,6 +19,7 @@ from service.gallery_additions import to_png
 from service.gallery_import import Importer, ImportReport, export_parquet
 from service.gallery_manifests import read_manifest
 from service.gallery_migrate import migrate_gallery
+from service.gallery_reembedding import re_embed_gallery
 from service.options import add_options as add_config_options
 from service.options import read_options
 from service.settings import Settings, read_settings
@@ -54,6 +55,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     keeping.add_argument("output", type=Path, metavar="PATH", help="The folder to write.")
     restoring = action("restore", _restore, "Put what a snapshot holds in the place of all there is.")
     restoring.add_argument("snapshot", type=Path, metavar="PATH", help="The snapshot's folder.")
+    embedding = action("re-embed", _re_embed, "Embed a gallery anew with the bundle's network, into a new folder.")
+    embedding.add_argument(
+        "output", type=Path, metavar="PATH", help="Folder of the new gallery; gone on from if there."
+    )
+    embedding.add_argument("--originals", type=Path, metavar="PATH", help="Folder that the ids are paths in.")
+    embedding.add_argument("--already-cropped", action="store_true", help="The originals are face crops.")
     migrating = action("migrate", _migrate, "Copy all faces to another gallery; a run that was interrupted goes on.")
     migrating.add_argument("--to", required=True, metavar="PLACE", help="Folder, or address, of the other gallery.")
     migrating.add_argument("--replace", action="store_true", help="Replace faces whose id is there with other content.")
@@ -169,6 +176,17 @@ def _restore(arguments: argparse.Namespace) -> int:
         store.close()
     console.print(f"restored {count} faces", markup=False)
     return 0
+
+
+def _re_embed(arguments: argparse.Namespace) -> int:
+    settings = read_settings(os.environ, gallery=arguments.gallery, bundle=arguments.bundle)
+    return re_embed_gallery(
+        Path(_place(settings)),
+        arguments.output,
+        settings.bundle,
+        originals=arguments.originals,
+        already_cropped=arguments.already_cropped,
+    )
 
 
 def _check(arguments: argparse.Namespace) -> int:

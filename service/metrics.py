@@ -1,8 +1,8 @@
 """What the service counts and measures, for Prometheus."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Final, Literal
@@ -31,9 +31,15 @@ class Metrics:
     """The figures of one service. Thread-safe.
 
     Of several processes, whichever is asked answers for all.
+
+    Attributes:
+        span: entered around each stage; where traces are exported, a span of them.
     """
 
+    span: Callable[[Stage], AbstractContextManager[object]]
+
     def __init__(self) -> None:
+        self.span = lambda _: nullcontext()
         self._registry = CollectorRegistry()
         self._shared = SHARED_FOLDER in os.environ
         if not self._shared:
@@ -98,7 +104,8 @@ class Metrics:
         """Measure one run of a stage."""
         began = perf_counter()
         try:
-            yield
+            with self.span(stage):
+                yield
         finally:
             self.stage_seconds.labels(stage).observe(perf_counter() - began)
 

@@ -30,7 +30,7 @@ def train(
     resume: bool,
 ) -> int:
     """``mien train``."""
-    _require_training_parts()
+    require_training_parts()
     from index import plots
     from model import training
     from model.checkpoint import read_checkpoint
@@ -79,7 +79,7 @@ def train(
 
 def export(checkpoints: Sequence[Path], network: Path, *, mirror: bool) -> int:
     """``mien export``."""
-    _require_training_parts()
+    require_training_parts()
     from model.export import export as write_network
 
     difference = write_network(checkpoints, network, mirror=mirror)
@@ -89,7 +89,7 @@ def export(checkpoints: Sequence[Path], network: Path, *, mirror: bool) -> int:
 
 def quantise(network: Path, data: Path, output_path: Path) -> int:
     """``mien quantise``."""
-    _require_training_parts()
+    require_training_parts()
     from model.quantisation import quantise as write_network
 
     faces = read_ferplus(data, "Training")
@@ -198,7 +198,7 @@ def _worth(report: dict[str, Any]) -> Table:
 
 def evaluate(bundle_folder: Path, data: Path, split: Split, folder: Path, *, record: bool) -> int:
     """``mien evaluate``."""
-    _require_training_parts()
+    require_training_parts()
     from index import evaluate as evaluation
     from index.headline import headline
 
@@ -265,7 +265,7 @@ def ablate(
     seeds: Sequence[int],
 ) -> int:
     """``mien ablate``."""
-    _require_training_parts()
+    require_training_parts()
     from index import ablation, plots
 
     def on_row(row: ablation.AblationRow) -> None:
@@ -302,7 +302,12 @@ def ablate(
     return 0
 
 
-def _require_training_parts() -> None:
+def require_training_parts() -> None:
+    """Refuse a command that trains where the extra is not installed.
+
+    Raises:
+        ConfigError: a part of it is missing.
+    """
     from importlib.util import find_spec
 
     missing = [name for name in _TRAINING_PARTS if find_spec(name) is None]

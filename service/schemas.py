@@ -68,6 +68,9 @@ class ClassifiedFace(Box):
     posterior: dict[str, Rounded] = Field(
         description="Probability of each emotion under the mixture; they sum to 1.", examples=[_POSTERIOR]
     )
+    sub_class: str | None = Field(
+        description="The likeliest sub-class of the emotion; null where the bundle has none.", examples=["happiness/2"]
+    )
     distance: Rounded = Field(description="Distance to the emotion's centroid, in embedding units.", examples=[1.31])
     typicality: Rounded = Field(
         description="How typical the face is of the known expressions: the share of faces that are less so, 0 to 1.",

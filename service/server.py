@@ -1,10 +1,12 @@
 """``mien serve``: the service on uvicorn."""
 
 import asyncio
+import os
 import socket
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from model.errors import ConfigError
 from service import logs
@@ -16,6 +18,7 @@ from service.processes import serve_in_processes
 from service.runtime import Runtime
 from service.settings import Settings
 from service.terminal import console
+from service.traces import configured_provider, traced
 
 
 def serve(settings: Settings) -> int:
@@ -42,8 +45,12 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     logs.configure(settings.log_level)
     engine = load_engine(settings)
     runtime = Runtime(engine, settings)
+    app: ASGIApp = create_app_on(runtime)
+    provider = configured_provider(os.environ)
+    if provider is not None:
+        app = traced(app, runtime.metrics, provider)
     config = uvicorn.Config(
-        create_app_on(runtime),
+        app,
         host=settings.host,
         port=settings.port,
         http=timed_protocol(settings.timeout_s),
@@ -54,7 +61,10 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     )
     if listening is None:
         console.print(f"mien serves {settings.bundle} with {engine.gallery.count()} faces", markup=False)
-    _Server(config, runtime).run(sockets=None if listening is None else [listening])
+    try:
+        _Server(config, runtime).run(sockets=None if listening is None else [listening])
+    finally:
+        runtime.engine.gallery.close()
 
 
 class _Server(uvicorn.Server):

@@ -10,8 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.bundle import default_bundle
 from model.decoding import DecodingLimits
-from model.embedder import Provider
 from model.errors import ConfigError
+from model.execution import Provider
 
 PREFIX = "MIEN_"
 
@@ -43,7 +43,11 @@ class Settings(BaseSettings):
         default=False, description="Keep the aligned crop of each added face, from which it can be embedded anew."
     )
     detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that is installed.")
-    provider: Provider = Field("auto", description="Where the network runs: auto takes the GPU where there is one.")
+    provider: Provider = Field(
+        "auto",
+        description="Where the network runs: auto takes the GPU where there is one, cuda warns where there is none, "
+        "require refuses.",
+    )
     threads: int = Field(1, ge=0, le=1024, description="Threads of one embedding; 0 leaves it to ONNX Runtime.")
     workers: int = Field(
         0, ge=0, le=1024, description="Threads that decode, detect, embed and search; 0 takes one per core."

@@ -16,6 +16,9 @@ from service.metrics import Metrics
 REQUEST_ID: Final = b"x-request-id"
 """The header that carries a request's id, both ways."""
 
+ROUTE_KEY: Final = "mien.route"
+"""Where the scope of a request that was answered before it met its route has the route's path."""
+
 _FITS: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """What a caller may choose as an id: nothing that could end a line or fill the log."""
 
@@ -71,7 +74,9 @@ class Tracking:
             request_id.reset(token)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")  # as it is declared: callers do not choose labels
+        route = scope.get(ROUTE_KEY) or getattr(
+            scope.get("route"), "path", "none"
+        )  # as it is declared: callers do not choose labels
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self.metrics.requests.labels(method, route, status).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 
-from model.decoding import DecodingLimits, decode, read_image
+from model.decoding import DecodingLimits, decode, decode_reduced, read_image
 from model.errors import (
     BrokenImageError,
     EmptyImageError,
@@ -350,3 +350,51 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
 def test_limits_must_be_positive() -> None:
     with pytest.raises(ValueError, match="greater than 0"):
         DecodingLimits(max_pixels=0)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "enough_px", "factor"),
+    [
+        (800, 600, 801, 1),
+        (800, 600, 401, 1),
+        (800, 600, 400, 2),
+        (600, 800, 200, 4),
+        (801, 599, 100, 8),
+        (801, 599, 1, 8),
+        (9, 2000, 250, 8),
+    ],
+)
+def test_a_jpeg_is_reduced_to_what_is_enough(width: int, height: int, enough_px: int, factor: int) -> None:
+    data = encoded(scene(width, height), "JPEG", quality=95)
+    reduced, by = decode_reduced(data, enough_px=enough_px)
+    assert by == factor
+    assert reduced.shape == (-(-height // factor), -(-width // factor), 3)
+    averaged = np.asarray(Image.fromarray(decode(data)).reduce(factor), dtype=np.int16)
+    assert np.abs(reduced.astype(np.int16) - averaged).max() <= 12
+
+
+def test_a_reduced_jpeg_is_turned_as_its_exif_says() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    data = encoded(scene(800, 600), "JPEG", exif=exif)
+    reduced, factor = decode_reduced(data, enough_px=200)
+    assert factor == 4
+    assert reduced.shape == (200, 150, 3)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF"])
+def test_only_jpeg_is_reduced(image_format: str) -> None:
+    reduced, factor = decode_reduced(encoded(scene(800, 600), image_format), enough_px=100)
+    assert factor == 1
+    assert reduced.shape == (600, 800, 3)
+
+
+def test_the_limit_on_pixels_is_that_of_the_file() -> None:
+    with pytest.raises(ImageTooLargeError, match="800x600"):
+        decode_reduced(encoded(scene(800, 600), "JPEG"), DecodingLimits(max_pixels=800 * 600 - 1), enough_px=100)
+
+
+def test_a_reduced_jpeg_that_is_cut_off_is_broken() -> None:
+    data = encoded(scene(800, 600), "JPEG")
+    with pytest.raises(BrokenImageError):
+        decode_reduced(data[: len(data) // 2], enough_px=100)

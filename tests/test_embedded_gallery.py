@@ -13,7 +13,7 @@ import pytest
 from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from gallery_killing import kill_rounds
 
-from index.embedded_gallery import DATABASE, RESIDENTS, EmbeddedGallery, IndexPolicy, open_gallery
+from index.embedded_gallery import CELLS, DATABASE, RESIDENTS, EmbeddedGallery, IndexPolicy, open_gallery
 from index.filters import parse_filter
 from index.gallery_store import SearchOptions, every_face
 from model.errors import GalleryError, GalleryFullError
@@ -283,6 +283,21 @@ class TestIndex:
         assert found(store, 1) == ["just added"]
         store.delete(["just added"])
         assert "just added" not in found(store, 10)
+        store.add([face("in the tail", 0.0)])
+        store.save()
+        probes = store.cells.probes if store.cells is not None else 0
+        store.close()
+        store = opened(tmp_path / "g", policy=policy)
+        assert store.cells is not None, "they are there at once"
+        assert store.cells.probes == probes
+        assert found(store, 1) == ["in the tail"]
+        assert store.check()["recall_at_10"] >= 0.95
+        store.close()
+        (tmp_path / "g" / CELLS).write_bytes(b"broken")
+        store = opened(tmp_path / "g", policy=policy)
+        assert "the cells are made anew" in store.remarks[0]
+        assert len(found(store, 6001)) == 6001
+        assert soon(lambda: store.cells is not None, 60)
         store.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from index.bundle import EMBEDDER, default_bundle
 from model.embedder import BATCH_FACES, METADATA_KEY, Embedder
-from model.errors import ConfigError, EmbedderError
+from model.errors import EmbedderError
 from model.votes import EMOTIONS
 
 
@@ -108,12 +108,3 @@ def test_a_network_of_someone_else(tmp_path: Path, metadata: str | None, message
     onnx.save(graph, tmp_path / "other.onnx")
     with pytest.raises(EmbedderError, match=message):
         Embedder(tmp_path / "other.onnx")
-
-
-def test_cuda_without_a_cuda_build_is_refused() -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this ONNX Runtime has CUDA")
-    with pytest.raises(ConfigError, match="needs onnxruntime-gpu"):
-        Embedder(default_bundle() / EMBEDDER, provider="cuda")

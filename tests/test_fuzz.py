@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 import pytest
 import schemathesis
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -84,7 +86,7 @@ def mutated(file: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_mutated_files(client: TestClient, form: str) -> None:
-    chance = random.Random(form)
+    chance = random.Random(form)  # noqa: S311
     statuses: Counter[int] = Counter()
     slowest = 0.0
     files = seeds()[form]
@@ -127,6 +129,7 @@ def test_answers_are_as_documented(app: FastAPI, url: str) -> None:
     statuses: Counter[int] = Counter()
     tried = set()
     for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
         operation = result.ok()
         tried.add(operation.label)
         if operation.path == "/admin/reload":
@@ -136,7 +139,7 @@ def test_answers_are_as_documented(app: FastAPI, url: str) -> None:
             max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
         )
         @given(case=operation.as_strategy())
-        def ask(case: schemathesis.Case) -> None:
+        def ask(case: Any) -> None:
             response = case.call(base_url=url)
             statuses[response.status_code] += 1
             case.validate_response(

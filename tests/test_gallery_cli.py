@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakeFaces
+from conftest import MakeFaces, SmallRun
 from PIL import Image
 
-from index.bundle import EMBEDDER, default_bundle, read_manifest
+from index.bundle import EMBEDDER, default_bundle, read_manifest, sha256_of
 from index.embedded_gallery import EmbeddedGallery, open_gallery
 from index.gallery_store import every_face
+from model.embedder import Embedder
 from service.cli import main
 
 SIZE = 64
@@ -169,3 +170,28 @@ def test_a_gallery_must_be_named(monkeypatch: pytest.MonkeyPatch, capfd: pytest.
     monkeypatch.delenv("MIEN_GALLERY")
     assert main(["gallery", "check"]) == 1
     assert "--gallery or MIEN_GALLERY" in capfd.readouterr().err
+
+
+def test_a_gallery_is_embedded_anew_for_another_network(
+    pictures: Path, tmp_path: Path, small_run: SmallRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "notes.txt").unlink()
+    monkeypatch.setenv("MIEN_GALLERY_THUMBNAILS", "true")
+    assert main(["gallery", "import", str(pictures / "others"), "--already-cropped"]) == 0
+    monkeypatch.setenv("MIEN_GALLERY_THUMBNAILS", "false")
+    assert main(["gallery", "import", str(pictures), "--already-cropped"]) == 0
+    old = contents(tmp_path)
+    command = ["gallery", "re-embed", str(tmp_path / "anew"), "--bundle", str(small_run.bundle)]
+    assert main(command) == 1, "some have no thumbnail"
+    assert "0.png" in old
+    assert "others/0.png" in old
+    assert main([*command, "--originals", str(pictures), "--already-cropped"]) == 0
+    embedder = Embedder(small_run.network)
+    store = open_gallery(tmp_path / "anew", embedder.embedding_size, sha256_of(small_run.network))
+    anew = {each.id: each for each in every_face(store)}
+    store.close()
+    assert anew.keys() == old.keys()
+    crop = np.asarray(Image.open(pictures / "happiness" / "1.png"))
+    np.testing.assert_allclose(anew["happiness/1.png"].embedding, embedder.embed(crop[None])[0], atol=1e-4)
+    crop = np.asarray(Image.open(pictures / "others" / "0.png"))
+    np.testing.assert_allclose(anew["0.png"].embedding, embedder.embed(crop[None])[0], atol=1e-4)

@@ -65,10 +65,13 @@ def test_a_full_queue_is_answered_at_once(slow: SlowEngine, crop_file: bytes) ->
         refused = client.post("/embed", files={"image": b"x"})
         assert kind(refused) == (503, "busy")
         assert refused.headers["retry-after"] == "1"
+        assert client.get("/health/ready").status_code == 200, "a full queue is no fault"
         slow.go.set()
         assert first.result().status_code == second.result().status_code == 200
         assert ask().status_code == 200, "what was taken was not given back"
-        assert b'mien_rejections_total{problem="busy"}' in client.get("/metrics").content
+        figures = client.get("/metrics").content
+        assert b'mien_rejections_total{problem="busy"} 2.0' in figures
+        assert b'mien_requests_total{method="POST",route="/embed",status="503"} 1.0' in figures
 
 
 def test_an_answer_that_takes_too_long(slow: SlowEngine, crop_file: bytes) -> None:

@@ -1,13 +1,15 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeFaces
+from conftest import MakeFaces, cartoon
 from PIL import Image
 
 from index.bundle import EMBEDDER, default_bundle
-from model.decoding import DecodingLimits
+from model.decoding import DecodingLimits, decode
 from model.errors import ImageTooLargeError, NoFaceError
 from model.pipeline import Pipeline, load_pipeline
 
@@ -60,3 +62,40 @@ def test_faces_of_a_photograph_come_largest_first(pipeline: Pipeline, london_roo
     only = load_pipeline(default_bundle() / EMBEDDER, max_faces=1, provider="cpu")
     assert only.embed(png(np.asarray(sheet))).faces[0].box == embedded.faces[0].box
     assert len(only.embed(png(np.asarray(sheet))).faces) == 1
+
+
+def photograph(side: int) -> bytes:
+    """A JPEG of 12 megapixels with a face that has a share of it."""
+    sheet = Image.new("RGB", (4000, 3000), (90, 120, 150))
+    sheet.paste(Image.fromarray(cartoon(side)), (700, 400))
+    buffer = BytesIO()
+    sheet.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("side", "whole"), [(2400, 1), (600, 1), (160, 2)])
+def test_a_large_photograph_is_decoded_at_a_fraction_unless_that_shows(
+    pipeline: Pipeline, side: int, whole: int
+) -> None:
+    data = photograph(side)
+    stages: list[str] = []
+
+    @contextmanager
+    def timed(stage: str) -> Iterator[None]:
+        stages.append(stage)
+        yield
+
+    (found,) = pipeline.find(data, timed=timed)
+    (exact,) = pipeline.faces(decode(data))
+    assert stages == ["decode", "detect"] * whole
+    np.testing.assert_allclose(found.box, exact.box, atol=0.03 * exact.box[2])
+    embeddings = pipeline.embedder.embed(np.stack([found.crop, exact.crop]))
+    # Centroids are 4 to 6 apart; decoded whole, nothing differs.
+    assert np.linalg.norm(embeddings[0] - embeddings[1]) < (0.3 if whole == 1 else 1e-6)
+
+
+def test_a_large_photograph_without_a_face(pipeline: Pipeline) -> None:
+    buffer = BytesIO()
+    Image.new("RGB", (4001, 3000), "teal").save(buffer, "JPEG")
+    with pytest.raises(NoFaceError, match="4001x3000"):
+        pipeline.find(buffer.getvalue())

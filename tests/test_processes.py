@@ -205,7 +205,8 @@ def test_a_reload_by_signal() -> None:
 
 @pytest.mark.parametrize("option", ["--allow-public", "--keys"])
 def test_a_public_address_has_to_be_meant(option: str) -> None:
-    command = [Path(sys.executable).parent / "mien", "serve", "--host", "0.0.0.0", "--bundle", default_bundle()]  # noqa: S104
+    program = str(Path(sys.executable).parent / "mien")
+    command = [program, "serve", "--host", "0.0.0.0", "--bundle", str(default_bundle())]  # noqa: S104
     ended = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, text=True, check=False)
     assert ended.returncode == 1
     assert option in ended.stderr

@@ -58,6 +58,7 @@ def test_the_labels_of_the_photographs(server: tuple[str, "subprocess.Popen[str]
         face = answer["faces"][0]
         assert tuple(face["posterior"]) == EMOTIONS
         assert 0.5 < face["detection"] <= 1
+        assert face["sub_class"].startswith(f"{face['emotion']}/")
         x, y, width, height = face["box"]
         assert 300 < width < 1000
         assert x < 675 < x + width, "the face stands in the middle of the photograph"

@@ -1,0 +1,92 @@
+"""Where networks run: the processor or a GPU, and why not the GPU."""
+
+import ctypes
+import logging
+from typing import Final, Literal
+
+import onnxruntime
+
+from model.errors import ConfigError
+
+Provider = Literal["auto", "cpu", "cuda", "require"]
+"""Where the network runs.
+
+``auto`` takes the GPU where there is one. ``cuda`` wants it, and says so where it has to take the CPU. ``require``
+takes the GPU or refuses.
+"""
+
+CUDA: Final = "CUDAExecutionProvider"
+CPU: Final = "CPUExecutionProvider"
+
+DRIVER: Final = "libcuda.so.1"
+"""The library of NVIDIA's driver: it comes with the machine, never with a package."""
+
+_CUDA_OPTIONS: Final = {
+    # Batches differ in size, and the exhaustive search for the best convolution would run anew for each size.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # The memory that is held is what the largest batch took, not the next power of two.
+    "arena_extend_strategy": "kSameAsRequested",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def open_session(
+    network: str | bytes, options: onnxruntime.SessionOptions, provider: Provider
+) -> onnxruntime.InferenceSession:
+    """Load a network where ``provider`` says.
+
+    Args:
+        network: the path of an ONNX file, or what is in it.
+        options: of ONNX Runtime.
+        provider: where to run.
+
+    Raises:
+        ConfigError: the GPU is required and cannot be used.
+        Exception: ONNX Runtime cannot load the network; its errors have no public type.
+    """
+    problem = _cuda_problem() if provider != "cpu" else None
+    if provider == "cpu" or problem is not None:
+        _take_the_cpu(provider, problem)
+        return onnxruntime.InferenceSession(network, options, providers=[CPU])
+    onnxruntime.preload_dlls()  # CUDA and cuDNN come as wheels, which the system's loader does not know
+    session = onnxruntime.InferenceSession(network, options, providers=[(CUDA, _CUDA_OPTIONS), CPU])
+    if CUDA not in session.get_providers():
+        _take_the_cpu(provider, "ONNX Runtime could not start CUDA on it; its own message has the reason")
+    return session
+
+
+def _take_the_cpu(provider: Provider, problem: str | None) -> None:
+    """Refuse, warn, or say nothing, as the provider wants it."""
+    if problem is None:
+        return
+    if provider == "require":
+        raise ConfigError(f"a GPU is required, and cannot be used: {problem}")
+    if provider == "cuda" or has_cuda_build():
+        _log.warning("the network runs on the CPU, as the GPU cannot be used: %s", problem)
+
+
+def has_cuda_build() -> bool:
+    """Whether the ONNX Runtime that is installed is the one for GPUs."""
+    return CUDA in onnxruntime.get_available_providers()
+
+
+def _cuda_problem() -> str | None:
+    """What stands in the way of CUDA before a network is loaded; None if nothing is known to."""
+    if not has_cuda_build():
+        return f"expected onnxruntime-gpu (the extra 'gpu'), found {', '.join(onnxruntime.get_available_providers())}"
+    return driver_problem()
+
+
+def driver_problem(library: str = DRIVER) -> str | None:
+    """Why NVIDIA's driver offers no GPU; None if it offers one."""
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return f"this machine has no NVIDIA driver ({library}), or the container was not given it"
+    code = driver.cuInit(0)
+    if code != 0:
+        return f"the NVIDIA driver does not start (cuInit gives {code})"
+    count = ctypes.c_int(0)
+    code = driver.cuDeviceGetCount(ctypes.byref(count))
+    return None if code == 0 and count.value > 0 else "the NVIDIA driver finds no GPU"

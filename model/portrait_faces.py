@@ -1,0 +1,109 @@
+"""The faces that portraits are learned from: turned to the camera, and laid over one another by their landmarks.
+
+An average over faces is only sharp where eyes lie on eyes and mouths on mouths, and FER2013 frames faces loosely.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.detection import Detector
+from model.errors import DatasetError
+from model.framing import crop_face
+
+DETECTION_PX: Final = 192
+"""To what side a crop is scaled up for the detector."""
+
+FRONTAL_SHARE: Final = 0.5
+"""The share of an emotion's faces that is kept: those which look at the camera most nearly."""
+
+
+@dataclass(frozen=True)
+class AlignedFaces:
+    """Faces laid over one another.
+
+    Attributes:
+        rows: (m,) int64, which of the given faces they are.
+        crops: (m, 48, 48) uint8, framed by their landmarks.
+    """
+
+    rows: NDArray[np.int64]
+    crops: NDArray[np.uint8]
+
+
+def aligned_faces(
+    crops: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    detector: Detector,
+    *,
+    most: int,
+    seed: int,
+    on_progress: Callable[[int, int], None] = lambda _, __: None,
+) -> AlignedFaces:
+    """Find landmarks in face crops and keep the frontal ones.
+
+    Args:
+        crops: (n, 48, 48) uint8.
+        labels: (n,) the emotion of each.
+        detector: finds the landmarks.
+        most: how many faces of an emotion are looked at.
+        seed: draws them.
+        on_progress: called with the number of faces done and their total.
+
+    Raises:
+        DatasetError: the detector finds a face in none of the crops.
+    """
+    generator = np.random.default_rng(seed)
+    chosen = np.concatenate(
+        [generator.permutation(np.flatnonzero(labels == label))[:most] for label in np.unique(labels)]
+    )
+
+    def align(row: int) -> tuple[NDArray[np.uint8], float] | None:
+        scaled = (
+            Image.fromarray(crops[row]).convert("RGB").resize((DETECTION_PX, DETECTION_PX), Image.Resampling.BICUBIC)
+        )
+        image = np.asarray(scaled, dtype=np.uint8)
+        found = detector.detect(image)
+        if not found:
+            return None
+        landmarks = max(found, key=lambda each: each.box[2] * each.box[3]).landmarks
+        return crop_face(image, landmarks), _turn(landmarks)
+
+    rows, aligned, turns = [], [], []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for done, (row, found) in enumerate(zip(chosen.tolist(), threads.map(align, chosen.tolist()), strict=True), 1):
+            if found is not None:
+                rows.append(row)
+                aligned.append(found[0])
+                turns.append(found[1])
+            on_progress(done, len(chosen))
+    if not rows:
+        raise DatasetError(f"no face was found in any of {len(chosen)} crops: portraits want faces")
+    kept = _least(np.array(turns), labels[rows], FRONTAL_SHARE)
+    return AlignedFaces(np.array(rows, dtype=np.int64)[kept], np.stack(aligned)[kept])
+
+
+def _turn(landmarks: NDArray[np.floating]) -> float:
+    """How far nose and mouth lie aside of the middle between the eyes, in distances between the eyes: 0 is frontal."""
+    right_eye, left_eye, nose = landmarks[:3]
+    across = left_eye - right_eye
+    length = max(float(np.linalg.norm(across)), 1e-6)
+    middle, mouth = (right_eye + left_eye) / 2, landmarks[3:].mean(axis=0)
+    return float(sum(abs(np.dot(point - middle, across)) / length**2 for point in (nose, mouth)))
+
+
+def _least(values: NDArray[np.float64], labels: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Places of the lowest ``share`` of the values of each label, ascending."""
+    kept = [
+        np.flatnonzero(labels == label)[values[labels == label].argsort(kind="stable")][
+            : max(1, round(share * int((labels == label).sum())))
+        ]
+        for label in np.unique(labels)
+    ]
+    return np.sort(np.concatenate(kept))

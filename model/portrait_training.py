@@ -1,0 +1,196 @@
+"""Train the portrait network on faces and their embeddings, and export it.
+
+Two aims pull at it: to look like the faces at a point, and to be read by the embedder as that point. The first alone
+gives faces whose expression is washed out, since what is averaged is also blurred; the second alone gives patterns
+that only a network takes for a face.
+"""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from model.errors import DatasetError, EmbedderError
+from model.export import OPSET
+from model.ferplus import FACE_PX
+from model.network import EMBEDDING_SIZE
+from model.portrait_configuration import PortraitConfig
+from model.portrait_network import PortraitNetwork, in_contrast
+from model.portraits import FORMAT_VERSION, METADATA_KEY, PortraitPainter
+from model.preprocessing import standardise, to_unit
+from model.torch_graph import TorchGraph
+
+PARITY_GREYS: Final = 1
+"""Largest difference allowed between torch and ONNX Runtime, in steps of 256 greys: rounding."""
+
+
+class Step(NamedTuple):
+    """A step of the training.
+
+    Attributes:
+        number: from 1.
+        total: of all steps.
+        pixels: mean absolute difference from the faces, greys running from 0 to 1.
+        reading: mean squared distance between what was asked for and what is read, embedding units.
+    """
+
+    number: int
+    total: int
+    pixels: float
+    reading: float
+
+
+def train_portraits(
+    crops: NDArray[np.uint8],
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    middles: NDArray[np.floating],
+    embedder: Path,
+    *,
+    config: PortraitConfig,
+    on_step: Callable[[Step], None] = lambda _: None,
+) -> PortraitNetwork:
+    """Train the portrait network, on the CPU.
+
+    Args:
+        crops: (n, 48, 48) uint8.
+        embeddings: (n, 64) of them.
+        labels: (n,) the emotion of each.
+        middles: (m, 64) points that people search from, such as centroids: they are asked for most.
+        embedder: the exported network that embedded them.
+        config: the settings.
+        on_step: called after each step.
+
+    Raises:
+        DatasetError: there are no faces, or not one embedding for each.
+        EmbedderError: the embedder cannot be walked in torch.
+    """
+    if len(crops) == 0 or len(crops) != len(embeddings):
+        raise DatasetError(f"portraits want one embedding per face, got {len(embeddings)} for {len(crops)} faces")
+    reader = TorchGraph(embedder)
+    generator = np.random.default_rng(config.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        network = PortraitNetwork(config.width)
+    points, faces = torch.from_numpy(embeddings), standardise(to_unit(torch.from_numpy(crops)))
+    # An expression has no side: the linear part sees each face mirrored, too.
+    network.start_from(torch.cat([points, points]), torch.cat([faces, faces.flip(3)]).squeeze(1))
+    ends = torch.from_numpy(middles.astype(np.float32))
+    chances = _chances(labels, config.balance)
+    network.average.requires_grad_(requires_grad=False)
+    optimiser = torch.optim.AdamW(
+        [each for each in network.parameters() if each.requires_grad], lr=config.learning_rate, weight_decay=1e-4
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, config.steps), config.learning_rate / 100)
+    for number in range(1, config.steps + 1):
+        rows = torch.from_numpy(generator.choice(len(crops), config.batch_size, p=chances))
+        wanted = in_contrast(faces[rows].flip(3) if generator.random() < 0.5 else faces[rows])
+        pixels = functional.l1_loss(network(points[rows]), wanted)
+        asked = _asked(points[rows[: config.read_faces]], ends, generator)
+        read = reader(_moved(network(asked), generator) * 255)
+        reading = (read - asked).square().sum(dim=1).mean()
+        optimiser.zero_grad()
+        (pixels + config.reading_share * reading).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        on_step(Step(number, config.steps, float(pixels.detach()), float(reading.detach())))
+    return network.eval()
+
+
+def export_portraits(network: PortraitNetwork, config: PortraitConfig, embedder_sha256: str, output: Path) -> None:
+    """Write the portrait network as ONNX and check it against torch.
+
+    Args:
+        network: trained.
+        config: how it was trained.
+        embedder_sha256: of the embedder that made the embeddings.
+        output: the file to write.
+
+    Raises:
+        EmbedderError: the exported network does not paint what the network does.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own deprecations
+        program = torch.onnx.export(
+            _Greys(network).eval(),
+            (torch.zeros(2, EMBEDDING_SIZE),),
+            input_names=["embeddings"],
+            output_names=["faces"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise EmbedderError("torch returned no ONNX program")
+    graph = program.model_proto
+    del graph.metadata_props[:]
+    for node in graph.graph.node:  # where in the source each operation came from
+        del node.metadata_props[:]
+    about = {
+        "format_version": FORMAT_VERSION,
+        "mien_version": version("mien"),
+        "side_px": FACE_PX,
+        "embedding_size": EMBEDDING_SIZE,
+        "embedder_sha256": embedder_sha256,
+        "training": config.model_dump(mode="json"),
+    }
+    onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
+    onnx.checker.check_model(graph)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        draft = Path(folder) / output.name
+        draft.write_bytes(graph.SerializeToString())
+        points = np.random.default_rng(0).normal(0, 1, (6, EMBEDDING_SIZE)).astype(np.float32)
+        with torch.inference_mode():
+            expected = _Greys(network)(torch.from_numpy(points)).numpy().astype(np.int64)
+        difference = int(np.abs(PortraitPainter(draft).paint(points).astype(np.int64) - expected).max())
+        if difference > PARITY_GREYS:
+            raise EmbedderError(f"the exported portraits differ from torch by {difference} greys, allowed is 1")
+        draft.replace(output)
+
+
+class _Greys(torch.nn.Module):
+    """The network with its faces as uint8."""
+
+    def __init__(self, network: PortraitNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(n, 64) to (n, 48, 48) uint8."""
+        return torch.round(self.network(embeddings) * 255).to(torch.uint8)
+
+
+def _chances(labels: NDArray[np.int64], balance: float) -> NDArray[np.float64]:
+    """(n,) how probable each face is in a draw."""
+    counts = np.bincount(labels)
+    even = 1 / (counts[labels] * (counts > 0).sum())
+    return np.asarray(balance * even + (1 - balance) / len(labels))
+
+
+def _asked(points: Tensor, middles: Tensor, generator: np.random.Generator) -> Tensor:
+    """Points to be read: half are faces, half lie between two middles, as queries for a mix do."""
+    half = len(points) // 2
+    ends = torch.from_numpy(generator.integers(0, len(middles), (2, len(points) - half)))
+    # Both ends are drawn more often than what lies between: a middle itself is asked for most.
+    shares = torch.from_numpy(generator.beta(0.5, 0.5, (len(points) - half, 1)).astype(np.float32))
+    return torch.cat([points[:half], shares * middles[ends[0]] + (1 - shares) * middles[ends[1]]])
+
+
+def _moved(faces: Tensor, generator: np.random.Generator) -> Tensor:
+    """The faces moved by up to a pixel and made a little uneven: no pattern that hangs on single pixels survives."""
+    down, right = generator.integers(-1, 2, 2).tolist()
+    noise = torch.from_numpy(generator.normal(0, 0.02, tuple(faces.shape)).astype(np.float32))
+    padded = functional.pad(faces.unsqueeze(1), (1, 1, 1, 1), mode="replicate").squeeze(1)
+    return padded[:, 1 + down : 1 + down + FACE_PX, 1 + right : 1 + right + FACE_PX] + noise

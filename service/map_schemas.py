@@ -1,0 +1,57 @@
+"""What the map and the atlas of the space answer."""
+
+from pydantic import BaseModel, Field
+
+from service.schemas import Rounded
+
+
+class MapRegion(BaseModel):
+    """A Gaussian as an ellipse: centre, half diameters at one and a half standard deviations, and how it is turned."""
+
+    id: str = Field(description="The emotion, or the sub-class.", examples=["happiness"])
+    x: Rounded = Field(description="Of its centroid, in embedding units.", examples=[1.92])
+    y: Rounded = Field(description="Of its centroid, in embedding units.", examples=[-0.4])
+    long: Rounded = Field(description="Half of its longer diameter.", examples=[0.8])
+    short: Rounded = Field(description="Half of its shorter diameter.", examples=[0.5])
+    turn: Rounded = Field(description="From the x axis to the longer diameter, radians.", examples=[0.3])
+
+
+class MapAnswer(BaseModel):
+    """The space seen flat: a point z is shown at axes (z - middle)."""
+
+    middle: list[Rounded] = Field(description="The d numbers of the point that is shown at the origin.")
+    axes: list[list[Rounded]] = Field(description="Two rows of d numbers.")
+    emotions: list[MapRegion]
+    sub_classes: list[MapRegion] = Field(description="Empty where the bundle has none.")
+    ids: list[str] = Field(description="Of the faces of the gallery.")
+    x: list[float] = Field(description="Of the faces, in the order of ids.")
+    y: list[float] = Field(description="Of the faces, in the order of ids.")
+    emotion: list[int] = Field(description="Of the faces, in the order of ids: places in emotions.")
+
+
+class NearestFace(BaseModel):
+    """A face of the gallery near a centroid."""
+
+    id: str = Field(description="Its id in the gallery.", examples=["fer0012345"])
+    distance: Rounded = Field(description="To the centroid, in embedding units.", examples=[0.21])
+
+
+class AtlasRegion(BaseModel):
+    """An emotion, or a sub-class of one."""
+
+    id: str = Field(description="The emotion, or the sub-class.", examples=["happiness"])
+    faces: int = Field(description="Of the gallery that have this label.", examples=[7514])
+    share: Rounded = Field(description="Of the gallery's faces, 0 to 1.", examples=[0.264])
+    votes: dict[str, Rounded] = Field(
+        description="How the raters of these faces voted, mean shares.", examples=[{"happiness": 0.91, "neutral": 0.05}]
+    )
+    nearest: list[NearestFace] = Field(description="Faces with this label nearest to the centroid.")
+    sub_classes: list["AtlasRegion"] = Field(description="Of an emotion, where the bundle has any.")
+
+
+class Atlas(BaseModel):
+    """Every emotion and sub-class."""
+
+    faces: int = Field(description="In the gallery.", examples=[28385])
+    portraits: bool = Field(description="Whether the bundle brings portraits.", examples=[True])
+    emotions: list[AtlasRegion]

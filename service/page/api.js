@@ -1,0 +1,100 @@
+// The service, asked by this page: keys, errors, and nothing else.
+import { find } from "./dom.js";
+
+const KEY = "mien-key";
+
+/** An answer that is no success, in the service's own words (RFC 9457). */
+export class Problem extends Error {
+  constructor(status, kind, detail) {
+    super(detail);
+    this.status = status;
+    this.kind = kind;
+  }
+}
+
+let asking = null;
+
+/** Ask for a key, once at a time; resolves to whether one was given. */
+function askForKey(again) {
+  asking ??= new Promise((resolve) => {
+    const dialog = find("key-dialog");
+    const input = find("key");
+    find("key-words").textContent = again
+      ? "That key is not known here. Try another."
+      : "Ask whoever runs it for an API key. It stays in this tab, until the tab is closed.";
+    input.value = "";
+    const done = (given) => {
+      find("key-form").onsubmit = find("key-cancel").onclick = dialog.oncancel = null;
+      dialog.close();
+      asking = null;
+      resolve(given);
+    };
+    find("key-form").onsubmit = (event) => {
+      event.preventDefault();
+      sessionStorage.setItem(KEY, input.value.trim());
+      done(true);
+    };
+    find("key-cancel").onclick = () => done(false);
+    dialog.oncancel = () => done(false);
+    dialog.showModal();
+    input.focus();
+  });
+  return asking;
+}
+
+/** Fetch from the service; asks for a key where one is wanted. */
+export async function ask(path, options = {}) {
+  for (;;) {
+    const key = sessionStorage.getItem(KEY);
+    const headers = { ...options.headers };
+    if (key) headers["X-API-Key"] = key;
+    let response;
+    try {
+      response = await fetch(path, { ...options, headers });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Problem(0, "unreachable", "The service cannot be reached. Is it still running?");
+    }
+    if (response.ok) return response;
+    const body = await response.json().catch(() => ({}));
+    const kind = String(body.type ?? "").replace("urn:mien:", "");
+    if (response.status === 401 && (await askForKey(Boolean(key)))) continue;
+    throw new Problem(response.status, kind, body.detail ?? `The service answered ${response.status}.`);
+  }
+}
+
+export async function askJson(path, options) {
+  return (await ask(path, options)).json();
+}
+
+export function postJson(path, body, options = {}) {
+  return ask(path, {
+    ...options,
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+}
+
+/** POST a picture as a form. */
+export function postImage(path, blob, options = {}) {
+  const form = new FormData();
+  form.append("image", blob, "picture");
+  return askJson(path, { ...options, method: "POST", body: form });
+}
+
+export const MOST_MATCHES = 240;
+let most = MOST_MATCHES;
+
+/** The faces nearest to a point, as many as the page may want to show. */
+export async function retrieve(query, options) {
+  for (;;) {
+    try {
+      return await (await postJson("/retrieve", { query, k: most }, options)).json();
+    } catch (error) {
+      const limit = /k should be from 1 to (\d+)/.exec(error.message);
+      if (!limit) throw error;
+      most = Number(limit[1]);
+    }
+  }
+}

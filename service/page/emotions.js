@@ -1,0 +1,52 @@
+// The emotions: colours, bars, and how they are written.
+import { make } from "./dom.js";
+
+export const EMOTIONS = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"];
+const OTHER_VOTES = { unknown: "unsure", NF: "no face" };
+
+export const percent = (share) => {
+  const rounded = Math.round(share * 100);
+  return rounded === 0 && share > 0 ? "<1 %" : `${rounded} %`;
+};
+
+export const shown = (id) => OTHER_VOTES[id] ?? id;
+
+export const colour = (emotion) => `var(--${EMOTIONS.includes(emotion) ? emotion : "other"})`;
+
+/** A colour as canvases take it. */
+export const paint = (emotion) => getComputedStyle(document.documentElement).getPropertyValue(`--${emotion}`).trim();
+
+export function dot(emotion) {
+  return make("span", { class: "dot", vars: { "--colour": colour(emotion) }, "aria-hidden": "true" });
+}
+
+/** One bar for each share, largest first. */
+export function bars(shares, { most = 8, label = "How people would be expected to vote" } = {}) {
+  const rows = Object.entries(shares)
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, most);
+  return make(
+    "dl",
+    { class: "bars", "aria-label": label },
+    rows.map(([name, share]) =>
+      make(
+        "div",
+        { vars: { "--share": share, "--colour": colour(name) } },
+        make("dt", {}, shown(name)),
+        make("dd", {}, make("span", { class: "bar", "aria-hidden": "true" }), make("span", { class: "number" }, percent(share))),
+      ),
+    ),
+  );
+}
+
+/** The votes of raters as one bar in parts, with words for those who do not see it. */
+export function voteBar(votes) {
+  const given = Object.entries(votes).sort((a, b) => b[1] - a[1]);
+  const total = given.reduce((sum, [, count]) => sum + count, 0) || 1;
+  const words = given.map(([name, count]) => `${shown(name)} ${count}`).join(", ");
+  return make(
+    "span",
+    { class: "votes", role: "img", "aria-label": `Votes: ${words}`, title: `Votes: ${words}` },
+    given.map(([name, count]) => make("span", { vars: { "--share": count / total, "--colour": colour(name) } })),
+  );
+}

@@ -1,0 +1,414 @@
+// The map: tens of thousands of points written straight into pixels, ellipses and the query over them.
+import { askJson } from "./api.js";
+import { find, make, whileWorking } from "./dom.js";
+import { dot, EMOTIONS, paint } from "./emotions.js";
+import { portrait, show } from "./portraits.js";
+import { addressOf } from "./route.js";
+import { listen, state } from "./state.js";
+
+const HANDLE_PX = 13;
+const NEAR_PX = 9;
+
+/** "#rrggbb" to its three numbers. */
+const numbers = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
+
+export class ExpressionMap {
+  constructor() {
+    this.canvas = find("map-canvas");
+    this.frame = find("map-frame");
+    this.context = this.canvas.getContext("2d");
+    this.data = null;
+    this.view = { x: 0, y: 0, scale: 1 };
+    this.filter = null;
+    this.hover = null;
+    this.drag = null;
+    this.pointers = new Map();
+    this.byId = new Map();
+    this.drawn = 0;
+  }
+
+  /** Load the map once, and start it. */
+  async start() {
+    this.loading ??= this.load();
+    await this.loading;
+    this.fit();
+  }
+
+  async load() {
+    try {
+      this.data = await whileWorking(askJson("/map"));
+    } catch (problem) {
+      this.loading = null;
+      this.frame.replaceChildren(make("p", { class: "problem", role: "alert" }, problem.message));
+      throw problem;
+    }
+    this.data.ids.forEach((id, row) => this.byId.set(id, row));
+    this.setUp();
+  }
+
+  setUp() {
+    const { canvas } = this;
+    new ResizeObserver(() => this.resize()).observe(this.frame);
+    canvas.addEventListener("pointerdown", (event) => this.down(event));
+    canvas.addEventListener("pointermove", (event) => this.move(event));
+    canvas.addEventListener("pointerup", (event) => this.up(event));
+    canvas.addEventListener("pointercancel", () => this.stop());
+    canvas.addEventListener("pointerleave", () => this.tip(null));
+    canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    canvas.addEventListener("keydown", (event) => this.key(event));
+    find("map-in").onclick = () => this.zoom(1.5);
+    find("map-out").onclick = () => this.zoom(1 / 1.5);
+    find("map-all").onclick = () => this.fit();
+    this.legend();
+    this.mixer();
+    listen(() => this.redraw());
+    document.addEventListener("mien-theme", () => this.redraw());
+  }
+
+  legend() {
+    const chip = (region) =>
+      make("a", { class: "chip", href: addressOf("map", { emotion: region.id }) }, dot(region.id), region.id);
+    find("map-legend").replaceChildren(...this.data.emotions.map(chip));
+  }
+
+  mixer() {
+    const [a, b, share] = ["mix-a", "mix-b", "mix-share"].map(find);
+    for (const [select, chosen] of [[a, "happiness"], [b, "surprise"]]) {
+      select.replaceChildren(...EMOTIONS.map((emotion) => make("option", { value: emotion, selected: emotion === chosen }, emotion)));
+    }
+    const preview = () => show(find("mix-portrait"), this.mix(a.value, b.value, Number(share.value)));
+    a.onchange = b.onchange = share.oninput = () => {
+      preview();
+      this.redraw();
+    };
+    find("mix").onsubmit = (event) => {
+      event.preventDefault();
+      location.hash = addressOf("map", this.mix(a.value, b.value, Number(share.value)));
+    };
+    preview();
+  }
+
+  /** The query that lies a part of the way, in per cent, from one emotion to another. */
+  mix(a, b, share) {
+    if (share <= 0 || a === b) return { emotion: a };
+    if (share >= 100) return { emotion: b };
+    return { mix: [{ weight: (100 - share) / 100, query: { emotion: a } }, { weight: share / 100, query: { emotion: b } }] };
+  }
+
+  /** Where a point of the space is shown. */
+  place(embedding) {
+    const { middle, axes } = this.data;
+    return axes.map((axis) => axis.reduce((sum, value, row) => sum + value * (embedding[row] - middle[row]), 0));
+  }
+
+  resize() {
+    const box = this.frame.getBoundingClientRect();
+    if (!box.width) return;
+    const before = this.canvas.width;
+    this.ratio = Math.min(2, devicePixelRatio || 1);
+    this.canvas.width = Math.round(box.width * this.ratio);
+    this.canvas.height = Math.round(box.height * this.ratio);
+    if (before !== this.canvas.width || !this.fitted) this.fit();
+    else this.redraw();
+  }
+
+  fit() {
+    if (!this.data || !this.canvas.width || this.frame.clientWidth === 0) return;
+    this.fitted = true;
+    const range = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+    const [[left, right], [low, high]] = [range(this.data.x), range(this.data.y)];
+    const scale = 0.92 * Math.min(this.canvas.width / (right - left), this.canvas.height / (high - low));
+    this.view = { x: (left + right) / 2, y: (low + high) / 2, scale };
+    this.redraw();
+  }
+
+  toScreen(x, y) {
+    const { view, canvas } = this;
+    return [(x - view.x) * view.scale + canvas.width / 2, (view.y - y) * view.scale + canvas.height / 2];
+  }
+
+  toSpace(px, py) {
+    const { view, canvas } = this;
+    return [(px - canvas.width / 2) / view.scale + view.x, view.y - (py - canvas.height / 2) / view.scale];
+  }
+
+  redraw() {
+    if (!this.data || this.frame.clientWidth === 0) return;
+    this.pending ??= requestAnimationFrame(() => {
+      this.pending = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    this.drawn += 1;
+    this.points();
+    this.ellipses();
+    this.found();
+    this.handles();
+  }
+
+  points() {
+    const { canvas, context, data, view } = this;
+    const { width, height } = canvas;
+    if (!this.image || this.image.width !== width || this.image.height !== height) this.image = context.createImageData(width, height);
+    const pixels = this.image.data;
+    new Uint32Array(pixels.buffer).fill(0);
+    const colours = data.emotions.map((region) => numbers(paint(region.id)));
+    const radius = Math.max(1, Math.min(5, Math.sqrt(view.scale / 130)) * this.ratio * 0.8);
+    const reach = Math.ceil(radius);
+    const spots = [];
+    for (let dy = -reach; dy <= reach; dy += 1)
+      for (let dx = -reach; dx <= reach; dx += 1) {
+        const cover = Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(dx, dy)));
+        if (cover > 0.05) spots.push([dx, dy, cover * 0.5]);
+      }
+    const { x: xs, y: ys, emotion } = data;
+    const [middleX, middleY] = [width / 2, height / 2];
+    for (let row = 0; row < xs.length; row += 1) {
+      const cx = Math.round((xs[row] - view.x) * view.scale + middleX);
+      const cy = Math.round((view.y - ys[row]) * view.scale + middleY);
+      if (cx < reach || cy < reach || cx >= width - reach || cy >= height - reach) continue;
+      const [red, green, blue] = colours[emotion[row]];
+      for (const [dx, dy, cover] of spots) {
+        const at = ((cy + dy) * width + cx + dx) * 4;
+        const alpha = pixels[at + 3] / 255;
+        const sum = cover + alpha * (1 - cover);
+        const part = cover / sum;
+        pixels[at] += (red - pixels[at]) * part;
+        pixels[at + 1] += (green - pixels[at + 1]) * part;
+        pixels[at + 2] += (blue - pixels[at + 2]) * part;
+        pixels[at + 3] = sum * 255;
+      }
+    }
+    context.putImageData(this.image, 0, 0);
+  }
+
+  ellipses() {
+    const { context, view, ratio } = this;
+    for (const [regions, dashes] of [[this.data.emotions, []], [this.data.sub_classes, [5 * ratio, 4 * ratio]]]) {
+      context.setLineDash(dashes);
+      context.lineWidth = (dashes.length ? 1.1 : 2) * ratio;
+      context.globalAlpha = dashes.length ? 0.6 : 1;
+      for (const region of regions) {
+        const [x, y] = this.toScreen(region.x, region.y);
+        context.beginPath();
+        context.ellipse(x, y, region.long * view.scale, region.short * view.scale, -region.turn, 0, 2 * Math.PI);
+        context.strokeStyle = paint(region.id.split("/")[0]);
+        context.stroke();
+      }
+    }
+    context.setLineDash([]);
+    context.globalAlpha = 1;
+  }
+
+  found() {
+    const { context, ratio } = this;
+    if (!state.answer) return;
+    const ink = paint("ink");
+    const [x, y] = this.toScreen(...this.place(state.answer.embedding));
+    context.strokeStyle = ink;
+    context.lineWidth = ratio;
+    for (const match of state.answer.matches.slice(0, 24)) {
+      const row = this.byId.get(match.id);
+      if (row === undefined) continue;
+      const [mx, my] = this.toScreen(this.data.x[row], this.data.y[row]);
+      context.globalAlpha = 0.35;
+      context.beginPath();
+      context.moveTo(x, y);
+      context.lineTo(mx, my);
+      context.stroke();
+      context.globalAlpha = 1;
+      context.beginPath();
+      context.arc(mx, my, 3 * ratio, 0, 2 * Math.PI);
+      context.fillStyle = paint(match.emotion);
+      context.fill();
+      context.stroke();
+    }
+    context.beginPath();
+    context.arc(x, y, 8 * ratio, 0, 2 * Math.PI);
+    context.fillStyle = paint("accent");
+    context.fill();
+    context.lineWidth = 2.5 * ratio;
+    context.strokeStyle = paint("paper");
+    context.stroke();
+  }
+
+  handles() {
+    const { context, ratio, drag } = this;
+    if (drag?.from) {
+      const [x, y] = this.toScreen(drag.from.x, drag.from.y);
+      context.beginPath();
+      context.moveTo(x, y);
+      context.lineTo(drag.px, drag.py);
+      context.lineWidth = 3 * ratio;
+      context.strokeStyle = paint("accent");
+      context.stroke();
+    }
+    context.font = `600 ${13 * ratio}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (const region of this.data.emotions) {
+      const [x, y] = this.toScreen(region.x, region.y);
+      const width = context.measureText(region.id).width + 18 * ratio;
+      const held = drag?.from === region || drag?.over === region || this.hover?.region === region;
+      context.beginPath();
+      context.roundRect(x - width / 2, y - HANDLE_PX * ratio, width, 2 * HANDLE_PX * ratio, HANDLE_PX * ratio);
+      context.fillStyle = held ? paint("ink") : paint("paper");
+      context.globalAlpha = 0.92;
+      context.fill();
+      context.globalAlpha = 1;
+      context.lineWidth = 2 * ratio;
+      context.strokeStyle = paint(region.id);
+      context.stroke();
+      context.fillStyle = held ? paint("paper") : paint("ink");
+      context.fillText(region.id, x, y + ratio);
+    }
+  }
+
+  /** The emotion or the face under a place of the canvas. */
+  under(px, py) {
+    const { context, ratio } = this;
+    context.font = `600 ${13 * ratio}px system-ui, sans-serif`;
+    for (const region of [...this.data.emotions].reverse()) {
+      const [x, y] = this.toScreen(region.x, region.y);
+      const width = context.measureText(region.id).width / 2 + 9 * ratio;
+      if (Math.abs(px - x) <= width && Math.abs(py - y) <= HANDLE_PX * ratio) return { region };
+    }
+    const [x, y] = this.toSpace(px, py);
+    const reach = (NEAR_PX * ratio) / this.view.scale;
+    let best = reach * reach;
+    let face = null;
+    const { x: xs, y: ys } = this.data;
+    for (let row = 0; row < xs.length; row += 1) {
+      const far = (xs[row] - x) ** 2 + (ys[row] - y) ** 2;
+      if (far < best) [best, face] = [far, row];
+    }
+    return face === null ? null : { face };
+  }
+
+  at(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [(event.clientX - box.left) * this.ratio, (event.clientY - box.top) * this.ratio];
+  }
+
+  down(event) {
+    this.canvas.setPointerCapture(event.pointerId);
+    const [px, py] = this.at(event);
+    this.pointers.set(event.pointerId, [px, py]);
+    this.tip(null);
+    const from = this.pointers.size === 1 ? this.under(px, py)?.region : null;
+    this.drag = { from, startX: px, startY: py, px, py, view: { ...this.view }, moved: false };
+  }
+
+  move(event) {
+    const [px, py] = this.at(event);
+    if (!this.pointers.has(event.pointerId)) {
+      this.hover = this.under(px, py);
+      this.canvas.style.setProperty("cursor", this.hover ? "pointer" : "grab");
+      this.tip(this.hover, event);
+      if (this.hover?.region !== this.lastRegion) this.redraw();
+      this.lastRegion = this.hover?.region;
+      return;
+    }
+    const before = this.spread();
+    this.pointers.set(event.pointerId, [px, py]);
+    const { drag } = this;
+    if (!drag) return;
+    if (this.pointers.size > 1) {
+      const after = this.spread();
+      this.zoom(after.size / before.size, after.x, after.y);
+      drag.moved = true;
+      return;
+    }
+    drag.moved ||= Math.hypot(px - drag.startX, py - drag.startY) > 4 * this.ratio;
+    Object.assign(drag, { px, py });
+    if (drag.from) {
+      const over = this.under(px, py)?.region;
+      drag.over = over && over !== drag.from ? over : null;
+    } else if (drag.moved) {
+      this.view = { ...this.view, x: drag.view.x - (px - drag.startX) / this.view.scale, y: drag.view.y + (py - drag.startY) / this.view.scale };
+    }
+    this.redraw();
+  }
+
+  spread() {
+    const all = [...this.pointers.values()];
+    const x = all.reduce((sum, each) => sum + each[0], 0) / all.length;
+    const y = all.reduce((sum, each) => sum + each[1], 0) / all.length;
+    return { x, y, size: Math.max(1, Math.hypot(all[0][0] - x, all[0][1] - y)) };
+  }
+
+  up(event) {
+    const { drag } = this;
+    this.stop(event.pointerId);
+    if (!drag) return;
+    if (drag.from && drag.over) return this.between(drag.from.id, drag.over.id);
+    if (drag.moved) return;
+    const under = this.under(drag.px, drag.py);
+    if (under?.region) location.hash = addressOf("map", { emotion: under.region.id });
+    else if (under) location.hash = addressOf("map", { id: this.data.ids[under.face] });
+  }
+
+  stop(pointer) {
+    if (pointer === undefined) this.pointers.clear();
+    else this.pointers.delete(pointer);
+    this.drag = null;
+    this.redraw();
+  }
+
+  between(a, b) {
+    find("mix-a").value = a;
+    find("mix-b").value = b;
+    find("mix-share").value = 50;
+    find("mix-share").dispatchEvent(new Event("input"));
+    location.hash = addressOf("map", this.mix(a, b, 50));
+  }
+
+  wheel(event) {
+    event.preventDefault();
+    this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...this.at(event));
+  }
+
+  /** Zoom about a place of the canvas, its middle without one. */
+  zoom(factor, px = this.canvas.width / 2, py = this.canvas.height / 2) {
+    const [x, y] = this.toSpace(px, py);
+    const scale = Math.min(20000, Math.max(30, this.view.scale * factor));
+    this.view = { scale, x: x - (px - this.canvas.width / 2) / scale, y: y + (py - this.canvas.height / 2) / scale };
+    this.tip(null);
+    this.redraw();
+  }
+
+  key(event) {
+    const step = 60 * this.ratio / this.view.scale;
+    const steps = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
+    if (steps[event.key]) {
+      this.view = { ...this.view, x: this.view.x + steps[event.key][0], y: this.view.y + steps[event.key][1] };
+      this.redraw();
+    } else if (event.key === "+" || event.key === "=") this.zoom(1.3);
+    else if (event.key === "-") this.zoom(1 / 1.3);
+    else if (event.key === "0") this.fit();
+    else return;
+    event.preventDefault();
+  }
+
+  /** Show the face under the pointer. */
+  tip(under, event) {
+    const tip = find("map-tip");
+    clearTimeout(this.tipTimer);
+    if (!under) {
+      tip.hidden = true;
+      return;
+    }
+    const box = this.frame.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    tip.style.setProperty("--x", `${Math.min(x, box.width - 150)}px`);
+    tip.style.setProperty("--y", `${y > box.height - 130 ? y - 130 : y + 14}px`);
+    this.tipTimer = setTimeout(() => {
+      const emotion = under.region?.id ?? this.data.emotions[this.data.emotion[under.face]].id;
+      const query = under.region ? { emotion } : { id: this.data.ids[under.face] };
+      tip.replaceChildren(portrait(query, ""), make("span", {}, make("strong", {}, emotion), make("br"), under.region ? "its middle" : query.id));
+      tip.hidden = false;
+    }, 90);
+  }
+}

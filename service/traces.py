@@ -1,0 +1,78 @@
+"""Traces for OpenTelemetry, where an exporter is configured by its own variables (``OTEL_EXPORTER_OTLP_ENDPOINT``).
+
+A request is a span, and so is each stage of its answer. A batch belongs to several requests; its spans hang on the one
+that completed it.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from typing import Any, Final
+
+from starlette.types import ASGIApp
+
+from model.errors import ConfigError
+from service.metrics import Metrics
+
+ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""OpenTelemetry's variables, either of which turns traces on."""
+
+
+def configured_provider(environment: Mapping[str, str]) -> Any | None:
+    """A provider of tracers that exports over OTLP, or None where no exporter is configured.
+
+    Raises:
+        ConfigError: one is configured, and the extra ``otel`` is not installed.
+    """
+    named = next((name for name in ENDPOINTS if environment.get(name)), None)
+    if named is None:
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise ConfigError(f"{named} is set: expected the extra 'otel' to be installed, found it is not") from None
+    resource = Resource.create({"service.name": environment.get("OTEL_SERVICE_NAME", "mien")})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+def traced(app: ASGIApp, metrics: Metrics, provider: Any) -> ASGIApp:
+    """The app with a span around each request, and in it one for each stage.
+
+    A request carries method, path and status; queries, bodies and addresses of callers stay out.
+    """
+    from opentelemetry import propagate, trace
+
+    tracer = provider.get_tracer("mien", version("mien"))
+
+    def span(stage: str) -> AbstractContextManager[Any]:
+        current: AbstractContextManager[Any] = tracer.start_as_current_span(stage)
+        return current
+
+    metrics.span = span
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        with tracer.start_as_current_span(
+            scope["method"], context=propagate.extract(carrier), kind=trace.SpanKind.SERVER
+        ) as span:
+
+            async def noted(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    route = getattr(scope.get("route"), "path", "none")
+                    span.update_name(f"{scope['method']} {route}")
+                    span.set_attribute("http.route", route)
+                    span.set_attribute("http.response.status_code", message["status"])
+                await send(message)
+
+            span.set_attribute("http.request.method", scope["method"])
+            await app(scope, receive, noted)
+
+    return request

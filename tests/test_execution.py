@@ -1,0 +1,82 @@
+import logging
+import subprocess
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from index.bundle import EMBEDDER, default_bundle
+from model.embedder import Embedder
+from model.errors import ConfigError
+from model.execution import CPU, CUDA, Provider, driver_problem, has_cuda_build
+
+without_cuda = pytest.mark.skipif(has_cuda_build(), reason="this is what happens without onnxruntime-gpu")
+
+
+def embedder(provider: Provider) -> Embedder:
+    return Embedder(default_bundle() / EMBEDDER, provider=provider)
+
+
+@without_cuda
+@pytest.mark.parametrize(("provider", "warnings"), [("auto", 0), ("cpu", 0), ("cuda", 1)])
+def test_without_a_cuda_build_the_cpu_is_taken(
+    provider: Provider, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who asked for CUDA is told, once; who left the choice open is not."""
+    assert embedder(provider).providers == [CPU]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * warnings
+    if warnings:
+        assert "runs on the CPU" in caplog.text
+        assert "expected onnxruntime-gpu" in caplog.text
+
+
+@without_cuda
+def test_without_a_cuda_build_a_required_gpu_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a GPU is required, and cannot be used: expected onnxruntime-gpu"):
+        embedder("require")
+
+
+@pytest.mark.parametrize(("provider", "refused"), [("auto", False), ("cuda", False), ("require", True)])
+def test_a_cuda_build_without_a_driver(
+    provider: Provider, refused: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The GPU's ONNX Runtime on a machine without a GPU warns whoever did not ask for the CPU."""
+    if driver_problem() is None:
+        pytest.skip("this machine has a GPU")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    if refused:
+        with pytest.raises(ConfigError, match="no NVIDIA driver"):
+            embedder(provider)
+    else:
+        assert embedder(provider).providers == [CPU]
+        assert caplog.text.count("the GPU cannot be used: this machine has no NVIDIA driver") == 1
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Path:
+    """A library with the two functions that are asked of NVIDIA's."""
+    source = tmp_path / "driver.c"
+    source.write_text(
+        "#include <stdlib.h>\n"
+        'int cuInit(unsigned flags) { return atoi(getenv("CODE")); }\n'
+        'int cuDeviceGetCount(int *count) { *count = atoi(getenv("COUNT")); return 0; }\n'
+    )
+    library = tmp_path / "libdriver.so"
+    try:
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    except FileNotFoundError:
+        pytest.skip("needs a C compiler")
+    return library
+
+
+@pytest.mark.parametrize(
+    ("code", "count", "problem"),
+    [("0", "1", None), ("0", "0", "the NVIDIA driver finds no GPU"), ("999", "1", "cuInit gives 999")],
+)
+def test_what_a_driver_says(
+    driver: Path, code: str, count: str, problem: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODE", code)
+    monkeypatch.setenv("COUNT", count)
+    found = driver_problem(str(driver))
+    assert found == problem if problem is None else problem in str(found)

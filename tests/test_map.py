@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from index.bundle import Bundle, default_bundle, load_bundle
+from index.map import STANDARD_DEVIATIONS, ellipse, flat_view, shipped_places
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(default_bundle())
+
+
+def test_the_axes_are_where_centroids_differ_most(bundle: Bundle) -> None:
+    view = flat_view(bundle.mixture)
+    np.testing.assert_allclose(view.axes @ view.axes.T, np.eye(2), atol=1e-12)
+    kept = np.square(view.place(bundle.mixture.centroids)).sum()
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        other, _ = np.linalg.qr(generator.normal(size=(64, 2)))
+        assert np.square((bundle.mixture.centroids - view.middle) @ other).sum() < kept
+
+
+def test_a_mix_lies_between_its_parts(bundle: Bundle) -> None:
+    view = flat_view(bundle.mixture)
+    a, b = bundle.mixture.centroids[:2]
+    (place_a, place_b, place_mix) = view.place(np.stack([a, b, 0.3 * a + 0.7 * b]))
+    np.testing.assert_allclose(place_mix, 0.3 * place_a + 0.7 * place_b)
+
+
+def test_an_ellipse_is_the_covariance_of_what_is_shown(bundle: Bundle) -> None:
+    view, covariance = flat_view(bundle.mixture), bundle.mixture.covariances[1]
+    shape = ellipse(view, bundle.mixture.centroids[1], covariance)
+    drawn = np.random.default_rng(0).multivariate_normal(bundle.mixture.centroids[1], covariance, 20_000)
+    places = view.place(drawn) - (shape.x, shape.y)
+    along = places @ (np.cos(shape.turn), np.sin(shape.turn))
+    across = places @ (-np.sin(shape.turn), np.cos(shape.turn))
+    assert along.std() * STANDARD_DEVIATIONS == pytest.approx(shape.long, rel=0.03)
+    assert across.std() * STANDARD_DEVIATIONS == pytest.approx(shape.short, rel=0.03)
+    inside = np.square(along / shape.long) + np.square(across / shape.short) <= 1
+    assert inside.mean() == pytest.approx(1 - np.exp(-(STANDARD_DEVIATIONS**2) / 2), abs=0.02)
+
+
+def test_every_face_has_a_place(bundle: Bundle) -> None:
+    places = shipped_places(bundle, flat_view(bundle.mixture))
+    assert places.shape == (len(bundle.gallery), 2)
+    assert np.isfinite(places).all()

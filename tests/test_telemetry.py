@@ -1,0 +1,24 @@
+"""Nothing that mien runs on reports to anyone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+from index.bundle import EMBEDDER, default_bundle
+from model.embedder import Embedder
+
+Embedder(default_bundle() / EMBEDDER, provider="cpu")
+"""
+
+
+def test_onnx_runtime_leaves_no_identifier_of_the_machine(tmp_path: Path) -> None:
+    """Where it reports, it first writes an identifier of the machine below the user's folder."""
+    # On a build server it never reports, and so would prove nothing.
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "LANG")}
+    environment = {**kept, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "telemetry" not in done.stderr.lower()
+    assert not list(tmp_path.rglob("*"))

@@ -1,0 +1,50 @@
+import pytest
+from fastapi.testclient import TestClient
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from service.app import create_app_on
+from service.engine import Engine
+from service.runtime import Runtime
+from service.settings import Settings
+from service.traces import ENDPOINTS, configured_provider, traced
+
+
+def test_a_request_and_its_stages_are_spans(served_engine: Engine, crop_file: bytes) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    runtime = Runtime(Engine(served_engine.bundle, served_engine.pipeline, 10), Settings())
+    with TestClient(traced(create_app_on(runtime), runtime.metrics, provider)) as client:
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        answer = client.post(
+            "/retrieve",
+            params={"already_cropped": "true", "k": 3},
+            files={"image": ("secret.png", crop_file)},
+            headers={"traceparent": parent},
+        )
+        assert answer.status_code == 200
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert spans.keys() == {"POST /retrieve", "decode", "detect", "embed", "search"}
+    request = spans["POST /retrieve"]
+    assert format(request.context.trace_id, "032x") in parent
+    assert request.attributes is not None
+    assert request.attributes["http.response.status_code"] == 200
+    for stage in ("decode", "detect", "embed", "search"):
+        inside = spans[stage].parent
+        assert inside is not None
+        assert inside.span_id == request.context.span_id
+    assert "secret" not in str([span.to_json() for span in spans.values()])
+
+
+def test_nothing_is_exported_unless_it_is_configured() -> None:
+    assert configured_provider({}) is None
+    assert configured_provider({ENDPOINTS[0]: ""}) is None
+
+
+@pytest.mark.parametrize("variable", ENDPOINTS)
+def test_the_variables_of_opentelemetry_turn_it_on(variable: str) -> None:
+    provider = configured_provider({variable: "http://127.0.0.1:9", "OTEL_SERVICE_NAME": "faces"})
+    assert provider is not None
+    assert provider.resource.attributes["service.name"] == "faces"
+    provider.shutdown()
