@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from index.milvus_address import MilvusAddress
@@ -34,6 +34,10 @@ _NOT_ITS_FAULT: Final = frozenset({8, 9})
 
 _REFUSALS: Final = frozenset({1100, 1101, 1400, 1401, 1601, 1602})
 """Milvus's codes for requests that are wrong, nobody allowed, and aliases that are taken."""
+
+_REFUSAL_SIGNS: Final = ("cannot parse expression", "permission deny")
+_STRANGER_SIGNS: Final = ("unauthenticated", "auth check failure")
+"""Of a refusal at the door. Later a server says so, too, while it starts anew and does not know its users yet."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +65,12 @@ class MilvusConnection:
         self._failures: tuple[type[Exception], ...] = (MilvusException, *_transport_failures())
         self._lock = threading.Lock()
         self._last_write = 0
+        self._signs: tuple[str, ...] = (*_REFUSAL_SIGNS, *_STRANGER_SIGNS)
         self.client: Any = self.trying(
             "connecting",
             lambda: MilvusClient(address.server, token=address.token, db_name=address.database, timeout=ATTEMPT_S),
         )
+        self._signs = _REFUSAL_SIGNS
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of the client, again and again while the server does not answer.
@@ -87,8 +93,8 @@ class MilvusConnection:
             try:
                 return attempt()
             except self._failures as error:
-                if _is_refusal(error):
-                    raise GalleryError(f"{self.address} refuses {what}: {_reason(error)}") from error
+                if (refusal := _refusal(error, self._signs)) is not None:
+                    raise GalleryError(f"{self.address} refuses {what}: {refusal}") from error
                 if time.monotonic() + pause_s > end:
                     kind = GalleryFullError if getattr(error, "code", None) in _NOT_ITS_FAULT else GalleryError
                     raise kind(
@@ -142,17 +148,23 @@ def _transport_failures() -> tuple[type[Exception], ...]:
     return (grpc.RpcError, grpc.FutureTimeoutError)
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Whether trying again would be of no use: the request itself, or who makes it, is what is wrong."""
-    code, message = getattr(error, "code", None), _reason(error).lower()
-    return (
-        code in _REFUSALS
-        or "cannot parse expression" in message
-        or "unauthenticated" in message
-        or "auth check failure" in message
-        or "permission deny" in message
-    )
+def _refusal(error: BaseException, signs: Sequence[str]) -> str | None:
+    """Why trying again would be of no use: the request itself, or who makes it, is what is wrong; None if it may be.
+
+    Of a connection that fails, the client says why in an error beneath the one that it raises.
+    """
+    cause: BaseException | None = error
+    seen: list[BaseException] = []
+    while cause is not None and cause not in seen:  # the client raises some errors from themselves
+        seen.append(cause)
+        reason = _reason(cause)
+        if getattr(cause, "code", None) in _REFUSALS or any(sign in reason.lower() for sign in signs):
+            return reason
+        cause = cause.__cause__
+    return None
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "message", "") or error).splitlines()[0][:300]
+def _reason(error: BaseException) -> str:
+    details = getattr(error, "details", None)
+    said = getattr(error, "message", "") or (details() if callable(details) else "") or str(error)
+    return str(said).splitlines()[0][:300] if said else type(error).__name__

@@ -34,10 +34,12 @@ _START_S: Final = 180.0
 class MilvusServer:
     """One server, with its data in a folder. It keeps its address through restarts."""
 
-    def __init__(self, folder: Path, environment: Path = MILVUS_ENVIRONMENT) -> None:
+    def __init__(self, folder: Path, *, token: str = "") -> None:
+        """Keep data in a folder, and with a token (name and password) let nobody in without one."""
         self._folder = folder
-        self._program = environment / "bin" / "milvus-server"
-        self._binaries = environment / "server"
+        self._token = token
+        self._program = MILVUS_ENVIRONMENT / "bin" / "milvus-server"
+        self._binaries = MILVUS_ENVIRONMENT / "server"
         self._process: subprocess.Popen[bytes] | None = None
         self.port, self._etcd_port, self._etcd_peer_port = _free_ports(3)
 
@@ -79,7 +81,11 @@ class MilvusServer:
                 ],
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"ETCD_CONFIG_PATH": str(etcd)},
+                env=os.environ
+                | {
+                    "ETCD_CONFIG_PATH": str(etcd),
+                    "COMMON_SECURITY_AUTHORIZATIONENABLED": "true" if self._token else "false",
+                },
                 start_new_session=True,
             )
         self.wait()
@@ -91,7 +97,7 @@ class MilvusServer:
         end = time.monotonic() + _START_S
         while True:
             try:
-                client = MilvusClient(f"http://{self.address}", timeout=5)
+                client = MilvusClient(f"http://{self.address}", token=self._token, timeout=5)
                 client.list_collections(timeout=5)
                 client.close()
             except MilvusException as error:
@@ -118,11 +124,11 @@ def shared_server() -> MilvusServer:
     return started_server(folder)
 
 
-def started_server(folder: Path) -> MilvusServer:
+def started_server(folder: Path, *, token: str = "") -> MilvusServer:
     """A server that answers; the test is skipped where there is none to start."""
     if not (MILVUS_ENVIRONMENT / "bin" / "milvus-server").is_file():
         pytest.skip("needs a Milvus server: `make milvus` installs it into .venv-milvus")
-    server = MilvusServer(folder)
+    server = MilvusServer(folder, token=token)
     atexit.register(server.kill)
     server.start()
     return server

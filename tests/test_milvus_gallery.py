@@ -148,6 +148,18 @@ def test_nothing_is_lost_when_the_server_is_killed_in_the_middle_of_traffic(
     server.kill()
 
 
+def test_a_server_with_users_lets_in_who_has_the_password(tmp_path: Path) -> None:
+    server = started_server(tmp_path / "guarded", token="root:Milvus")  # noqa: S106 - the one it is made with
+    gallery = open_milvus_gallery(parse_address(f"milvus://root:Milvus@{server.address}/faces"), SIZE, EMBEDDER)
+    gallery.add([face("a")])
+    assert gallery.get("a").id == "a"
+    with pytest.raises(GalleryError, match="refuses connecting: auth check failure") as caught:
+        open_milvus_gallery(parse_address(f"milvus://root:guessed@{server.address}/faces"), SIZE, EMBEDDER)
+    assert "guessed" not in str(caught.value)
+    gallery.close()
+    server.kill()
+
+
 class TestOpening:
     def test_a_collection_of_another_network(self) -> None:
         open_gallery("of_a_network", SIZE, EMBEDDER).close()
