@@ -245,11 +245,11 @@ def usearch_graph(points: Points) -> Callable[[int], Search]:
     """HNSW of usearch."""
     from usearch.index import Index
 
-    graph = Index(ndim=points.shape[1], metric="l2sq", dtype="f32", connectivity=32, expansion_add=80)
+    graph: Any = Index(ndim=points.shape[1], metric="l2sq", dtype="f32", connectivity=32, expansion_add=80)
     graph.add(np.arange(len(points)), points)
 
     def index(effort: int) -> Search:
-        graph.expansion_search = effort  # type: ignore[misc]
+        graph.expansion_search = effort
         return lambda q: np.atleast_2d(graph.search(q[0], K).keys).astype(np.int64)
 
     return index
