@@ -1,6 +1,7 @@
 import pickle
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,22 +124,30 @@ def test_a_configuration_of_another_version_names_the_field(tmp_path: Path, conf
         config_of(tmp_path, state() | {"config": config}, Settings)
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Files of this process may grow to 4 kB, and no further: what a full disk says, from the system itself."""
+    """Files of this process may grow to 4 kB, and no further: what a full disk says, from the system itself.
+
+    No fixture: pytest reports a test before it takes fixtures down, maybe to a file that has 4 kB already.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(path, state())
     large = state() | {"network": {"weight": torch.zeros(10_000)}}
-    with pytest.raises(CheckpointError, match=r"checkpoint\.pt could not be written \(the one before stays\)"):
+    with (
+        full_disk(),
+        pytest.raises(CheckpointError, match=r"checkpoint\.pt could not be written \(the one before stays\)"),
+    ):
         write_checkpoint(path, large)
     assert read_checkpoint(path)["epoch"] == 2
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]  # no part is left, which would fill it more
-    with pytest.raises(CheckpointError, match="there is none yet"):
+    with full_disk(), pytest.raises(CheckpointError, match="there is none yet"):
         write_checkpoint(tmp_path / "first.pt", large)
