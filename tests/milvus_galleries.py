@@ -19,14 +19,14 @@ _open: Final[Counter[str]] = Counter()
 
 def open_pooled(folder: Path, embedding_size: int, embedder_sha256: str) -> MilvusGallery:
     """The gallery that stands for a folder: what was added under the same folder is there, and nothing else."""
-    name = next((name for name, owner in _owners.items() if owner == folder), None)
+    kind = f"faces_{embedding_size}_{embedder_sha256[:4]}"  # a collection belongs to a network
+    alike = {name: owner for name, owner in _owners.items() if name.startswith(f"{kind}_")}
+    name = next((name for name, owner in alike.items() if owner == folder), None)
     taken_over = name is None
     if name is None:
-        name = next(
-            (name for name, owner in _owners.items() if owner.parent != folder.parent and not _open[name]), None
-        )
+        name = next((name for name, owner in alike.items() if owner.parent != folder.parent and not _open[name]), None)
     if name is None:
-        name = f"faces_{len(_owners)}"
+        name = f"{kind}_{len(_owners)}"
     _owners[name] = folder
     _open[name] += 1
     gallery = open_gallery(name, embedding_size, embedder_sha256)
