@@ -12,12 +12,15 @@ from rich.table import Table
 
 from index.bundle import load_bundle
 from model.decoding import DecodingLimits, read_image
-from model.errors import ImageError
+from model.errors import ConfigError, ImageError
 from model.faces import Face
 from model.pipeline import load_pipeline
+from service.contact_sheet import check_sheet, contact_sheet
 from service.embedding import files_of
 from service.engine import Ask, Engine, Placed
+from service.owned_gallery import open_store
 from service.schemas import ClassifiedFace
+from service.settings import Settings
 from service.terminal import console, output, progress_bar
 
 Form = Literal["table", "json", "csv"]
@@ -54,25 +57,51 @@ def classify_paths(
 
 
 def retrieve_image(
-    path: Path, bundle: Path, limits: DecodingLimits, form: Form, *, k: int, already_cropped: bool
+    path: Path,
+    bundle: Path,
+    limits: DecodingLimits,
+    form: Form,
+    *,
+    k: int,
+    already_cropped: bool,
+    gallery: str | None = None,
+    sheet: Path | None = None,
 ) -> int:
     """``mien retrieve``: 0 when a face was found, else 1.
 
+    Args:
+        path: of the picture.
+        bundle: what answers.
+        limits: of what is decoded.
+        form: how the answer is written.
+        k: matches of each face.
+        already_cropped: whether the picture is a face crop.
+        gallery: folder or address of the owner's gallery; None searches the bundle's.
+        sheet: where a contact sheet is written; None writes none.
+
     Raises:
-        ArtifactError: the bundle cannot be used.
-        QueryError: k is out of range.
+        ArtifactError: the bundle or the gallery cannot be used.
+        ConfigError: there is no such gallery, or the sheet is not named as a PNG file.
+        QueryError: k is out of range, or the sheet cannot be drawn.
     """
-    engine = _engine(bundle, limits)
+    if sheet is not None:
+        check_sheet(sheet, k)
+    engine = _engine(bundle, limits, gallery)
     engine.check_k(k)
     rows: list[dict[str, Any]] = []
     for _, faces, placed in _placed(engine, [path], already_cropped=already_cropped, k=k):
         if placed is None:
             continue
-        for number, face in enumerate(engine.retrieved(faces, placed).faces):
+        answers = engine.retrieved(faces, placed).faces
+        if sheet is not None:
+            contact_sheet(engine, faces, answers).save(sheet, "PNG")
+        for number, face in enumerate(answers):
             rows += [
                 {"face": number, "face_emotion": face.emotion, "rank": rank, **match.model_dump(mode="json")}
                 for rank, match in enumerate(face.matches, 1)
             ]
+    if engine.owned is not None:
+        engine.owned.close()
     if form == "json":
         _write(json.dumps(rows, indent=1))
     elif form == "csv":
@@ -82,10 +111,16 @@ def retrieve_image(
     return 0 if rows else 1
 
 
-def _engine(bundle: Path, limits: DecodingLimits) -> Engine:
+def _engine(bundle: Path, limits: DecodingLimits, gallery: str | None = None) -> Engine:
     """What answers; no setting of the environment counts here."""
     loaded = load_bundle(bundle)
-    return Engine(loaded, load_pipeline(loaded.embedder_path, limits=limits), max_k=len(loaded.gallery))
+    pipeline = load_pipeline(loaded.embedder_path, limits=limits)
+    if gallery is None:
+        return Engine(loaded, pipeline, max_k=len(loaded.gallery))
+    if "://" not in gallery and not Path(gallery).is_dir():  # opening it would make an empty one
+        raise ConfigError(f"expected the folder of a gallery, got {gallery}, which is not there")
+    settings = Settings(bundle=bundle, gallery=gallery)
+    return Engine(loaded, pipeline, max_k=settings.max_k, gallery=open_store(settings, loaded))
 
 
 def _placed(

@@ -30,6 +30,15 @@ def add_commands(command: Command) -> None:
     )
     retrieve.add_argument("image", type=Path, metavar="IMAGE", help="A photograph or a face crop.")
     retrieve.add_argument("-k", type=int, default=10, metavar="N", help="Matches for each face (default: 10).")
+    retrieve.add_argument(
+        "--gallery", metavar="PLACE", help="Folder, or address, of your own gallery (default: the bundle's)."
+    )
+    retrieve.add_argument(
+        "--contact-sheet",
+        type=Path,
+        metavar="FILE",
+        help="PNG file to draw: each face and its matches, as portraits or, where the gallery keeps them, thumbnails.",
+    )
     _add_local_options(retrieve)
 
     add_bundle_option(command("doctor", _doctor, "Look at this installation, and say what to do about what is found."))
@@ -99,6 +108,8 @@ def _retrieve(arguments: argparse.Namespace) -> int:
         arguments.form,
         k=arguments.k,
         already_cropped=arguments.already_cropped,
+        gallery=arguments.gallery,
+        sheet=arguments.contact_sheet,
     )
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from conftest import cartoon
@@ -199,26 +200,63 @@ def test_a_photograph_is_named(page: Page, url: str, london_root: Path) -> None:
 
 
 def test_matches_are_filtered_and_paged_and_lead_on(page: Page, url: str) -> None:
+    """Disgust lies far from surprise: its faces are found beyond any number of nearest ones."""
     page.open(url, "#/search/emotion/surprise")
     page.wait("#found .cards .portrait.painted")
     page.wait("#found .more button").click()
-    assert len(page.all("#found .cards .card")) == 48
+    page.until("document.querySelectorAll('#found ol .card').length === 48")
     chips = page.all("#found .chip")
-    counts = [int(chip.text.split()[-1]) for chip in chips]
-    assert counts[0] == sum(counts[1:]) == 240
-    name, count = chips[1].text.split()
-    chips[1].click()
-    assert page.text('#found .chip[aria-pressed="true"]').startswith(name)
-    shown = page.all("#found .cards .card")
-    assert len(shown) == min(24, int(count))
-    assert all(label(card).startswith(name) for card in shown)
-    more_like = shown[0].get_attribute("href")
-    shown[0].click()
-    page.wait("#found .found-title")
+    counts = [int(chip.text.split()[-1].replace(",", "")) for chip in chips]
+    assert counts[0] == sum(counts[1:]) == 28_385
+    next(chip for chip in chips if chip.text.startswith("disgust")).click()
+    assert page.text('#found .chip[aria-pressed="true"]').startswith("disgust")
+    total = next(n for n, emotion in zip(counts[1:], EMOTIONS, strict=True) if emotion == "disgust")
+    for shown in range(24, total + 24, 24):
+        page.until(f"document.querySelectorAll('#found ol .card').length === {min(shown, total)}")
+        if shown < total:
+            page.wait("#found .more button").click()
+    assert not page.all("#found .more button")
+    cards = page.all("#found ol .card")
+    assert all(label(card).startswith("disgust") for card in cards)
+    assert len({card.get_attribute("href") for card in cards}) == total
+    more_like = cards[0].get_attribute("href")
+    cards[0].click()
+    page.wait("#found ol .card")
     assert page.driver.current_url == more_like
     page.driver.back()
-    page.wait("#found .cards .card")
-    assert "the middle of surprise" in page.text("#found")
+    page.until("document.querySelector('#found .found-title').textContent.includes('the middle of surprise')")
+
+
+def test_a_kind_of_an_emotion_is_chosen_by_keys(page: Page, url: str) -> None:
+    page.open(url, "#/search/emotion/surprise")
+    page.wait('#found .chip[data-key="happiness"]').send_keys(Keys.ENTER)
+    page.wait('#found .chip[data-key="happiness/2"]')
+    page.wait("#found ol .card")
+    assert page.run("return document.activeElement.dataset.key") == "happiness"
+    assert not page.all("#found .switch"), "no face of this gallery has a subject"
+    page.wait('#found .chip[data-key="happiness/2"]').send_keys(Keys.ENTER)
+    page.wait('#found .chip[data-key="happiness/2"][aria-pressed="true"]')
+    page.wait("#found ol .card")
+    assert {card.text.splitlines()[0] for card in page.all("#found ol .card")} == {"happiness/2"}
+    assert page.run("return document.activeElement.dataset.key") == "happiness/2"
+
+
+def test_one_face_of_each_person_is_shown(page: Page, tmp_path: Path, served_engine: Engine) -> None:
+    settings = Settings(gallery=str(tmp_path / "gallery"), rate_per_s=0, provider="cpu")
+    points = served_engine.bundle.mixture.centroids[:3].tolist()
+    items = [
+        {"id": str(row), "subject": "ben" if row == 2 else "anna", "embedding": point}
+        for row, point in enumerate(points)
+    ]
+    for url in serve(create_app(load_engine(settings), settings)):
+        assert httpx.post(f"{url}/gallery", json={"items": items}).status_code == 201
+        page.open(url, "#/search/emotion/neutral")
+        page.until("document.querySelectorAll('#found ol .card').length === 3")
+        page.wait('#found .switch input[role="switch"]').click()
+        page.until("document.querySelectorAll('#found ol .card').length === 2")
+        assert page.run("return document.activeElement.checked")
+        page.wait("#found .switch input").click()
+        page.until("document.querySelectorAll('#found ol .card').length === 3")
 
 
 def test_it_says_why(page: Page, url: str, picture: Path) -> None:

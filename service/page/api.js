@@ -83,17 +83,18 @@ export function postImage(path, blob, options = {}) {
   return askJson(path, { ...options, method: "POST", body: form });
 }
 
-export const MOST_MATCHES = 240;
-let most = MOST_MATCHES;
+const PAGE = 24;
+let most = PAGE;
 
-/** The faces nearest to a point, as many as the page may want to show. */
-export async function retrieve(query, options) {
+/** A page of the faces nearest to a point, and whether it may be followed by another. */
+export async function retrieve(query, asked = {}, options = {}) {
   for (;;) {
     try {
-      return await (await postJson("/retrieve", { query, k: most }, options)).json();
+      const answer = await (await postJson("/retrieve", { query, k: most, ...asked }, options)).json();
+      return { ...answer, more: answer.matches.length === most };
     } catch (error) {
       const limit = /k should be from 1 to (\d+)/.exec(error.message);
-      if (!limit) throw error;
+      if (!limit || Number(limit[1]) >= most) throw error;
       most = Number(limit[1]);
     }
   }

@@ -209,7 +209,7 @@ export class ExpressionMap {
     const [x, y] = this.toScreen(...this.place(state.answer.embedding));
     context.strokeStyle = ink;
     context.lineWidth = ratio;
-    for (const match of state.answer.matches.slice(0, 24)) {
+    for (const match of (state.answer.matches ?? []).slice(0, 24)) {
       const row = this.byId.get(match.id);
       if (row === undefined) continue;
       const [mx, my] = this.toScreen(this.data.x[row], this.data.y[row]);

@@ -1,20 +1,14 @@
 // Photographs of the owner's gallery, where thumbnails were kept: they are shown in place of portraits.
 import { askJson } from "./api.js";
 import { make } from "./dom.js";
+import { gallery } from "./gallery.js";
 
 const KEPT = 600;
 const known = new Map();
-let owned = null;
-
-/** Whether the gallery is somebody's own; the one that ships has no photographs. */
-function isOwned() {
-  owned ??= askJson("/gallery?limit=1").then((page) => !page.read_only).catch(() => false);
-  return owned;
-}
 
 /** Put the photograph of a face, if there is one, in the place of its portrait. */
 export async function showPhotograph(canvas, id) {
-  if (!(await isOwned())) return;
+  if (!(await gallery()).owned) return;
   if (!known.has(id)) {
     if (known.size >= KEPT) known.delete(known.keys().next().value);
     known.set(id, askJson(`/gallery/${encodeURIComponent(id)}`).then((face) => face.thumbnail).catch(() => null));

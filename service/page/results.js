@@ -1,31 +1,31 @@
 // What was found: the query with its bars, and the faces nearest to it.
 import { make } from "./dom.js";
 import { bars, dot, EMOTIONS, voteBar } from "./emotions.js";
+import { countsOf } from "./gallery.js";
 import { showPhotograph } from "./photographs.js";
 import { portrait } from "./portraits.js";
 import { addressOf } from "./route.js";
-import { state } from "./state.js";
+import { choose, showMore, state } from "./state.js";
 
-const PAGE = 24;
+const GHOSTS = 12;
 
 /** Show the state of the search inside a container, now and after each change. */
 export class Results {
   constructor(container, view) {
     this.container = container;
     this.view = view;
-    this.filter = null;
-    this.shownFaces = PAGE;
-    this.answer = undefined;
   }
 
   update() {
-    if (state.answer !== this.answer) {
-      this.answer = state.answer;
-      this.shownFaces = PAGE;
-      this.filter = null;
-    }
+    // Everything is made anew: who works with the keyboard stays where they were.
+    const key = this.container.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const shown = this.container.querySelectorAll("ol .card").length;
     this.container.replaceChildren(...this.parts());
-    this.container.setAttribute("aria-busy", String(state.loading));
+    this.container.setAttribute("aria-busy", String(state.loading || state.paging));
+    if (!key) return;
+    const same = this.container.querySelector(`[data-key="${CSS.escape(key)}"]`);
+    const next = this.container.querySelectorAll("ol .card")[key === "more" ? shown : 0];
+    (same ?? next)?.focus({ preventScroll: Boolean(same) });
   }
 
   parts() {
@@ -33,9 +33,14 @@ export class Results {
       return [make("div", { class: "problem", role: "alert" }, make("h2", {}, "That search did not work"), make("p", {}, state.problem.message))];
     }
     if (state.loading) {
-      return [make("h2", { class: "found-title" }, "Searching…"), make("div", { class: "cards", "aria-hidden": "true" }, Array.from({ length: 12 }, () => make("div", { class: "card ghost" })))];
+      return [make("h2", { class: "found-title" }, "Searching…"), this.ghosts()];
     }
-    return state.answer ? [this.about(), this.filters(), this.cards(), this.more()] : [this.start()];
+    if (!state.answer) return [this.start()];
+    return [this.about(), this.filters(), state.answer.matches ? this.cards() : this.ghosts(), this.more()];
+  }
+
+  ghosts() {
+    return make("div", { class: "cards", "aria-hidden": "true" }, Array.from({ length: GHOSTS }, () => make("div", { class: "card ghost" })));
   }
 
   start() {
@@ -85,41 +90,70 @@ export class Results {
     );
   }
 
+  /** A button that chooses; the number is how many faces of the whole gallery are so, where that is known. */
+  chip(key, words, pressed, part, { emotion = null, count } = {}) {
+    const number = count === undefined ? null : make("span", { class: "count" }, ` ${count.toLocaleString("en")}`);
+    const button = make(
+      "button",
+      { type: "button", class: "chip", "aria-pressed": String(pressed), onclick: () => choose(part) },
+      emotion ? dot(emotion) : null,
+      words,
+      number,
+    );
+    button.dataset.key = key;
+    return button;
+  }
+
   filters() {
-    const counts = {};
-    for (const match of this.answer.matches) counts[match.emotion] = (counts[match.emotion] ?? 0) + 1;
-    const chip = (emotion, count) =>
-      make(
-        "button",
-        {
-          type: "button",
-          class: "chip",
-          "aria-pressed": String(this.filter === emotion),
-          onclick: () => {
-            this.filter = emotion;
-            this.shownFaces = PAGE;
-            this.update();
-            this.container.querySelector('.chip[aria-pressed="true"]')?.focus();
-          },
-        },
-        emotion ? dot(emotion) : null,
-        emotion ?? "all",
-        make("span", { class: "count" }, ` ${count}`),
-      );
+    const { chosen, statistics } = state;
+    const counts = statistics ? countsOf(statistics) : null;
+    const held = (emotion) => !statistics || statistics.labels[emotion] || statistics.emotions[emotion];
     return make(
       "div",
-      { class: "chips", role: "group", "aria-label": "Show only faces of one emotion" },
-      chip(null, this.answer.matches.length),
-      EMOTIONS.filter((emotion) => counts[emotion]).map((emotion) => chip(emotion, counts[emotion])),
+      { class: "narrowing" },
+      make(
+        "div",
+        { class: "chips", role: "group", "aria-label": "Show only faces of one emotion" },
+        this.chip("all", "all", !chosen.emotion, { emotion: null, subClass: null }, { count: statistics?.faces }),
+        EMOTIONS.filter(held).map((emotion) =>
+          this.chip(emotion, emotion, chosen.emotion === emotion, { emotion, subClass: null }, { emotion, count: counts ? (counts[emotion] ?? 0) : undefined }),
+        ),
+      ),
+      this.subClasses(),
+      statistics?.subjects > 0 && this.onePerPerson(),
     );
   }
 
-  wanted() {
-    return this.answer.matches.filter((match) => !this.filter || match.emotion === this.filter);
+  /** The sub-classes of the chosen emotion; one alone is no choice. */
+  subClasses() {
+    const { chosen, statistics } = state;
+    const ids = Object.keys(statistics?.sub_classes ?? {})
+      .filter((id) => chosen.emotion && id.startsWith(`${chosen.emotion}/`))
+      .sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    if (ids.length < 2) return null;
+    return make(
+      "div",
+      { class: "chips sub", role: "group", "aria-label": `Show only one kind of ${chosen.emotion}` },
+      this.chip("every kind", "every kind", !chosen.subClass, { subClass: null }),
+      ids.map((id) => this.chip(id, id, chosen.subClass === id, { subClass: id })),
+    );
+  }
+
+  onePerPerson() {
+    const box = make("input", {
+      type: "checkbox",
+      role: "switch",
+      checked: state.chosen.onePerPerson,
+      onchange: (event) => choose({ onePerPerson: event.target.checked }),
+    });
+    box.dataset.key = "one per person";
+    return make("label", { class: "switch" }, box, "One per person");
   }
 
   cards() {
-    return make("ol", { class: "cards", "aria-label": "Nearest faces, nearest first" }, this.wanted().slice(0, this.shownFaces).map((match) => make("li", {}, this.card(match))));
+    const { matches } = state.answer;
+    if (!matches.length) return make("p", { class: "nothing" }, "The gallery has no such face.");
+    return make("ol", { class: "cards", "aria-label": "Nearest faces, nearest first" }, matches.map((match) => make("li", {}, this.card(match))));
   }
 
   card(match) {
@@ -145,22 +179,12 @@ export class Results {
   }
 
   more() {
-    const left = this.wanted().length - this.shownFaces;
+    const button = make("button", { type: "button", "aria-disabled": String(state.paging), onclick: () => state.paging || showMore() }, "Show more");
+    button.dataset.key = "more";
     return make(
       "div",
       { class: "more" },
-      left > 0 &&
-        make(
-          "button",
-          {
-            type: "button",
-            onclick: () => {
-              this.shownFaces += PAGE;
-              this.update();
-            },
-          },
-          `Show ${Math.min(PAGE, left)} more`,
-        ),
+      state.answer.more && button,
       make("p", { class: "hint" }, "Portraits are average faces of points, not the people behind the matches; a photograph that its owner kept is marked as one. The thin bar is how people voted; the number is the distance."),
     );
   }

@@ -1,9 +1,21 @@
 // What is searched for, and what was found: one place, that every view listens to.
 import { retrieve } from "./api.js";
 import { say, whileWorking } from "./dom.js";
+import { filterOf, gallery } from "./gallery.js";
 
 const listeners = [];
-export const state = { query: null, title: "", answer: null, problem: null, loading: false, face: null };
+const EVERYTHING = { emotion: null, subClass: null };
+export const state = {
+  query: null,
+  title: "",
+  answer: null,
+  problem: null,
+  loading: false,
+  paging: false,
+  face: null,
+  statistics: null,
+  chosen: { ...EVERYTHING, onePerPerson: false },
+};
 let running = null;
 
 export function listen(listener) {
@@ -29,21 +41,49 @@ export function titleOf(query) {
   return "this face";
 }
 
+/** What is asked beside the query: what was chosen, and where the page before ended. */
+function asked(after) {
+  const { chosen } = state;
+  return { filter: filterOf(chosen), one_per_subject: chosen.onePerPerson || undefined, after };
+}
+
 /** Search; an older search that is still running is given up. */
 export async function search(query, { title = titleOf(query), face = null } = {}) {
+  const chosen = { ...state.chosen, ...EVERYTHING };
+  await fetchInto({ query, title, face, chosen, answer: null, problem: null, loading: true, paging: false }, null);
+}
+
+/** Choose an emotion, a sub-class, or one face of each person: the service is asked anew, the query stays. */
+export async function choose(part) {
+  const chosen = { ...state.chosen, ...part };
+  await fetchInto({ chosen, answer: { ...state.answer, matches: null, more: false }, paging: true }, null);
+}
+
+/** The next page of what is shown, behind it. */
+export async function showMore() {
+  await fetchInto({ paging: true }, state.answer);
+}
+
+/** Ask for a page, behind those that are shown or (null) in place of them. */
+async function fetchInto(start, shown) {
   running?.abort();
   const mine = (running = new AbortController());
-  change({ query, title, face, answer: null, problem: null, loading: true });
+  change(start);
   try {
-    const answer = await whileWorking(retrieve(query, { signal: mine.signal }));
-    change({ answer, loading: false });
-    say(`${answer.matches.length} faces near ${title}`);
+    const page = await whileWorking(retrieve(state.query, asked(shown?.next), { signal: mine.signal }));
+    const { statistics } = await gallery();
+    if (mine.signal.aborted) return;
+    const matches = [...(shown?.matches ?? []), ...page.matches];
+    change({ answer: { ...page, matches }, statistics, loading: false, paging: false });
+    const only = state.chosen.subClass ?? state.chosen.emotion;
+    say(`${matches.length} faces near ${state.title}${only ? `, only ${only}` : ""}`);
   } catch (problem) {
-    if (problem.name !== "AbortError") change({ problem, loading: false });
+    if (problem.name !== "AbortError") change({ problem, loading: false, paging: false });
   }
 }
 
 export function clear() {
   running?.abort();
-  change({ query: null, title: "", answer: null, problem: null, loading: false, face: null });
+  const chosen = { ...state.chosen, ...EVERYTHING };
+  change({ query: null, title: "", answer: null, problem: null, loading: false, paging: false, face: null, chosen });
 }

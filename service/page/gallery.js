@@ -1,0 +1,29 @@
+// What the gallery holds, asked once: whose it is, how many faces of each emotion, whether people are known.
+import { askJson } from "./api.js";
+
+let asked = null;
+
+/** Whether it is somebody's own, and its statistics; null statistics where they cannot be had. */
+export function gallery() {
+  asked ??= askJson("/gallery?limit=1")
+    .then((page) => ({ owned: !page.read_only, statistics: page.statistics }))
+    .catch(() => {
+      asked = null;
+      return { owned: false, statistics: null };
+    });
+  return asked;
+}
+
+/** How many faces a card would name so; null where faces with and without a label are mixed, so that nobody counted. */
+export function countsOf(statistics) {
+  const { labels, emotions } = statistics;
+  if (!labels[""]) return labels;
+  return Object.keys(labels).length === 1 ? emotions : null;
+}
+
+/** The filter of a choice, as the service takes it: an emotion is a face's label or, without one, what the space names it. */
+export function filterOf({ emotion, subClass }) {
+  if (!emotion) return undefined;
+  const named = { or: [{ label: emotion }, { label: null, emotion }] };
+  return subClass ? { and: [named, { sub_class: subClass }] } : named;
+}

@@ -1,0 +1,62 @@
+"""The contact sheet of mien retrieve."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import cartoon
+from PIL import Image
+
+from service.cli import main
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "photographs" / "anna.png"
+    path.parent.mkdir()
+    Image.fromarray(cartoon(300)).save(path)
+    return path
+
+
+def cell(sheet: Path, column: int, line: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """The face (144, 144, 3) at a place of the sheet."""
+    x, y = 12 + column * 156, 12 + line * 184
+    with Image.open(sheet) as image:
+        return np.asarray(image)[y : y + 144, x : x + 144]
+
+
+def test_it_shows_the_query_and_portraits(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sheet = tmp_path / "sheet.png"
+    assert main(["retrieve", str(picture), "-k", "12", "--contact-sheet", str(sheet), "--json"]) == 0
+    with Image.open(sheet) as image:
+        assert image.size == (12 + 11 * 156, 12 + 2 * 184)
+    filled = [(column, line) for line in range(2) for column in range(11) if cell(sheet, column, line).std() > 10]
+    assert filled == [(column, 0) for column in range(11)] + [(1, 1), (2, 1)]
+
+
+def test_it_shows_thumbnails_where_they_were_kept(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery, sheet = tmp_path / "gallery", tmp_path / "sheet.png"
+    monkeypatch.setenv("MIEN_GALLERY_THUMBNAILS", "true")
+    assert main(["gallery", "import", str(picture.parent), "--gallery", str(gallery)]) == 0
+    assert main(["retrieve", str(picture), "--gallery", str(gallery), "--contact-sheet", str(sheet)]) == 0
+    assert "anna.png" in capsys.readouterr().out
+    assert np.array_equal(cell(sheet, 0), cell(sheet, 1)), "the same face: query and thumbnail"
+    assert cell(sheet, 2).std() == 0, "the gallery has one face"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--contact-sheet", "sheet.jpg"], "ends in .png, got sheet.jpg"),
+        (["--contact-sheet", "sheet.png", "-k", "201"], "at most 200 matches of a face, got k=201"),
+        (["--gallery", "nowhere"], "got nowhere, which is not there"),
+    ],
+)
+def test_it_says_what_cannot_be(
+    picture: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["retrieve", str(picture), *options]) == 1
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not Path("nowhere").exists()
