@@ -16,6 +16,7 @@ from model.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetad
 from model.errors import EmbedderError
 from model.ferplus import FACE_PX
 from model.network import EMBEDDING_SIZE, Network
+from model.onnx_metadata import keep_only
 from model.preprocessing import CONTRAST_FLOOR, prepare
 from model.trained_network import mean_network
 from model.votes import EMOTIONS
@@ -134,7 +135,6 @@ def _write_onnx(exported: ExportedNetwork, path: Path, metadata: EmbedderMetadat
     if program is None:
         raise EmbedderError("torch returned no ONNX program")
     graph = program.model_proto
-    del graph.metadata_props[:]
-    onnx.helper.set_model_props(graph, {METADATA_KEY: metadata.model_dump_json()})
+    keep_only(graph, METADATA_KEY, metadata.model_dump_json())
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString())

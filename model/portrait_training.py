@@ -24,6 +24,7 @@ from model.errors import DatasetError, EmbedderError
 from model.export import OPSET
 from model.ferplus import FACE_PX
 from model.network import EMBEDDING_SIZE
+from model.onnx_metadata import keep_only
 from model.portrait_configuration import PortraitConfig
 from model.portrait_network import PortraitNetwork, in_contrast
 from model.portraits import FORMAT_VERSION, METADATA_KEY, PortraitPainter
@@ -135,9 +136,6 @@ def export_portraits(network: PortraitNetwork, config: PortraitConfig, embedder_
     if program is None:
         raise EmbedderError("torch returned no ONNX program")
     graph = program.model_proto
-    del graph.metadata_props[:]
-    for node in graph.graph.node:  # where in the source each operation came from
-        del node.metadata_props[:]
     about = {
         "format_version": FORMAT_VERSION,
         "mien_version": version("mien"),
@@ -146,7 +144,7 @@ def export_portraits(network: PortraitNetwork, config: PortraitConfig, embedder_
         "embedder_sha256": embedder_sha256,
         "training": config.model_dump(mode="json"),
     }
-    onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
+    keep_only(graph, METADATA_KEY, json.dumps(about))
     onnx.checker.check_model(graph)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         draft = Path(folder) / output.name

@@ -18,6 +18,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from model.embedder import METADATA_KEY, Embedder
 from model.errors import DatasetError
 from model.files import written_whole
+from model.onnx_metadata import keep_only
 
 CALIBRATION_FACES: Final = 512
 """Faces whose activations set the ranges; more change them little."""
@@ -81,9 +82,6 @@ def quantise(network: Path, crops: NDArray[np.uint8], output: Path) -> None:
             calibrate_method=CalibrationMethod.MinMax,
         )
         quantised = onnx.load(draft)
-        del quantised.metadata_props[:]
-        onnx.helper.set_model_props(
-            quantised, {METADATA_KEY: metadata.model_copy(update={"precision": "int8"}).model_dump_json()}
-        )
+        keep_only(quantised, METADATA_KEY, metadata.model_copy(update={"precision": "int8"}).model_dump_json())
         with written_whole(output) as file:
             file.write(quantised.SerializeToString())

@@ -241,3 +241,8 @@ def test_a_calibration_that_does_not_fit(calibrated: Path, name: str, value: np.
     seal(calibrated)
     with pytest.raises(BundleError, match=message):
         load_bundle(calibrated)
+
+
+def test_the_networks_that_ship_say_nothing_of_where_they_were_made() -> None:
+    for path in default_bundle().glob("*.onnx"):
+        assert b'File "' not in path.read_bytes(), f"{path.name} has traces of the exporter's source lines"
