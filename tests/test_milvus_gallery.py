@@ -299,5 +299,5 @@ def test_snapshot_numbers_grow_and_are_kept_whole_by_any_reader_of_json() -> Non
 def test_the_server_says_why_it_refuses(gallery: MilvusGallery) -> None:
     connection = MilvusConnection(parse_address(f"milvus://{shared_server().address}/faces"))
     with pytest.raises(GalleryError, match="refuses query: cannot parse expression"):
-        connection.call("query", "faces_0", filter="what?", output_fields=["id"], limit=1)
+        connection.call("query", gallery._name, filter="what?", output_fields=["id"], limit=1)
     connection.close()
