@@ -88,7 +88,15 @@ def export(checkpoints: Path | Sequence[Path], output: Path, *, mirror: bool = T
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         draft = Path(folder) / output.name
-        _write_onnx(exported, draft, metadata)
+        graph = onnx_graph(
+            exported,
+            torch.zeros(2, FACE_PX, FACE_PX, dtype=torch.uint8),
+            input_name="crops",
+            output_name="embeddings",
+            key=METADATA_KEY,
+            about=metadata.model_dump_json(),
+        )
+        draft.write_bytes(graph.SerializeToString())
         difference = parity(exported, draft)
         if not difference <= PARITY_TOLERANCE:
             raise EmbedderError(
@@ -118,15 +126,30 @@ def parity(exported: ExportedNetwork, path: Path) -> float:
     return float(np.abs(found - expected).max())
 
 
-def _write_onnx(exported: ExportedNetwork, path: Path, metadata: EmbedderMetadata) -> None:
+def onnx_graph(
+    module: nn.Module, example: Tensor, *, input_name: str, output_name: str, key: str, about: str
+) -> onnx.ModelProto:
+    """A module as a checked ONNX graph over any number of faces, with one entry of metadata.
+
+    Args:
+        module: in evaluation mode.
+        example: (2, ...) what goes in.
+        input_name: of what goes in.
+        output_name: of what comes out.
+        key: of the metadata.
+        about: its value.
+
+    Raises:
+        EmbedderError: torch exports nothing.
+    """
     with warnings.catch_warnings():
         # The exporter warns about its own deprecations.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            exported,
-            (torch.zeros(2, FACE_PX, FACE_PX, dtype=torch.uint8),),
-            input_names=["crops"],
-            output_names=["embeddings"],
+            module,
+            (example,),
+            input_names=[input_name],
+            output_names=[output_name],
             dynamic_shapes=({0: torch.export.Dim("n")},),
             opset_version=OPSET,
             dynamo=True,
@@ -135,6 +158,6 @@ def _write_onnx(exported: ExportedNetwork, path: Path, metadata: EmbedderMetadat
     if program is None:
         raise EmbedderError("torch returned no ONNX program")
     graph = program.model_proto
-    keep_only(graph, METADATA_KEY, metadata.model_dump_json())
+    keep_only(graph, key, about)
     onnx.checker.check_model(graph)
-    path.write_bytes(graph.SerializeToString())
+    return graph

@@ -7,24 +7,21 @@ that only a network takes for a face.
 
 import json
 import tempfile
-import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from model.errors import DatasetError, EmbedderError
-from model.export import OPSET
+from model.export import onnx_graph
 from model.ferplus import FACE_PX
 from model.network import EMBEDDING_SIZE
-from model.onnx_metadata import keep_only
 from model.portrait_configuration import PortraitConfig
 from model.portrait_network import PortraitNetwork, in_contrast
 from model.portraits import FORMAT_VERSION, METADATA_KEY, PortraitPainter
@@ -121,21 +118,6 @@ def export_portraits(network: PortraitNetwork, config: PortraitConfig, embedder_
     Raises:
         EmbedderError: the exported network does not paint what the network does.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own deprecations
-        program = torch.onnx.export(
-            _Greys(network).eval(),
-            (torch.zeros(2, EMBEDDING_SIZE),),
-            input_names=["embeddings"],
-            output_names=["faces"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise EmbedderError("torch returned no ONNX program")
-    graph = program.model_proto
     about = {
         "format_version": FORMAT_VERSION,
         "mien_version": version("mien"),
@@ -144,8 +126,14 @@ def export_portraits(network: PortraitNetwork, config: PortraitConfig, embedder_
         "embedder_sha256": embedder_sha256,
         "training": config.model_dump(mode="json"),
     }
-    keep_only(graph, METADATA_KEY, json.dumps(about))
-    onnx.checker.check_model(graph)
+    graph = onnx_graph(
+        _Greys(network).eval(),
+        torch.zeros(2, EMBEDDING_SIZE),
+        input_name="embeddings",
+        output_name="faces",
+        key=METADATA_KEY,
+        about=json.dumps(about),
+    )
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         draft = Path(folder) / output.name
         draft.write_bytes(graph.SerializeToString())
