@@ -21,12 +21,13 @@ from index.gallery_store import (
     SearchOptions,
     SearchResult,
     Statistics,
+    check_limit,
     check_query,
     shown,
 )
 from index.naming import named
 from index.resident import Residents
-from model.errors import QueryError, ReadOnlyGalleryError, UnknownFaceError
+from model.errors import ReadOnlyGalleryError, UnknownFaceError
 
 
 class BundledGallery:
@@ -119,8 +120,7 @@ class BundledGallery:
         snapshot: int | None = None,
     ) -> Listing:
         """See ``GalleryStore.listing``."""
-        if limit < 1:
-            raise QueryError(f"the limit of a page should be at least 1, got {limit}")
+        check_limit(limit)
         page = []
         for face in self._by_id:
             if (after is None or face.id > after) and (condition is None or passes(condition, face)):

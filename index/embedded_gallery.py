@@ -51,12 +51,13 @@ from index.gallery_store import (
     Statistics,
     changed,
     check_faces,
+    check_limit,
     check_query,
     shown,
 )
 from index.resident import Residents
 from index.resident_file import ResidentImage, read_residents, write_residents
-from model.errors import FaceConflictError, GalleryError, QueryError, UnknownFaceError
+from model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
 DATABASE: Final = "gallery.sqlite"
 RESIDENTS: Final = "residents"
@@ -226,8 +227,7 @@ class EmbeddedGallery:
         snapshot: int | None = None,
     ) -> Listing:
         """See ``GalleryStore.listing``."""
-        if limit < 1:
-            raise QueryError(f"the limit of a page should be at least 1, got {limit}")
+        check_limit(limit)
         sequences = self._passing(condition) if condition is not None else None
         with self._database.reading() as connection:
             at = self._database.state(connection).counter if snapshot is None else snapshot

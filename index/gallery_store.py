@@ -317,6 +317,16 @@ def every_face(store: GalleryStore, condition: Filter | None = None, page: int =
         after, snapshot = listed.next_after, listed.snapshot
 
 
+def check_limit(limit: int) -> None:
+    """Refuse a page without faces.
+
+    Raises:
+        QueryError: the limit is below 1.
+    """
+    if limit < 1:
+        raise QueryError(f"the limit of a page should be at least 1, got {limit}")
+
+
 def check_query(queries: NDArray[np.float32], k: int, options: SearchOptions, embedding_size: int) -> None:
     """Refuse a search that cannot be answered.
 

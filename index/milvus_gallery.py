@@ -36,6 +36,7 @@ from index.gallery_store import (
     Statistics,
     changed,
     check_faces,
+    check_limit,
     check_query,
     shown,
 )
@@ -54,7 +55,7 @@ from index.milvus_schema import (
     schema,
 )
 from index.milvus_search import MilvusSearch
-from model.errors import FaceConflictError, GalleryError, QueryError, UnknownFaceError
+from model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
 BATCH_FACES: Final = 2000
 BATCH_BYTES: Final = 8 * 2**20
@@ -180,8 +181,7 @@ class MilvusGallery:
         snapshot: int | None = None,
     ) -> Listing:
         """See ``GalleryStore.listing``."""
-        if limit < 1:
-            raise QueryError(f"limit should be at least 1, got {limit}")
+        check_limit(limit)
         now = self._connection.now()
         number = sequence_of(now) if snapshot is None else snapshot
         passing = expressions.every(
