@@ -16,6 +16,7 @@ from model.errors import ImageError, QueryError
 from model.faces import Face
 from service import problems, uploads
 from service.cores import Order
+from service.direct_routes import DirectRoute
 from service.engine import Ask, Engine, Placed
 from service.problems import MissingFieldError, RequestError
 from service.queries import PointQuery, point_of
@@ -45,7 +46,7 @@ Put = Callable[[Engine, list[Face], Placed], BaseModel]
 
 def faces_router(runtime: Runtime) -> APIRouter:
     """The endpoints, over what runs."""
-    router = APIRouter(tags=["faces"])
+    router = APIRouter(tags=["faces"], route_class=DirectRoute)
 
     @router.post(
         "/classify",
