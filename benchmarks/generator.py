@@ -76,9 +76,8 @@ class _Connection(asyncio.Protocol):
         self.waiting: asyncio.Future[int] | None = None
         self._came = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self.transport = transport
+    def connection_made(self, transport: Any) -> None:  # uvloop's are no asyncio.Transport
+        self.transport: asyncio.Transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._came += data

@@ -9,13 +9,12 @@ from typing import Any, Final, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.errors import first_fault
 from service.admission import Admission
+from service.forms import FormError, parts
 from service.problems import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -86,27 +85,6 @@ class Images:
     each: tuple[bytes | MalformedImageError, ...]
     many: bool
     texts: Mapping[str, str] = field(default_factory=dict)
-
-
-class _InMemoryParser(MultiPartParser):
-    """Starlette's parser, but for two things.
-
-    It moves files of over 1 MB to disk; an upload never goes there. And it drops a part whose end is missing; a form
-    that was cut off is refused.
-    """
-
-    spool_max_size = 2**40
-    ended = False
-
-    def on_end(self) -> None:
-        """The last boundary has come."""
-        self.ended = True
-        super().on_end()
-
-    def close_parts(self) -> None:
-        """Let go of the files of a form that was cut off; the form itself does not know them."""
-        for file in self._files_to_close_on_error:
-            file.close()
 
 
 class BodyLimit:
@@ -185,6 +163,14 @@ async def read_body(request: Request) -> bytes:
         raise MalformedBodyError("the body ended before its declared length") from None
 
 
+async def take_body(request: Request) -> bytes:
+    """A whole body, as ``read_body`` gives it, which the request does not hold any longer."""
+    try:
+        return b"".join([chunk async for chunk in request.stream()])
+    except ClientDisconnect:
+        raise MalformedBodyError("the body ended before its declared length") from None
+
+
 def images_of_json(body: bytes, max_images: int) -> Images:
     """The images of a JSON body; one that is not base64 spoils no other.
 
@@ -243,36 +229,21 @@ async def read_form(request: Request, max_images: int) -> Images:
         MissingFieldError: the form has no file in either field, or several in ``image``.
         TooManyImagesError: there are too many images.
     """
-    parser = _InMemoryParser(request.headers, request.stream(), max_files=max_images + 16, max_fields=16)
     try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-        reason = error.message.rstrip(".") if isinstance(error, MultiPartException) else "a heading cannot be read"
-        raise MalformedBodyError(f"the body is not a multipart form: {reason}") from None
-    except ClientDisconnect:
-        parser.close_parts()
-        raise MalformedBodyError("the body ended before its declared length") from None
-    except BaseException:
-        parser.close_parts()
-        raise
-    try:
-        if not parser.ended:
-            parser.close_parts()
-            raise MalformedBodyError("the body is not a whole multipart form: it ends before its last boundary")
-        one, several = form.getlist(FIELD), form.getlist(FIELDS)
-        if len(one) + bool(several) != 1:
-            names = ", ".join(sorted(set(form.keys()))[:8]) or "none"
-            raise MissingFieldError(
-                f"the form needs one field '{FIELD}' with a file, or '{FIELDS}', once or several times; "
-                f"got {len(one)} and {len(several)} (fields: {names})"
-            )
-        check_count(len(several), max_images)
-        files = []
-        for upload in one or several:
-            if not isinstance(upload, UploadFile):
-                raise MissingFieldError(f"the field '{FIELD if one else FIELDS}' should hold a file, got text")
-            files.append(await upload.read())
-        texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        return Images(tuple(files), many=not one, texts=texts)
-    finally:
-        await form.close()
+        found = parts(await take_body(request), request.headers["content-type"], max_images + 32)
+        texts = {part.name: part.content.decode() for part in found if not part.is_file}
+    except FormError as error:
+        raise MalformedBodyError(f"the body is not {error}") from None
+    except UnicodeDecodeError:
+        raise MalformedBodyError("the body is not a multipart form: a text in it is not in UTF-8") from None
+    one, several = ([part for part in found if part.name == field] for field in (FIELD, FIELDS))
+    if len(one) + bool(several) != 1:
+        names = ", ".join(sorted({part.name for part in found})[:8]) or "none"
+        raise MissingFieldError(
+            f"the form needs one field '{FIELD}' with a file, or '{FIELDS}', once or several times; "
+            f"got {len(one)} and {len(several)} (fields: {names})"
+        )
+    check_count(len(several), max_images)
+    if not all(part.is_file for part in one or several):
+        raise MissingFieldError(f"the field '{FIELD if one else FIELDS}' should hold a file, got text")
+    return Images(tuple(part.content for part in one or several), many=not one, texts=texts)

@@ -25,7 +25,7 @@ def test_a_request_and_its_stages_are_spans(served_engine: Engine, crop_file: by
         )
         assert answer.status_code == 200
     spans = {span.name: span for span in exporter.get_finished_spans()}
-    assert spans.keys() == {"POST /retrieve", "decode", "detect", "embed", "search"}
+    assert spans.keys() == {"POST /retrieve", "decode", "embed", "search"}
     request = spans["POST /retrieve"]
     assert format(request.context.trace_id, "032x") in parent
     assert request.attributes is not None
