@@ -1,8 +1,9 @@
 """How a bundle behaves on groups of people, as far as photographs with labels of both tell.
 
 A person may be shown several times, and two photographs of one person say less than one of each of two: every figure is
-a mean over people, each by the mean over their photographs. Shares get Wilson's interval for so many people, other
-means the bootstrap's over people. Few people leave wide intervals; they are the point.
+a mean over people, each by the mean over their photographs. Its interval is Wilson's for a share of so many people. All
+figures lie between 0 and 1, and no such number varies more than a share of yes and no: for those that are not, the
+interval is rather too wide. Few people leave wide intervals; they are the point.
 
 Source: Wilson: *Probable Inference, the Law of Succession, and Statistical Inference*, 1927.
 """
@@ -14,9 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from index.bootstrap import Interval, mean_interval
+from index.bootstrap import Interval
 from index.bundle import Bundle
 from model.datasets.listing import read_listing
 from model.decoding import read_image
@@ -220,7 +220,7 @@ def _figures(column: str, group: str, looked: Sequence[Looked]) -> GroupFigures:
     faces = [each for each in looked if each.found]
     labels = sorted({each.photograph.label for each in looked})
     named = {
-        f"named {label}": _share([each for each in faces if each.photograph.label == label], _is_named)
+        f"named {label}": _mean([each for each in faces if each.photograph.label == label], _is_named)
         for label in labels
     }
     return GroupFigures(
@@ -229,12 +229,12 @@ def _figures(column: str, group: str, looked: Sequence[Looked]) -> GroupFigures:
         len({each.photograph.person for each in looked}),
         len(looked),
         {
-            "found": _share(looked, lambda each: float(each.found)),
-            "named": _share(faces, _is_named),
+            "found": _mean(looked, lambda each: float(each.found)),
+            "named": _mean(faces, _is_named),
             **named,
             "probability": _mean(faces, lambda each: each.probability or 0.0),
             "typicality": _mean(faces, lambda each: each.typicality or 0.0),
-            "known": _share(faces, lambda each: float(bool(each.known))),
+            "known": _mean(faces, lambda each: float(bool(each.known))),
         },
     )
 
@@ -243,27 +243,15 @@ def _is_named(each: Looked) -> float:
     return float(each.emotion == each.photograph.label)
 
 
-def _by_person(looked: Sequence[Looked], value: Callable[[Looked], float]) -> NDArray[np.float64]:
-    """(p,) the mean of each person."""
+def _mean(looked: Sequence[Looked], value: Callable[[Looked], float]) -> Figure | None:
+    """The mean over people, each by the mean over their photographs; None of nobody."""
     held: dict[str, list[float]] = {}
     for each in looked:
         held.setdefault(each.photograph.person, []).append(value(each))
-    return np.array([np.mean(values) for values in held.values()])
-
-
-def _share(looked: Sequence[Looked], value: Callable[[Looked], float]) -> Figure | None:
-    people = _by_person(looked, value)
-    if len(people) == 0:
+    if not held:
         return None
-    share = float(people.mean())
-    return Figure(share, wilson(share, len(people)), len(people))
-
-
-def _mean(looked: Sequence[Looked], value: Callable[[Looked], float]) -> Figure | None:
-    people = _by_person(looked, value)
-    if len(people) == 0:
-        return None
-    return Figure(float(people.mean()), mean_interval(people), len(people))
+    mean = float(np.mean([np.mean(values) for values in held.values()]))
+    return Figure(mean, wilson(mean, len(held)), len(held))
 
 
 def wilson(share: float, count: int) -> Interval:

@@ -56,10 +56,9 @@ def as_markdown(found: Sequence[GroupFigures], table: str, embedder_sha256: str)
         "",
         f"Written by `mien groups {table} --markdown FILE`; the network begins with `{embedder_sha256[:12]}`. "
         f"{found[0].photographs} photographs of {found[0].people} people: mean over people, in brackets 95 % "
-        "intervals (Wilson's for shares, the bootstrap's over people for the other two). *found*: a face was found. "
-        "*named*: it was named as labelled, of all labels and of each. *probability*: of the label. *known*: typical "
-        "enough of the known expressions. Where intervals overlap, the groups may differ or not: so few people cannot "
-        "tell.",
+        "intervals (Wilson's; *probability* and *typicality* may be more certain than they say). *found*: a face was "
+        "found. *named*: it was named as labelled, of all labels and of each. *probability*: of the label. *known*: "
+        "typical enough of the known expressions. Where intervals overlap, the groups may differ or not.",
         "",
         "| | group | people | photographs | " + " | ".join(names) + " |",
         "|---|---|---|---|" + "---|" * len(names),
@@ -81,12 +80,18 @@ def as_markdown(found: Sequence[GroupFigures], table: str, embedder_sha256: str)
 
 def _table(found: Sequence[GroupFigures]) -> Table:
     names = list(found[0].figures)
-    table = Table("", "group", "people", *names, title="means over people, with 95 % intervals")
+    table = Table(
+        "",
+        "group",
+        "of",
+        *(name.replace("probability", "prob.").replace("typicality", "typical") for name in names),
+        title="means over people, with 95 % intervals",
+    )
     before = None
     for each in found:
         column = each.column if each.column != before else ""
         before = each.column
-        table.add_row(column, each.group, str(each.people), *(_words(each.figures.get(name)) for name in names))
+        table.add_row(column, each.group, str(each.people), *(_narrow(each.figures.get(name)) for name in names))
     return table
 
 
@@ -95,3 +100,8 @@ def _words(figure: Figure | None) -> str:
         return ""
     low, high = figure.interval
     return f"{figure.mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _narrow(figure: Figure | None) -> str:
+    """The same over two lines: a terminal has 80 columns."""
+    return _words(figure).replace(" [", "\n").replace(", ", "-").rstrip("]")

@@ -256,6 +256,7 @@ def test_an_image_that_is_too_large_alone_is_answered_in_its_place(served_engine
             answers = list(client.retrieve_all(images, k=2, already_cropped=True))
         for first, second, third in (answers, asyncio.run(ask(url))):
             assert first == third
+            assert not isinstance(first, ServiceError)
             assert len(first.faces[0].matches) == 2
             assert isinstance(second, ServiceError)
             assert second.status == 413

@@ -149,8 +149,10 @@ def test_both_sides_are_shown_where_the_match_has_a_picture(owned: TestClient, l
         "match"
     ]
     kept = owned.get(f"/gallery/{smiles[1].stem}").json()["thumbnail"]
-    crops = [np.asarray(Image.open(BytesIO(base64.b64decode(each)))) for each in (kept, first["picture"]["crop"])]
-    np.testing.assert_array_equal(*crops)
+    stored, shown = (
+        np.asarray(Image.open(BytesIO(base64.b64decode(each)))) for each in (kept, first["picture"]["crop"])
+    )
+    np.testing.assert_array_equal(stored, shown)
     by_ids = owned.post("/explain", json={"query": {"id": smiles[0].stem}, "match": smiles[1].stem}).json()
     assert by_ids["crop"] is not None
     np.testing.assert_allclose(by_ids["match"]["heat"], first["heat"], atol=1e-3)
