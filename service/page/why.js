@@ -63,7 +63,7 @@ async function shared(found, title, answer) {
     make(
       "div",
       { class: "pair" },
-      await side(found.crop, match.heat, () => portrait({ embedding: answer.embedding }, `Average face at ${title}`), sentence(title)),
+      await side(found.crop, match.heat, () => portrait({ embedding: answer.embedding }, `Average face at ${title}`), title.charAt(0).toUpperCase() + title.slice(1)),
       await side(match.picture?.crop, match.picture?.heat, () => matchPicture(match), `The match, ${match.distance.toFixed(2)} away`),
     ),
     heatWords(found),
