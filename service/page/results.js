@@ -169,12 +169,13 @@ export class Results {
         class: "card",
         href: addressOf(this.view, { id: match.id }),
         title: `${match.id}: more like this`,
-        "aria-label": `${match.emotion}${who}, distance ${match.distance.toFixed(2)}. More like face ${match.id}`,
       },
       face,
       make("span", { class: "card-name" }, dot(match.emotion), subClass ?? match.emotion, who),
+      make("span", { class: "visually-hidden" }, ", distance "),
       make("span", { class: "card-distance" }, match.distance.toFixed(2)),
       votes ? voteBar(votes) : null,
+      make("span", { class: "visually-hidden" }, `. More like face ${match.id}`),
       make("span", { class: "card-more", "aria-hidden": "true" }, "more like this"),
     );
   }
