@@ -213,14 +213,14 @@ def lose_a_replica(stack: Stack) -> str:
     with stack.load(CALLERS) as answers:
         stack.wait_until(lambda: len(answers) >= 5 * CALLERS, 60, "answers")
         kill_9(stack.inspect(".State.Pid", replicas[0]))
-        killed = time.monotonic()
         so_far = len(answers)
         stack.wait_until(lambda: len(answers) >= so_far + 5 * CALLERS, 60, "answers after the kill")
         stack.wait_until(lambda: stack.inspect(".RestartCount", replicas[0]) > 0, BACK_WITHIN_S, "a restart")
         stack.wait_until(lambda: all(map(stack.is_healthy, replicas)), 2 * BACK_WITHIN_S, "both to be healthy again")
-    lost = [(answer.status, round(answer.sent - killed, 2)) for answer in answers if answer.status != http.client.OK]
+    died = stack.died(replicas[0])
+    lost = [(answer.status, round(answer.sent - died, 2)) for answer in answers if answer.status != http.client.OK]
     expect(len(lost) <= CALLERS, f"at most the {CALLERS} requests in flight to be lost", lost)
-    expect(all(sent < 0 for _, sent in lost), "no request to be lost that was sent after the kill", lost)
+    expect(all(sent < 0 for _, sent in lost), "no request to be lost that was sent after it died", lost)
     found = f"a face added through one is found through the other after {seen_s:.2f} s"
     return f"{found}; {len(lost)} of {len(answers)} requests lost, all in flight when one died"
 
