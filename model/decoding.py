@@ -105,7 +105,7 @@ def decode_grey(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray
 
 def _opened(data: bytes, limits: DecodingLimits) -> ImageFile:
     """An image whose head has been read, within limits."""
-    _check_bytes(len(data), limits)
+    check_bytes(len(data), limits)
     plugin = _plugin(data)
     if plugin is None:
         raise UnsupportedImageError(
@@ -147,11 +147,21 @@ def read_file(path: Path, limits: DecodingLimits = DEFAULT_LIMITS) -> bytes:
         ImageError: there are none, or too many.
         OSError: the file cannot be read.
     """
-    _check_bytes(path.stat().st_size, limits)
+    check_bytes(path.stat().st_size, limits)
     return path.read_bytes()
 
 
-def _check_bytes(count: int, limits: DecodingLimits) -> None:
+def check_bytes(count: int, limits: DecodingLimits) -> None:
+    """Refuse a file by its size, before it is read.
+
+    Args:
+        count: of its bytes.
+        limits: of an image.
+
+    Raises:
+        EmptyImageError: there are none.
+        ImageTooLargeError: there are too many.
+    """
     if count == 0:
         raise EmptyImageError("expected an image file, got no bytes")
     if count > limits.max_bytes:
