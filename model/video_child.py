@@ -42,6 +42,7 @@ class Order(TypedDict):
     fps: float
     max_pixels: int
     max_s: float
+    max_frames: int
     longest_s: float
 
 
@@ -121,6 +122,13 @@ class Sampled:
         if self.duration_s > self._max_s:
             raise RefusalError(
                 "too-large", f"expected a video of at most {self._max_s:g} s, got one of {self.duration_s:.1f} s"
+            )
+        rate = min(self._fps, float(self._stream.average_rate or self._fps))
+        if self.duration_s * rate > order["max_frames"] + 1:
+            raise RefusalError(
+                "too-large",
+                f"expected at most {order['max_frames']} frames to look at, got about {self.duration_s * rate:.0f}: "
+                f"for {self.duration_s:.1f} s, ask for {order['max_frames'] / self.duration_s:.1f} fps at most",
             )
 
     def steps(self) -> Iterator[tuple[float, Any] | None]:

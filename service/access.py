@@ -22,7 +22,7 @@ PUBLIC_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
 PUBLIC_FOLDERS: Final = ("/page/",)
 """The page's own files."""
 
-QUESTIONS: Final = frozenset({"/classify", "/retrieve", "/embed", "/explain", "/portraits"})
+QUESTIONS: Final = frozenset({"/classify", "/classify/video", "/retrieve", "/embed", "/explain", "/portraits"})
 """Paths whose POST changes nothing."""
 
 ADMIN_FOLDER: Final = "/admin/"

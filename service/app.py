@@ -26,6 +26,8 @@ from service.settings import Settings
 from service.space_routes import space_router
 from service.tracking import Tracking
 from service.uploads import BodyLimit, JsonImages
+from service.video_routes import VIDEO_PATH, video_router
+from service.video_schemas import EndLine, FrameLine, TrackLine
 
 DESCRIPTION: Final = """
 **mien** retrieves faces by expression: a photograph goes in; out come the faces with the most similar expression, and
@@ -70,7 +72,11 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     )
     # The last that is added is the first that a request meets.
     app.add_middleware(
-        BodyLimit, max_bytes=settings.max_body_bytes, together=runtime.bodies, longest_s=settings.timeout_s
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        together=runtime.bodies,
+        longest_s=settings.timeout_s,
+        other={VIDEO_PATH: settings.video_body_bytes},
     )
     app.add_middleware(Door, images=runtime.images)
     app.add_middleware(
@@ -81,11 +87,12 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     app.add_middleware(Tracking, metrics=runtime.metrics)
     problems.install(app)
     app.include_router(faces_router(runtime))
+    app.include_router(video_router(runtime))
     app.include_router(gallery_router(runtime))
     app.include_router(health_router(runtime))
     app.include_router(explain_router(runtime))
     app.include_router(space_router(runtime))
     serve_docs(app)
     serve_page(app)
-    describe(app, JsonImages, PointQuery, NewFaces, FaceChanges)
+    describe(app, JsonImages, PointQuery, NewFaces, FaceChanges, FrameLine, TrackLine, EndLine)
     return app

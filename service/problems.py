@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from model.errors import (
     BrokenImageError,
+    BrokenVideoError,
     EmptyImageError,
     FaceConflictError,
     FaceFieldError,
@@ -21,10 +22,14 @@ from model.errors import (
     ImageError,
     ImageTooLargeError,
     NoFaceError,
+    NoVideoDecoderError,
     QueryError,
     ReadOnlyGalleryError,
     UnknownFaceError,
     UnsupportedImageError,
+    UnsupportedVideoError,
+    VideoError,
+    VideoTooLargeError,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -85,6 +90,10 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     BrokenImageError: (HTTPStatus.UNPROCESSABLE_ENTITY, "broken-image"),
     ImageTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "image-too-large"),
     NoFaceError: (HTTPStatus.UNPROCESSABLE_ENTITY, "no-face"),
+    UnsupportedVideoError: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-video"),
+    BrokenVideoError: (HTTPStatus.UNPROCESSABLE_ENTITY, "broken-video"),
+    VideoTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "video-too-large"),
+    NoVideoDecoderError: (HTTPStatus.NOT_IMPLEMENTED, "no-video-decoder"),
     QueryError: (HTTPStatus.UNPROCESSABLE_ENTITY, "query"),
     FilterError: (HTTPStatus.UNPROCESSABLE_ENTITY, "filter"),
     FaceFieldError: (HTTPStatus.UNPROCESSABLE_ENTITY, "face-field"),
@@ -181,7 +190,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Give every known error of ``app`` its answer, FastAPI's own 404, 405 and 422 included."""
-    for kind in (ImageError, QueryError, GalleryError, RequestError):
+    for kind in (ImageError, VideoError, QueryError, GalleryError, RequestError):
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)

@@ -86,12 +86,12 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, or stop at once."""
+        self._runtime.drain()
         if self._told or self._runtime.settings.drain_s == 0:
             super().handle_exit(sig, frame)
             return
         self._told = True
         self._captured_signals.append(sig)
-        self._runtime.drain()
         loop = asyncio.get_event_loop()
         loop.call_soon_threadsafe(loop.call_later, self._runtime.settings.drain_s, self._end)
 

@@ -12,6 +12,7 @@ from index.bundle import default_bundle
 from model.decoding import DecodingLimits
 from model.errors import ConfigError
 from model.execution import Provider
+from model.video import DEFAULT_LIMITS, VideoLimits
 
 PREFIX = "MIEN_"
 
@@ -77,6 +78,16 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(DecodingLimits().max_pixels, ge=1, description="Largest image, pixels.")
     max_images: int = Field(16, ge=1, description="Most images of one request.")
     max_faces: int = Field(50, ge=1, description="Faces of an image that are answered, largest first.")
+    queue_videos: int = Field(2, ge=1, description="Videos that are worked on at once; more are answered with 503.")
+    max_video_bytes: int = Field(64 * 2**20, ge=1, description="Largest body with a video, bytes.")
+    max_video_s: float = Field(DEFAULT_LIMITS.max_s, gt=0, description="Longest video, seconds.")
+    max_video_frames: int = Field(
+        DEFAULT_LIMITS.max_frames, ge=1, description="Most frames of a video that are looked at."
+    )
+    max_video_pixels: int = Field(DEFAULT_LIMITS.max_pixels, ge=1, description="Largest frame of a video, pixels.")
+    video_timeout_s: float = Field(
+        DEFAULT_LIMITS.longest_s, gt=0, description="Longest time of an answer about a video, seconds."
+    )
     max_k: int = Field(1000, ge=1, description="Most matches that a query may ask for.")
     min_typicality: float | None = Field(
         None, ge=0, le=1, description="Faces that are less typical show no known expression; without it, the bundle's."
@@ -95,6 +106,21 @@ class Settings(BaseSettings):
                 f"got {self.max_body_bytes}"
             )
         return self
+
+    @property
+    def video_body_bytes(self) -> int:
+        """The largest body with a video: no body is larger than all may be together."""
+        return min(self.max_video_bytes, self.queue_body_bytes)
+
+    @property
+    def video_limits(self) -> VideoLimits:
+        """The limits of one video."""
+        return VideoLimits(
+            max_pixels=self.max_video_pixels,
+            max_s=self.max_video_s,
+            max_frames=self.max_video_frames,
+            longest_s=self.video_timeout_s,
+        )
 
     @property
     def decoding_limits(self) -> DecodingLimits:

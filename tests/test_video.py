@@ -136,6 +136,9 @@ def test_limits() -> None:
         decoded(data, limits=VideoLimits(max_pixels=3000))
     with pytest.raises(VideoTooLargeError, match=r"at most 2 s, got one of 3\.0 s"):
         decoded(data, limits=VideoLimits(max_s=2))
+    with pytest.raises(VideoTooLargeError, match=r"20 frames to look at, got about 30: for 3\.0 s, ask for 6\.7 fps"):
+        decoded(data, limits=VideoLimits(max_frames=20))
+    assert len(decoded(data, 6.0, VideoLimits(max_frames=20))[0]) == 18
 
 
 def test_a_video_that_says_it_is_shorter_than_it_is_is_cut() -> None:
