@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service import problems
 from service.access import Access
@@ -24,6 +25,7 @@ from service.rates import Rates
 from service.runtime import Runtime
 from service.settings import Settings
 from service.space_routes import space_router
+from service.stream_routes import stream_router
 from service.tracking import Tracking
 from service.uploads import BodyLimit, JsonImages
 from service.video_routes import VIDEO_PATH, video_router
@@ -85,9 +87,18 @@ def create_app_on(runtime: Runtime) -> FastAPI:
         rates=Rates(settings.rate_per_s / settings.processes),
     )
     app.add_middleware(Tracking, metrics=runtime.metrics)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
+            expose_headers=("X-Request-ID", "Retry-After"),
+        )
     problems.install(app)
     app.include_router(faces_router(runtime))
     app.include_router(video_router(runtime))
+    app.include_router(stream_router(runtime))
     app.include_router(gallery_router(runtime))
     app.include_router(health_router(runtime))
     app.include_router(explain_router(runtime))

@@ -85,6 +85,9 @@ class Metrics:
         self.videos_held = Gauge(
             "mien_videos_held", "Videos that are worked on.", multiprocess_mode="livesum", registry=self._registry
         )
+        self.streams_open = Gauge(
+            "mien_streams_open", "WebSockets that are open.", multiprocess_mode="livesum", registry=self._registry
+        )
         self.frames = Counter(
             "mien_frames",
             "Frames of videos and streams: answered, damaged, dropped for a newer one, refused.",

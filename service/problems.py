@@ -34,6 +34,8 @@ from model.errors import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 
+FAILED: Final = "mien failed on this request; its log says where"
+
 SCOPE_KEY: Final = "mien.problem"
 """Where a request's ASGI scope keeps the type of the problem it was answered with."""
 
@@ -80,6 +82,10 @@ class TooLateError(RequestError):
     """The answer took longer than a request may."""
 
 
+class ForeignPageError(RequestError):
+    """A page from elsewhere wants to open a WebSocket."""
+
+
 class ReloadError(RequestError):
     """The new bundle cannot be used; the old one is still served."""
 
@@ -111,6 +117,7 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     NotReadyError: (HTTPStatus.SERVICE_UNAVAILABLE, "not-ready"),
     QueueFullError: (HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
     TooLateError: (HTTPStatus.GATEWAY_TIMEOUT, "too-late"),
+    ForeignPageError: (HTTPStatus.FORBIDDEN, "origin"),
     ReloadError: (HTTPStatus.CONFLICT, "reload"),
 }
 """Exception to status and type; a subclass that is not listed has its parent's answer."""
@@ -148,7 +155,7 @@ def answer(
     """A problem as a response; the request's ``scope`` is told its type, for the log and the figures."""
     if scope is not None:
         scope[SCOPE_KEY] = kind
-    return JSONResponse(_problem(status, kind, detail).model_dump(), status, headers, MEDIA_TYPE)
+    return JSONResponse(problem(status, kind, detail).model_dump(), status, headers, MEDIA_TYPE)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -158,7 +165,7 @@ def problem_of(error: Exception) -> Problem:
         KeyError: no answer is written for this kind of error: it is a bug.
     """
     status, kind = _answer_to(error)
-    return _problem(status, kind, str(error))
+    return problem(status, kind, str(error))
 
 
 def kind_of(problem: Problem) -> str:
@@ -166,7 +173,8 @@ def kind_of(problem: Problem) -> str:
     return problem.type.removeprefix(_TYPE)
 
 
-def _problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
+def problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
+    """A problem by the last word of its type."""
     return Problem(type=f"{_TYPE}{kind}", title=status.phrase, status=status, detail=detail)
 
 

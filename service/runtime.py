@@ -45,6 +45,7 @@ class Runtime:
         metrics: its figures.
         images: how many are worked on or wait.
         videos: how many are worked on.
+        streams: how many are open.
         bodies: how many bytes of bodies are held.
         stopping: set when no new requests are taken any more: what takes long comes to an end.
     """
@@ -56,6 +57,7 @@ class Runtime:
         self.images = Admission("images", settings.queue_images)
         self.videos = Admission("videos", settings.queue_videos)
         self.bodies = Admission("bytes of request bodies", settings.queue_body_bytes)
+        self.streams = Admission("streams", settings.max_streams)
         self.stopping = asyncio.Event()
         self.cores = Cores(settings.workers or os.cpu_count() or 1)
         self._serving = self._prepare(engine)
@@ -215,6 +217,7 @@ class Runtime:
         """Bring the figures that are read, not counted, up to date."""
         self.metrics.images_held.set(self.images.held)
         self.metrics.videos_held.set(self.videos.held)
+        self.metrics.streams_open.set(self.streams.held)
         self.metrics.body_bytes_held.set(self.bodies.held)
         self.metrics.resident_bytes.set(resident_bytes())
 

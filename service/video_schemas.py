@@ -37,6 +37,18 @@ class FrameLine(BaseModel):
     faces: list[TrackedFace] = Field(description="Largest first; empty where no face was found.")
 
 
+class StreamAnswer(BaseModel):
+    """What is answered to a frame of a stream."""
+
+    frame: int = Field(description="Which message of the stream this answers, from 1.", examples=[12])
+    dropped: int = Field(
+        description="Messages since the last answer that were dropped, as a newer one came before their turn.",
+        examples=[1],
+    )
+    faces: list[TrackedFace] = Field(description="Largest first; empty where no face was found.")
+    problem: Problem | None = Field(description="Why the frame was not looked at; null if it was.")
+
+
 class TrackLine(BaseModel):
     """A face over the whole video."""
 
