@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.errors import ConfigError
+from model.folded import FoldedConvolution, unfold
 from model.mobilenet import BLOCKS, STEM_CHANNELS
 from model.network import Network
 
@@ -63,12 +64,8 @@ def read_arrays(path: Path) -> Arrays:
     return arrays
 
 
-@torch.no_grad()
 def start_from(network: Network, path: Path, faces: Tensor) -> None:
     """Give a network the weights of a face network; its head stays as it is.
-
-    That network's normalisation was folded into its weights. Here each normalisation measures its input on
-    ``faces`` and is set so that nothing changes in what comes out of it, from where training can move it.
 
     Args:
         network: with the backbone ``mobilenet``.
@@ -80,29 +77,10 @@ def start_from(network: Network, path: Path, faces: Tensor) -> None:
     """
     if network.config.backbone != "mobilenet":
         raise ConfigError(f"initial weights fit the backbone mobilenet, got {network.config.backbone}")
-    arrays = read_arrays(path)
-    kernels, factors, offsets = _convolutions(path, arrays)
-    convolutions = [layer for layer in network.stages if isinstance(layer, nn.Conv2d)]
-    for convolution, kernel in zip(convolutions, kernels, strict=True):
-        convolution.weight.copy_(kernel)
-    normalisations = [layer for layer in network.stages if isinstance(layer, nn.BatchNorm2d)]
-    folded = iter(zip(normalisations, factors, offsets, strict=True))
-    maps = faces
-    for layer in network.stages:
-        if isinstance(layer, nn.BatchNorm2d):
-            _, factor, offset = next(folded)
-            mean, variance = maps.mean(dim=(0, 2, 3)), maps.var(dim=(0, 2, 3), unbiased=False)
-            layer.running_mean = mean.clone()
-            layer.running_var = variance.clone()
-            layer.weight.copy_(factor * (variance + layer.eps).sqrt())
-            layer.bias.copy_(offset + factor * mean)
-            maps = maps * factor[:, None, None] + offset[:, None, None]
-        else:
-            maps = layer(maps)
+    unfold(network.stages, _convolutions(path, read_arrays(path)), faces)
 
 
-def _convolutions(path: Path, arrays: Arrays) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Kernels in torch's order, and the factor and offset that follow each of them."""
+def _convolutions(path: Path, arrays: Arrays) -> list[FoldedConvolution]:
 
     def array(name: str, *shape: int) -> NDArray[np.float32]:
         if name not in arrays or arrays[name].shape != shape:
@@ -110,24 +88,37 @@ def _convolutions(path: Path, arrays: Arrays) -> tuple[list[Tensor], list[Tensor
             raise ConfigError(f"{path}: expected an array {name} of shape {shape}, got {found}")
         return arrays[name]
 
-    def kernel(values: NDArray[np.float32], order: tuple[int, ...]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values.transpose(order)))
+    def folded(kernel: NDArray[np.float32], order: tuple[int, ...], *follows: NDArray[np.float32]) -> FoldedConvolution:
+        *factor, offset = (torch.from_numpy(values) for values in follows)
+        return FoldedConvolution(
+            torch.from_numpy(np.ascontiguousarray(kernel.transpose(order))),
+            factor[0] if factor else torch.ones_like(offset),
+            offset,
+        )
 
     # A grey face has three equal channels there.
     stem = array("conv1/convolution/merged_input", 3, 3, 3, STEM_CHANNELS).sum(axis=2, keepdims=True) * GREY_LEVELS
-    kernels, factors = [kernel(stem, (3, 2, 0, 1))], [torch.ones(STEM_CHANNELS)]
-    offsets = [torch.from_numpy(array("conv1_bn/batchnorm_1/sub", STEM_CHANNELS))]
+    convolutions = [folded(stem, (3, 2, 0, 1), array("conv1_bn/batchnorm_1/sub", STEM_CHANNELS))]
     channels = STEM_CHANNELS
     for number, (width, _) in enumerate(BLOCKS, start=1):
         depthwise, pointwise = f"conv_dw_{number}", f"conv_pw_{number}"
-        kernels.append(kernel(array(f"{depthwise}/depthwise_kernel", 3, 3, channels, 1), (2, 3, 0, 1)))
-        factors.append(torch.from_numpy(array(f"{depthwise}_bn/batchnorm_1/mul", channels)))
-        offsets.append(torch.from_numpy(array(f"{depthwise}_bn/batchnorm_1/sub", channels)))
-        kernels.append(kernel(array(f"{pointwise}/convolution/merged_input", 1, 1, channels, width), (3, 2, 0, 1)))
-        factors.append(torch.ones(width))
-        offsets.append(torch.from_numpy(array(f"{pointwise}_bn/batchnorm_1/sub", width)))
+        convolutions.append(
+            folded(
+                array(f"{depthwise}/depthwise_kernel", 3, 3, channels, 1),
+                (2, 3, 0, 1),
+                array(f"{depthwise}_bn/batchnorm_1/mul", channels),
+                array(f"{depthwise}_bn/batchnorm_1/sub", channels),
+            )
+        )
+        convolutions.append(
+            folded(
+                array(f"{pointwise}/convolution/merged_input", 1, 1, channels, width),
+                (3, 2, 0, 1),
+                array(f"{pointwise}_bn/batchnorm_1/sub", width),
+            )
+        )
         channels = width
-    return kernels, factors, offsets
+    return convolutions
 
 
 def _bytes(path: Path) -> bytes:

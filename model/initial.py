@@ -1,11 +1,11 @@
-"""What a network starts from: random weights, those of a face network, or those of an earlier run."""
+"""What a network starts from: random weights, those of a face network, of an exported one, or of an earlier run."""
 
 import hashlib
 from pathlib import Path
 
 from torch import Tensor
 
-from model import face_features
+from model import exported_network, face_features
 from model.checkpoint import config_of, read_checkpoint
 from model.configuration import TrainingConfig
 from model.errors import CheckpointError, ConfigError
@@ -30,16 +30,19 @@ def start_from(network: Network, path: Path, faces: Tensor) -> None:
 
     Args:
         network: the one that is to be trained.
-        path: ``.json``: a face network (``model.face_features``); anything else: a checkpoint of mien, whose
-            averaged network is taken.
+        path: ``.json``: a face network (``model.face_features``); ``.onnx``: what ``mien export`` wrote
+            (``model.exported_network``); anything else: a checkpoint of mien, whose averaged network is taken.
         faces: (n, 1, h, w) standardised faces, some hundred of them.
 
     Raises:
-        ConfigError: the face network cannot be read, or is of another shape.
+        ConfigError: the face network or exported network cannot be read, or is of another shape.
         CheckpointError: the checkpoint cannot be read, or is of another shape.
     """
     if path.suffix == ".json":
         face_features.start_from(network, path, faces)
+        return
+    if path.suffix == ".onnx":
+        exported_network.start_from(network, path, faces)
         return
     state = read_checkpoint(path)
     config = config_of(path, state, TrainingConfig)

