@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from model.errors import DatasetError
 from model.ferplus import LabelledFaces, NearCopies
 from model.files import written_whole
 from model.votes import EMOTIONS, UNLABELLED, distribution, labels
+
+if TYPE_CHECKING:  # it brings torch, which only the commands that train have
+    from model.training import Progress
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -123,6 +126,8 @@ def ablate(
     seeds: Sequence[int] = (0, 1),
     faces: int | None = None,
     trials: Mapping[str, dict[str, Any]] = ROWS,
+    on_trial: Callable[[str, int, int], None] = lambda _, __, ___: None,
+    on_step: "Callable[[Progress], None]" = lambda _: None,
     on_row: Callable[[AblationRow], None] = lambda _: None,
 ) -> list[AblationRow]:
     """Train and score every row; ``ablation.csv`` in the folder grows by a line for each, and is gone on from.
@@ -138,6 +143,8 @@ def ablate(
         seeds: the decisive rows are trained with each, the others with the first.
         faces: how many training faces take part, the same for all rows; all without.
         trials: the rows by name, and what each changes in the settings.
+        on_trial: called with the name of a row as it begins, how many are done, and of how many.
+        on_step: called after each step of a training.
         on_row: called after each row.
 
     Raises:
@@ -155,27 +162,29 @@ def ablate(
         chosen = np.random.default_rng(_SEED).permutation(len(training))[:faces]
         training = training.take(np.sort(chosen))
     held_out = near_copies.without_leaks(validation)
-    for name, changes in trials.items():
-        for seed in seeds if name in DECISIVE else seeds[:1]:
-            if (name, seed) in done:
-                continue
-            settings = TrainingConfig.model_validate(config.model_dump() | changes | {"seed": seed})
-            checkpoint = train(
-                training,
-                held_out,
-                settings,
-                folder / _slug(name, seed),
-                device=chosen_device,
-                initial=initial,
-                resume=True,
-            )
-            network, _, sigma = load_network(checkpoint)
-            embed = _embedding(network.to(chosen_device), chosen_device)
-            seconds = sum(report["seconds"] for report in read_checkpoint(checkpoint)["reports"])
-            scores = space_scores(embed, sigma, training, held_out, near_copies)
-            rows.append(AblationRow(name=name, seed=seed, **scores, seconds=seconds))
-            write_rows(folder / ABLATION_NAME, rows)
-            on_row(rows[-1])
+    wanted = [(name, seed) for name in trials for seed in (seeds if name in DECISIVE else seeds[:1])]
+    for number, (name, seed) in enumerate(wanted):
+        if (name, seed) in done:
+            continue
+        on_trial(f"{name}, seed {seed}", number, len(wanted))
+        settings = TrainingConfig.model_validate(config.model_dump() | trials[name] | {"seed": seed})
+        checkpoint = train(
+            training,
+            held_out,
+            settings,
+            folder / _slug(name, seed),
+            device=chosen_device,
+            initial=initial,
+            resume=True,
+            on_progress=on_step,
+        )
+        network, _, sigma = load_network(checkpoint)
+        embed = _embedding(network.to(chosen_device), chosen_device)
+        seconds = sum(report["seconds"] for report in read_checkpoint(checkpoint)["reports"])
+        scores = space_scores(embed, sigma, training, held_out, near_copies)
+        rows.append(AblationRow(name=name, seed=seed, **scores, seconds=seconds))
+        write_rows(folder / ABLATION_NAME, rows)
+        on_row(rows[-1])
     return rows
 
 

@@ -1,18 +1,27 @@
 """The atlas: each emotion and sub-class with its share, how raters voted, and the faces nearest to its centroid."""
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.bundle import Bundle
-from index.gallery import Match
+from index.filters import AllOf, AnyOf, Comparison, Filter
+from index.gallery_store import GalleryStore, SearchOptions
 from model.votes import VOTE_COLUMNS
 
 NEAREST: Final = 8
 """Faces that are shown of each emotion."""
+
+
+class Near(NamedTuple):
+    """A face near a centroid, and how far it lies from it, in embedding units."""
+
+    id: str
+    distance: float
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,8 @@ class Region:
         covariance: (d, d) of its faces.
         faces: of the gallery that have this label.
         share: of the gallery's faces.
-        votes: mean share of the raters' votes for each of ``VOTE_COLUMNS``, those that any rater gave.
+        votes: mean share of the raters' votes for each of ``VOTE_COLUMNS``, those that any rater gave; of the faces of
+            the bundle's gallery, whatever gallery is looked at.
         nearest: gallery faces with this label, nearest to the centroid first.
     """
 
@@ -37,7 +47,7 @@ class Region:
     faces: int
     share: float
     votes: dict[str, float]
-    nearest: tuple[Match, ...]
+    nearest: tuple[Near, ...]
 
 
 def emotions_of(bundle: Bundle) -> list[Region]:
@@ -88,6 +98,31 @@ def sub_classes_of(bundle: Bundle) -> list[Region]:
     ]
 
 
+def of_gallery(regions: Iterable[Region], store: GalleryStore) -> list[Region]:
+    """The same regions, with what another gallery than the bundle's has of them.
+
+    Args:
+        regions: of a bundle.
+        store: an owner's gallery; a face counts as its label says or, without one, as the mixture named it.
+    """
+    faces = store.count()
+    found = []
+    for region in regions:
+        own = _belongs(region)
+        count = store.count(own)
+        (matches,) = store.search(region.centroid[None].astype(np.float32), NEAREST, SearchOptions(filter=own)).matches
+        nearest = tuple(Near(match.face.id, match.distance) for match in matches)
+        found.append(replace(region, faces=count, share=count / faces if faces else 0.0, nearest=nearest))
+    return found
+
+
+def _belongs(region: Region) -> Filter:
+    named = Comparison(("emotion",), "eq", region.emotion)
+    labelled = Comparison(("label",), "eq", region.emotion)
+    own = AnyOf((labelled, AllOf((Comparison(("label",), "eq", None), named))))
+    return own if region.id == region.emotion else AllOf((own, Comparison(("sub_class",), "eq", region.id)))
+
+
 def _votes(bundle: Bundle, rows: list[int]) -> dict[str, float]:
     total: Counter[str] = Counter()
     voted = 0
@@ -100,9 +135,9 @@ def _votes(bundle: Bundle, rows: list[int]) -> dict[str, float]:
     return {name: total[name] / voted for name in VOTE_COLUMNS if name in total}
 
 
-def _nearest(bundle: Bundle, rows: list[int], centroid: NDArray[np.float64]) -> tuple[Match, ...]:
+def _nearest(bundle: Bundle, rows: list[int], centroid: NDArray[np.float64]) -> tuple[Near, ...]:
     if not rows:
         return ()
     far = np.linalg.norm(bundle.gallery.embeddings[rows].astype(np.float64) - centroid, axis=1)
     order = far.argsort(kind="stable")[:NEAREST].tolist()
-    return tuple(Match(bundle.gallery.entries[rows[place]], float(far[place])) for place in order)
+    return tuple(Near(bundle.gallery.entries[rows[place]].id, float(far[place])) for place in order)

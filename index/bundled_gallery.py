@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from index.bundle import EMBEDDER, Bundle
 from index.columns import Field, fields_of
 from index.filters import Filter, passes, value_of
+from index.gallery_sample import Sample, drawn
 from index.gallery_search import GallerySearch, fields_needed
 from index.gallery_store import (
     EVERYTHING,
@@ -143,6 +144,17 @@ class BundledGallery:
             Counter(value_of(face, (name,)) for face in faces) for name in ("emotion", "label", "sub_class")
         )
         return Statistics(len(faces), 0, emotions, labels, sub_classes)
+
+    def sample(self, most: int) -> Sample:
+        """See ``GalleryStore.sample``."""
+        entries = self._bundle.gallery.entries
+        rows = drawn(np.arange(len(self), dtype=np.int64), most)
+        return Sample(
+            [entries[row].id for row in rows.tolist()],
+            self._embeddings[rows],
+            [entries[row].emotion for row in rows.tolist()],
+            len(self),
+        )
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -33,6 +33,7 @@ def discover_in_bundle(
     folder: Path,
     previous: SubClasses | None = None,
     on_stage: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> tuple[Discovery, dict[str, Any]]:
     """Find sub-classes, score them, and write them into the bundle.
 
@@ -46,6 +47,7 @@ def discover_in_bundle(
         folder: receives ``assignments.csv``, which ``mien train`` takes, and a contact sheet for each emotion.
         previous: an earlier round, whose ids stay.
         on_stage: called with the name of each stage.
+        on_progress: called with the number of faces embedded, or of emotions begun, and their total.
 
     Returns:
         The sub-classes, and the report that the manifest has of them.
@@ -55,16 +57,23 @@ def discover_in_bundle(
         BundleError: the bundle cannot be written.
     """
     on_stage("embedding")
-    faces = _training_faces(bundle, embedder, training, near_copies)
+    faces = _training_faces(bundle, embedder, training, near_copies, on_progress)
     clear = near_copies.without_leaks(validation)
     clear = clear.take(labels(clear.votes) != UNLABELLED)
     held_out = HeldOutFaces(
-        embedder.embed(clear.images),
+        embedder.embed(clear.images, on_progress),
         labels(clear.votes),
         distribution(clear.votes),
         near_copies.groups_of(clear.names),
     )
-    found = discover(bundle.mixture, faces, config, previous=previous, on_stage=on_stage)
+    emotions = bundle.mixture.emotions
+
+    def on_emotion(emotion: str) -> None:
+        on_stage(f"components of {emotion}")
+        on_progress(emotions.index(emotion), len(emotions))
+
+    found = discover(bundle.mixture, faces, config, previous=previous, on_stage=on_emotion)
+    on_progress(len(emotions), len(emotions))
     on_stage("scoring: other seeds")
     report: dict[str, Any] = {
         "settings": config.model_dump(),
@@ -79,7 +88,11 @@ def discover_in_bundle(
 
 
 def _training_faces(
-    bundle: Bundle, embedder: Embedder, training: LabelledFaces, near_copies: NearCopies
+    bundle: Bundle,
+    embedder: Embedder,
+    training: LabelledFaces,
+    near_copies: NearCopies,
+    on_progress: Callable[[int, int], None],
 ) -> DiscoveryFaces:
     """Embeddings are the gallery's where it has the face; the others are embedded."""
     ids = tuple(Path(name).stem for name in training.names)
@@ -87,7 +100,7 @@ def _training_faces(
     rows = {entry.id: row for row, entry in enumerate(bundle.gallery.entries)}
     embeddings = np.empty((len(ids), embedder.embedding_size), dtype=np.float32)
     embeddings[in_gallery] = bundle.gallery.embeddings[[rows[face] for face in ids if face in rows]]
-    embeddings[~in_gallery] = embedder.embed(training.images[~in_gallery])
+    embeddings[~in_gallery] = embedder.embed(training.images[~in_gallery], on_progress)
     return DiscoveryFaces(ids, embeddings, training.votes, near_copies.groups_of(training.names), in_gallery)
 
 

@@ -40,6 +40,7 @@ from index.gallery_database import (
     to_face,
     to_row,
 )
+from index.gallery_sample import Sample, drawn
 from index.gallery_search import FaceHasGoneError, GallerySearch, fields_needed
 from index.gallery_store import (
     EVERYTHING,
@@ -253,6 +254,21 @@ class EmbeddedGallery:
         subjects, emotions, labels, sub_classes = (columns[name].counts(alive) for name in names)
         subjects.pop(None, None)
         return Statistics(int(alive.sum()), len(subjects), emotions, labels, sub_classes)
+
+    def sample(self, most: int) -> Sample:
+        """See ``GalleryStore.sample``."""
+        view = self._residents.view()
+        alive = np.flatnonzero(view.alive)
+        places = alive[drawn(view.sequences[alive], most)]
+        query = "SELECT sequence, id, label, emotion FROM faces WHERE sequence IN "
+        with self._database.reading() as connection:
+            rows = {row[0]: row[1:] for row in in_parts(connection, query, view.sequences[places].tolist())}
+        there = [sequence in rows for sequence in view.sequences[places].tolist()]  # one may have gone meanwhile
+        faces = [rows[sequence] for sequence in view.sequences[places[there]].tolist()]
+        ids = [face_id for face_id, _, _ in faces]
+        return Sample(
+            ids, view.embeddings(places[there]), [label or emotion for _, label, emotion in faces], len(alive)
+        )
 
     def snapshot(self, folder: Path) -> int:
         """See ``GalleryStore.snapshot``."""

@@ -54,6 +54,7 @@ def evaluate(
     *,
     non_faces_of_each_kind: int = COUNT,
     on_stage: Report = lambda _: None,
+    on_progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.int64]]:
     """Score a bundle on faces that its network was not trained on.
 
@@ -66,6 +67,7 @@ def evaluate(
             depend on the calibration are also cross-fitted.
         non_faces_of_each_kind: how many pictures rejection is measured on.
         on_stage: called with the name of each stage as it begins.
+        on_progress: called with the number of faces embedded and their total, in the stages that embed.
 
     Returns:
         The scores (JSON values), the embeddings (n, d) of the faces with a strict majority and their labels (n,).
@@ -81,7 +83,7 @@ def evaluate(
     calibrated_on = (bundle.manifest.calibration or {}).get("dataset")
 
     on_stage("embedding")
-    embeddings = embedder.embed(kept.images)
+    embeddings = embedder.embed(kept.images, on_progress)
     clear_faces = kept.take(clear)
     groups = near_copies.groups_of(clear_faces.names)
     seen = HeldOutFaces(embeddings[clear], majority[clear], distribution(clear_faces.votes), groups)
@@ -107,7 +109,8 @@ def evaluate(
     on_stage("rejection")
     others = rehearsed(clear_faces.images, NON_FACES_SEED, count=non_faces_of_each_kind)
     others += unrehearsed(embedder.side_px, NON_FACES_SEED, count=non_faces_of_each_kind)
-    parts["rejection"] = _rejection(bundle, embedder, others, seen, cross_fit=calibrated_on == dataset)
+    strange = embedder.embed(np.concatenate([each.crops for each in others]), on_progress)
+    parts["rejection"] = _rejection(bundle, strange, others, seen, cross_fit=calibrated_on == dataset)
 
     scores, intervals = gathered(parts)
     return (
@@ -146,8 +149,9 @@ def save_plots(
     embeddings: NDArray[np.float32],
     face_labels: NDArray[np.int64],
 ) -> None:
-    """Write the confusion matrix, the reliability diagram and the map of the embedding into ``folder``."""
+    """Write the confusion matrix, the reliability diagram, the map of the embedding and portraits into ``folder``."""
     from index import plots
+    from index.portrait_sheet import write_portrait_sheet
     from index.reliability import ReliabilityBin
 
     clear = scores["majority"]
@@ -168,6 +172,8 @@ def save_plots(
         covariances=bundle.mixture.covariances,
         names=EMOTIONS,
     )
+    if bundle.portraits_path is not None:
+        write_portrait_sheet(folder / "portraits.png", bundle)
 
 
 def record_scores(bundle: Bundle, scores: dict[str, Any]) -> None:
@@ -214,12 +220,11 @@ def _argmax(bundle: Bundle, baseline: Classifier, embeddings: NDArray[np.float32
 
 
 def _rejection(
-    bundle: Bundle, embedder: Embedder, others: list[NonFaces], faces: HeldOutFaces, *, cross_fit: bool
+    bundle: Bundle, strange: NDArray[np.float32], others: list[NonFaces], faces: HeldOutFaces, *, cross_fit: bool
 ) -> Scored:
     mixture = bundle.mixture
-    kinds = [
-        TypicalityOfKind(each.kind, mixture.typicality(embedder.embed(each.crops)), each.rehearsed) for each in others
-    ]
+    parts = np.split(mixture.typicality(strange), np.cumsum([len(each.crops) for each in others])[:-1])
+    kinds = [TypicalityOfKind(each.kind, part, each.rehearsed) for each, part in zip(others, parts, strict=True)]
     typical = mixture.typicality(faces.embeddings)
     scores, intervals = rejecting(typical, kinds, mixture.min_typicality)
     known = typical >= mixture.min_typicality

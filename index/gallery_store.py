@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.filters import Filter
+from index.gallery_sample import Sample
 from model.errors import FaceFieldError, QueryError
 
 FORMAT_VERSION: Final = 1
@@ -283,6 +284,9 @@ class GalleryStore(Protocol):
 
     def statistics(self) -> Statistics:
         """How many faces there are of what."""
+
+    def sample(self, most: int) -> Sample:
+        """Up to ``most`` faces, drawn evenly; the same ones again, as long as the gallery does not change."""
 
     def snapshot(self, folder: Path) -> int:
         """Write all there is at this moment to a new folder, while others read and write; returns the number of faces.

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import Bundle
+from index.gallery_sample import Sample
 from index.mixture import Mixture
 
 STANDARD_DEVIATIONS: Final = 1.5
@@ -74,6 +74,17 @@ def ellipse(view: FlatView, centroid: NDArray[np.float64], covariance: NDArray[n
     return Ellipse(x, y, long, short, math.atan2(vectors[1, 1], vectors[0, 1]))
 
 
-def shipped_places(bundle: Bundle, view: FlatView) -> NDArray[np.float64]:
-    """(n, 2) where the faces of the bundle's gallery are shown, in its order."""
-    return view.place(bundle.gallery.embeddings)
+def emotions_shown(mixture: Mixture, sample: Sample) -> list[int]:
+    """The emotion that each face of a sample is shown as: a place in the mixture's emotions.
+
+    What its owner calls it or, where that is none of these, the nearest.
+    """
+    known = {emotion: place for place, emotion in enumerate(mixture.emotions)}
+    shown = [known.get(emotion or "", -1) for emotion in sample.emotions]
+    others = [row for row, place in enumerate(shown) if place < 0]
+    if others:
+        for row, place in zip(
+            others, mixture.distances(sample.embeddings[others]).argmin(axis=1).tolist(), strict=True
+        ):
+            shown[row] = place
+    return shown

@@ -12,6 +12,7 @@ request again completes it.
 
 import threading
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from index.embedded_gallery import open_gallery
 from index.exact import ExactSearch
 from index.filters import Filter
 from index.folder_pages import folder_pages
+from index.gallery_sample import Sample, drawn
 from index.gallery_store import (
     EVERYTHING,
     Added,
@@ -217,6 +219,21 @@ class MilvusGallery:
                     value = row[name] or None
                     counts[name][value] = counts[name].get(value, 0) + 1
         return Statistics(faces, len(subjects - {""}), counts["emotion"], counts["label"], counts["sub_class"])
+
+    def sample(self, most: int) -> Sample:
+        """See ``GalleryStore.sample``; every face is read, and what is kept of them is bounded."""
+        fields, kept, faces = ["id", "embedding", "label", "emotion"], list[dict[str, Any]](), 0
+        for page in self._pages("", fields, self._connection.recent(self._connection.now()), PAGE_NAMES):
+            faces += len(page)
+            kept += page
+            keys = np.array([zlib.crc32(str(row["id"]).encode()) for row in kept], dtype=np.int64)
+            kept = [kept[place] for place in drawn(keys, most).tolist()]
+        return Sample(
+            [str(row["id"]) for row in kept],
+            np.array([row["embedding"] for row in kept], dtype=np.float32).reshape(len(kept), self.embedding_size),
+            [row["label"] or row["emotion"] or None for row in kept],
+            faces,
+        )
 
     def every_face_whole(self) -> Iterator[list[GalleryFace]]:
         """Every face that is there now, by id, with thumbnails, a page at a time.

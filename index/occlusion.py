@@ -1,11 +1,12 @@
-"""Occlusion: which parts of a face its emotion rests on.
+"""Occlusion: which parts of a face an answer rests on.
 
-A grey patch is laid over one place after the other; where the probability of the emotion falls, the place mattered.
+A grey patch is laid over one place after the other; where what was found falls, the place mattered.
 
 Source: Zeiler, Fergus: *Visualizing and Understanding Convolutional Networks*, arXiv 1311.2901, section 4.2.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,30 +20,80 @@ STEP_PX: Final = 4
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def occlusion_map(crop: NDArray[np.uint8], embed: Embed, mixture: Mixture, emotion: int) -> NDArray[np.float64]:
-    """How much of an emotion's probability hangs on each place of a face.
+@dataclass(frozen=True)
+class Occlusion:
+    """A face as the network reads it, whole and with one place after the other covered.
+
+    Attributes:
+        whole: (d,) float32, its embedding.
+        covered: (p, d) float32, those of the face under each patch.
+        places: (p) row and column of each patch's top left corner, in steps of ``STEP_PX``.
+        shape: rows and columns of a map.
+    """
+
+    whole: NDArray[np.float32]
+    covered: NDArray[np.float32]
+    places: tuple[tuple[int, int], ...]
+    shape: tuple[int, int]
+
+    def fall(self, score: Callable[[NDArray[np.float32]], NDArray[np.floating]]) -> NDArray[np.float64]:
+        """How far a score hangs on each place.
+
+        Args:
+            score: from (n, d) embeddings to (n,).
+
+        Returns:
+            (h / STEP_PX, w / STEP_PX) float64: the mean fall of the score over the patches that cover a place;
+            negative where it rises.
+        """
+        whole, *others = score(np.concatenate([self.whole[None], self.covered])).tolist()
+        fall, count = np.zeros(self.shape), np.zeros(self.shape)
+        side = PATCH_PX // STEP_PX
+        for (top, left), other in zip(self.places, others, strict=True):
+            fall[top : top + side, left : left + side] += whole - other
+            count[top : top + side, left : left + side] += 1
+        return np.asarray(fall / count)
+
+
+def occlude(crop: NDArray[np.uint8], embed: Embed) -> Occlusion:
+    """Cover one place of a face after the other.
 
     Args:
         crop: (h, w) uint8, sides that ``STEP_PX`` divides.
         embed: from (n, h, w) crops to (n, d) embeddings.
-        mixture: gives the probability.
-        emotion: index of the emotion that is asked about.
-
-    Returns:
-        (h / STEP_PX, w / STEP_PX) float64: the mean fall of the probability over the patches that cover a place;
-        negative where the place speaks against the emotion.
     """
     height, width = crop.shape
-    tops, lefts = (np.arange(0, side - PATCH_PX + 1, STEP_PX) for side in (height, width))
+    rows, columns = ((side - PATCH_PX) // STEP_PX + 1 for side in (height, width))
+    places = tuple((top, left) for top in range(rows) for left in range(columns))
     grey = np.uint8(round(float(crop.mean())))
-    covered = np.repeat(crop[None], len(tops) * len(lefts) + 1, axis=0)
-    places = [(top, left) for top in tops.tolist() for left in lefts.tolist()]
-    for picture, (top, left) in zip(covered[1:], places, strict=True):
-        picture[top : top + PATCH_PX, left : left + PATCH_PX] = grey
-    probability = mixture.posterior(embed(covered))[:, emotion]
-    fall, count = np.zeros((height // STEP_PX, width // STEP_PX)), np.zeros((height // STEP_PX, width // STEP_PX))
-    for (top, left), covered_probability in zip(places, probability[1:], strict=True):
-        part = np.s_[top // STEP_PX : (top + PATCH_PX) // STEP_PX, left // STEP_PX : (left + PATCH_PX) // STEP_PX]
-        fall[part] += probability[0] - covered_probability
-        count[part] += 1
-    return np.asarray(fall / count)
+    faces = np.repeat(crop[None], len(places) + 1, axis=0)
+    for picture, (top, left) in zip(faces[1:], places, strict=True):
+        y, x = top * STEP_PX, left * STEP_PX
+        picture[y : y + PATCH_PX, x : x + PATCH_PX] = grey
+    embeddings = embed(faces)
+    return Occlusion(embeddings[0], embeddings[1:], places, (height // STEP_PX, width // STEP_PX))
+
+
+def emotion_map(occlusion: Occlusion, mixture: Mixture, emotion: int) -> NDArray[np.float64]:
+    """How much of an emotion's probability hangs on each place of a face; see ``Occlusion.fall``.
+
+    Args:
+        occlusion: of the face.
+        mixture: gives the probability.
+        emotion: index of the emotion that is asked about.
+    """
+    return occlusion.fall(lambda embeddings: mixture.posterior(embeddings)[:, emotion])
+
+
+def closeness_map(occlusion: Occlusion, point: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What a face's closeness to a point rests on.
+
+    Args:
+        occlusion: of the face.
+        point: (d,) such as the embedding of a match.
+
+    Returns:
+        As ``Occlusion.fall``, in embedding units: how much farther from the point the face lies when the place is
+        covered; negative where what is seen there keeps the two apart.
+    """
+    return occlusion.fall(lambda embeddings: -np.linalg.norm(embeddings.astype(np.float64) - point, axis=1))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.bundle import EMBEDDER, PORTRAITS, Bundle, add_file, load_bundle
+from index.components import Components
 from model.detection import Detector
 from model.embedder import Embedder
 from model.errors import BundleError, DatasetError
@@ -18,6 +19,7 @@ from model.portrait_configuration import PortraitConfig
 from model.portraits import PortraitPainter
 
 if TYPE_CHECKING:  # it brings torch, which only the command that trains has
+    from model.portrait_naming import NamedGaussians
     from model.portrait_training import Step
 
 
@@ -76,8 +78,9 @@ def portray_bundle(
         aligned.crops,
         embeddings[aligned.rows],
         labels[aligned.rows],
-        _middles(bundle),
         bundle.embedder_path,
+        middles=_middles(bundle),
+        named=named_gaussians(bundle),
         config=config,
         on_step=on_step,
     )
@@ -92,6 +95,27 @@ def _middles(bundle: Bundle) -> NDArray[np.float64]:
     """(m, d) the centroids of emotions and sub-classes."""
     inner = [each.centroid for each in bundle.subclasses.each] if bundle.subclasses is not None else []
     return np.stack([*bundle.mixture.centroids, *inner])
+
+
+def named_gaussians(bundle: Bundle) -> "NamedGaussians":
+    """The sub-classes of a bundle, or the Gaussians of its emotions where it has none."""
+    from model.portrait_naming import NamedGaussians
+
+    mixture, sub_classes = bundle.mixture, bundle.subclasses
+    emotions = range(len(mixture.emotions))
+    mixtures = (
+        sub_classes.mixtures
+        if sub_classes is not None
+        else [Components(np.ones(1), mixture.centroids[[row]], mixture.covariances[[row]]) for row in emotions]
+    )
+    return NamedGaussians(
+        mixture.centroids,
+        mixture.sigma,
+        np.repeat(np.arange(len(mixtures)), [len(each) for each in mixtures]),
+        np.log(np.concatenate([each.weights for each in mixtures])),
+        np.concatenate([each.means for each in mixtures]),
+        np.concatenate([each.whitening for each in mixtures]),
+    )
 
 
 def load_painter(bundle: Bundle) -> PortraitPainter | None:

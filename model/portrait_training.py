@@ -23,6 +23,7 @@ from model.export import onnx_graph
 from model.ferplus import FACE_PX
 from model.network import EMBEDDING_SIZE
 from model.portrait_configuration import PortraitConfig
+from model.portrait_naming import NamedGaussians, Naming
 from model.portrait_network import PortraitNetwork, in_contrast
 from model.portraits import FORMAT_VERSION, METADATA_KEY, PortraitPainter
 from model.preprocessing import standardise, to_unit
@@ -40,21 +41,24 @@ class Step(NamedTuple):
         total: of all steps.
         pixels: mean absolute difference from the faces, greys running from 0 to 1.
         reading: mean squared distance between what was asked for and what is read, embedding units.
+        naming: how differently the two are named, nats.
     """
 
     number: int
     total: int
     pixels: float
     reading: float
+    naming: float
 
 
 def train_portraits(
     crops: NDArray[np.uint8],
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
-    middles: NDArray[np.floating],
     embedder: Path,
     *,
+    middles: NDArray[np.floating],
+    named: NamedGaussians,
     config: PortraitConfig,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> PortraitNetwork:
@@ -64,8 +68,9 @@ def train_portraits(
         crops: (n, 48, 48) uint8.
         embeddings: (n, 64) of them.
         labels: (n,) the emotion of each.
-        middles: (m, 64) points that people search from, such as centroids: they are asked for most.
         embedder: the exported network that embedded them.
+        middles: (m, 64) points that people search from, such as centroids: they are asked for most.
+        named: what names a point: a portrait is to be named as the point that was asked for.
         config: the settings.
         on_step: called after each step.
 
@@ -75,7 +80,7 @@ def train_portraits(
     """
     if len(crops) == 0 or len(crops) != len(embeddings):
         raise DatasetError(f"portraits want one embedding per face, got {len(embeddings)} for {len(crops)} faces")
-    reader = TorchGraph(embedder)
+    reader, naming = TorchGraph(embedder), Naming(named)
     generator = np.random.default_rng(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
@@ -96,13 +101,13 @@ def train_portraits(
         pixels = functional.l1_loss(network(points[rows]), wanted)
         asked = _asked(points[rows[: config.read_faces]], ends, generator)
         read = reader(_moved(network(asked), generator) * 255)
-        reading = (read - asked).square().sum(dim=1).mean()
+        reading, misnamed = (read - asked).square().sum(dim=1).mean(), naming.difference(asked, read)
         optimiser.zero_grad()
-        (pixels + config.reading_share * reading).backward()
+        (pixels + config.reading_share * reading + config.naming_share * misnamed).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        on_step(Step(number, config.steps, float(pixels.detach()), float(reading.detach())))
+        on_step(Step(number, config.steps, *(float(each.detach()) for each in (pixels, reading, misnamed))))
     return network.eval()
 
 
@@ -166,12 +171,13 @@ def _chances(labels: NDArray[np.int64], balance: float) -> NDArray[np.float64]:
 
 
 def _asked(points: Tensor, middles: Tensor, generator: np.random.Generator) -> Tensor:
-    """Points to be read: half are faces, half lie between two middles, as queries for a mix do."""
-    half = len(points) // 2
-    ends = torch.from_numpy(generator.integers(0, len(middles), (2, len(points) - half)))
-    # Both ends are drawn more often than what lies between: a middle itself is asked for most.
-    shares = torch.from_numpy(generator.beta(0.5, 0.5, (len(points) - half, 1)).astype(np.float32))
-    return torch.cat([points[:half], shares * middles[ends[0]] + (1 - shares) * middles[ends[1]]])
+    """Points to be read: a third are faces, a third middles, the rest between two middles, as queries for a mix are."""
+    third = len(points) // 3
+    chosen = torch.from_numpy(generator.choice(len(middles), third, replace=third > len(middles)))
+    between = len(points) - 2 * third
+    ends = torch.from_numpy(generator.integers(0, len(middles), (2, between)))
+    shares = torch.from_numpy(generator.random((between, 1)).astype(np.float32))
+    return torch.cat([points[:third], middles[chosen], shares * middles[ends[0]] + (1 - shares) * middles[ends[1]]])
 
 
 def _moved(faces: Tensor, generator: np.random.Generator) -> Tensor:

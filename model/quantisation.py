@@ -5,7 +5,7 @@ recommends for convolutions on CPUs.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -33,17 +33,28 @@ _BATCH: Final = 32
 class _Crops(CalibrationDataReader):  # type: ignore[misc]
     """Hands the calibrator batches of crops."""
 
-    def __init__(self, crops: NDArray[np.uint8], name: str) -> None:
-        self._batches: Iterator[dict[str, NDArray[np.uint8]]] = (
-            {name: crops[start : start + _BATCH]} for start in range(0, len(crops), _BATCH)
-        )
+    def __init__(self, crops: NDArray[np.uint8], name: str, on_progress: Callable[[int, int], None]) -> None:
+        self._batches = self._each(crops, name, on_progress)
+
+    @staticmethod
+    def _each(
+        crops: NDArray[np.uint8], name: str, on_progress: Callable[[int, int], None]
+    ) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        for start in range(0, len(crops), _BATCH):
+            yield {name: crops[start : start + _BATCH]}
+            on_progress(min(start + _BATCH, len(crops)), len(crops))
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         """The next batch by the input's name, or None at the end."""
         return next(self._batches, None)
 
 
-def quantise(network: Path, crops: NDArray[np.uint8], output: Path) -> None:
+def quantise(
+    network: Path,
+    crops: NDArray[np.uint8],
+    output: Path,
+    on_progress: Callable[[int, int], None] = lambda _, __: None,
+) -> None:
     """Write an int8 form of an exported network, its metadata included.
 
     Convolutions are quantised, weights by channel. The first of them, what preprocessing does, and the head stay in
@@ -53,6 +64,7 @@ def quantise(network: Path, crops: NDArray[np.uint8], output: Path) -> None:
         network: what ``mien export`` wrote.
         crops: (n, 48, 48) uint8 faces of the training set; up to ``CALIBRATION_FACES`` of them are used.
         output: the ONNX file to write.
+        on_progress: called with the number of faces whose ranges are measured, and their total.
 
     Raises:
         EmbedderError: the file is no exported network.
@@ -70,7 +82,7 @@ def quantise(network: Path, crops: NDArray[np.uint8], output: Path) -> None:
         quantize_static(
             str(prepared),
             str(draft),
-            _Crops(chosen, graph.input[0].name),
+            _Crops(chosen, graph.input[0].name, on_progress),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Clip", "Relu"],
             nodes_to_exclude=convolutions[:FLOAT_CONVOLUTIONS],

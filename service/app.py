@@ -14,6 +14,7 @@ from service.docs_routes import describe, serve_docs
 from service.door import Door
 from service.engine import Engine
 from service.explain_routes import explain_router
+from service.explanation import PointPair
 from service.faces_routes import faces_router
 from service.gallery_routes import gallery_router
 from service.gallery_schemas import FaceChanges, NewFaces
@@ -105,5 +106,5 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     app.include_router(space_router(runtime))
     serve_docs(app)
     serve_page(app)
-    describe(app, JsonImages, PointQuery, NewFaces, FaceChanges, FrameLine, TrackLine, EndLine)
+    describe(app, JsonImages, PointQuery, PointPair, NewFaces, FaceChanges, FrameLine, TrackLine, EndLine)
     return app

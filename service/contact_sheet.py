@@ -19,6 +19,9 @@ from service.space import Space
 MOST_MATCHES: Final = 200
 """Matches of one face on a sheet: more cannot be looked at, and would be a picture of gigabytes."""
 
+MOST_LINES: Final = 150
+"""Of a sheet, over all faces: 150 MB in memory, and no taller than the 32,767 pixels that most programs show."""
+
 _FACE_PX: Final = 144
 _CAPTION_PX: Final = 40
 _GAP_PX: Final = 12
@@ -50,10 +53,17 @@ def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[Retri
         answers: of the faces, in the same order.
 
     Raises:
-        QueryError: a match has no thumbnail, and the bundle has no portraits.
+        QueryError: there are more lines than a sheet has, or a match has no thumbnail, and the bundle has no portraits.
     """
-    space = Space(engine.bundle)
     lines = [max(1, -(-len(answer.matches) // _COLUMNS)) for answer in answers]
+    if sum(lines) > MOST_LINES:
+        room = MOST_LINES // len(lines) * _COLUMNS
+        advice = f"ask for -k {room} or less" if room else "cut the picture into parts"
+        raise QueryError(
+            f"a contact sheet has {MOST_LINES} lines of {_COLUMNS} matches, "
+            f"{len(lines)} faces need {sum(lines)}: {advice}"
+        )
+    space = Space(engine.bundle)
     width = _GAP_PX + (1 + _COLUMNS) * (_FACE_PX + _GAP_PX)
     height = _GAP_PX + sum(lines) * (_FACE_PX + _CAPTION_PX)
     sheet = Image.new("RGB", (width, height), _PAPER)

@@ -1,4 +1,4 @@
-"""The commands that need no server: ``mien embed``, ``classify``, ``retrieve``, ``doctor`` and ``inventory``."""
+"""The commands that need no server, such as ``mien embed`` and ``mien classify``."""
 
 import argparse
 import sys
@@ -40,6 +40,18 @@ def add_commands(command: Command) -> None:
         help="PNG file to draw: each face and its matches, as portraits or, where the gallery keeps them, thumbnails.",
     )
     _add_local_options(retrieve)
+
+    groups = command("groups", _groups, "Measure how a bundle behaves on groups of people, with intervals.")
+    groups.add_argument(
+        "table",
+        type=Path,
+        metavar="TABLE",
+        help="CSV with the columns image, label and subject; every further one, such as gender, divides people.",
+    )
+    groups.add_argument("--markdown", type=Path, metavar="FILE", help="Also write the figures as a document.")
+    groups.add_argument("--json", dest="as_json", action="store_true", help="Write JSON.")
+    add_bundle_option(groups)
+    add_options(groups, DecodingLimits)
 
     add_bundle_option(command("doctor", _doctor, "Look at this installation, and say what to do about what is found."))
     inventory = command("inventory", _inventory, "Print what this installation consists of, versions and licences.")
@@ -110,6 +122,18 @@ def _retrieve(arguments: argparse.Namespace) -> int:
         already_cropped=arguments.already_cropped,
         gallery=arguments.gallery,
         sheet=arguments.contact_sheet,
+    )
+
+
+def _groups(arguments: argparse.Namespace) -> int:
+    from service.groups import groups
+
+    return groups(
+        arguments.table,
+        arguments.bundle,
+        read_options(arguments, DecodingLimits),
+        markdown=arguments.markdown,
+        as_json=arguments.as_json,
     )
 
 

@@ -23,7 +23,13 @@ class MapAnswer(BaseModel):
     axes: list[list[Rounded]] = Field(description="Two rows of d numbers.")
     emotions: list[MapRegion]
     sub_classes: list[MapRegion] = Field(description="Empty where the bundle has none.")
-    ids: list[str] = Field(description="Of the faces of the gallery.")
+    faces: int = Field(
+        description="In the gallery; where that is more than there are ids, these are a sample.", examples=[28385]
+    )
+    owned: bool = Field(
+        description="Whether it is the owner's gallery, rather than the one that ships.", examples=[False]
+    )
+    ids: list[str] = Field(description="Of the faces that are shown.")
     x: list[float] = Field(description="Of the faces, in the order of ids.")
     y: list[float] = Field(description="Of the faces, in the order of ids.")
     emotion: list[int] = Field(description="Of the faces, in the order of ids: places in emotions.")
@@ -40,10 +46,13 @@ class AtlasRegion(BaseModel):
     """An emotion, or a sub-class of one."""
 
     id: str = Field(description="The emotion, or the sub-class.", examples=["happiness"])
-    faces: int = Field(description="Of the gallery that have this label.", examples=[7514])
+    faces: int = Field(
+        description="Of the gallery that have this label or, without one, were named so.", examples=[7514]
+    )
     share: Rounded = Field(description="Of the gallery's faces, 0 to 1.", examples=[0.264])
     votes: dict[str, Rounded] = Field(
-        description="How the raters of these faces voted, mean shares.", examples=[{"happiness": 0.91, "neutral": 0.05}]
+        description="How raters voted on such faces of the gallery that ships, mean shares.",
+        examples=[{"happiness": 0.91, "neutral": 0.05}],
     )
     nearest: list[NearestFace] = Field(description="Faces with this label nearest to the centroid.")
     sub_classes: list["AtlasRegion"] = Field(description="Of an emotion, where the bundle has any.")
@@ -53,5 +62,8 @@ class Atlas(BaseModel):
     """Every emotion and sub-class."""
 
     faces: int = Field(description="In the gallery.", examples=[28385])
+    owned: bool = Field(
+        description="Whether it is the owner's gallery, rather than the one that ships.", examples=[False]
+    )
     portraits: bool = Field(description="Whether the bundle brings portraits.", examples=[True])
     emotions: list[AtlasRegion]

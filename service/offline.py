@@ -13,7 +13,7 @@ from model.configuration import TrainingConfig
 from model.embedder import Embedder
 from model.errors import ConfigError
 from model.ferplus import Split, read_ferplus, read_near_copies
-from service.terminal import console, output, progress_bar
+from service.terminal import console, output, progress_bar, staged_bar
 
 _TRAINING_PARTS: Final = ("torch", "onnx", "onnxscript", "sklearn", "matplotlib")
 
@@ -93,8 +93,14 @@ def quantise(network: Path, data: Path, output_path: Path) -> int:
     from model.quantisation import quantise as write_network
 
     faces = read_ferplus(data, "Training")
-    with console.status("measuring ranges"):
-        write_network(network, faces.images, output_path)
+    with progress_bar() as bar:
+        task = bar.add_task("measuring ranges", total=None, note="")
+        write_network(
+            network,
+            faces.images,
+            output_path,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
     before, after = (path.stat().st_size / 2**20 for path in (network, output_path))
     console.print(f"{output_path}: {after:.1f} MiB, {before:.1f} before")
     return 0
@@ -147,7 +153,7 @@ def discover(
     previous = load_bundle(previous_folder).subclasses if previous_folder is not None else bundle.subclasses
     if previous is None and previous_folder is not None:
         raise ConfigError(f"--previous: {previous_folder} has no sub-classes")
-    with console.status("reading") as status:
+    with staged_bar("reading") as (on_stage, on_progress):
         training, validation = read_ferplus(data, "Training"), read_ferplus(data, "PublicTest")
         found, report = discover_in_bundle(
             bundle,
@@ -158,7 +164,8 @@ def discover(
             config=config,
             folder=folder,
             previous=previous,
-            on_stage=status.update,
+            on_stage=on_stage,
+            on_progress=on_progress,
         )
     table = Table("sub-class", "share", "faces", "votes differ from its siblings' by")
     for each in report["each"]:
@@ -205,11 +212,10 @@ def evaluate(bundle_folder: Path, data: Path, split: Split, folder: Path, *, rec
     bundle = load_bundle(bundle_folder)
     embedder = Embedder(bundle_folder / EMBEDDER)
     check_fits(bundle, embedder)
-    with console.status("reading"):
+    with staged_bar("reading") as (on_stage, on_progress):
         faces, near_copies = read_ferplus(data, split), read_near_copies(data)
-    with console.status("embedding") as status:
         scores, embeddings, labels = evaluation.evaluate(
-            bundle, embedder, faces, near_copies, f"FER+ {split}", on_stage=status.update
+            bundle, embedder, faces, near_copies, f"FER+ {split}", on_stage=on_stage, on_progress=on_progress
         )
     path = evaluation.save_scores(folder, scores)
     evaluation.save_table(folder, scores)
@@ -267,25 +273,40 @@ def ablate(
     """``mien ablate``."""
     require_training_parts()
     from index import ablation, plots
+    from model.training import Progress
 
     def on_row(row: ablation.AblationRow) -> None:
-        console.print(
+        bar.console.print(
             f"{row.name}, seed {row.seed}: accuracy {row.accuracy:.3f}, mAP {row.mean_average_precision:.3f}, "
             f"{row.seconds:.0f} s"
         )
 
-    rows = ablation.ablate(
-        read_ferplus(data, "Training"),
-        read_ferplus(data, "PublicTest"),
-        read_near_copies(data),
-        config,
-        folder,
-        device=device,
-        initial=initial,
-        seeds=seeds,
-        faces=faces,
-        on_row=on_row,
-    )
+    with progress_bar() as bar:
+        networks = bar.add_task("networks", total=None, note="")
+        steps = bar.add_task("training", total=None, note="")
+
+        def on_trial(name: str, done: int, total: int) -> None:
+            bar.update(networks, completed=done, total=total, note=name)
+            bar.reset(steps, total=None)
+
+        def on_step(progress: Progress) -> None:
+            done = (progress.epoch - 1) * progress.steps + progress.step
+            bar.update(steps, completed=done, total=progress.epochs * progress.steps, note=f"loss {progress.loss:.4f}")
+
+        rows = ablation.ablate(
+            read_ferplus(data, "Training"),
+            read_ferplus(data, "PublicTest"),
+            read_near_copies(data),
+            config,
+            folder,
+            device=device,
+            initial=initial,
+            seeds=seeds,
+            faces=faces,
+            on_trial=on_trial,
+            on_step=on_step,
+            on_row=on_row,
+        )
     table = Table("loss", "seeds", *ablation.FIGURES, title="Ablation: mean over the seeds")
     for name, each in ablation.by_name(rows).items():
         means = (mean(getattr(row, field) for row in each) for field in ablation.FIGURES.values())

@@ -30,7 +30,7 @@ def portraits(bundle_folder: Path, data: Path, config: PortraitConfig) -> int:
         training = bar.add_task("training", total=None, note="")
 
         def on_step(step: "Step") -> None:
-            note = f"pixels {step.pixels:.3f}, read {step.reading:.2f}"
+            note = f"pixels {step.pixels:.3f}, read {step.reading:.2f}, named {step.naming:.2f}"
             bar.update(training, completed=step.number, total=step.total, note=note)
 
         found = portray_bundle(

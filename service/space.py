@@ -1,11 +1,10 @@
 """What the page and the plots show of the space: its map, its atlas, and portraits of its points.
 
-Each is worked out from a bundle once, on first use, and kept while that bundle is served.
+The space is the bundle's; the faces in it are those of the gallery that is served. What follows from the bundle is
+worked out once, what follows from an owner's gallery again when that has changed.
 """
 
-import hashlib
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,17 +14,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel
 
-from index.atlas import Region, emotions_of, sub_classes_of
+from index.atlas import Region, emotions_of, of_gallery, sub_classes_of
 from index.bundle import Bundle
+from index.bundled_gallery import BundledGallery
 from index.gallery_store import GalleryStore
-from index.map import FlatView, ellipse, flat_view, shipped_places
+from index.map import FlatView, ellipse, emotions_shown, flat_view
 from index.portraits import load_painter
 from model.errors import QueryError
 from model.portraits import PortraitPainter
 from service.map_schemas import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
 from service.queries import Query, point_of
+from service.refreshed import Refreshed
+from service.written import Written
 
 KEPT_PORTRAITS: Final = 4096
 """Portraits that are kept painted: 9 MiB."""
@@ -33,26 +34,28 @@ KEPT_PORTRAITS: Final = 4096
 MAP_DECIMALS: Final = 3
 
 
-class Written:
-    """An answer that stays the same while a bundle is served: written and compressed once."""
-
-    def __init__(self, answer: BaseModel) -> None:
-        self.plain = answer.model_dump_json().encode()
-        packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with the head and tail of gzip
-        self.packed = packer.compress(self.plain) + packer.flush()
-        self.tag = f'"{hashlib.sha256(self.plain).hexdigest()[:16]}"'
+MOST_POINTS: Final = 30_000
+"""Faces of a map: the gallery that ships is shown whole, a larger one by a sample."""
 
 
 class Space:
-    """A bundle's space, as it is shown. Thread-safe."""
+    """A bundle's space and a gallery in it, as they are shown. Thread-safe."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, owned: GalleryStore | None = None) -> None:
         """Show ``bundle``.
+
+        Args:
+            bundle: whose space it is.
+            owned: the owner's gallery; None shows the bundle's.
 
         Raises:
             BundleError: its portraits belong to another network.
         """
         self.bundle = bundle
+        self.owned = owned
+        self._store: GalleryStore = owned or BundledGallery(bundle)
+        self._map = Refreshed(self._mapped, self._version)
+        self._atlas = Refreshed(self._described_all, self._version)
         self._painter = load_painter(bundle)
         self._painted: OrderedDict[bytes, NDArray[np.uint8]] = OrderedDict()
         self._lock = threading.Lock()
@@ -84,18 +87,17 @@ class Space:
                     self._painted.popitem(last=False)
         return np.stack([known[key] for key in keys])
 
-    def painted(self, queries: Sequence[Query], owned: GalleryStore | None, side_px: int | None = None) -> bytes:
+    def painted(self, queries: Sequence[Query], side_px: int | None = None) -> bytes:
         """A PNG file with the portraits of points under one another, each as large as ``side_px`` asks.
 
         Args:
             queries: which points.
-            owned: where ids of faces are looked up; None takes the bundle's gallery.
             side_px: of each; None leaves them as they are painted.
 
         Raises:
             QueryError: the bundle has no portraits, or a query names nothing that it has.
         """
-        faces = self.paint(np.stack([point_of(query, self.bundle, owned) for query in queries]))
+        faces = self.paint(np.stack([point_of(query, self.bundle, self.owned) for query in queries]))
         side = faces.shape[1]
         picture = Image.fromarray(faces.reshape(-1, side))
         if side_px is not None and side_px != side:
@@ -105,37 +107,59 @@ class Space:
         picture.save(buffer, "PNG")
         return buffer.getvalue()
 
-    @cached_property
     def map(self) -> Written:
-        """The map."""
-        view, gallery, emotions = self._view, self.bundle.gallery, self.bundle.mixture.emotions
-        places = shipped_places(self.bundle, view).round(MAP_DECIMALS)
+        """The map.
+
+        Raises:
+            GalleryError: the gallery fails.
+        """
+        return self._map.current()
+
+    def atlas(self) -> Written:
+        """The atlas.
+
+        Raises:
+            GalleryError: the gallery fails.
+        """
+        return self._atlas.current()
+
+    def _version(self) -> int:
+        """A number that changes when what is shown may have changed."""
+        return 0 if self.owned is None else self.owned.listing(1).snapshot
+
+    def _mapped(self) -> Written:
+        view, sample = self._view, self._store.sample(MOST_POINTS)
+        places = view.place(sample.embeddings).round(MAP_DECIMALS)
         return Written(
             MapAnswer(
                 middle=view.middle.tolist(),
                 axes=view.axes.tolist(),
                 emotions=[self._shown(region) for region in self._emotions],
                 sub_classes=[self._shown(region) for region in self._sub_classes],
-                ids=[entry.id for entry in gallery.entries],
+                faces=sample.faces,
+                owned=self.owned is not None,
+                ids=list(sample.ids),
                 x=places[:, 0].tolist(),
                 y=places[:, 1].tolist(),
-                emotion=[emotions.index(entry.emotion) for entry in gallery.entries],
+                emotion=emotions_shown(self.bundle.mixture, sample),
             )
         )
 
-    @cached_property
-    def atlas(self) -> Written:
-        """The atlas."""
+    def _described_all(self) -> Written:
+        emotions, sub_classes = self._emotions, self._sub_classes
+        if self.owned is not None:
+            emotions, sub_classes = of_gallery(emotions, self.owned), of_gallery(sub_classes, self.owned)
         return Written(
             Atlas(
-                faces=len(self.bundle.gallery),
+                faces=self._store.count(),
+                owned=self.owned is not None,
                 portraits=self.has_portraits,
                 emotions=[
                     self._described(
                         region,
-                        [self._described(part, []) for part in self._sub_classes if part.emotion == region.emotion],
+                        [self._described(part, []) for part in sub_classes if part.emotion == region.emotion],
                     )
-                    for region in self._emotions
+                    for region in emotions
                 ],
             )
         )
@@ -162,7 +186,7 @@ class Space:
             faces=region.faces,
             share=region.share,
             votes=region.votes,
-            nearest=[NearestFace(id=match.entry.id, distance=match.distance) for match in region.nearest],
+            nearest=[NearestFace(id=face.id, distance=face.distance) for face in region.nearest],
             sub_classes=sub_classes,
         )
 

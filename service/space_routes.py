@@ -15,7 +15,8 @@ from service.map_schemas import Atlas, MapAnswer
 from service.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery
 from service.queries import Query as PointName
 from service.runtime import Runtime
-from service.space import Space, Written
+from service.space import Space
+from service.written import Written
 
 MOST_PORTRAITS: Final = 256
 """Portraits of one request."""
@@ -68,7 +69,7 @@ class PortraitsQuery(BaseModel):
 
 
 class Spaces:
-    """The space of the bundle of the moment; a reload brings another."""
+    """The space of the bundle and the gallery of the moment; a reload brings another."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -81,15 +82,15 @@ class Spaces:
         Raises:
             NotReadyError: the service is starting or stopping.
         """
-        bundle = self._runtime.serving().engine.bundle
+        engine = self._runtime.serving().engine
         with self._lock:
-            if self._shown is None or self._shown.bundle is not bundle:
-                self._shown = Space(bundle)
+            if self._shown is None or self._shown.bundle is not engine.bundle:
+                self._shown = Space(engine.bundle, engine.owned)
             return self._shown
 
     def painted(self, queries: Sequence[PointName], side_px: int | None = None) -> bytes:
-        """See ``Space.painted``; a face is looked up where it is searched for."""
-        return self.current().painted(queries, self._runtime.serving().engine.owned, side_px)
+        """See ``Space.painted``."""
+        return self.current().painted(queries, side_px)
 
 
 def space_router(runtime: Runtime) -> APIRouter:
@@ -109,13 +110,20 @@ def space_router(runtime: Runtime) -> APIRouter:
 
     @router.get("/map", summary="The space seen flat", response_model=MapAnswer, responses=_PROBLEMS)
     async def flat_map(request: Request) -> Response:
-        """Every face of the gallery that ships with the bundle as a point, the emotions' Gaussians as ellipses."""
-        return await written(request, lambda space: space.map)
+        """The faces of the gallery as points, the emotions' Gaussians as ellipses.
+
+        A large gallery is shown by a sample that is drawn evenly: `faces` says how many it has. Where it changes, the
+        answer follows within seconds.
+        """
+        return await written(request, Space.map)
 
     @router.get("/atlas", summary="Every emotion and sub-class", response_model=Atlas, responses=_PROBLEMS)
     async def atlas(request: Request) -> Response:
-        """Shares, the raters' votes and the nearest faces of each."""
-        return await written(request, lambda space: space.atlas)
+        """Shares and nearest faces of each in the gallery, and how raters voted on the faces of the bundle.
+
+        Where the gallery changes, the answer follows within seconds.
+        """
+        return await written(request, Space.atlas)
 
     @router.get(
         "/portrait",

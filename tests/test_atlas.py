@@ -28,7 +28,7 @@ def test_the_nearest_faces_are_those_of_a_search_by_hand(bundle: Bundle) -> None
     rows = [row for row, entry in enumerate(bundle.gallery.entries) if entry.emotion == region.emotion]
     far = np.linalg.norm(bundle.gallery.embeddings[rows] - region.centroid, axis=1)
     assert [match.distance for match in region.nearest] == pytest.approx(np.sort(far)[:NEAREST].tolist(), abs=1e-5)
-    assert {bundle.gallery.get(match.entry.id).emotion for match in region.nearest} == {region.emotion}
+    assert {bundle.gallery.get(match.id).emotion for match in region.nearest} == {region.emotion}
 
 
 def test_sub_classes_share_out_the_faces_of_their_emotion(bundle: Bundle) -> None:

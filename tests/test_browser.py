@@ -25,6 +25,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from index.bundle import EMBEDDER
+from index.embedded_gallery import open_gallery
+from index.gallery_store import GalleryFace
 from model.votes import EMOTIONS
 from service.app import create_app
 from service.cli import main
@@ -133,7 +136,7 @@ class Page:
 
 def label(element: WebElement) -> str:
     """What a screen reader says of it."""
-    return element.get_attribute("aria-label") or ""
+    return str(element.accessible_name)
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +314,7 @@ def test_the_map_is_searched_from(page: Page, url: str) -> None:
     page.wait("#map-found .found-title")
     assert "/map/mix/" in page.driver.current_url
     assert "50 % happiness, 50 % surprise" in page.text("#map-found")
-    assert {label(card).split(",")[0] for card in page.all("#map-found .cards .card")} >= {
+    assert {label(card).split(",")[0].split("/")[0].strip() for card in page.all("#map-found .cards .card")} >= {
         "happiness",
         "surprise",
     }
@@ -364,6 +367,60 @@ def test_photographs_of_an_own_gallery_are_shown_and_marked(
         assert page.wait("#found .photograph").get_attribute("src").startswith("data:image/png")  # type: ignore[union-attr]
         assert page.text("#found .photograph-mark") == "photo"
         assert len(page.all("#found ol .card")) == 1
+
+
+def test_a_match_says_what_it_shares_with_the_query(page: Page, url: str) -> None:
+    page.open(url, "#/search/emotion/happiness")
+    page.wait("#found ol .card")
+    button = page.wait("#found .card-why")
+    assert "What the two share" in str(button.get_attribute("aria-label"))
+    page.run("arguments[0].click()", button)
+    page.wait("#why-dialog[open] .agreement")
+    words = page.text("#why-content")
+    assert "Both lie nearest to happiness" in words
+    assert "Neither has a picture here" in words
+    assert "agree to" in words
+    page.wait("#why-dialog .pair .portrait.painted")
+    page.run("arguments[0].click()", page.wait("#why-close"))
+    assert not page.all("#why-dialog")
+
+
+def test_a_match_of_a_picture_shows_where_the_two_are_alike(page: Page, url: str, picture: Path) -> None:
+    page.open(url)
+    page.choose(picture)
+    button = page.wait("#found .card-why")
+    page.run("arguments[0].click()", button)
+    heat = page.wait("#why-dialog .pair .heat")
+    assert "alike by the" in str(heat.get_attribute("aria-label"))
+    assert "covered, the two move apart" in page.text("#why-content")
+    drawn = page.run("return new Set(arguments[0].getContext('2d').getImageData(0,0,192,192).data).size", heat)
+    assert drawn > 20
+
+
+def test_the_map_and_the_atlas_show_the_owners_gallery(page: Page, tmp_path: Path, served_engine: Engine) -> None:
+    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    thumbnail = io.BytesIO()
+    Image.fromarray(cartoon(48)).convert("L").save(thumbnail, "PNG")
+    points = served_engine.bundle.gallery.embeddings[:40]
+    kept = thumbnail.getvalue()
+    faces = [GalleryFace(f"own{row}", point, label="fear", thumbnail=kept) for row, point in enumerate(points)]
+    store.add(faces[:39])
+    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
+    for url in serve(create_app(engine, Settings(rate_per_s=0))):
+        page.open(url, "#/map")
+        page.wait("#map-legend .chip")
+        page.until("window.mien.map.drawn > 0")
+        assert "39 faces of your gallery" in page.text("#map-words")
+        assert page.run("return window.mien.map.data.ids.length") == 39
+        page.run("location.hash = '#/atlas'")
+        page.wait(".region .strip .photograph")
+        assert "your gallery, 39 faces" in page.text("#atlas-words")
+        assert page.text(".region .photograph-mark") == "photo"
+        store.add(faces[39:])
+        page.run("location.hash = '#/map'")
+        page.until("(window.mien.map.start(), window.mien.map.data.ids.length === 40)")
+        assert "40 faces of your gallery" in page.text("#map-words")
+    store.close()
 
 
 def test_what_is_no_picture_is_explained(page: Page, url: str, tmp_path: Path) -> None:

@@ -5,21 +5,33 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from conftest import MakeFaces
+from PIL import Image
 from starlette.types import Receive, Scope, Send
 
+from index.bundle import EMBEDDER
+from index.embedded_gallery import open_gallery
 from model.votes import EMOTIONS
 from service.app import create_app
-from service.client import AsyncClient, Client, ClientError, Retries, ServiceError
+from service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError
+from service.client_batches import BATCH_BYTES, batches
 from service.engine import Engine
 from service.keys import create_key
 from service.settings import Settings
 
 FAST = Retries(most=3, first_pause_s=0.01, longest_pause_s=0.05)
+
+
+def picture(pixels: Any) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def serve(app: Any) -> Iterator[str]:
@@ -206,3 +218,159 @@ def test_pauses_grow_but_not_for_ever_and_heed_the_service() -> None:
     assert pauses[5] is None
     asked = retries.pause_s(1, httpx.Response(429, headers={"Retry-After": "7"}))
     assert asked == 7
+
+
+@pytest.fixture(scope="module")
+def small(served_engine: Engine) -> Iterator[str]:
+    """A service that takes three images at a time."""
+    yield from serve(create_app(served_engine, Settings(max_images=3, rate_per_s=0)))
+
+
+def test_batches_shrink_to_what_the_service_takes(small: str, crop_file: bytes) -> None:
+    told: list[tuple[int, int | None]] = []
+    with Client(small) as client:
+        images = [crop_file] * 7
+        answers = list(
+            client.embed_all(
+                images, already_cropped=True, batch=5, on_progress=lambda done, total: told.append((done, total))
+            )
+        )
+        (one,) = client.embed(crop_file, already_cropped=True).faces
+    assert told == [(done, 7) for done in range(1, 8)]
+    assert len(answers) == 7
+    for answer in answers:
+        assert not isinstance(answer, ServiceError)
+        assert answer.faces[0].embedding == pytest.approx(one.embedding, abs=1e-4)
+
+
+def test_an_image_that_is_too_large_alone_is_answered_in_its_place(served_engine: Engine, crop_file: bytes) -> None:
+    settings = Settings(max_body_bytes=20_000, max_image_bytes=20_000, rate_per_s=0)
+    images = [crop_file, bytes(30_000), crop_file]
+
+    async def ask(url: str) -> list[Any]:
+        async with AsyncClient(url) as client:
+            return [answer async for answer in client.retrieve_all(images, k=2, already_cropped=True)]
+
+    for url in serve(create_app(served_engine, settings)):
+        with Client(url) as client:
+            answers = list(client.retrieve_all(images, k=2, already_cropped=True))
+        for first, second, third in (answers, asyncio.run(ask(url))):
+            assert first == third
+            assert not isinstance(first, ServiceError)
+            assert len(first.faces[0].matches) == 2
+            assert isinstance(second, ServiceError)
+            assert second.status == 413
+
+
+def test_a_refusal_of_all_is_no_answer_of_each(keyed: tuple[str, str], crop_file: bytes) -> None:
+    url, _ = keyed
+    with Client(url) as client, pytest.raises(ServiceError) as refused:
+        list(client.classify_all([crop_file, crop_file], already_cropped=True))
+    assert refused.value.status == 401
+
+
+def test_a_progress_bar_is_drawn_where_it_is_asked_for(
+    small: str, crop_file: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    from service import terminal
+
+    with Client(small) as client:
+        list(client.classify_all([crop_file] * 2, already_cropped=True))
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(terminal, "console", Console(stderr=True, force_terminal=True, width=100))
+        list(client.classify_all(iter([crop_file] * 2), already_cropped=True, progress=True))
+    assert "images" in capsys.readouterr().err
+
+
+def test_batches_are_bounded_in_number_and_bytes() -> None:
+    sizes = [BATCH_BYTES // 2 - 1, BATCH_BYTES // 2 - 1, 10, BATCH_BYTES + 5, 1, 1, 1, 1]
+    found = list(batches(sizes, bytes, 3))
+    assert [part.items for part in found] == [
+        (sizes[0], sizes[1]),
+        (10,),
+        (BATCH_BYTES + 5,),
+        (1, 1, 1),
+        (1,),
+    ]
+    assert all(len(file) == size for part in found for file, size in zip(part.files, part.items, strict=True))
+    with pytest.raises(ValueError, match="at least 1 image, got 0"):
+        next(batches(sizes, bytes, 0))
+
+
+def test_files_are_read_as_they_are_needed(tmp_path: Path, crop_file: bytes, small: str) -> None:
+    (tmp_path / "a.png").write_bytes(crop_file)
+    with Client(small) as client:
+        answers = client.classify_all([tmp_path / "a.png", tmp_path / "gone.png"], already_cropped=True, batch=1)
+        assert not isinstance(next(answers), ServiceError)
+        with pytest.raises(FileNotFoundError):
+            next(answers)
+
+
+def test_the_gallery_streams_page_by_page(keyed: tuple[str, str], served_engine: Engine) -> None:
+    url, key = keyed
+    entries = served_engine.bundle.gallery.entries
+    fear = sorted(entry.id for entry in entries if entry.emotion == "fear")
+
+    async def listed() -> list[str]:
+        async with AsyncClient(url, key=key) as client:
+            return [face.id async for face in client.gallery(filter={"label": "fear"}, page=300)]
+
+    with Client(url, key=key) as client:
+        faces = list(client.gallery(filter={"label": "fear"}, page=300))
+    assert [face.id for face in faces] == asyncio.run(listed()) == fear
+    assert {face.label for face in faces} == {"fear"}
+
+
+def test_matches_stream_as_one_long_search_answers(keyed: tuple[str, str]) -> None:
+    url, key = keyed
+    query = {"emotion": "contempt"}
+
+    async def found() -> list[str]:
+        async with AsyncClient(url, key=key) as client:
+            return [match.id async for match in client.matches(query, filter={"label": "contempt"}, page=40)]
+
+    with Client(url, key=key) as client:
+        matches = list(client.matches(query, filter={"label": "contempt"}, page=40))
+        whole = client.nearest(query, k=1000, filter={"label": "contempt"})
+    assert len(matches) > 80
+    assert matches == whole.matches
+    assert asyncio.run(found()) == [match.id for match in matches]
+
+
+def test_faces_are_added_to_the_gallery_in_batches(
+    served_engine: Engine, tmp_path: Path, make_faces: MakeFaces
+) -> None:
+    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
+    crops = [picture(crop) for crop in make_faces(7).images]
+    (tmp_path / "first.png").write_bytes(crops[0])
+    first = NewFace(tmp_path / "first.png", id="first", label="fear", subject="anna", metadata={"n": 1})
+    told: list[tuple[int, int | None]] = []
+
+    async def again(url: str) -> list[int]:
+        async with AsyncClient(url) as client:
+            faces = [first, *(NewFace(crop) for crop in crops[1:])]
+            return [added.unchanged async for added in client.add(faces, already_cropped=True, batch=4)]
+
+    try:
+        for url in serve(create_app(engine, Settings(max_images=2, rate_per_s=0))):
+            with Client(url) as client:
+                faces = [first, *(NewFace(crop) for crop in crops[1:])]
+                added = list(
+                    client.add(faces, already_cropped=True, on_progress=lambda done, total: told.append((done, total)))
+                )
+                assert sum(each.added for each in added) == 7
+                assert told[-1] == (7, 7)
+                assert added[0].ids[0] == "first"
+                (kept,) = client.gallery(filter={"subject": "anna"})
+                assert (kept.id, kept.label, kept.metadata) == ("first", "fear", {"n": 1})
+                assert sum(asyncio.run(again(url))) == 7
+                changed = [NewFace(crops[1], id="first")]
+                with pytest.raises(ServiceError, match="other content"):
+                    list(client.add(changed, already_cropped=True))
+                (answer,) = client.add(changed, already_cropped=True, replace=True)
+                assert answer.replaced == 1
+    finally:
+        store.close()

@@ -7,7 +7,11 @@ import pytest
 from conftest import cartoon
 from PIL import Image
 
+from model.errors import QueryError
 from service.cli import main
+from service.contact_sheet import contact_sheet
+from service.engine import Engine
+from service.schemas import FoundMatch, RetrievedFace
 
 
 @pytest.fixture
@@ -60,3 +64,14 @@ def test_it_says_what_cannot_be(
     assert main(["retrieve", str(picture), *options]) == 1
     assert words in " ".join(capsys.readouterr().err.split())
     assert not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("faces", "k", "words"), [(50, 200, "50 faces need 1000: ask for -k 30 or less"), (160, 1, "cut")]
+)
+def test_a_sheet_of_many_faces_stays_small(served_engine: Engine, faces: int, k: int, words: str) -> None:
+    match = FoundMatch(id="x", distance=0.0, emotion="fear", metadata={})
+    answer = RetrievedFace(box=(0, 0, 1, 1), detection=None, emotion="fear", matches=[match] * k)
+    face = served_engine.pipeline.finder.whole(cartoon(100))
+    with pytest.raises(QueryError, match=words):
+        contact_sheet(served_engine, [face] * faces, [answer] * faces)

@@ -10,6 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from index.bundle import EMBEDDER
+from index.embedded_gallery import open_gallery
+from index.gallery_store import GalleryFace
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
@@ -52,6 +55,9 @@ def test_bad_images_are_refused_as_elsewhere(client: TestClient) -> None:
     assert client.post("/explain", files={"image": b"no picture"}).status_code == 415
     assert client.post("/explain", files={"other": b"x"}).status_code == 422
     assert client.post("/explain", json={"image": ""}).status_code == 422
+    text = client.post("/explain", content=b"x", headers={"Content-Type": "text/plain"})
+    assert text.status_code == 422
+    assert "got text/plain" in text.json()["detail"]
 
 
 def test_a_smile_rests_on_the_mouth(client: TestClient, london_root: Path) -> None:
@@ -65,3 +71,105 @@ def test_a_smile_rests_on_the_mouth(client: TestClient, london_root: Path) -> No
         if answer["probability"] > 0.5:
             lower.append(heat[6:].sum() > heat[:6].sum())
     assert np.mean(lower) > 0.7
+
+
+def test_a_match_is_compared_as_documented(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
+    found = client.post("/retrieve", params=CROPPED | {"k": "3"}, files={"image": crop_file}).json()["faces"][0]
+    nearest = found["matches"][2]
+    answer = client.post("/explain", params=CROPPED | {"match": nearest["id"]}, files={"image": crop_file}).json()
+    match = answer["match"]
+    assert match["id"] == nearest["id"]
+    assert match["distance"] == pytest.approx(nearest["distance"], abs=1e-3)
+    assert match["label"] == nearest["emotion"]
+    assert np.array(match["heat"]).shape == (12, 12)
+    assert match["picture"] is None  # the gallery that ships has no photographs
+    posteriors = np.array([list(match[name].values()) for name in ("query_posterior", "posterior")])
+    np.testing.assert_allclose(posteriors.sum(axis=1), 1, atol=1e-4)
+    assert match["overlap"] == pytest.approx(posteriors.min(axis=0).sum(), abs=1e-4)
+    explained = sum(each["share"] for each in match["directions"])
+    assert explained + match["unexplained"] == pytest.approx(1, abs=1e-4)
+    assert len(match["directions"]) == len(served_engine.bundle.mixture.emotions)
+    assert answer["heat"] == client.post("/explain", params=CROPPED, files={"image": crop_file}).json()["heat"]
+
+
+def test_a_point_without_a_picture_has_words_and_numbers(client: TestClient, served_engine: Engine) -> None:
+    face = served_engine.bundle.gallery.entries[5].id
+    answer = client.post("/explain", json={"query": {"emotion": "surprise"}, "match": face}).json()
+    assert answer["emotion"] == answer["match"]["query_emotion"] == "surprise"
+    assert answer["heat"] is answer["crop"] is answer["match"]["heat"] is answer["match"]["picture"] is None
+    same = client.post("/explain", json={"query": {"id": face}, "match": face}).json()["match"]
+    assert same["distance"] == 0
+    assert same["overlap"] == pytest.approx(1, abs=1e-6)
+    assert same["unexplained"] == 0
+
+
+def test_matches_that_cannot_be_compared(client: TestClient, crop_file: bytes) -> None:
+    unknown = client.post("/explain", params=CROPPED | {"match": "nobody"}, files={"image": crop_file})
+    assert unknown.status_code == 422
+    assert "'nobody'" in unknown.json()["detail"]
+    assert client.post("/explain", json={"query": {"emotion": "joy"}, "match": "x"}).status_code == 422
+    assert client.post("/explain", json={"query": {"emotion": "fear"}}).status_code == 422
+    beside = client.post("/explain", params={"match": "x"}, json={"query": {"emotion": "fear"}, "match": "x"})
+    assert "got the parameters match" in beside.json()["detail"]
+
+
+def test_two_smiles_are_near_by_their_mouths(client: TestClient, served_engine: Engine, london_root: Path) -> None:
+    """Photographs of people against the typical happy face of the gallery."""
+    mixture, gallery = served_engine.bundle.mixture, served_engine.bundle.gallery
+    match = gallery.search(mixture.centroids[[mixture.emotions.index("happiness")]].astype(np.float32), 1)[0][0]
+    lower = []
+    for photograph in sorted((london_root / "happiness").glob("*.jpg"))[:8]:
+        answer = client.post(
+            "/explain", params={"match": match.entry.id}, files={"image": photograph.read_bytes()}
+        ).json()
+        if answer["emotion"] == "happiness":
+            heat = np.clip(np.array(answer["match"]["heat"]), 0, None)
+            lower.append(heat[6:].sum() > heat[:6].sum())
+    assert len(lower) >= 3
+    assert np.mean(lower) > 0.7
+
+
+@pytest.fixture
+def owned(served_engine: Engine, tmp_path: Path) -> Iterator[TestClient]:
+    """A service with a gallery of its owner's, which keeps thumbnails."""
+    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=100, gallery=store)
+    with TestClient(create_app(engine, Settings(gallery_thumbnails=True, rate_per_s=0))) as client:
+        yield client
+    store.close()
+
+
+def test_both_sides_are_shown_where_the_match_has_a_picture(owned: TestClient, london_root: Path) -> None:
+    smiles = sorted((london_root / "happiness").glob("*.jpg"))[:3]
+    for smile in smiles:
+        said = f'[{{"id": "{smile.stem}"}}]'
+        added = owned.post("/gallery", files={"images": smile.read_bytes()}, data={"items": said})
+        assert added.status_code == 201, added.text
+    first = owned.post("/explain", params={"match": smiles[1].stem}, files={"image": smiles[0].read_bytes()}).json()[
+        "match"
+    ]
+    kept = owned.get(f"/gallery/{smiles[1].stem}").json()["thumbnail"]
+    stored, shown = (
+        np.asarray(Image.open(BytesIO(base64.b64decode(each)))) for each in (kept, first["picture"]["crop"])
+    )
+    np.testing.assert_array_equal(stored, shown)
+    by_ids = owned.post("/explain", json={"query": {"id": smiles[0].stem}, "match": smiles[1].stem}).json()
+    assert by_ids["crop"] is not None
+    np.testing.assert_allclose(by_ids["match"]["heat"], first["heat"], atol=1e-3)
+    back = owned.post("/explain", json={"query": {"id": smiles[1].stem}, "match": smiles[0].stem}).json()
+    np.testing.assert_allclose(back["match"]["picture"]["heat"], first["heat"], atol=1e-3)
+
+
+def test_a_picture_that_cannot_be_read_is_none(served_engine: Engine, tmp_path: Path) -> None:
+    buffer = BytesIO()
+    Image.new("L", (12, 12)).save(buffer, "PNG")
+    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    for number, thumbnail in enumerate([b"no picture", buffer.getvalue()]):
+        store.add([GalleryFace(f"f{number}", np.full(64, number, np.float32), thumbnail=thumbnail)])
+    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=100, gallery=store)
+    with TestClient(create_app(engine, Settings(rate_per_s=0))) as client:
+        for face in ("f0", "f1"):
+            answer = client.post("/explain", json={"query": {"id": "f0"}, "match": face})
+            assert answer.status_code == 200
+            assert answer.json()["crop"] is answer.json()["match"]["picture"] is None
+    store.close()

@@ -49,6 +49,24 @@ def test_an_empty_gallery_answers(gallery: GalleryStore) -> None:
     assert gallery.add([]).added == ()
 
 
+def test_a_sample_shows_faces_as_they_are(gallery: GalleryStore) -> None:
+    assert gallery.sample(10).ids == []
+    assert gallery.sample(10).embeddings.shape == (0, SIZE)
+    faces = {each.id: each for each in random_faces(60)}
+    gallery.add(list(faces.values()))
+    whole, part = gallery.sample(100), gallery.sample(20)
+    assert sorted(whole.ids) == sorted(faces)
+    assert (whole.faces, part.faces) == (60, 60)
+    assert len(set(part.ids)) == 20
+    assert list(part.ids) == list(gallery.sample(20).ids)
+    for face_id, embedding, emotion in zip(part.ids, part.embeddings, part.emotions, strict=True):
+        np.testing.assert_array_equal(embedding, faces[face_id].embedding)
+        assert emotion == (faces[face_id].label or faces[face_id].emotion)
+    gone = list(faces)[:50]
+    gallery.delete(gone)
+    assert sorted(gallery.sample(100).ids) == sorted(set(faces) - set(gone))
+
+
 def test_what_was_added_is_found_at_once_as_it_was_given(gallery: GalleryStore) -> None:
     given = face(
         "a/b ü.png",

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from index.bundle import Bundle, default_bundle, load_bundle
-from index.map import STANDARD_DEVIATIONS, ellipse, flat_view, shipped_places
+from index.gallery_sample import Sample
+from index.map import STANDARD_DEVIATIONS, ellipse, emotions_shown, flat_view
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,8 @@ def test_an_ellipse_is_the_covariance_of_what_is_shown(bundle: Bundle) -> None:
     assert inside.mean() == pytest.approx(1 - np.exp(-(STANDARD_DEVIATIONS**2) / 2), abs=0.02)
 
 
-def test_every_face_has_a_place(bundle: Bundle) -> None:
-    places = shipped_places(bundle, flat_view(bundle.mixture))
-    assert places.shape == (len(bundle.gallery), 2)
-    assert np.isfinite(places).all()
+def test_a_face_is_shown_as_its_owner_calls_it_or_as_the_nearest_emotion(bundle: Bundle) -> None:
+    emotions = bundle.mixture.emotions
+    points = bundle.mixture.centroids[[3, 3, 5]].astype(np.float32)
+    sample = Sample(["a", "b", "c"], points, ["fear", None, "joy"], 3)
+    assert emotions_shown(bundle.mixture, sample) == [emotions.index("fear"), 3, 5]

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from conftest import MakeFaces, SmallRun
 
+from index.bundle import load_bundle
+from index.portraits import named_gaussians
 from model.embedder import Embedder
 from model.errors import DatasetError
 from model.portrait_configuration import PortraitConfig
@@ -25,8 +27,9 @@ def trained(
         faces.images,
         embeddings,
         labels(faces.votes),
-        embeddings[:8],
         small_run.network,
+        middles=embeddings[:8],
+        named=named_gaussians(load_bundle(small_run.bundle)),
         config=config,
         on_step=steps.append,
     )
@@ -34,9 +37,12 @@ def trained(
 
 
 def test_portraits_come_to_be_read_as_what_they_were_asked_for(small_run: SmallRun, make_faces: MakeFaces) -> None:
-    _, steps = trained(small_run, make_faces, CONFIG.model_copy(update={"steps": 30, "reading_share": 0.2}))
+    _, steps = trained(
+        small_run, make_faces, CONFIG.model_copy(update={"steps": 30, "reading_share": 0.2, "naming_share": 0.2})
+    )
     assert [step.number for step in steps] == list(range(1, 31))
     assert np.mean([step.reading for step in steps[-8:]]) < np.mean([step.reading for step in steps[:8]])
+    assert np.mean([step.naming for step in steps[-8:]]) < np.mean([step.naming for step in steps[:8]])
 
 
 def test_the_same_seed_gives_the_same_portraits(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
@@ -63,7 +69,8 @@ def test_faces_and_embeddings_belong_together(small_run: SmallRun) -> None:
             np.zeros((2, 48, 48), np.uint8),
             np.zeros((3, 64), np.float32),
             np.zeros(2, int),
-            np.zeros((1, 64)),
             small_run.network,
+            middles=np.zeros((1, 64)),
+            named=named_gaussians(load_bundle(small_run.bundle)),
             config=CONFIG,
         )

@@ -1,7 +1,9 @@
 """The map, the atlas and portraits, over HTTP."""
 
+import time
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,14 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
+from index.bundle import EMBEDDER
+from index.embedded_gallery import open_gallery
+from index.gallery_store import GalleryFace, GalleryStore
 from model.votes import EMOTIONS
+from service import space
 from service.app import create_app
 from service.engine import Engine
+from service.map_schemas import MapAnswer
 from service.settings import Settings
 from service.space import KEPT_PORTRAITS, Space
 
@@ -29,6 +36,7 @@ def pixels(content: bytes) -> NDArray[np.uint8]:
 def test_the_map_shows_every_face_where_its_axes_say(client: TestClient, served_engine: Engine) -> None:
     shown = client.get("/map").json()
     gallery = served_engine.bundle.gallery
+    assert (shown["faces"], shown["owned"]) == (len(gallery), False)
     assert shown["ids"] == [entry.id for entry in gallery.entries]
     rows = np.arange(0, len(gallery), 997)
     places = (gallery.embeddings[rows] - np.array(shown["middle"])) @ np.array(shown["axes"]).T
@@ -122,9 +130,90 @@ def test_too_many_portraits_are_refused(client: TestClient) -> None:
 
 
 def test_no_more_portraits_are_kept_than_there_is_room_for(served_engine: Engine) -> None:
-    space = Space(served_engine.bundle)
+    kept = Space(served_engine.bundle)
     points = np.random.default_rng(0).normal(size=(KEPT_PORTRAITS + 60, 64)).astype(np.float32)
-    first = space.paint(points[:10])
-    space.paint(points)
-    assert len(space._painted) == KEPT_PORTRAITS
-    np.testing.assert_array_equal(space.paint(points[:10]), first)
+    first = kept.paint(points[:10])
+    kept.paint(points)
+    assert len(kept._painted) == KEPT_PORTRAITS
+    np.testing.assert_array_equal(kept.paint(points[:10]), first)
+
+
+@pytest.fixture
+def owned(served_engine: Engine, tmp_path: Path) -> Iterator[tuple[TestClient, GalleryStore]]:
+    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
+    with TestClient(create_app(engine, Settings(rate_per_s=0))) as client:
+        yield client, store
+    store.close()
+
+
+def test_an_empty_gallery_has_a_map_and_an_atlas(owned: tuple[TestClient, GalleryStore]) -> None:
+    client, _ = owned
+    shown = client.get("/map").json()
+    assert (shown["faces"], shown["owned"], shown["ids"], shown["x"]) == (0, True, [], [])
+    assert [region["id"] for region in shown["emotions"]] == list(EMOTIONS)
+    atlas = client.get("/atlas").json()
+    assert (atlas["faces"], atlas["owned"]) == (0, True)
+    assert all(region["share"] == 0 and region["nearest"] == [] for region in atlas["emotions"])
+
+
+def test_the_owners_faces_are_shown_in_the_bundles_view(
+    owned: tuple[TestClient, GalleryStore], served_engine: Engine
+) -> None:
+    client, store = owned
+    gallery, mixture = served_engine.bundle.gallery, served_engine.bundle.mixture
+    points = gallery.embeddings[:30]
+    named = [mixture.emotions[place] for place in mixture.distances(points).argmin(axis=1)]
+    labels = ["fear", None, "joy"]
+    store.add(
+        [
+            GalleryFace(f"f{row:02d}", point, label=labels[row % 3], emotion=emotion)
+            for row, (point, emotion) in enumerate(zip(points, named, strict=True))
+        ]
+    )
+    shown = client.get("/map").json()
+    assert (shown["faces"], shown["owned"]) == (30, True)
+    rows = [int(face_id[1:]) for face_id in shown["ids"]]
+    assert sorted(rows) == list(range(30))
+    places = (points[rows] - np.array(shown["middle"])) @ np.array(shown["axes"]).T
+    np.testing.assert_allclose(places, np.stack([shown["x"], shown["y"]], axis=1), atol=2e-3)
+    for row, place in zip(rows, shown["emotion"], strict=True):
+        assert EMOTIONS[place] == ("fear" if row % 3 == 0 else named[row])
+    atlas = {region["id"]: region for region in client.get("/atlas").json()["emotions"]}
+    unlabelled = [emotion for row, emotion in enumerate(named) if row % 3 == 1]
+    assert atlas["fear"]["faces"] == 10 + unlabelled.count("fear")
+    assert atlas["happiness"]["faces"] == unlabelled.count("happiness")
+    fear = mixture.centroids[mixture.emotions.index("fear")]
+    rows = [row for row in range(30) if row % 3 == 0 or (row % 3 == 1 and named[row] == "fear")]
+    nearest = sorted((float(np.linalg.norm(points[row] - fear)), f"f{row:02d}") for row in rows)
+    assert [face["id"] for face in atlas["fear"]["nearest"]] == [face_id for _, face_id in nearest[:8]]
+
+
+def test_a_large_gallery_is_shown_by_a_sample(
+    served_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "MOST_POINTS", 50)
+    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    store.add(
+        [GalleryFace(f"f{row}", point) for row, point in enumerate(served_engine.bundle.gallery.embeddings[:200])]
+    )
+    shown = MapAnswer.model_validate_json(Space(served_engine.bundle, store).map().plain)
+    assert (shown.faces, len(set(shown.ids)), len(shown.x)) == (200, 50, 50)
+    store.close()
+
+
+def test_what_was_added_and_deleted_is_shown_without_a_restart(served_engine: Engine, tmp_path: Path) -> None:
+    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    seen = Space(served_engine.bundle, store)
+    point = served_engine.bundle.gallery.embeddings[0]
+    assert MapAnswer.model_validate_json(seen.map().plain).ids == []
+    store.add([GalleryFace("a", point), GalleryFace("b", point + 1)])
+    deadline = time.monotonic() + 60
+    while (ids := MapAnswer.model_validate_json(seen.map().plain).ids) != ["a", "b"]:
+        assert time.monotonic() < deadline, ids
+        time.sleep(0.1)
+    store.delete(["a"])
+    while (ids := MapAnswer.model_validate_json(seen.map().plain).ids) != ["b"]:
+        assert time.monotonic() < deadline, ids
+        time.sleep(0.1)
+    store.close()

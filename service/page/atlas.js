@@ -1,26 +1,33 @@
 // The atlas: every emotion and sub-class with its mean representative.
-import { askJson } from "./api.js";
+import { ask } from "./api.js";
 import { find, make, whileWorking } from "./dom.js";
 import { bars, colour, percent } from "./emotions.js";
+import { showPhotograph } from "./photographs.js";
 import { portrait } from "./portraits.js";
 import { addressOf } from "./route.js";
 
-let loaded = null;
+let shown = null;
 
-/** Show the atlas; it is fetched once. */
+/** Show the atlas; what is shown already stays, unless the gallery has changed. */
 export async function showAtlas() {
   const list = find("atlas-list");
-  loaded ??= whileWorking(askJson("/atlas"));
   try {
-    const atlas = await loaded;
-    if (!list.children.length || list.querySelector(".problem")) list.replaceChildren(...atlas.emotions.map((region) => emotion(region)));
+    const response = await whileWorking(ask("/atlas"));
+    const tag = response.headers.get("ETag");
+    if (tag === shown) return;
+    const atlas = await response.json();
+    shown = tag;
+    list.replaceChildren(...atlas.emotions.map((region) => emotion(region, atlas.owned)));
+    const faces = atlas.faces.toLocaleString("en");
+    find("atlas-words").textContent = atlas.owned
+      ? `Shares and nearest faces are those of your gallery, ${faces} faces; a face whose picture was kept is shown as that, and marked as a photo. Large faces are portraits, the average of a point, and the votes are those of the raters of the faces that mien learned from.`
+      : `Shares and faces are those of the gallery that ships with mien, ${faces} faces without photographs: every face you see is a portrait, the average face of a point.`;
   } catch (problem) {
-    loaded = null;
-    list.replaceChildren(make("p", { class: "problem", role: "alert" }, problem.message));
+    if (!shown) list.replaceChildren(make("p", { class: "problem", role: "alert" }, problem.message));
   }
 }
 
-function emotion(region) {
+function emotion(region, owned) {
   return make(
     "article",
     { class: "region", vars: { "--colour": colour(region.id) }, "aria-labelledby": `atlas-${region.id}` },
@@ -38,12 +45,13 @@ function emotion(region) {
         bars(region.votes, { most: 4, label: `Votes on faces of ${region.id}` }),
       ),
     ),
-    make("h3", {}, "Nearest to its middle"),
+    make("h3", {}, owned ? "Nearest to its middle, in your gallery" : "Nearest to its middle"),
+    region.nearest.length === 0 && make("p", { class: "hint" }, "The gallery has no such face."),
     make(
       "ul",
       { class: "strip" },
       region.nearest.map((face) =>
-        make("li", {}, make("a", { href: addressOf("search", { id: face.id }), title: face.id, "aria-label": `Search from face ${face.id}, distance ${face.distance.toFixed(2)}` }, portrait({ id: face.id }, ""), make("span", { class: "card-distance" }, face.distance.toFixed(2)))),
+        make("li", {}, make("a", { href: addressOf("search", { id: face.id }), title: face.id, "aria-label": `Search from face ${face.id}, distance ${face.distance.toFixed(2)}` }, faceOf(face), make("span", { class: "card-distance" }, face.distance.toFixed(2)))),
       ),
     ),
     region.sub_classes.length > 0 && [
@@ -51,6 +59,13 @@ function emotion(region) {
       make("ul", { class: "subs" }, region.sub_classes.map((part) => subClass(part, region))),
     ],
   );
+}
+
+/** A face of the gallery: its photograph where the owner kept one, or else the average face of its point. */
+function faceOf(face) {
+  const canvas = portrait({ id: face.id }, "");
+  showPhotograph(canvas, face.id);
+  return canvas;
 }
 
 function subClass(part, parent) {

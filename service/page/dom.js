@@ -35,3 +35,6 @@ export async function whileWorking(promise) {
     find("progress").hidden = working === 0;
   }
 }
+
+/** Words with a capital letter at the start and a full stop at the end. */
+export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.?!]$/.test(words) ? "" : "."}`;

@@ -13,8 +13,14 @@ export const shown = (id) => OTHER_VOTES[id] ?? id;
 
 export const colour = (emotion) => `var(--${EMOTIONS.includes(emotion) ? emotion : "other"})`;
 
-/** A colour as canvases take it. */
-export const paint = (emotion) => getComputedStyle(document.documentElement).getPropertyValue(`--${emotion}`).trim();
+const painted = new Map();
+document.addEventListener("mien-theme", () => painted.clear());
+
+/** A colour as canvases take it; asked of the page once, until it is light or dark otherwise. */
+export function paint(emotion) {
+  if (!painted.has(emotion)) painted.set(emotion, getComputedStyle(document.documentElement).getPropertyValue(`--${emotion}`).trim());
+  return painted.get(emotion);
+}
 
 export function dot(emotion) {
   return make("span", { class: "dot", vars: { "--colour": colour(emotion) }, "aria-hidden": "true" });

@@ -1,10 +1,14 @@
-// What the gallery holds, asked once: whose it is, how many faces of each emotion, whether people are known.
+// What the gallery holds, asked now and then: whose it is, how many faces of each emotion, whether people are known.
 import { askJson } from "./api.js";
 
+const FRESH_MS = 20_000;
 let asked = null;
+let askedAt = 0;
 
 /** Whether it is somebody's own, and its statistics; null statistics where they cannot be had. */
 export function gallery() {
+  if (Date.now() - askedAt > FRESH_MS) asked = null;
+  if (!asked) askedAt = Date.now();
   asked ??= askJson("/gallery?limit=1")
     .then((page) => ({ owned: !page.read_only, statistics: page.statistics }))
     .catch(() => {

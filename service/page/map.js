@@ -1,16 +1,15 @@
-// The map: tens of thousands of points written straight into pixels, ellipses and the query over them.
-import { askJson } from "./api.js";
+// The map: the points of the gallery, ellipses and the query over them.
+import { ask } from "./api.js";
 import { find, make, whileWorking } from "./dom.js";
 import { dot, EMOTIONS, paint } from "./emotions.js";
+import { showPhotograph } from "./photographs.js";
+import { Points } from "./points.js";
 import { portrait, show } from "./portraits.js";
 import { addressOf } from "./route.js";
 import { listen, state } from "./state.js";
 
 const HANDLE_PX = 13;
 const NEAR_PX = 9;
-
-/** "#rrggbb" to its three numbers. */
-const numbers = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
 
 export class ExpressionMap {
   constructor() {
@@ -25,25 +24,51 @@ export class ExpressionMap {
     this.pointers = new Map();
     this.byId = new Map();
     this.drawn = 0;
+    this.widths = new Map();
+    this.points = new Points(() => this.redraw());
   }
 
-  /** Load the map once, and start it. */
+  /** Load the map, and start it; a gallery that has changed since is shown as it is now. */
   async start() {
+    const first = !this.data;
     this.loading ??= this.load();
-    await this.loading;
-    this.fit();
+    try {
+      await this.loading;
+    } finally {
+      this.loading = null;
+    }
+    if (first) this.fit();
+    else this.resize();
   }
 
   async load() {
+    const before = this.data;
     try {
-      this.data = await whileWorking(askJson("/map"));
+      const response = await whileWorking(ask("/map"));
+      const tag = response.headers.get("ETag");
+      if (before && tag === this.tag) return;
+      this.data = await response.json();
+      this.tag = tag;
     } catch (problem) {
-      this.loading = null;
-      this.frame.replaceChildren(make("p", { class: "problem", role: "alert" }, problem.message));
+      if (before) return; // what was shown is shown on
+      find("map-words").replaceChildren(make("span", { class: "problem", role: "alert" }, problem.message));
       throw problem;
     }
-    this.data.ids.forEach((id, row) => this.byId.set(id, row));
-    this.setUp();
+    this.byId = new Map(this.data.ids.map((id, row) => [id, row]));
+    this.points.take(this.data);
+    this.words();
+    if (before) this.redraw();
+    else this.setUp();
+  }
+
+  /** Whose faces are shown, and whether all of them. */
+  words() {
+    const { faces, ids, owned } = this.data;
+    const number = (count) => count.toLocaleString("en");
+    const whose = owned ? "your gallery" : "the gallery that ships with mien, which has no photographs";
+    const all = faces > ids.length ? `${number(ids.length)} of the ${number(faces)} faces of ${whose}, drawn evenly` : `${number(faces)} faces of ${whose}`;
+    const seen = owned ? ". A face whose picture was kept is shown as that, and marked as a photo; any other as a portrait, the average face of its point." : ". A portrait is the average face of a point.";
+    find("map-words").textContent = `The points are ${all}${seen}`;
   }
 
   setUp() {
@@ -115,8 +140,14 @@ export class ExpressionMap {
   fit() {
     if (!this.data || !this.canvas.width || this.frame.clientWidth === 0) return;
     this.fitted = true;
-    const range = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-    const [[left, right], [low, high]] = [range(this.data.x), range(this.data.y)];
+    const { emotions } = this.data;
+    // A gallery of few faces, or of none, is seen among the emotions.
+    const range = (values, middles) => [
+      values.reduce((a, b) => Math.min(a, b), Math.min(...middles)),
+      values.reduce((a, b) => Math.max(a, b), Math.max(...middles)),
+    ];
+    const [left, right] = range(this.data.x, emotions.flatMap((region) => [region.x - region.short, region.x + region.short]));
+    const [low, high] = range(this.data.y, emotions.flatMap((region) => [region.y - region.short, region.y + region.short]));
     const scale = 0.92 * Math.min(this.canvas.width / (right - left), this.canvas.height / (high - low));
     this.view = { x: (left + right) / 2, y: (low + high) / 2, scale };
     this.redraw();
@@ -142,46 +173,10 @@ export class ExpressionMap {
 
   draw() {
     this.drawn += 1;
-    this.points();
+    this.points.draw(this.context, this.view, this.ratio);
     this.ellipses();
     this.found();
     this.handles();
-  }
-
-  points() {
-    const { canvas, context, data, view } = this;
-    const { width, height } = canvas;
-    if (!this.image || this.image.width !== width || this.image.height !== height) this.image = context.createImageData(width, height);
-    const pixels = this.image.data;
-    new Uint32Array(pixels.buffer).fill(0);
-    const colours = data.emotions.map((region) => numbers(paint(region.id)));
-    const radius = Math.max(1, Math.min(5, Math.sqrt(view.scale / 130)) * this.ratio * 0.8);
-    const reach = Math.ceil(radius);
-    const spots = [];
-    for (let dy = -reach; dy <= reach; dy += 1)
-      for (let dx = -reach; dx <= reach; dx += 1) {
-        const cover = Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(dx, dy)));
-        if (cover > 0.05) spots.push([dx, dy, cover * 0.5]);
-      }
-    const { x: xs, y: ys, emotion } = data;
-    const [middleX, middleY] = [width / 2, height / 2];
-    for (let row = 0; row < xs.length; row += 1) {
-      const cx = Math.round((xs[row] - view.x) * view.scale + middleX);
-      const cy = Math.round((view.y - ys[row]) * view.scale + middleY);
-      if (cx < reach || cy < reach || cx >= width - reach || cy >= height - reach) continue;
-      const [red, green, blue] = colours[emotion[row]];
-      for (const [dx, dy, cover] of spots) {
-        const at = ((cy + dy) * width + cx + dx) * 4;
-        const alpha = pixels[at + 3] / 255;
-        const sum = cover + alpha * (1 - cover);
-        const part = cover / sum;
-        pixels[at] += (red - pixels[at]) * part;
-        pixels[at + 1] += (green - pixels[at + 1]) * part;
-        pixels[at + 2] += (blue - pixels[at + 2]) * part;
-        pixels[at + 3] = sum * 255;
-      }
-    }
-    context.putImageData(this.image, 0, 0);
   }
 
   ellipses() {
@@ -250,7 +245,7 @@ export class ExpressionMap {
     context.textBaseline = "middle";
     for (const region of this.data.emotions) {
       const [x, y] = this.toScreen(region.x, region.y);
-      const width = context.measureText(region.id).width + 18 * ratio;
+      const width = this.width(region.id) + 18 * ratio;
       const held = drag?.from === region || drag?.over === region || this.hover?.region === region;
       context.beginPath();
       context.roundRect(x - width / 2, y - HANDLE_PX * ratio, width, 2 * HANDLE_PX * ratio, HANDLE_PX * ratio);
@@ -266,13 +261,23 @@ export class ExpressionMap {
     }
   }
 
+  /** How wide a name is written. */
+  width(name) {
+    const { context, ratio } = this;
+    const key = `${ratio} ${name}`;
+    if (!this.widths.has(key)) {
+      context.font = `600 ${13 * ratio}px system-ui, sans-serif`;
+      this.widths.set(key, context.measureText(name).width);
+    }
+    return this.widths.get(key);
+  }
+
   /** The emotion or the face under a place of the canvas. */
   under(px, py) {
-    const { context, ratio } = this;
-    context.font = `600 ${13 * ratio}px system-ui, sans-serif`;
+    const { ratio } = this;
     for (const region of [...this.data.emotions].reverse()) {
       const [x, y] = this.toScreen(region.x, region.y);
-      const width = context.measureText(region.id).width / 2 + 9 * ratio;
+      const width = this.width(region.id) / 2 + 9 * ratio;
       if (Math.abs(px - x) <= width && Math.abs(py - y) <= HANDLE_PX * ratio) return { region };
     }
     const [x, y] = this.toSpace(px, py);
@@ -407,7 +412,9 @@ export class ExpressionMap {
     this.tipTimer = setTimeout(() => {
       const emotion = under.region?.id ?? this.data.emotions[this.data.emotion[under.face]].id;
       const query = under.region ? { emotion } : { id: this.data.ids[under.face] };
-      tip.replaceChildren(portrait(query, ""), make("span", {}, make("strong", {}, emotion), make("br"), under.region ? "its middle" : query.id));
+      const face = portrait(query, "");
+      tip.replaceChildren(face, make("span", {}, make("strong", {}, emotion), make("br"), under.region ? "its middle" : query.id));
+      if (query.id) showPhotograph(face, query.id);
       tip.hidden = false;
     }, 90);
   }

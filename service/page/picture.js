@@ -1,8 +1,9 @@
 // The picture: dropped, pasted, chosen or taken; its faces, and why they are named as they are.
 import { postImage } from "./api.js";
-import { find, make, say, whileWorking } from "./dom.js";
+import { find, make, say, sentence, whileWorking } from "./dom.js";
 import { bars, colour, percent } from "./emotions.js";
 import { clear, search } from "./state.js";
+import { explain } from "./why.js";
 
 const ADVICE = {
   "no-face": "Try a picture in which a face is larger and looks at the camera.",
@@ -99,8 +100,6 @@ function showProblem(problem) {
   find("problem").hidden = false;
 }
 
-const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.?!]$/.test(words) ? "" : "."}`;
-
 function showFaces() {
   const picture = find("picture");
   const { naturalWidth: width, naturalHeight: height } = picture;
@@ -133,8 +132,11 @@ function choose(row) {
   [...find("boxes").children].forEach((box, place) => box.setAttribute("aria-pressed", String(place === row)));
   find("faces").replaceChildren(card(face, row));
   if (location.hash !== "#/search") history.pushState(null, "", "#/search"); // what was searched for before is left
-  search({ embedding: face.embedding }, { title: current.faces.length > 1 ? `face ${row + 1}` : "this face", face });
+  search({ embedding: face.embedding }, { title: current.faces.length > 1 ? `face ${row + 1}` : "this face", source: sourceOf(row) });
 }
+
+/** Where a face comes from, for the service to look at it again. */
+const sourceOf = (row) => ({ blob: current.blob, row, cropped: current.cropped });
 
 function card(face, row) {
   const why = make("div", { class: "why" });
@@ -145,7 +147,7 @@ function card(face, row) {
       "div",
       { class: "row between" },
       make("h2", { class: "face-emotion", vars: { "--colour": colour(face.emotion) } }, face.known ? face.emotion : "no known expression"),
-      make("button", { type: "button", onclick: (event) => explain(row, why, event.currentTarget) }, "Why?"),
+      make("button", { type: "button", onclick: (event) => explain(sourceOf(row), why, event.currentTarget) }, "Why?"),
     ),
     face.known && face.sub_class ? make("p", { class: "hint" }, `More closely: ${face.sub_class}`) : null,
     bars(face.posterior),
@@ -159,51 +161,6 @@ function card(face, row) {
     ),
     why,
   );
-}
-
-async function explain(row, container, button) {
-  button.disabled = true;
-  container.replaceChildren(make("p", { class: "hint" }, "Covering one part of the face after the other…"));
-  try {
-    const answer = await whileWorking(postImage(`/explain?face=${row}&already_cropped=${current.cropped}`, current.blob));
-    const canvas = make("canvas", { class: "heat", width: 192, height: 192, role: "img", "aria-label": `The parts of the face that ${answer.emotion} rests on: ${strongest(answer.heat)}` });
-    await drawHeat(canvas, answer);
-    container.replaceChildren(
-      make("figure", {}, canvas, make("figcaption", {}, `Where it is bright, ${answer.emotion} (${percent(answer.probability)}) rests on it: covered, the emotion becomes less probable. Most on the ${strongest(answer.heat)}.`)),
-    );
-  } catch (problem) {
-    container.replaceChildren(make("p", { class: "problem", role: "alert" }, sentence(problem.message)));
-  } finally {
-    button.disabled = false;
-  }
-}
-
-/** Which third of the face carries most, in words. */
-function strongest(heat) {
-  const names = ["brows and forehead", "eyes and nose", "mouth and chin"];
-  const rows = heat.map((row) => row.reduce((sum, value) => sum + Math.max(0, value), 0));
-  const thirds = names.map((_, part) => rows.slice((part * rows.length) / 3, ((part + 1) * rows.length) / 3).reduce((a, b) => a + b, 0));
-  return names[thirds.indexOf(Math.max(...thirds))];
-}
-
-async function drawHeat(canvas, { heat, crop }) {
-  const bytes = Uint8Array.from(atob(crop), (letter) => letter.charCodeAt(0));
-  const face = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-  const context = canvas.getContext("2d");
-  const small = make("canvas", { width: heat[0].length, height: heat.length });
-  const pixels = small.getContext("2d").createImageData(small.width, small.height);
-  const top = Math.max(0.02, ...heat.flat());
-  heat.flat().forEach((value, place) => {
-    const share = Math.max(0, value) / top;
-    pixels.data.set([255, 190 - 110 * share, 40, Math.round(215 * share ** 0.8)], place * 4);
-  });
-  small.getContext("2d").putImageData(pixels, 0, 0);
-  context.imageSmoothingQuality = "high";
-  context.filter = "brightness(0.8)";
-  context.drawImage(face, 0, 0, canvas.width, canvas.height);
-  context.filter = "none";
-  context.globalCompositeOperation = "screen";
-  context.drawImage(small, 0, 0, canvas.width, canvas.height);
 }
 
 let stream = null;

@@ -6,6 +6,7 @@ import { showPhotograph } from "./photographs.js";
 import { portrait } from "./portraits.js";
 import { addressOf } from "./route.js";
 import { choose, showMore, state } from "./state.js";
+import { compare } from "./why.js";
 
 const GHOSTS = 12;
 
@@ -153,7 +154,7 @@ export class Results {
   cards() {
     const { matches } = state.answer;
     if (!matches.length) return make("p", { class: "nothing" }, "The gallery has no such face.");
-    return make("ol", { class: "cards", "aria-label": "Nearest faces, nearest first" }, matches.map((match) => make("li", {}, this.card(match))));
+    return make("ol", { class: "cards", "aria-label": "Nearest faces, nearest first" }, matches.map((match) => make("li", {}, this.card(match), this.why(match))));
   }
 
   card(match) {
@@ -168,14 +169,21 @@ export class Results {
         class: "card",
         href: addressOf(this.view, { id: match.id }),
         title: `${match.id}: more like this`,
-        "aria-label": `${match.emotion}${who}, distance ${match.distance.toFixed(2)}. More like face ${match.id}`,
       },
       face,
       make("span", { class: "card-name" }, dot(match.emotion), subClass ?? match.emotion, who),
+      make("span", { class: "visually-hidden" }, ", distance "),
       make("span", { class: "card-distance" }, match.distance.toFixed(2)),
       votes ? voteBar(votes) : null,
+      make("span", { class: "visually-hidden" }, `. More like face ${match.id}`),
       make("span", { class: "card-more", "aria-hidden": "true" }, "more like this"),
     );
+  }
+
+  why(match) {
+    const button = make("button", { type: "button", class: "card-why", "aria-label": `Why is face ${match.id} near? What the two share`, onclick: () => compare(match) }, "Why?");
+    button.dataset.key = `why ${match.id}`;
+    return button;
   }
 
   more() {

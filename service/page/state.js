@@ -12,7 +12,7 @@ export const state = {
   problem: null,
   loading: false,
   paging: false,
-  face: null,
+  source: null,
   statistics: null,
   chosen: { ...EVERYTHING, onePerPerson: false },
 };
@@ -48,9 +48,9 @@ function asked(after) {
 }
 
 /** Search; an older search that is still running is given up. */
-export async function search(query, { title = titleOf(query), face = null } = {}) {
+export async function search(query, { title = titleOf(query), source = null } = {}) {
   const chosen = { ...state.chosen, ...EVERYTHING };
-  await fetchInto({ query, title, face, chosen, answer: null, problem: null, loading: true, paging: false }, null);
+  await fetchInto({ query, title, source, chosen, answer: null, problem: null, loading: true, paging: false }, null);
 }
 
 /** Choose an emotion, a sub-class, or one face of each person: the service is asked anew, the query stays. */
@@ -85,5 +85,5 @@ async function fetchInto(start, shown) {
 export function clear() {
   running?.abort();
   const chosen = { ...state.chosen, ...EVERYTHING };
-  change({ query: null, title: "", answer: null, problem: null, loading: false, paging: false, face: null, chosen });
+  change({ query: null, title: "", answer: null, problem: null, loading: false, paging: false, source: null, chosen });
 }

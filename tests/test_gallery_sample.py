@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+
+from index.gallery_sample import drawn
+
+
+@pytest.mark.parametrize("count", [0, 1, 10])
+def test_few_are_all_drawn(count: int) -> None:
+    np.testing.assert_array_equal(drawn(np.arange(count), 10), np.arange(count))
+
+
+def test_a_sample_is_even_over_the_keys() -> None:
+    places = drawn(np.arange(100_000), 5000)
+    assert len(np.unique(places)) == 5000
+    counts = np.histogram(places, bins=20, range=(0, 100_000))[0]
+    assert 180 < counts.min() <= counts.max() < 320
+    odd = (places % 2).mean()
+    assert 0.46 < odd < 0.54
+
+
+def test_it_hardly_changes_while_the_gallery_grows() -> None:
+    keys = np.arange(1, 20_001)
+    before, after = set(drawn(keys[:19_000], 1000).tolist()), set(drawn(keys, 1000).tolist())
+    assert len(before & after) > 920
