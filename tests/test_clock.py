@@ -60,7 +60,7 @@ def test_a_gallery_keeps_its_order_and_its_pages(client: TestClient, going_back:
     assert len(going_back) > 30, "the gallery did not look at this clock"
     query = {"query": {"embedding": [0.0] * 64}, "k": 7}
     found: list[str] = []
-    after = {}
+    after: dict[str, str] = {}
     while matches := (answer := client.post("/retrieve", json={**query, **after}).json())["matches"]:
         found += [match["id"] for match in matches]
         after = {"after": answer["next"]}

@@ -227,6 +227,7 @@ def test_killed_in_the_middle_of_uploads_and_of_a_video(
         ):
             line = next(lines.iter_lines())
             assert lines.status_code == 200, line
+            until(lambda: bool(decoders(server.process.pid)), server.process)
             (decoder,) = decoders(server.process.pid)
             classified.sendall(whole)
             added.sendall(b"POST /gallery HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
@@ -254,7 +255,7 @@ def test_a_caller_who_leaves_a_video_ends_its_decoder() -> None:
             client.stream("POST", f"{server.url}/classify/video?fps=60", files={"video": video}) as lines,
         ):
             next(lines.iter_lines())
-            assert len(decoders(server.process.pid)) == 1
+            until(lambda: bool(decoders(server.process.pid)), server.process)
         until(lambda: not decoders(server.process.pid), server.process)
         until(lambda: figure(server.url, "mien_videos_held") == 0, server.process)
         assert figure(server.url, "mien_body_bytes_held") == 0
