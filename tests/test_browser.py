@@ -298,8 +298,8 @@ def test_the_camera_shows_faces_live(page: Page, url: str, picture: Path) -> Non
     )
     page.wait("#webcam").click()
     page.until("document.querySelectorAll('#camera-boxes .box').length === 2")
-    names = {each.text for each in page.all("#camera-boxes .box-name")}
-    assert names <= {*EMOTIONS, "no known expression"}
+    names = page.run("return [...document.querySelectorAll('#camera-boxes .box-name')].map(name => name.textContent)")
+    assert set(names) <= {*EMOTIONS, "no known expression"}
     left = page.run(
         "return [...document.querySelectorAll('#camera-boxes .box')].map(b => +b.style.getPropertyValue('--x'))"
     )
