@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +32,9 @@ FIELD: Final = "image"
 FIELDS: Final = "images"
 """The name of the form's field for several, repeated."""
 
+VIDEO_FIELD: Final = "video"
+"""The name of the form's field for a video."""
+
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 
@@ -44,6 +48,25 @@ _FORM_SCHEMA: Final[dict[str, Any]] = {
     "properties": {FIELD: _FILE, FIELDS: {"type": "array", "items": _FILE, "description": "Several, each on its own."}},
     "oneOf": [{"required": [FIELD]}, {"required": [FIELDS]}],
 }
+
+
+VIDEO_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        VIDEO_FIELD: {"type": "string", "format": "binary", "description": "An MP4, WebM or GIF file."}
+                    },
+                    "required": [VIDEO_FIELD],
+                }
+            }
+        },
+    }
+}
+"""The OpenAPI entry of an endpoint that takes a video."""
 
 
 def request_body(*json_schemas: str) -> dict[str, Any]:
@@ -115,17 +138,26 @@ class BodyLimit:
     A body over the limit is refused, by its declared length or as soon as it has grown too long.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, together: Admission, longest_s: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        together: Admission,
+        longest_s: float,
+        other: Mapping[str, int] | None = None,
+    ) -> None:
         """Guard ``app``.
 
         Args:
             app: what reads the bodies.
             max_bytes: of one body.
+            other: of one body that is sent to one of these paths.
             together: the bytes of all bodies that are held.
             longest_s: how long a body may take to come, seconds.
         """
         self.app = app
         self.max_bytes = max_bytes
+        self.other = other or {}
         self.together = together
         self.longest_s = longest_s
 
@@ -135,8 +167,9 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        declared_too_large = declared.isdigit() and int(declared) > self.max_bytes
-        refusal = BodyTooLargeError(f"the request's body may have {self.max_bytes} bytes, this one has more")
+        max_bytes = self.other.get(scope["path"], self.max_bytes)
+        declared_too_large = declared.isdigit() and int(declared) > max_bytes
+        refusal = BodyTooLargeError(f"the request's body may have {max_bytes} bytes, this one has more")
         deadline = asyncio.get_running_loop().time() + self.longest_s
         received, ended = 0, False
 
@@ -155,7 +188,7 @@ class BodyLimit:
                 ) from None
             ended = not message.get("more_body", False)
             count = len(message.get("body", b""))
-            if received + count > self.max_bytes:
+            if received + count > max_bytes:
                 raise refusal
             self.together.take(count)
             received += count
@@ -243,7 +276,44 @@ async def read_form(request: Request, max_images: int) -> Images:
         MissingFieldError: the form has no file in either field, or several in ``image``.
         TooManyImagesError: there are too many images.
     """
-    parser = _InMemoryParser(request.headers, request.stream(), max_files=max_images + 16, max_fields=16)
+    async with _whole_form(request, max_images + 16) as form:
+        one, several = form.getlist(FIELD), form.getlist(FIELDS)
+        if len(one) + bool(several) != 1:
+            raise MissingFieldError(
+                f"the form needs one field '{FIELD}' with a file, or '{FIELDS}', once or several times; "
+                f"got {len(one)} and {len(several)} (fields: {_names(form)})"
+            )
+        check_count(len(several), max_images)
+        files = [await _bytes_of(upload, FIELD if one else FIELDS) for upload in one or several]
+        texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+        return Images(tuple(files), many=not one, texts=texts)
+
+
+async def read_video(request: Request) -> bytes:
+    """The video of a form, in the field ``video``.
+
+    Raises:
+        BodyTooLargeError: the body is over the limit.
+        MalformedBodyError: the body is no multipart form, though it says so.
+        MissingFieldError: the form has no file in the field, or several.
+    """
+    async with _whole_form(request, 16) as form:
+        videos = form.getlist(VIDEO_FIELD)
+        if len(videos) != 1:
+            raise MissingFieldError(
+                f"the form needs one field '{VIDEO_FIELD}' with a file, got {len(videos)} (fields: {_names(form)})"
+            )
+        return await _bytes_of(videos[0], VIDEO_FIELD)
+
+
+@asynccontextmanager
+async def _whole_form(request: Request, max_files: int) -> AsyncIterator[FormData]:
+    """A form that has come whole; its files are let go of at the end.
+
+    Raises:
+        MalformedBodyError: the body is no multipart form, though it says so.
+    """
+    parser = _InMemoryParser(request.headers, request.stream(), max_files=max_files, max_fields=16)
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeDecodeError) as error:
@@ -259,20 +329,16 @@ async def read_form(request: Request, max_images: int) -> Images:
         if not parser.ended:
             parser.close_parts()
             raise MalformedBodyError("the body is not a whole multipart form: it ends before its last boundary")
-        one, several = form.getlist(FIELD), form.getlist(FIELDS)
-        if len(one) + bool(several) != 1:
-            names = ", ".join(sorted(set(form.keys()))[:8]) or "none"
-            raise MissingFieldError(
-                f"the form needs one field '{FIELD}' with a file, or '{FIELDS}', once or several times; "
-                f"got {len(one)} and {len(several)} (fields: {names})"
-            )
-        check_count(len(several), max_images)
-        files = []
-        for upload in one or several:
-            if not isinstance(upload, UploadFile):
-                raise MissingFieldError(f"the field '{FIELD if one else FIELDS}' should hold a file, got text")
-            files.append(await upload.read())
-        texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        return Images(tuple(files), many=not one, texts=texts)
+        yield form
     finally:
         await form.close()
+
+
+async def _bytes_of(upload: UploadFile | str, field: str) -> bytes:
+    if not isinstance(upload, UploadFile):
+        raise MissingFieldError(f"the field '{field}' should hold a file, got text")
+    return await upload.read()
+
+
+def _names(form: FormData) -> str:
+    return ", ".join(sorted(set(form.keys()))[:8]) or "none"
