@@ -8,9 +8,10 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,6 +98,7 @@ class Stack:
         photo: what is asked about.
         secrets: folder of the files of secrets.
         patience: how many times as long as it should take everything may take.
+        keys: that the service was given, by scope.
         port: where the service, or the proxy before it, is published.
         prometheus_port: where Prometheus is.
         compose_words: how compose is called.
@@ -105,6 +107,7 @@ class Stack:
     photo: Path
     secrets: Path
     patience: float = 1.0
+    keys: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     prometheus_port: int = field(default_factory=free_port)
     compose_words: list[str] = field(default_factory=compose_command)
@@ -114,8 +117,8 @@ class Stack:
         """Host and port."""
         return f"127.0.0.1:{self.port}"
 
-    def compose(self, *arguments: str) -> str:
-        """Run compose on the project."""
+    def compose(self, *arguments: str, files: Sequence[str] = ()) -> str:
+        """Run compose on the project, as these files describe it; without any, as docker-compose.yml does."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MIEN_")}
         environment |= {
             "IMAGE": IMAGE,
@@ -123,7 +126,9 @@ class Stack:
             "PUBLISH_PROMETHEUS": f"127.0.0.1:{self.prometheus_port}",
             "SECRETS": str(self.secrets),
         }
-        return run(*self.compose_words, "--project-name", PROJECT, *arguments, environment=environment).decode()
+        named = [word for file in files for word in ("--file", file)]
+        command = (*self.compose_words, *named, "--project-name", PROJECT, *arguments)
+        return run(*command, environment=environment).decode()
 
     def containers(self, service: str) -> list[str]:
         """The ids of a service's containers."""
@@ -143,6 +148,14 @@ class Stack:
     def inspect(self, path: str, container: str | None = None) -> Any:
         """Something the engine knows of a container, such as ``.State``; None is the service's."""
         return json.loads(words("docker", "inspect", "--format", f"{{{{json {path}}}}}", container or self.container))
+
+    def died(self, container: str) -> float:
+        """When the process of a container that was started again ended, on the monotonic clock.
+
+        On a busy machine that is a while after it was killed, and until then it takes connections.
+        """
+        ended = datetime.fromisoformat(self.inspect(".State.FinishedAt", container).replace("Z", "+00:00"))
+        return ended.timestamp() - time.time() + time.monotonic()
 
     def give(self, given: bytes, *command: str) -> None:
         """Run a command in the container, which reads ``given``."""
@@ -173,12 +186,14 @@ class Stack:
         """Whether the service says that it answers requests."""
         return self.ask("GET", "/health/ready").status == http.client.OK
 
-    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> Answer:
-        """One request, on a connection of its own."""
+    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "", key: str | None = None) -> Answer:
+        """One request, on a connection of its own, with a key if there is one."""
         sent = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+            headers = {"Content-Type": kind} if kind else {}
+            headers |= {"Authorization": f"Bearer {key}"} if key is not None else {}
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException):
@@ -187,15 +202,15 @@ class Stack:
             connection.close()
         return Answer(sent, answer.status)
 
-    def classify(self) -> Answer:
+    def classify(self, key: str | None = None) -> Answer:
         """Ask for the emotions of the photograph."""
         body, kind = self._form()
-        return self.ask("POST", "/classify", body, kind)
+        return self.ask("POST", "/classify", body, kind, key)
 
-    def add(self, face_id: str) -> Answer:
+    def add(self, face_id: str, key: str | None = None) -> Answer:
         """Add a face to the gallery, by an embedding."""
         face = {"id": face_id, "embedding": [float(number) for number in range(64)]}
-        return self.ask("POST", "/gallery", json.dumps({"items": [face]}).encode(), "application/json")
+        return self.ask("POST", "/gallery", json.dumps({"items": [face]}).encode(), "application/json", key)
 
     def missing(self, face_ids: list[str]) -> list[str]:
         """Those of some faces that are not in the gallery."""

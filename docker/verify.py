@@ -33,6 +33,7 @@ CALLERS: Final = 4
 PROXY_IMAGE: Final = "haproxy:2.8"
 MILVUS_IMAGE: Final = "milvusdb/milvus:v2.3.5"
 PROMETHEUS_IMAGE: Final = "prom/prometheus:v2.55.1"
+WITH_KEYS: Final = ("docker-compose.yml", "docker/keys.yml")
 COMPILERS: Final = ("cc", "gcc", "g++", "c++", "clang", "ld", "make", "cargo", "go")
 
 
@@ -169,6 +170,32 @@ def restore(stack: Stack) -> str:
     return f"from {len(snapshot) / 1e6:.0f} MB, without a restart"
 
 
+def ask_for_keys(stack: Stack) -> str:
+    """With keys.yml whoever asks needs a key, which comes as a file; Prometheus has one that may read."""
+    stack.secrets.chmod(0o755)
+    alone = ("docker", "run", "--rm", "--user", str(os.getuid()), "--volume", f"{stack.secrets}:/secrets")
+    create = (*alone, f"{IMAGE}:cpu", "keys", "create", "--keys", "/secrets/keys")
+    for scope in ("read", "write"):
+        stack.keys[scope] = words(*create, "--scope", scope, f"who-may-{scope}")
+    (stack.secrets / "keys").chmod(0o644)  # the containers' user must be able to read it
+    (stack.secrets / "metrics_key").write_text(stack.keys["read"])
+    stack.compose("up", "--detach", "--no-build", "mien", files=WITH_KEYS)
+    stack.wait_until(stack.is_ready, HEALTHY_WITHIN_S, "the service with keys to be ready")
+    asked = {key: stack.classify(key=stack.keys.get(key)).status for key in ("none", "read", "write")}
+    wanted = {"none": http.client.UNAUTHORIZED, "read": http.client.OK, "write": http.client.OK}
+    expect(asked == wanted, f"answers {wanted}", asked)
+    added = {key: stack.add("with-a-key", key=stack.keys.get(key)).status for key in ("none", "read", "write")}
+    wanted = {"none": http.client.UNAUTHORIZED, "read": http.client.FORBIDDEN, "write": http.client.CREATED}
+    expect(added == wanted, f"answers {wanted}", added)
+    inside = stack.inside("sh", "-c", "env; cat /proc/1/cmdline").stdout.decode()
+    expect(not any(key in inside for key in stack.keys.values()), "no key in the environment", "one")
+    watched = be_watched(stack)
+    stack.compose("--profile", "monitoring", "rm", "--stop", "--force", "prometheus")
+    stack.compose("up", "--detach", "--no-build", "mien")
+    stack.wait_until(stack.is_ready, HEALTHY_WITHIN_S, "the service without keys to be ready")
+    return f"401 without one, 403 for a write by a key that may read; Prometheus: {watched}"
+
+
 def lose_a_replica(stack: Stack) -> str:
     """Of two replicas behind the proxy one is killed under load: no more is lost than it was working on."""
     for image in (os.environ.get("PROXY_IMAGE", PROXY_IMAGE), os.environ.get("MILVUS_IMAGE", MILVUS_IMAGE)):
@@ -186,14 +213,14 @@ def lose_a_replica(stack: Stack) -> str:
     with stack.load(CALLERS) as answers:
         stack.wait_until(lambda: len(answers) >= 5 * CALLERS, 60, "answers")
         kill_9(stack.inspect(".State.Pid", replicas[0]))
-        killed = time.monotonic()
         so_far = len(answers)
         stack.wait_until(lambda: len(answers) >= so_far + 5 * CALLERS, 60, "answers after the kill")
         stack.wait_until(lambda: stack.inspect(".RestartCount", replicas[0]) > 0, BACK_WITHIN_S, "a restart")
         stack.wait_until(lambda: all(map(stack.is_healthy, replicas)), 2 * BACK_WITHIN_S, "both to be healthy again")
-    lost = [(answer.status, round(answer.sent - killed, 2)) for answer in answers if answer.status != http.client.OK]
+    died = stack.died(replicas[0])
+    lost = [(answer.status, round(answer.sent - died, 2)) for answer in answers if answer.status != http.client.OK]
     expect(len(lost) <= CALLERS, f"at most the {CALLERS} requests in flight to be lost", lost)
-    expect(all(sent < 0 for _, sent in lost), "no request to be lost that was sent after the kill", lost)
+    expect(all(sent < 0 for _, sent in lost), "no request to be lost that was sent after it died", lost)
     found = f"a face added through one is found through the other after {seen_s:.2f} s"
     return f"{found}; {len(lost)} of {len(answers)} requests lost, all in flight when one died"
 
@@ -270,6 +297,7 @@ STEPS: Final[tuple[Callable[[Stack], str], ...]] = (
     be_asked,
     restore,
     be_asked,
+    ask_for_keys,
     lose_a_replica,
     be_watched,
 )

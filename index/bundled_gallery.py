@@ -106,6 +106,10 @@ class BundledGallery:
             raise UnknownFaceError(f"the gallery has no face with the id {shown(face_id)}")
         return self.shipped[self.with_ids([face_id])[0] - 1]
 
+    def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """See ``GalleryStore.stored``."""
+        return {self.shipped[row - 1].id: self.shipped[row - 1] for row in self.with_ids(ids)}
+
     def search(self, queries: NDArray[np.float32], k: int, options: SearchOptions = EVERYTHING) -> SearchResult:
         """See ``GalleryStore.search``."""
         check_query(queries, k, options, self.embedding_size)

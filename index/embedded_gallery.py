@@ -13,7 +13,7 @@ import fcntl
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,7 +56,7 @@ from index.gallery_store import (
     check_query,
     shown,
 )
-from index.resident import Residents
+from index.resident import Leading, Residents
 from index.resident_file import ResidentImage, read_residents, write_residents
 from model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
@@ -90,12 +90,14 @@ class IndexPolicy:
         exact_up_to: faces that ``auto`` searches exactly.
         tail: faces that may stand behind the base before they are merged into it, at least.
         tail_share: the same, as a share of the base.
+        to_device: copies a base to a GPU, where it is then searched exactly (``index.device``); None is the CPU.
     """
 
     kind: str = "auto"
     exact_up_to: int = EXACT_UP_TO
     tail: int = 5_000
     tail_share: float = 0.1
+    to_device: Callable[[NDArray[np.float32]], Leading | None] | None = None
 
     def wants_cells(self, faces: int) -> bool:
         """Whether so many faces are searched by cells."""
@@ -180,6 +182,12 @@ class EmbeddedGallery:
         """See ``GalleryStore.get``."""
         with self._database.reading() as connection:
             return _one(connection, face_id)
+
+    def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """See ``GalleryStore.stored``."""
+        query = f"SELECT {FACE} FROM faces WHERE id IN "  # noqa: S608
+        with self._database.reading(moment=False) as connection:
+            return {row[1]: to_face(row) for row in in_parts(connection, query, ids)}
 
     def update(self, face_id: str, changes: Mapping[str, Any]) -> GalleryFace:
         """See ``GalleryStore.update``."""
@@ -532,7 +540,7 @@ class EmbeddedGallery:
             )
             if not fits:
                 return self._read_all(state.counter), state.counter, state.generation
-            residents = Residents(image.sequences, image.embeddings, self._column_values, self._cells_of(image))
+            residents = self._new_residents(image.sequences, image.embeddings, self._cells_of(image))
             self._residents, self._seen, self._generation = residents, image.counter, state.generation
         self._catch_up()
         (count,) = self._database.writer.execute("SELECT count(*) FROM faces").fetchone()
@@ -564,7 +572,12 @@ class EmbeddedGallery:
             "SELECT sequence, embedding FROM faces WHERE sequence <= ? ORDER BY sequence", (counter,)
         ).fetchall()
         sequences = np.array([row[0] for row in rows], dtype=np.int64)
-        return Residents(sequences, embeddings_of((row[1] for row in rows), self._size), self._column_values)
+        return self._new_residents(sequences, embeddings_of((row[1] for row in rows), self._size))
+
+    def _new_residents(
+        self, sequences: NDArray[np.int64], base: NDArray[np.float32], cells: Cells | None = None
+    ) -> Residents:
+        return Residents(sequences, base, self._column_values, cells, self.policy.to_device)
 
     def _remark(self, remark: str) -> None:
         self.remarks.append(remark)

@@ -233,6 +233,9 @@ class GalleryStore(Protocol):
             UnknownFaceError: there is none.
         """
 
+    def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """Those of the faces with these ids that are there, by id, without thumbnails."""
+
     def update(self, face_id: str, changes: Mapping[str, Any]) -> GalleryFace:
         """Change what is said of a face; see ``changed``. Returns it as it is now.
 

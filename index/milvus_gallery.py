@@ -121,7 +121,7 @@ class MilvusGallery:
         if not faces:
             return Added((), (), ())
         with self._writing(face.id for face in faces):
-            stored = self._stored([face.id for face in faces])
+            stored = self.stored([face.id for face in faces])
             unchanged = [face for face in faces if face.id in stored and face.same_content(stored[face.id])]
             same = {face.id for face in unchanged}
             others = [face for face in faces if face.id in stored and face.id not in same]
@@ -138,6 +138,14 @@ class MilvusGallery:
     def get(self, face_id: str) -> GalleryFace:
         """See ``GalleryStore.get``."""
         return self._one(face_id, self._connection.recent(self._connection.now()))
+
+    def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """See ``GalleryStore.stored``."""
+        found: dict[str, GalleryFace] = {}
+        for part in _parts(ids, PAGE_FACES):
+            rows = self._query(expressions.with_ids(part), FACE_FIELDS, EVERY_WRITE, limit=len(part))
+            found |= {row["id"]: face_of(row) for row in rows}
+        return found
 
     def update(self, face_id: str, changes: Mapping[str, Any]) -> GalleryFace:
         """See ``GalleryStore.update``."""
@@ -324,13 +332,6 @@ class MilvusGallery:
             for stripe in sorted({hash(face_id) % _STRIPES for face_id in ids}):  # one order: no two wait on each other
                 stack.enter_context(self._stripes[stripe])
             yield
-
-    def _stored(self, ids: Sequence[str]) -> dict[str, GalleryFace]:
-        stored: dict[str, GalleryFace] = {}
-        for part in _parts(ids, PAGE_FACES):
-            rows = self._query(expressions.with_ids(part), FACE_FIELDS, EVERY_WRITE, limit=len(part))
-            stored |= {row["id"]: face_of(row) for row in rows}
-        return stored
 
     def _one(self, face_id: str, level: Mapping[str, Any]) -> GalleryFace:
         fields = (*FACE_FIELDS, *THUMBNAIL_PARTS)

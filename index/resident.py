@@ -67,6 +67,7 @@ class View:
         sequences: (n,) int64, ascending.
         alive: (n,) which are no holes.
         cells: what leads through the base; None searches it exactly.
+        device: searches the base exactly, on a GPU; None is the CPU.
     """
 
     base: NDArray[np.float32]
@@ -74,6 +75,7 @@ class View:
     sequences: NDArray[np.int64]
     alive: NDArray[np.bool_]
     cells: Leading | None
+    device: Leading | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -138,6 +140,8 @@ class View:
             from_base = min(fetched, len(self.base))
             if self.cells is not None and not exact:
                 parts.append(self.cells.search(queries, from_base))
+            elif self.device is not None:
+                parts.append(self.device.search(queries, from_base))
             else:
                 parts.append(faiss.knn(queries, self.base, from_base)[1])
         if len(self.tail):
@@ -217,6 +221,7 @@ class Residents:
         base: NDArray[np.float32],
         column_values: Callable[[Field, NDArray[np.int64]], Iterable[Any]],
         cells: Leading | None = None,
+        to_device: Callable[[NDArray[np.float32]], Leading | None] | None = None,
     ) -> None:
         """Hold a base.
 
@@ -225,9 +230,12 @@ class Residents:
             base: (n, d) float32; holes will be written into it.
             column_values: gives a field of the faces with these sequence numbers, when a filter first asks for it.
             cells: what leads through the base.
+            to_device: copies a base to where it is searched exactly; None leaves it to the CPU.
         """
         self._base = base
         self._cells = cells
+        self._to_device = to_device
+        self._device = to_device(base) if to_device is not None and len(base) else None
         self._tail = GrowingArray(np.empty((0, base.shape[1]), dtype=np.float32))
         self._sequences = GrowingArray(sequences)
         self._alive = GrowingArray(np.ones(len(sequences), dtype=bool))
@@ -249,7 +257,7 @@ class Residents:
         alive = self._alive.values  # appended to last: the others are at least as long
         count = len(alive)
         tail = self._tail.values[: count - len(self._base)]
-        return View(self._base, tail, self._sequences.values[:count], alive, self._cells)
+        return View(self._base, tail, self._sequences.values[:count], alive, self._cells, self._device)
 
     def append(self, sequences: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
         """Add faces; the columns must be told first, with ``extend_columns``."""
@@ -307,7 +315,7 @@ class Residents:
         now = self.view()
         after = np.arange(seen, len(now))
         order = np.concatenate([kept, after])
-        fresh = Residents(now.sequences[kept], base, self._column_values, cells)
+        fresh = Residents(now.sequences[kept], base, self._column_values, cells, self._to_device)
         fresh.columns = {field: column.take(order) for field, column in self.columns.items()}
         fresh.append(now.sequences[after], now.embeddings(after))
         for position in order[~now.alive[order]]:

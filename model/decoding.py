@@ -79,7 +79,7 @@ def decode_reduced(
     Raises:
         ImageError: as ``decode``.
     """
-    _check_bytes(len(data), limits)
+    check_bytes(len(data), limits)
     plugin = _plugin(data)
     if plugin is None:
         raise UnsupportedImageError(
@@ -123,11 +123,21 @@ def read_file(path: Path, limits: DecodingLimits = DEFAULT_LIMITS) -> bytes:
         ImageError: there are none, or too many.
         OSError: the file cannot be read.
     """
-    _check_bytes(path.stat().st_size, limits)
+    check_bytes(path.stat().st_size, limits)
     return path.read_bytes()
 
 
-def _check_bytes(count: int, limits: DecodingLimits) -> None:
+def check_bytes(count: int, limits: DecodingLimits) -> None:
+    """Refuse a file by its size, before it is read.
+
+    Args:
+        count: of its bytes.
+        limits: of an image.
+
+    Raises:
+        EmptyImageError: there are none.
+        ImageTooLargeError: there are too many.
+    """
     if count == 0:
         raise EmptyImageError("expected an image file, got no bytes")
     if count > limits.max_bytes:

@@ -8,12 +8,15 @@ import onnxruntime
 
 from model.errors import ConfigError
 
-Provider = Literal["auto", "cpu", "cuda", "require"]
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "require"]
 """Where the network runs.
 
-``auto`` takes the GPU where there is one. ``cuda`` wants it, and says so where it has to take the CPU. ``require``
-takes the GPU or refuses.
+``auto`` takes the GPU where there is one. ``cuda`` wants it, and says so where it has to take the CPU. ``tensorrt``
+wants it with TensorRT, which reckons in float16, and says so where it has to do without. ``require`` takes the GPU or
+refuses.
 """
+
+TENSORRT: Final = "TensorrtExecutionProvider"
 
 CUDA: Final = "CUDAExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
@@ -27,6 +30,8 @@ _CUDA_OPTIONS: Final = {
     # The memory that is held is what the largest batch took, not the next power of two.
     "arena_extend_strategy": "kSameAsRequested",
 }
+
+_TENSORRT_OPTIONS: Final = {"trt_fp16_enable": True}
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +55,24 @@ def open_session(
         _take_the_cpu(provider, problem)
         return onnxruntime.InferenceSession(network, options, providers=[CPU])
     onnxruntime.preload_dlls()  # CUDA and cuDNN come as wheels, which the system's loader does not know
-    session = onnxruntime.InferenceSession(network, options, providers=[(CUDA, _CUDA_OPTIONS), CPU])
+    session = onnxruntime.InferenceSession(network, options, providers=gpu_providers(provider))
     if CUDA not in session.get_providers():
         _take_the_cpu(provider, "ONNX Runtime could not start CUDA on it; its own message has the reason")
+    elif provider == "tensorrt" and TENSORRT not in session.get_providers():
+        _log.warning("the network runs on CUDA alone, as TensorRT could not be started: pip install tensorrt-cu12-libs")
     return session
+
+
+def gpu_providers(provider: Provider) -> list[str | tuple[str, dict[str, object]]]:
+    """The execution providers of a GPU, first choice first, with their options; whatever one cannot do, the next does.
+
+    Args:
+        provider: where to run; ``tensorrt`` is left out where ONNX Runtime was built without it.
+    """
+    chosen: list[str | tuple[str, dict[str, object]]] = [(CUDA, dict(_CUDA_OPTIONS)), CPU]
+    if provider == "tensorrt" and TENSORRT in onnxruntime.get_available_providers():
+        chosen.insert(0, (TENSORRT, dict(_TENSORRT_OPTIONS)))
+    return chosen
 
 
 def _take_the_cpu(provider: Provider, problem: str | None) -> None:
@@ -62,7 +81,7 @@ def _take_the_cpu(provider: Provider, problem: str | None) -> None:
         return
     if provider == "require":
         raise ConfigError(f"a GPU is required, and cannot be used: {problem}")
-    if provider == "cuda" or has_cuda_build():
+    if provider in ("cuda", "tensorrt") or has_cuda_build():
         _log.warning("the network runs on the CPU, as the GPU cannot be used: %s", problem)
 
 

@@ -49,23 +49,21 @@ class EmbeddedFaces:
     embeddings: NDArray[np.float32]
 
 
-class Pipeline:
-    """Decode, detect, align and embed.
+class FaceReader:
+    """Decode, detect and align: what needs no embedder, and is done by other machines where several share the work.
 
-    Thread-safe: one pipeline serves all threads of a process.
+    Thread-safe: one reader serves all threads of a process.
     """
 
-    def __init__(self, finder: FaceFinder, embedder: Embedder, limits: DecodingLimits, max_faces: int | None) -> None:
+    def __init__(self, finder: FaceFinder, limits: DecodingLimits, max_faces: int | None) -> None:
         """Put the parts together.
 
         Args:
             finder: finds and aligns faces.
-            embedder: embeds their crops.
             limits: of an image.
-            max_faces: the largest faces of an image that are embedded, the rest are left out; None takes all.
+            max_faces: the largest faces of an image that are taken, the rest are left out; None takes all.
         """
         self.finder = finder
-        self.embedder = embedder
         self.limits = limits
         self.max_faces = max_faces
 
@@ -125,6 +123,25 @@ class Pipeline:
                 image = decode(data, self.limits)
         with timed("detect"):
             return self.faces(image, already_cropped=already_cropped)
+
+
+class Pipeline(FaceReader):
+    """Decode, detect, align and embed.
+
+    Thread-safe: one pipeline serves all threads of a process.
+    """
+
+    def __init__(self, finder: FaceFinder, embedder: Embedder, limits: DecodingLimits, max_faces: int | None) -> None:
+        """Put the parts together.
+
+        Args:
+            finder: finds and aligns faces.
+            embedder: embeds their crops.
+            limits: of an image.
+            max_faces: the largest faces of an image that are embedded, the rest are left out; None takes all.
+        """
+        super().__init__(finder, limits, max_faces)
+        self.embedder = embedder
 
     def embed(self, data: bytes, *, already_cropped: bool = False) -> EmbeddedFaces:
         """Find the faces of an image file as ``find`` does, and embed them.

@@ -14,6 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from index.bundle import Bundle, check_fits, load_bundle
+from index.device import device_problem, has_gpu_build
 from index.portraits import load_painter
 from model.detection import Detector
 from model.embedder import Embedder
@@ -73,6 +74,7 @@ def look(bundle_folder: Path) -> Iterator[Finding]:
         return
     yield from _bundle(bundle)
     yield _provider(embedder)
+    yield _search()
     yield _speed(embedder)
     yield _training()
 
@@ -123,6 +125,14 @@ def _provider(embedder: Embedder) -> Finding:
     if first == "CPUExecutionProvider" and Path("/dev/nvidia0").exists():
         return Finding("provider", "note", first, "there is a GPU: install the extra 'gpu' in place of 'cpu' to use it")
     return Finding("provider", "good", first)
+
+
+def _search() -> Finding:
+    """Where the owner's gallery is searched exactly."""
+    problem = device_problem()
+    if problem is not None and has_gpu_build():
+        return Finding("search", "note", "on the CPU", f"FAISS for GPUs is installed, but {problem}")
+    return Finding("search", "good", "on the GPU" if problem is None else "on the CPU")
 
 
 def _speed(embedder: Embedder) -> Finding:

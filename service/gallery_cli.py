@@ -5,24 +5,29 @@ import csv
 import json
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from index.embedded_gallery import EmbeddedGallery, IndexPolicy
+from index.embedded_gallery import EmbeddedGallery
 from index.gallery_place import open_place
 from index.milvus_gallery import MilvusGallery
 from model.decoding import DecodingLimits
 from model.errors import ConfigError
 from model.pipeline import load_pipeline
+from service.cluster_import import ClusterImporter, Work
 from service.gallery_additions import to_png
-from service.gallery_import import Importer, ImportReport, export_parquet
+from service.gallery_import import Importer, export_parquet
 from service.gallery_manifests import read_manifest
 from service.gallery_migrate import migrate_gallery
 from service.gallery_reembedding import re_embed_gallery
+from service.import_stages import ImportReport
 from service.options import add_options as add_config_options
 from service.options import read_options
+from service.owned_gallery import index_policy
 from service.settings import Settings, read_settings
+from service.stored_files import place_of
 from service.terminal import console, output, progress_bar
 
 _SHOWN: Final = 10
@@ -44,7 +49,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         return sub
 
     importing = action("import", _import, "Add faces from folders, tables (CSV, Parquet) or archives (faces.npz).")
-    importing.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="What to import.")
+    importing.add_argument(
+        "paths", nargs="+", metavar="PATH", help="What to import: paths, or addresses such as s3://bucket/faces."
+    )
+    importing.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Import by a Ray cluster: auto is the one that this machine belongs to, local this machine alone, or "
+        "HOST:PORT of its head.",
+    )
     importing.add_argument("--already-cropped", action="store_true", help="The images are face crops.")
     importing.add_argument("--replace", action="store_true", help="Replace faces whose id is there with other content.")
     importing.add_argument("--skipped", type=Path, metavar="FILE", help="CSV file for what was skipped, and why.")
@@ -98,7 +111,7 @@ def _opened(arguments: argparse.Namespace) -> tuple[EmbeddedGallery | MilvusGall
     place = _place(settings)
     bundle = load_bundle(settings.bundle)
     size = bundle.mixture.centroids.shape[1]
-    policy = IndexPolicy(kind=settings.gallery_index)
+    policy = index_policy(settings)
     store = open_place(place, size, bundle.manifest.sha256[EMBEDDER], policy=policy)
     for remark in store.remarks:
         console.print(remark, style="yellow", markup=False)
@@ -106,29 +119,15 @@ def _opened(arguments: argparse.Namespace) -> tuple[EmbeddedGallery | MilvusGall
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    limits = read_options(arguments, DecodingLimits)
     store, bundle, settings = _opened(arguments)
     total = ImportReport()
     try:
-        pipeline = load_pipeline(bundle.embedder_path, detector=settings.detector, limits=limits, max_faces=1)
-        check_fits(bundle, pipeline.embedder)
-        importer = Importer(
-            store,
-            bundle,
-            pipeline,
-            already_cropped=arguments.already_cropped,
-            replacing=arguments.replace,
-            thumbnail=to_png if settings.gallery_thumbnails else None,
-        )
-        for path in arguments.paths:
-            manifest = read_manifest(path, bundle.mixture.emotions)
+        importer = _importer(arguments, store, bundle, settings)
+        for place in map(place_of, arguments.paths):
+            manifest = read_manifest(place, bundle.mixture.emotions)
             with progress_bar() as bar:
-                task = bar.add_task(f"importing {path.name}", total=manifest.count, note="")
-                report = importer.run(manifest, lambda count: bar.advance(task, count))  # noqa: B023
-            total.added += report.added
-            total.replaced += report.replaced
-            total.unchanged += report.unchanged
-            total.skipped += report.skipped
+                task = bar.add_task(f"importing {place.name}", total=manifest.count, note="")
+                total.include(importer.run(manifest, lambda count: bar.advance(task, count)))  # noqa: B023
     finally:
         store.close()
     for source, face_id, reason in total.skipped[:_SHOWN]:
@@ -143,7 +142,43 @@ def _import(arguments: argparse.Namespace) -> int:
         f"{len(total.skipped)} skipped",
         markup=False,
     )
+    for node, faces in sorted(total.nodes.items()):
+        console.print(f"{node}: {faces}", markup=False)
     return 1 if total.skipped else 0
+
+
+def _importer(
+    arguments: argparse.Namespace, store: EmbeddedGallery | MilvusGallery, bundle: Bundle, settings: Settings
+) -> Importer | ClusterImporter:
+    """What imports: the threads of this process, or a cluster."""
+    limits = read_options(arguments, DecodingLimits)
+    if arguments.cluster is not None:
+        work = Work(
+            bundle=bundle.folder.resolve(),
+            embedder_sha256=store.embedder_sha256,
+            mien_version=version("mien"),
+            place=_place(settings),
+            embedding_size=store.embedding_size,
+            detector=settings.detector,
+            limits=limits,
+            provider=settings.provider,
+            already_cropped=arguments.already_cropped,
+            thumbnails=settings.gallery_thumbnails,
+            replacing=arguments.replace,
+        )
+        return ClusterImporter(store, bundle, work, arguments.cluster)
+    pipeline = load_pipeline(
+        bundle.embedder_path, detector=settings.detector, limits=limits, max_faces=1, provider=settings.provider
+    )
+    check_fits(bundle, pipeline.embedder)
+    return Importer(
+        store,
+        bundle,
+        pipeline,
+        already_cropped=arguments.already_cropped,
+        replacing=arguments.replace,
+        thumbnail=to_png if settings.gallery_thumbnails else None,
+    )
 
 
 def _export(arguments: argparse.Namespace) -> int:

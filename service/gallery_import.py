@@ -4,56 +4,44 @@ An import that was killed is simply begun again: what is there already, with the
 anything is embedded.
 """
 
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from index.bundle import Bundle
-from index.gallery_store import GalleryFace, GalleryStore, check_face, every_face, json_text
-from index.naming import named
-from model.decoding import read_file
-from model.errors import FaceConflictError, GalleryError, ImageError, QueryError, UnknownFaceError
+from index.gallery_store import GalleryFace, GalleryStore, every_face, json_text
+from model.errors import GalleryError
 from model.files import written_whole
 from model.pipeline import Pipeline
 from service.gallery_manifests import EMBEDDER_KEY, Manifest, Planned, pyarrow
+from service.import_stages import (
+    ImportReport,
+    Preparing,
+    Thumbnail,
+    Writing,
+    each_once,
+    embed_drafts,
+    stored_of,
+)
+
+Progress = Callable[[int], object]
 
 _IMAGES_AT_ONCE: Final = 64
 _EMBEDDINGS_AT_ONCE: Final = 2_000
 
 
-@dataclass
-class ImportReport:
-    """What became of an import.
-
-    Attributes:
-        added: faces that are new.
-        replaced: faces that had other content.
-        unchanged: faces that were there already.
-        skipped: (source, id, reason) of the others.
-    """
-
-    added: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-    skipped: list[tuple[str, str, str]] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Importer:
-    """Where faces go, and how they get there.
+    """An import by the threads of this process.
 
     Attributes:
         store: the gallery.
         bundle: names what is imported.
-        pipeline: embeds images; None where there are none.
+        pipeline: embeds images.
         already_cropped: images are face crops.
         replacing: faces with an id that is there with other content take its place, in place of being skipped.
         thumbnail: makes a thumbnail of a crop; None keeps none.
@@ -61,12 +49,12 @@ class Importer:
 
     store: GalleryStore
     bundle: Bundle
-    pipeline: Pipeline | None = None
+    pipeline: Pipeline
     already_cropped: bool = False
     replacing: bool = False
-    thumbnail: Callable[[NDArray[np.uint8]], bytes] | None = None
+    thumbnail: Thumbnail | None = None
 
-    def run(self, manifest: Manifest, on_progress: Callable[[int], object] = lambda _: None) -> ImportReport:
+    def run(self, manifest: Manifest, on_progress: Progress = lambda _: None) -> ImportReport:
         """Import all that can be.
 
         Args:
@@ -76,102 +64,34 @@ class Importer:
         Raises:
             GalleryError: the gallery fails, or the embeddings are of another network. What was added before stays.
         """
-        if manifest.embedder_sha256 not in (None, self.store.embedder_sha256):
-            raise GalleryError(
-                f"the embeddings were made by the network {str(manifest.embedder_sha256)[:12]}…, those of the gallery "
-                f"by {self.store.embedder_sha256[:12]}…: embeddings of two networks cannot be compared"
-            )
+        check_network(manifest, self.store)
+        preparing = Preparing(self.pipeline, self.store.embedding_size, self.already_cropped)
+        writing = Writing(self.store, self.bundle, self.replacing)
         report, seen = ImportReport(), set[str]()
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for batch in _batches(manifest.faces):
-                faces: list[tuple[Planned, GalleryFace]] = []
-                for planned, made in zip(batch, self._made(batch, threads, report), strict=True):
-                    if isinstance(made, str):
-                        report.skipped.append((planned.source, planned.id, made))
-                    elif made is not None and made.id in seen:
-                        report.skipped.append((planned.source, planned.id, "the id came before in this import"))
-                    elif made is not None:
-                        seen.add(made.id)
-                        faces.append((planned, made))
-                self._add(faces, report)
+                once = each_once(batch, seen)
+                stored = stored_of(self.store, once)
+                drafts = list(threads.map(lambda each: preparing.prepare(each, stored.get(each.id)), once))  # noqa: B023
+                report.include(writing.write(embed_drafts(drafts, self.pipeline.embedder, self.thumbnail)))
                 on_progress(len(batch))
         return report
 
-    def _made(
-        self, batch: Sequence[Planned], threads: ThreadPoolExecutor, report: ImportReport
-    ) -> list[GalleryFace | str | None]:
-        """Each as a face, or why it is none; None where it is there already."""
-        prepared = list(threads.map(self._prepared, batch))
-        crops = [each[1] for each in prepared if isinstance(each, tuple)]
-        embedded: Iterator[NDArray[np.float32]] = iter(())
-        if crops and self.pipeline is not None:
-            embedded = iter(self.pipeline.embedder.embed(np.stack(crops)))
-        made: list[GalleryFace | str | None] = []
-        for each in prepared:
-            if isinstance(each, tuple):
-                face, crop = each
-                thumbnail = None if self.thumbnail is None else self.thumbnail(crop)
-                made.append(replace(face, embedding=next(embedded), thumbnail=thumbnail))
-            else:
-                report.unchanged += each is None
-                made.append(each)
-        return made
 
-    def _prepared(self, planned: Planned) -> GalleryFace | tuple[GalleryFace, NDArray[np.uint8]] | str | None:
-        """A face; a face without its embedding, and its crop; why it is none; or None if it is there already."""
-        if planned.fault is not None:
-            return planned.fault
-        face = GalleryFace(
-            planned.id,
-            np.zeros(self.store.embedding_size, np.float32) if planned.embedding is None else planned.embedding,
-            planned.label,
-            subject=planned.subject,
-            metadata=planned.metadata,
-            content_sha256=planned.content_sha256,
-            time=planned.time,
+def check_network(manifest: Manifest, store: GalleryStore) -> None:
+    """Refuse embeddings of another network than the gallery's.
+
+    Raises:
+        GalleryError: they are.
+    """
+    if manifest.embedder_sha256 not in (None, store.embedder_sha256):
+        raise GalleryError(
+            f"the embeddings were made by the network {str(manifest.embedder_sha256)[:12]}…, those of the gallery "
+            f"by {store.embedder_sha256[:12]}…: embeddings of two networks cannot be compared"
         )
-        try:
-            check_face(face, self.store.embedding_size)
-            if planned.path is None:
-                return face
-            assert self.pipeline is not None  # noqa: S101
-            data = read_file(planned.path, self.pipeline.limits)
-            face = replace(face, content_sha256=hashlib.sha256(data).hexdigest())
-            try:
-                if face.same_content(self.store.get(face.id)):
-                    return None
-            except UnknownFaceError:
-                pass
-            return face, self.pipeline.find(data, already_cropped=self.already_cropped)[0].crop
-        except (ImageError, QueryError) as error:
-            return str(error)
-        except OSError as error:
-            return error.strerror or str(error)
-
-    def _add(self, faces: Sequence[tuple[Planned, GalleryFace]], report: ImportReport) -> None:
-        if not faces:
-            return
-        names = named(self.bundle, np.stack([face.embedding for _, face in faces]))
-        whole = [
-            (planned, replace(face, emotion=emotion, sub_class=sub_class))
-            for (planned, face), (emotion, sub_class) in zip(faces, names, strict=True)
-        ]
-        try:
-            done = self.store.add([face for _, face in whole], replace=self.replacing)
-        except FaceConflictError as error:
-            if len(whole) == 1:
-                report.skipped.append((whole[0][0].source, whole[0][0].id, str(error)))
-                return
-            middle = len(whole) // 2
-            self._add(faces[:middle], report)
-            self._add(faces[middle:], report)
-            return
-        report.added += len(done.added)
-        report.replaced += len(done.replaced)
-        report.unchanged += len(done.unchanged)
 
 
-def export_parquet(store: GalleryStore, path: Path, on_progress: Callable[[int], object] = lambda _: None) -> int:
+def export_parquet(store: GalleryStore, path: Path, on_progress: Progress = lambda _: None) -> int:
     """Write all faces to a Parquet file, whole or not at all; returns how many.
 
     Args:

@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from index.filters import seconds_of
 from model.errors import ConfigError, DatasetError
 from model.files import files_below
+from service.stored_files import StoredFile, is_address, place_of
 
 COLUMNS: Final = frozenset({"path", "id", "label", "subject", "metadata", "time", "embedding"})
 """What a table may say of a face; besides, an exported table has what the mixture named."""
@@ -39,7 +41,7 @@ class Planned:
     Attributes:
         id: that it will have.
         source: where it stands, for reports.
-        path: its image file, or
+        path: its image file, on this machine or in an object store, or
         embedding: (d,) float32.
         label: as in ``GalleryFace``, as are the rest.
         fault: why it cannot be imported, if it is known already.
@@ -47,7 +49,7 @@ class Planned:
 
     id: str
     source: str
-    path: Path | None = None
+    path: Path | StoredFile | None = None
     embedding: NDArray[np.float32] | None = None
     label: str | None = None
     subject: str | None = None
@@ -72,7 +74,7 @@ class Manifest:
     faces: Iterator[Planned]
 
 
-def read_manifest(path: Path, emotions: Sequence[str]) -> Manifest:
+def read_manifest(path: Path | StoredFile, emotions: Sequence[str]) -> Manifest:
     """Open a manifest.
 
     Args:
@@ -84,7 +86,7 @@ def read_manifest(path: Path, emotions: Sequence[str]) -> Manifest:
         ConfigError: it is Parquet, and pyarrow is not installed.
     """
     if path.is_dir():
-        files = list(files_below(path))
+        files: list[Path | StoredFile] = [*(files_below(path) if isinstance(path, Path) else path.below())]
         return Manifest(len(files), None, (_of_file(file, path, emotions) for file in files))
     if not path.is_file():
         raise DatasetError(f"{path}: expected a folder, a CSV or Parquet file, or faces.npz, got nothing there")
@@ -107,19 +109,19 @@ def pyarrow() -> Any:
     return pyarrow
 
 
-def _of_file(file: Path, root: Path, emotions: Sequence[str]) -> Planned:
+def _of_file(file: Path | StoredFile, root: Path | StoredFile, emotions: Sequence[str]) -> Planned:
     return Planned(
-        file.relative_to(root).as_posix(),
+        file.relative_to(root).as_posix(),  # type: ignore[arg-type]
         str(file),
         path=file,
         label=file.parent.name if file.parent.name in emotions else None,
     )
 
 
-def _read_csv(path: Path) -> Manifest:
+def _read_csv(path: Path | StoredFile) -> Manifest:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, restkey="more"))
+        with _opened(path) as file, TextIOWrapper(file, newline="", encoding="utf-8-sig") as text:
+            rows = list(csv.DictReader(text, restkey="more"))
             columns = set(rows[0] if rows else ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} is no CSV file: {error}") from None
@@ -127,10 +129,10 @@ def _read_csv(path: Path) -> Manifest:
     return Manifest(len(rows), None, (_of_row(row, path, number + 2) for number, row in enumerate(rows)))
 
 
-def _read_parquet(path: Path) -> Manifest:
+def _read_parquet(path: Path | StoredFile) -> Manifest:
     arrow = pyarrow()
     try:
-        file = arrow.parquet.ParquetFile(path)
+        file = arrow.parquet.ParquetFile(path if isinstance(path, Path) else path.open())
     except (OSError, arrow.ArrowException) as error:
         raise DatasetError(f"{path} is no Parquet file: {error}") from None
     columns = set(file.schema_arrow.names)
@@ -147,9 +149,9 @@ def _read_parquet(path: Path) -> Manifest:
     return Manifest(file.metadata.num_rows, noted.decode() if noted else None, faces())
 
 
-def _read_archive(path: Path) -> Manifest:
+def _read_archive(path: Path | StoredFile) -> Manifest:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with _opened(path) as file, np.load(file, allow_pickle=False) as archive:
             paths, embeddings = archive["paths"].tolist(), archive["embeddings"].astype(np.float32)
             noted = str(archive["embedder_sha256"]) if "embedder_sha256" in archive.files else None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
@@ -167,7 +169,11 @@ def _read_archive(path: Path) -> Manifest:
     return Manifest(len(paths), noted, faces())
 
 
-def _check_columns(path: Path, columns: set[str], needed: set[str]) -> None:
+def _opened(path: Path | StoredFile) -> Any:
+    return path.open("rb") if isinstance(path, Path) else path.open()
+
+
+def _check_columns(path: Path | StoredFile, columns: set[str], needed: set[str]) -> None:
     if not columns:
         return
     if not needed <= columns or not columns <= COLUMNS:
@@ -177,11 +183,11 @@ def _check_columns(path: Path, columns: set[str], needed: set[str]) -> None:
         )
 
 
-def _of_row(row: Mapping[str, Any], table: Path, number: int) -> Planned:
+def _of_row(row: Mapping[str, Any], table: Path | StoredFile, number: int) -> Planned:
     source = f"{table.name}, row {number}"
     given = {name: value for name, value in row.items() if value not in (None, "")}
     name = str(given.get("path", ""))
-    face_id = str(given.get("id", name))
+    face_id = str(given.get("id", name.partition("://")[2] or name))  # an address has no id in it but what it names
     if "more" in row:
         return Planned(face_id, source, fault="the row has more fields than the heading")
     if not face_id:
@@ -191,7 +197,7 @@ def _of_row(row: Mapping[str, Any], table: Path, number: int) -> Planned:
         return Planned(
             face_id,
             source,
-            path=table.parent / name if name and "embedding" not in given else None,
+            path=_place(table.parent, name) if name and "embedding" not in given else None,
             embedding=np.array(given["embedding"], dtype=np.float32) if "embedding" in given else None,
             label=given.get("label"),
             subject=given.get("subject"),
@@ -199,8 +205,12 @@ def _of_row(row: Mapping[str, Any], table: Path, number: int) -> Planned:
             time=_seconds(given["time"]) if "time" in given else None,
             content_sha256=given.get("content_sha256"),
         )
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError, ConfigError) as error:
         return Planned(face_id, source, fault=f"the row cannot be read: {error}")
+
+
+def _place(folder: Path | StoredFile, name: str) -> Path | StoredFile:
+    return place_of(name) if isinstance(folder, Path) and is_address(name) else folder / name
 
 
 def _seconds(value: Any) -> float:

@@ -87,20 +87,31 @@ def export(checkpoints: Sequence[Path], network: Path, *, mirror: bool) -> int:
     return 0
 
 
-def quantise(network: Path, data: Path, output_path: Path) -> int:
-    """``mien quantise``."""
-    require_training_parts()
-    from model.quantisation import quantise as write_network
+def quantise(network: Path, data: Path | None, output_path: Path, *, half: bool) -> int:
+    """``mien quantise``.
 
-    faces = read_ferplus(data, "Training")
-    with progress_bar() as bar:
-        task = bar.add_task("measuring ranges", total=None, note="")
-        write_network(
-            network,
-            faces.images,
-            output_path,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    Raises:
+        ConfigError: faces are needed, and not named.
+    """
+    require_training_parts()
+    if half:
+        from model.half import halve
+
+        halve(network, output_path)
+    elif data is None:
+        raise ConfigError("int8 needs faces to measure ranges on: name them with --data, or ask for --half")
+    else:
+        from model.quantisation import quantise as write_network
+
+        faces = read_ferplus(data, "Training")
+        with progress_bar() as bar:
+            task = bar.add_task("measuring ranges", total=None, note="")
+            write_network(
+                network,
+                faces.images,
+                output_path,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
     before, after = (path.stat().st_size / 2**20 for path in (network, output_path))
     console.print(f"{output_path}: {after:.1f} MiB, {before:.1f} before")
     return 0

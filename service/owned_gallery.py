@@ -4,7 +4,8 @@ from typing import Final
 
 from index.bundle import EMBEDDER, Bundle
 from index.bundled_gallery import BundledGallery
-from index.embedded_gallery import IndexPolicy
+from index.device import EXACT_ON_DEVICE_UP_TO, device_of
+from index.embedded_gallery import EXACT_UP_TO, IndexPolicy
 from index.gallery_place import open_place
 from index.gallery_store import GalleryStore
 from service.settings import Settings
@@ -22,10 +23,21 @@ def open_store(settings: Settings, bundle: Bundle) -> GalleryStore:
     shipped = BundledGallery(bundle)
     if settings.gallery is None:
         return shipped
-    policy = IndexPolicy(kind=settings.gallery_index)
+    policy = index_policy(settings)
     sha256 = bundle.manifest.sha256[EMBEDDER]
     store = open_place(settings.gallery, shipped.embedding_size, sha256, policy=policy)
     if settings.gallery_seed and store.is_new():
         for start in range(0, len(shipped), _SEEDED_AT_ONCE):
             store.add(shipped.shipped[start : start + _SEEDED_AT_ONCE])
     return store
+
+
+def index_policy(settings: Settings) -> IndexPolicy:
+    """How a gallery in a folder is searched.
+
+    Raises:
+        ConfigError: a GPU is required, and cannot be used.
+    """
+    to_device = device_of(settings.gallery_device)
+    most = EXACT_UP_TO if to_device is None else EXACT_ON_DEVICE_UP_TO
+    return IndexPolicy(kind=settings.gallery_index, exact_up_to=most, to_device=to_device)

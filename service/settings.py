@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.bundle import default_bundle
+from index.device import Device
 from model.decoding import DecodingLimits
 from model.errors import ConfigError
 from model.execution import Provider
@@ -39,14 +40,19 @@ class Settings(BaseSettings):
     gallery_index: Literal["auto", "exact", "cells"] = Field(
         "auto", description="How the owner's gallery is searched: auto goes over to cells above 100,000 faces."
     )
+    gallery_device: Device = Field(
+        "auto",
+        description="Where the owner's gallery is searched exactly: auto takes the GPU where there is one, cuda warns "
+        "where there is none, require refuses.",
+    )
     gallery_thumbnails: bool = Field(
         default=False, description="Keep the aligned crop of each added face, from which it can be embedded anew."
     )
     detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that is installed.")
     provider: Provider = Field(
         "auto",
-        description="Where the network runs: auto takes the GPU where there is one, cuda warns where there is none, "
-        "require refuses.",
+        description="Where the network runs: auto takes the GPU where there is one, cuda (or tensorrt, in float16) "
+        "warns where there is none, require refuses.",
     )
     threads: int = Field(1, ge=0, le=1024, description="Threads of one embedding; 0 leaves it to ONNX Runtime.")
     workers: int = Field(

@@ -60,9 +60,12 @@ def add_commands(command: Command) -> None:
         help="Average each face with its mirror image (default: yes).",
     )
 
-    quantise = command("quantise", _quantise, "Write an int8 form of an exported network: smaller, and faster on some.")
+    quantise = command(
+        "quantise", _quantise, "Write an int8 form of an exported network, for CPUs, or one in float16, for GPUs."
+    )
     quantise.add_argument("network", type=Path, metavar="NETWORK", help="What mien export wrote.")
-    quantise.add_argument("--data", type=Path, required=True, metavar="PATH", help=_DATA_HELP)
+    quantise.add_argument("--data", type=Path, metavar="PATH", help=f"{_DATA_HELP}; int8 alone needs it.")
+    quantise.add_argument("--half", action="store_true", help="Write float16 in place of int8.")
     quantise.add_argument("--output", type=Path, required=True, metavar="PATH", help="The ONNX file to write.")
 
     build = command("build", _build, "Embed FER+ Training, fit the mixture, and write a bundle.")
@@ -218,7 +221,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
 
 
 def _quantise(arguments: argparse.Namespace) -> int:
-    return offline.quantise(arguments.network, arguments.data, arguments.output)
+    return offline.quantise(arguments.network, arguments.data, arguments.output, half=arguments.half)
 
 
 def _build(arguments: argparse.Namespace) -> int:

@@ -34,21 +34,55 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
-@needs("docker-compose")
-@pytest.mark.parametrize("profile", [None, *PROFILES])
-def test_compose_reads_it(profile: str | None) -> None:
-    chosen = ["--profile", profile] if profile else []
+@pytest.fixture(scope="module", params=["1.29", "plug-in"])
+def compose_program(request: pytest.FixtureRequest) -> str:
+    """Both programs that the file is written for: Debian's, and that of the plug-in, which the extra ``dev`` brings."""
+    folder = Path(sys.executable).parent
+    if request.param == "plug-in":
+        program = shutil.which("docker-compose", path=str(folder))
+    else:
+        elsewhere = [each for each in os.environ.get("PATH", "").split(os.pathsep) if Path(each) != folder]
+        program = shutil.which("docker-compose", path=os.pathsep.join(elsewhere))
+    if program is None:
+        pytest.skip(f"docker-compose {request.param} is not installed")
+    return program
+
+
+def config_of(program: str, *options: str, **variables: str) -> dict[str, Any]:
+    """What compose makes of the file; it has nothing to remark on it."""
     done = subprocess.run(
-        ["docker-compose", *chosen, "config"], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+        [program, *options, "config"],
+        cwd=ROOT,
+        env={**environment(), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
+    content: dict[str, Any] = yaml.safe_load(done.stdout)
+    return content
 
 
-@needs("docker-compose")
-def test_a_setting_is_passed_on() -> None:
+@pytest.mark.parametrize("profile", [None, *PROFILES])
+def test_compose_reads_it(compose_program: str, profile: str | None) -> None:
+    config_of(compose_program, *(["--profile", profile] if profile else []))
+
+
+def test_keys_come_as_a_secret(compose_program: str) -> None:
+    both = ("-f", "docker-compose.yml", "-f", "docker/keys.yml", "--profile", "gpu", "--profile", "distributed")
+    config = config_of(compose_program, *both, SECRETS="/kept")
+    for name in ("mien", "gpu", "replica"):
+        service = config["services"][name]
+        assert service["environment"]["MIEN_KEYS"] == "/run/secrets/keys"
+        assert service["environment"]["MIEN_ALLOW_PUBLIC"] == "true", "the other settings are kept"
+        assert [secret["source"] if isinstance(secret, dict) else secret for secret in service["secrets"]] == ["keys"]
+    assert config["secrets"]["keys"]["file"] == "/kept/keys"
+
+
+def test_a_setting_is_passed_on(compose_program: str) -> None:
     config = subprocess.run(
-        ["docker-compose", "config"],
+        [compose_program, "config"],
         cwd=ROOT,
         env={**environment(), "MIEN_MAX_K": "7"},
         capture_output=True,

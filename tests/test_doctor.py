@@ -11,7 +11,7 @@ from service.doctor import look
 def test_a_good_installation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     table = capsys.readouterr().out
-    for what in ("versions", "ONNX Runtime", "FAISS", "cores", "detector", "bundle", "portraits", "provider"):
+    for what in ("versions", "ONNX Runtime", "FAISS", "cores", "detector", "bundle", "portraits", "provider", "search"):
         assert what in table
 
 

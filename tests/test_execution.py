@@ -8,7 +8,7 @@ import pytest
 from index.bundle import EMBEDDER, default_bundle
 from model.embedder import Embedder
 from model.errors import ConfigError
-from model.execution import CPU, CUDA, Provider, driver_problem, has_cuda_build
+from model.execution import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
 
 without_cuda = pytest.mark.skipif(has_cuda_build(), reason="this is what happens without onnxruntime-gpu")
 
@@ -18,7 +18,7 @@ def embedder(provider: Provider) -> Embedder:
 
 
 @without_cuda
-@pytest.mark.parametrize(("provider", "warnings"), [("auto", 0), ("cpu", 0), ("cuda", 1)])
+@pytest.mark.parametrize(("provider", "warnings"), [("auto", 0), ("cpu", 0), ("cuda", 1), ("tensorrt", 1)])
 def test_without_a_cuda_build_the_cpu_is_taken(
     provider: Provider, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -36,7 +36,9 @@ def test_without_a_cuda_build_a_required_gpu_is_refused() -> None:
         embedder("require")
 
 
-@pytest.mark.parametrize(("provider", "refused"), [("auto", False), ("cuda", False), ("require", True)])
+@pytest.mark.parametrize(
+    ("provider", "refused"), [("auto", False), ("cuda", False), ("tensorrt", False), ("require", True)]
+)
 def test_a_cuda_build_without_a_driver(
     provider: Provider, refused: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,3 +82,20 @@ def test_what_a_driver_says(
     monkeypatch.setenv("COUNT", count)
     found = driver_problem(str(driver))
     assert found == problem if problem is None else problem in str(found)
+
+
+@pytest.mark.parametrize(
+    ("provider", "available", "chosen"),
+    [
+        ("auto", [TENSORRT, CUDA, CPU], [CUDA, CPU]),
+        ("require", [CUDA, CPU], [CUDA, CPU]),
+        ("tensorrt", [TENSORRT, CUDA, CPU], [TENSORRT, CUDA, CPU]),
+        ("tensorrt", [CUDA, CPU], [CUDA, CPU]),
+    ],
+)
+def test_which_providers_a_gpu_is_asked_with(
+    provider: Provider, available: list[str], chosen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    names = [each if isinstance(each, str) else each[0] for each in gpu_providers(provider)]
+    assert names == chosen

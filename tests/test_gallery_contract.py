@@ -91,6 +91,15 @@ def test_what_was_added_is_found_at_once_as_it_was_given(gallery: GalleryStore) 
             assert getattr(each, name) == getattr(given, name)
 
 
+def test_what_is_stored_under_ids(gallery: GalleryStore) -> None:
+    faces = random_faces(40)
+    gallery.add(faces)
+    found = gallery.stored([*(each.id for each in faces[:30]), "nobody"])
+    assert sorted(found) == [each.id for each in faces[:30]]
+    assert all(each.same_content(found[each.id]) for each in faces[:30])
+    assert gallery.stored([]) == {}
+
+
 def test_a_face_without_a_time_has_that_of_its_addition(gallery: GalleryStore) -> None:
     import time
 

@@ -1,14 +1,20 @@
-"""The GPU path, where there is a GPU: ``pip install -e '.[gpu,dev]'`` and then ``pytest -m gpu``."""
+"""The GPU path, where there is a GPU: ``pip install -e '.[gpu,train,dev]'`` and then ``pytest -m gpu``."""
 
 import ctypes
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
 from index.bundle import EMBEDDER, default_bundle
-from model.embedder import Embedder
-from model.execution import CUDA, DRIVER, driver_problem, has_cuda_build
+from index.device import DeviceSearch, device_of, device_problem, gpu_index
+from index.embedded_gallery import IndexPolicy, open_gallery
+from index.gallery_store import GalleryFace
+from model.embedder import GPU_BATCH_FACES, Embedder
+from model.execution import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
+from model.half import halve
 
 _REASON = driver_problem() or ("" if has_cuda_build() else "onnxruntime-gpu is not installed")
 
@@ -45,7 +51,7 @@ def test_it_runs_there(gpu_embedder: Embedder) -> None:
     assert gpu_embedder.providers[0] == CUDA
 
 
-@pytest.mark.parametrize("count", [1, 7, 256, 1000])
+@pytest.mark.parametrize("count", [1, 7, 256, GPU_BATCH_FACES, GPU_BATCH_FACES + 5])
 def test_it_gives_what_the_cpu_gives(gpu_embedder: Embedder, count: int) -> None:
     cpu = Embedder(default_bundle() / EMBEDDER, provider="cpu").embed(crops(count))
     assert np.linalg.norm(gpu_embedder.embed(crops(count)) - cpu, axis=1).max() < TOLERANCE
@@ -62,14 +68,48 @@ def test_its_memory_does_not_grow(gpu_embedder: Embedder) -> None:
     assert used_bytes() - before < 2**20
 
 
-def test_searching_gives_what_the_cpu_gives() -> None:
-    faiss = pytest.importorskip("faiss")
-    if not hasattr(faiss, "StandardGpuResources"):
-        pytest.skip("faiss-gpu is not installed")
+def test_float16_gives_nearly_what_float32_gives(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
+    halve(small_run.network, tmp_path / "half.onnx")
+    faces = make_faces(64).images
+    expected = Embedder(small_run.network, provider="cpu").embed(faces)
+    spread = np.linalg.norm(expected - expected.mean(axis=0), axis=1).mean()
+    found = Embedder(tmp_path / "half.onnx", provider="require").embed(faces)
+    assert np.linalg.norm(found - expected, axis=1).max() < 0.02 * spread
+
+
+def test_tensorrt_gives_nearly_what_the_cpu_gives() -> None:
+    embedder = Embedder(default_bundle() / EMBEDDER, provider="tensorrt")
+    if TENSORRT not in embedder.providers:
+        pytest.skip("TensorRT is not installed")
+    cpu = Embedder(default_bundle() / EMBEDDER, provider="cpu").embed(crops(64))
+    assert np.linalg.norm(embedder.embed(crops(64)) - cpu, axis=1).max() < 2 * TOLERANCE
+
+
+def test_a_gallery_on_the_gpu_answers_as_one_on_the_cpu(tmp_path: Path) -> None:
+    if (problem := device_problem()) is not None:
+        pytest.skip(problem)
     generator = np.random.default_rng(0)
-    base, queries = (generator.normal(size=(count, 64)).astype(np.float32) for count in (100_000, 64))
-    exact = faiss.IndexFlatL2(64)
-    exact.add(base)
-    expected, _ = exact.search(queries, 10)
-    found, _ = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, exact).search(queries, 10)
-    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    base, queries = (generator.normal(size=(count, 64)).astype(np.float32) for count in (20_000, 64))
+    faces = [GalleryFace(str(row), embedding) for row, embedding in enumerate(base)]
+    answers = []
+    for name, to_device in (("gpu", device_of("require")), ("cpu", None)):
+        store = open_gallery(tmp_path / name, 64, "ab" * 32, policy=IndexPolicy(kind="exact", to_device=to_device))
+        store.add(faces)
+        store.wait_for_index()
+        store.delete([str(row) for row in range(500)])
+        answers.append([[match.face.id for match in each] for each in store.search(queries, 10).matches])
+        store.close()
+    assert answers[0] == answers[1]
+
+
+def test_searching_does_not_take_more_and_more_memory() -> None:
+    if (problem := device_problem()) is not None:
+        pytest.skip(problem)
+    generator = np.random.default_rng(0)
+    search = DeviceSearch(generator.normal(size=(100_000, 64)).astype(np.float32), gpu_index)
+    queries = generator.normal(size=(16, 64)).astype(np.float32)
+    search.search(queries, 10)
+    before = used_bytes()
+    for _ in range(REQUESTS):
+        search.search(queries[: generator.integers(1, 17)], 10)
+    assert used_bytes() - before < 2**20

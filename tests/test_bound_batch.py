@@ -1,0 +1,35 @@
+"""Batches bound to memory, on the CPU's: the same calls bind a GPU's."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from index.bundle import EMBEDDER, default_bundle
+from model.bound_batch import BoundBatch
+from model.embedder import Embedder
+
+
+@pytest.fixture(scope="module")
+def session() -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(str(default_bundle() / EMBEDDER), providers=["CPUExecutionProvider"])
+
+
+def test_bound_batches_give_what_unbound_ones_give(session: onnxruntime.InferenceSession) -> None:
+    """From several threads at once, and without one result changing an older one."""
+    bound = BoundBatch(session, (4, 48, 48), (4, 64), device="cpu")
+    generator = np.random.default_rng(0)
+    batches = [generator.integers(0, 256, (4, 48, 48), dtype=np.uint8) for _ in range(12)]
+    embedder = Embedder(default_bundle() / EMBEDDER, provider="cpu")
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(bound.run, batches))
+    for batch, embeddings in zip(batches, found, strict=True):
+        assert embeddings.shape == (4, 64)
+        np.testing.assert_allclose(embeddings, embedder.embed(batch), atol=1e-5)
+
+
+def test_another_shape_is_refused(session: onnxruntime.InferenceSession) -> None:
+    bound = BoundBatch(session, (4, 48, 48), (4, 64), device="cpu")
+    with pytest.raises(Exception, match=r"(?i)shape|size|dimension"):
+        bound.run(np.zeros((3, 48, 48), dtype=np.uint8))
