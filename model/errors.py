@@ -7,6 +7,11 @@
     │   ├── BrokenImageError        an image that ends early or is damaged
     │   ├── ImageTooLargeError      more bytes or pixels than the limit
     │   └── NoFaceError             an image in which no face was found
+    ├── VideoError                  something is wrong with a video that was sent
+    │   ├── UnsupportedVideoError   not a video, or a format that is not decoded
+    │   ├── BrokenVideoError        a video that is damaged, or of which no frame can be decoded
+    │   ├── VideoTooLargeError      larger frames, or more seconds, than the limit
+    │   └── NoVideoDecoderError     the extra that decodes videos is not installed
     ├── ArtifactError               a file that mien made or reads is missing, broken or does not fit
     │   ├── DetectorError           the face detector's file
     │   ├── EmbedderError           an exported network
@@ -55,6 +60,26 @@ class ImageTooLargeError(ImageError):
 
 class NoFaceError(ImageError):
     """No face was found in the image."""
+
+
+class VideoError(MienError):
+    """A video cannot be used."""
+
+
+class UnsupportedVideoError(VideoError):
+    """The bytes are not a video in a format that is decoded."""
+
+
+class BrokenVideoError(VideoError):
+    """The video is damaged, or none of its frames can be decoded."""
+
+
+class VideoTooLargeError(VideoError):
+    """The video has larger frames, or more seconds, than the limit."""
+
+
+class NoVideoDecoderError(VideoError):
+    """The extra that decodes videos is not installed."""
 
 
 class ArtifactError(MienError):

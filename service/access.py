@@ -22,8 +22,14 @@ PUBLIC_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
 PUBLIC_FOLDERS: Final = ("/page/",)
 """The page's own files."""
 
-QUESTIONS: Final = frozenset({"/classify", "/retrieve", "/embed", "/explain", "/portraits"})
+QUESTIONS: Final = frozenset({"/classify", "/classify/video", "/retrieve", "/embed", "/explain", "/portraits"})
 """Paths whose POST changes nothing."""
+
+KEY_PROTOCOL: Final = "mien.key."
+"""A page cannot give a WebSocket headers of its own; it offers this, with its key behind it, as a subprotocol."""
+
+STILL_ALLOWED: Final = "mien.still_allowed"
+"""Where the scope of a request with a key has a function that says whether the key still opens anything."""
 
 ADMIN_FOLDER: Final = "/admin/"
 
@@ -64,7 +70,7 @@ class Access:
         if scope["type"] in ("http", "websocket"):
             refusal = self._refusal(scope)
             if refusal is not None:
-                if scope["type"] == "websocket":
+                if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
                     await send({"type": "websocket.close", "code": 1008})
                 else:
                     await refusal(scope, receive, send)
@@ -93,6 +99,7 @@ class Access:
                     scope,
                 )
             scope["key"] = caller = key.id
+            scope[STILL_ALLOWED] = lambda keys=self.keys: keys.find(text) is not None
             if key.allows < needed:
                 return problems.answer(
                     HTTPStatus.FORBIDDEN,
@@ -110,6 +117,9 @@ def _given_key(scope: Scope) -> str:
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         given = credentials.strip()
+    if scope["type"] == "websocket" and not given:
+        offered: list[str] = scope.get("subprotocols", [])
+        return next((name.removeprefix(KEY_PROTOCOL) for name in offered if name.startswith(KEY_PROTOCOL)), "")
     return given.decode("latin-1")
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service import problems
 from service.access import Access
@@ -25,8 +26,11 @@ from service.rates import Rates
 from service.runtime import Runtime
 from service.settings import Settings
 from service.space_routes import space_router
+from service.stream_routes import stream_router
 from service.tracking import Tracking
 from service.uploads import BodyLimit, JsonImages
+from service.video_routes import VIDEO_PATH, video_router
+from service.video_schemas import EndLine, FrameLine, TrackLine
 
 DESCRIPTION: Final = """
 **mien** retrieves faces by expression: a photograph goes in; out come the faces with the most similar expression, and
@@ -71,7 +75,11 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     )
     # The last that is added is the first that a request meets.
     app.add_middleware(
-        BodyLimit, max_bytes=settings.max_body_bytes, together=runtime.bodies, longest_s=settings.timeout_s
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        together=runtime.bodies,
+        longest_s=settings.timeout_s,
+        other={VIDEO_PATH: settings.video_body_bytes},
     )
     app.add_middleware(Door, images=runtime.images)
     app.add_middleware(
@@ -80,13 +88,23 @@ def create_app_on(runtime: Runtime) -> FastAPI:
         rates=Rates(settings.rate_per_s / settings.processes),
     )
     app.add_middleware(Tracking, metrics=runtime.metrics)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
+            expose_headers=("X-Request-ID", "Retry-After"),
+        )
     problems.install(app)
     app.include_router(faces_router(runtime))
+    app.include_router(video_router(runtime))
+    app.include_router(stream_router(runtime))
     app.include_router(gallery_router(runtime))
     app.include_router(health_router(runtime))
     app.include_router(explain_router(runtime))
     app.include_router(space_router(runtime))
     serve_docs(app)
     serve_page(app)
-    describe(app, JsonImages, PointQuery, PointPair, NewFaces, FaceChanges)
+    describe(app, JsonImages, PointQuery, PointPair, NewFaces, FaceChanges, FrameLine, TrackLine, EndLine)
     return app

@@ -12,6 +12,7 @@ that it is too busy (503), or that one asks too fast (429), or where it cannot b
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +33,10 @@ from service.client_answers import (
     PointRetrieval,
     Retrieval,
     ServiceError,
+    TrackedFace,
+    VideoEnd,
+    VideoFrame,
+    VideoTrack,
 )
 from service.client_async import AsyncClient
 from service.client_batches import (
@@ -59,6 +64,7 @@ from service.client_requests import (
     Query,
     Request,
     Retries,
+    VideoLine,
     bytes_of,
     image_parameters,
 )
@@ -84,6 +90,10 @@ __all__ = [
     "Retries",
     "Retrieval",
     "ServiceError",
+    "TrackedFace",
+    "VideoEnd",
+    "VideoFrame",
+    "VideoTrack",
 ]
 
 
@@ -143,6 +153,32 @@ class Client:
         parameters = image_parameters(already_cropped=already_cropped)
         request = requests.image_request("/embed", image, parameters)
         return requests.read(Embedding, self._send(request))
+
+    def classify_video(self, video: Image, *, fps: float = 5.0, already_cropped: bool = False) -> Iterator[VideoLine]:
+        """The faces of a video over time: each frame as soon as it is done, then each track, then the end.
+
+        Args:
+            video: the bytes of an MP4, WebM or GIF file, or its path.
+            fps: frames of each second that are looked at.
+            already_cropped: each frame is a face crop.
+
+        Raises:
+            ServiceError: the service refuses the video. What goes wrong after the first line stands in the last.
+            OSError: its file cannot be read.
+            ClientError: the service cannot be reached, or breaks its answer off.
+        """
+        request = requests.video_request(video, image_parameters(already_cropped=already_cropped), fps)
+        ended = False
+        with closing(self._send(request, stream=True)) as response:
+            try:
+                for line in response.iter_lines():
+                    answer = requests.video_line(line)
+                    ended = isinstance(answer, VideoEnd)
+                    yield answer
+            except httpx.TransportError:
+                raise ClientError(requests.CUT_OFF) from None
+        if not ended:
+            raise ClientError(requests.CUT_OFF)
 
     def nearest(self, query: Query, *, k: int = 10, filter: Filter | None = None) -> PointRetrieval:  # noqa: A002
         """The k nearest expressions to a point without a picture. Raises as ``classify`` does."""
@@ -289,13 +325,17 @@ class Client:
         else:
             yield answer
 
-    def _send(self, request: Request) -> httpx.Response:
+    def _send(self, request: Request, *, stream: bool = False) -> httpx.Response:
         attempt = 0
         while True:
             attempt += 1
             response, failure = None, None
             try:
-                response = self._http.request(request.method, request.path, **request.options)
+                built = self._http.build_request(request.method, request.path, **request.options)
+                response = self._http.send(built, stream=stream)
+                if stream and not response.is_success:
+                    response.read()
+                    response.close()
             except httpx.TransportError as error:
                 failure = error
             if response is not None and response.is_success:

@@ -1,6 +1,6 @@
 """What the client answers, and how it fails."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -48,6 +48,62 @@ class Face(_Face):
     distance: float
     typicality: float
     known: bool
+
+
+class TrackedFace(Face):
+    """A face of a frame; one that goes on from frame to frame keeps its number."""
+
+    track: int
+
+
+class VideoFrame(Answer):
+    """A frame of a video that was looked at."""
+
+    kind: Literal["frame"]
+    time_s: float
+    frame: int
+    faces: list[TrackedFace]
+
+
+class VideoTrack(Answer):
+    """A face over the whole video: means, and shares of its frames."""
+
+    kind: Literal["track"]
+    track: int
+    first_s: float
+    last_s: float
+    frames: int
+    posterior: dict[str, float]
+    shares: dict[str, float]
+    typicality: float
+    known: float
+
+
+class VideoSkipped(Answer):
+    """What of a video was not looked at."""
+
+    between: int
+    damaged: int
+
+
+class VideoProblem(Answer):
+    """Why a video was not looked at to its end."""
+
+    type: str
+    status: int
+    detail: str
+
+
+class VideoEnd(Answer):
+    """The last line of an answer about a video."""
+
+    kind: Literal["end"]
+    frames: int
+    last_s: float
+    tracks: int
+    skipped: VideoSkipped
+    complete: bool
+    problem: VideoProblem | None
 
 
 class FoundMatch(Answer):

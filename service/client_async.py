@@ -12,12 +12,14 @@ from service import client_requests as requests
 from service.client_answers import (
     Added,
     Classification,
+    ClientError,
     Embedding,
     FoundMatch,
     GalleryFace,
     PointRetrieval,
     Retrieval,
     ServiceError,
+    VideoEnd,
 )
 from service.client_batches import (
     BATCH_IMAGES,
@@ -43,6 +45,7 @@ from service.client_requests import (
     Query,
     Request,
     Retries,
+    VideoLine,
     bytes_of,
     image_parameters,
 )
@@ -98,6 +101,26 @@ class AsyncClient:
         parameters = image_parameters(already_cropped=already_cropped)
         request = await asyncio.to_thread(requests.image_request, "/embed", image, parameters)
         return requests.read(Embedding, await self._send(request))
+
+    async def classify_video(
+        self, video: Image, *, fps: float = 5.0, already_cropped: bool = False
+    ) -> AsyncIterator[VideoLine]:
+        """As ``Client.classify_video``."""
+        parameters = image_parameters(already_cropped=already_cropped)
+        request = await asyncio.to_thread(requests.video_request, video, parameters, fps)
+        ended = False
+        response = await self._send(request, stream=True)
+        try:
+            async for line in response.aiter_lines():
+                answer = requests.video_line(line)
+                ended = isinstance(answer, VideoEnd)
+                yield answer
+        except httpx.TransportError:
+            raise ClientError(requests.CUT_OFF) from None
+        finally:
+            await response.aclose()
+        if not ended:
+            raise ClientError(requests.CUT_OFF)
 
     async def nearest(self, query: Query, *, k: int = 10, filter: Filter | None = None) -> PointRetrieval:  # noqa: A002
         """As ``Client.nearest``."""
@@ -232,13 +255,17 @@ class AsyncClient:
                 *await self._add(second, replace=replace, already_cropped=already_cropped),
             ]
 
-    async def _send(self, request: Request) -> httpx.Response:
+    async def _send(self, request: Request, *, stream: bool = False) -> httpx.Response:
         attempt = 0
         while True:
             attempt += 1
             response, failure = None, None
             try:
-                response = await self._http.request(request.method, request.path, **request.options)
+                built = self._http.build_request(request.method, request.path, **request.options)
+                response = await self._http.send(built, stream=stream)
+                if stream and not response.is_success:
+                    await response.aread()
+                    await response.aclose()
             except httpx.TransportError as error:
                 failure = error
             if response is not None and response.is_success:

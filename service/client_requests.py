@@ -4,9 +4,10 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import httpx
+from pydantic import Field, TypeAdapter
 
 from service.client_answers import (
     Answer,
@@ -16,6 +17,9 @@ from service.client_answers import (
     GalleryPage,
     PointRetrieval,
     ServiceError,
+    VideoEnd,
+    VideoFrame,
+    VideoTrack,
 )
 
 Image = bytes | Path | str
@@ -26,6 +30,13 @@ Query = dict[str, Any]
 
 Filter = dict[str, Any]
 """Which faces, such as ``{"emotion": "fear"}``: see the guide to the gallery."""
+
+VideoLine = VideoFrame | VideoTrack | VideoEnd
+"""A line of the answer about a video."""
+
+_VIDEO_LINE: Final[TypeAdapter[VideoLine]] = TypeAdapter(Annotated[VideoLine, Field(discriminator="kind")])
+
+CUT_OFF: Final = "the service broke its answer about the video off before its end"
 
 Parameters = dict[str, str]
 """Of a request, as they stand in its address."""
@@ -116,6 +127,27 @@ def query_request(query: Query, k: int, condition: Filter | None = None, after: 
     """A question about a point."""
     body = {"query": query, "k": k, "filter": condition, "after": after}
     return Request("/retrieve", {"json": {name: value for name, value in body.items() if value is not None}})
+
+
+def video_request(video: Image, parameters: Parameters, fps: float) -> Request:
+    """A question about a video.
+
+    Raises:
+        OSError: its file cannot be read.
+    """
+    return Request("/classify/video", {"params": {**parameters, "fps": str(fps)}, "files": {"video": bytes_of(video)}})
+
+
+def video_line(text: str) -> VideoLine:
+    """A line of the answer to it.
+
+    Raises:
+        ClientError: it is none of this service.
+    """
+    try:
+        return _VIDEO_LINE.validate_json(text)
+    except ValueError as error:
+        raise ClientError(f"the service answered something else than a line about a video: {error}") from None
 
 
 class MatchPages:

@@ -194,6 +194,21 @@ class Engine:
             return error
         return _Read(replace(ask, file=None, crops=np.stack([face.crop for face in faces])), faces)
 
+    def find_in(self, image: NDArray[np.uint8], *, already_cropped: bool, most_faces: int | None = None) -> list[Face]:
+        """The faces of a frame, largest first; empty when there is none.
+
+        Args:
+            image: (h, w, 3) uint8 RGB, upright.
+            already_cropped: the whole frame is one face.
+            most_faces: the largest faces that are given; None takes as many as of an image.
+        """
+        if already_cropped:
+            return [self.pipeline.finder.whole(image)]
+        with self.metrics.timed("detect"):
+            faces = self.pipeline.finder.find(image, self.pipeline.max_faces)
+        self.metrics.faces_per_image.observe(len(faces))
+        return faces[:most_faces]
+
     def answer(self, asks: list[Ask]) -> list[Placed]:
         """Answer several requests together: one run of the network, one search for each k that is asked for.
 

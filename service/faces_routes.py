@@ -138,7 +138,7 @@ async def answer_images(runtime: Runtime, request: Request, query: FaceQuery, k:
     if isinstance(query, RetrievalQuery):
         options = search_options(query, parse_filter_text(query.filter))
     question = _Question(runtime.serving(), query, k, put, options)
-    _check_faces(query, runtime.settings.max_faces)
+    check_faces(query, runtime.settings.max_faces)
     runtime.images.check()  # before its body is read: what is refused costs little
     images = await _read_images(runtime, request)
     with runtime.images.holding(len(images.each)):
@@ -201,6 +201,11 @@ async def _read_images(runtime: Runtime, request: Request) -> uploads.Images:
     )
 
 
-def _check_faces(query: FaceQuery, max_faces: int) -> None:
+def check_faces(query: FaceQuery, max_faces: int) -> None:
+    """Refuse to answer about more faces than are looked at.
+
+    Raises:
+        QueryError: that is what is asked for.
+    """
     if query.most_faces is not None and query.most_faces > max_faces:
         raise QueryError(f"faces should be all, largest, or from 1 to {max_faces}, got {query.most_faces}")

@@ -46,6 +46,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def _no_addresses(record: logging.LogRecord) -> bool:
+    """Leave out uvicorn's lines about WebSockets: they have addresses and queries, and Tracking has its own."""
+    return '"WebSocket ' not in str(record.msg)
+
+
 def configure(level: str) -> None:
     """Send everything that is logged in this process to standard error as JSON, from ``level`` on."""
     handler = logging.StreamHandler()
@@ -54,5 +59,6 @@ def configure(level: str) -> None:
     logging.captureWarnings(capture=True)
     # Libraries that read uploads say what they met there, and whoever sends them chooses what that is.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    logging.getLogger("uvicorn.error").addFilter(_no_addresses)
     logging.getLogger("PIL").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"PIL\..*")

@@ -83,6 +83,18 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self._registry,
         )
+        self.videos_held = Gauge(
+            "mien_videos_held", "Videos that are worked on.", multiprocess_mode="livesum", registry=self._registry
+        )
+        self.streams_open = Gauge(
+            "mien_streams_open", "WebSockets that are open.", multiprocess_mode="livesum", registry=self._registry
+        )
+        self.frames = Counter(
+            "mien_frames",
+            "Frames of videos and streams: answered, damaged, dropped for a newer one, refused.",
+            ("source", "result"),
+            registry=self._registry,
+        )
         self.body_bytes_held = Gauge(
             "mien_body_bytes_held",
             "Bytes of the bodies of open requests.",

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from model.errors import (
     BrokenImageError,
+    BrokenVideoError,
     EmptyImageError,
     FaceConflictError,
     FaceFieldError,
@@ -21,13 +22,19 @@ from model.errors import (
     ImageError,
     ImageTooLargeError,
     NoFaceError,
+    NoVideoDecoderError,
     QueryError,
     ReadOnlyGalleryError,
     UnknownFaceError,
     UnsupportedImageError,
+    UnsupportedVideoError,
+    VideoError,
+    VideoTooLargeError,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+FAILED: Final = "mien failed on this request; its log says where"
 
 SCOPE_KEY: Final = "mien.problem"
 """Where a request's ASGI scope keeps the type of the problem it was answered with."""
@@ -75,6 +82,10 @@ class TooLateError(RequestError):
     """The answer took longer than a request may."""
 
 
+class ForeignPageError(RequestError):
+    """A page from elsewhere wants to open a WebSocket."""
+
+
 class ReloadError(RequestError):
     """The new bundle cannot be used; the old one is still served."""
 
@@ -85,6 +96,10 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     BrokenImageError: (HTTPStatus.UNPROCESSABLE_ENTITY, "broken-image"),
     ImageTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "image-too-large"),
     NoFaceError: (HTTPStatus.UNPROCESSABLE_ENTITY, "no-face"),
+    UnsupportedVideoError: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-video"),
+    BrokenVideoError: (HTTPStatus.UNPROCESSABLE_ENTITY, "broken-video"),
+    VideoTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "video-too-large"),
+    NoVideoDecoderError: (HTTPStatus.NOT_IMPLEMENTED, "no-video-decoder"),
     QueryError: (HTTPStatus.UNPROCESSABLE_ENTITY, "query"),
     FilterError: (HTTPStatus.UNPROCESSABLE_ENTITY, "filter"),
     FaceFieldError: (HTTPStatus.UNPROCESSABLE_ENTITY, "face-field"),
@@ -102,6 +117,7 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     NotReadyError: (HTTPStatus.SERVICE_UNAVAILABLE, "not-ready"),
     QueueFullError: (HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
     TooLateError: (HTTPStatus.GATEWAY_TIMEOUT, "too-late"),
+    ForeignPageError: (HTTPStatus.FORBIDDEN, "origin"),
     ReloadError: (HTTPStatus.CONFLICT, "reload"),
 }
 """Exception to status and type; a subclass that is not listed has its parent's answer."""
@@ -139,7 +155,7 @@ def answer(
     """A problem as a response; the request's ``scope`` is told its type, for the log and the figures."""
     if scope is not None:
         scope[SCOPE_KEY] = kind
-    return JSONResponse(_problem(status, kind, detail).model_dump(), status, headers, MEDIA_TYPE)
+    return JSONResponse(problem(status, kind, detail).model_dump(), status, headers, MEDIA_TYPE)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -149,7 +165,7 @@ def problem_of(error: Exception) -> Problem:
         KeyError: no answer is written for this kind of error: it is a bug.
     """
     status, kind = _answer_to(error)
-    return _problem(status, kind, str(error))
+    return problem(status, kind, str(error))
 
 
 def kind_of(problem: Problem) -> str:
@@ -157,7 +173,8 @@ def kind_of(problem: Problem) -> str:
     return problem.type.removeprefix(_TYPE)
 
 
-def _problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
+def problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
+    """A problem by the last word of its type."""
     return Problem(type=f"{_TYPE}{kind}", title=status.phrase, status=status, detail=detail)
 
 
@@ -181,7 +198,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Give every known error of ``app`` its answer, FastAPI's own 404, 405 and 422 included."""
-    for kind in (ImageError, QueryError, GalleryError, RequestError):
+    for kind in (ImageError, VideoError, QueryError, GalleryError, RequestError):
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)

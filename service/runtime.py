@@ -4,10 +4,13 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from model.errors import MienError
+import numpy as np
+
+from model.errors import MienError, NoFaceError
 from model.faces import Face
 from service.admission import Admission
 from service.batching import Batcher
@@ -41,7 +44,10 @@ class Runtime:
         settings: of the service.
         metrics: its figures.
         images: how many are worked on or wait.
+        videos: how many are worked on.
+        streams: how many are open.
         bodies: how many bytes of bodies are held.
+        stopping: set when no new requests are taken any more: what takes long comes to an end.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -49,9 +55,13 @@ class Runtime:
         self.settings = settings
         self.metrics = engine.metrics
         self.images = Admission("images", settings.queue_images)
+        self.videos = Admission("videos", settings.queue_videos)
         self.bodies = Admission("bytes of request bodies", settings.queue_body_bytes)
+        self.streams = Admission("streams", settings.max_streams)
+        self.stopping = asyncio.Event()
         self.cores = Cores(settings.workers or os.cpu_count() or 1)
         self._serving = self._prepare(engine)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._started = False
         self._stopping = False
         self._failures = 0
@@ -61,19 +71,22 @@ class Runtime:
     async def start(self) -> None:
         """Start working."""
         self.cores.start()
+        self._loop = asyncio.get_running_loop()
         self._housekeeper = asyncio.create_task(self._keep_house())
         self._started = True
 
     async def stop(self) -> None:
         """Stop working; what waits is done first."""
-        self._stopping = True
+        self.drain()
         if self._housekeeper is not None:
             self._housekeeper.cancel()
         await asyncio.to_thread(self.cores.stop)
 
     def drain(self) -> None:
-        """Take no new requests, finish those there are."""
+        """Take no new requests, finish those there are. From any thread, or a signal."""
         self._stopping = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.stopping.set)
 
     @property
     def engine(self) -> Engine:
@@ -114,6 +127,19 @@ class Runtime:
         return await self.cores.run(
             Order.READ, lambda: serving.engine.find(data, already_cropped=already_cropped, most_faces=most_faces)
         )
+
+    async def faces_and_places(
+        self, serving: Serving, find: Callable[[], list[Face]]
+    ) -> tuple[list[Face], Placed | None]:
+        """The faces of one picture of many, found on a core, and where they lie; None where there is no face."""
+        with serving.batches.expect():
+            try:
+                faces = await self.cores.run(Order.READ, find)
+            except NoFaceError:
+                faces = []
+        if not faces:
+            return [], None
+        return faces, await self.place(serving, Ask(np.stack([face.crop for face in faces])))
 
     async def place(self, serving: Serving, ask: Ask) -> Placed:
         """Answer ``ask``, together with what others ask; one for more faces than a batch has, in parts.
@@ -194,6 +220,8 @@ class Runtime:
     def note(self) -> None:
         """Bring the figures that are read, not counted, up to date."""
         self.metrics.images_held.set(self.images.held)
+        self.metrics.videos_held.set(self.videos.held)
+        self.metrics.streams_open.set(self.streams.held)
         self.metrics.body_bytes_held.set(self.bodies.held)
         self.metrics.resident_bytes.set(resident_bytes())
 

@@ -56,7 +56,18 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     provider = configured_provider(os.environ)
     if provider is not None:
         app = traced(app, runtime.metrics, provider)
-    config = uvicorn.Config(
+    config = configured(app, settings)
+    if listening is None:
+        console.print(f"mien serves {settings.bundle} with {engine.gallery.count()} faces", markup=False)
+    try:
+        _Server(config, runtime).run(sockets=None if listening is None else [listening])
+    finally:
+        runtime.engine.gallery.close()
+
+
+def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the app."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -64,14 +75,10 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        ws_max_size=settings.max_stream_frame_bytes,
+        ws_per_message_deflate=False,  # pictures are compressed, and what grows when it is unpacked stays out
         timeout_graceful_shutdown=int(settings.timeout_s) + 1,
     )
-    if listening is None:
-        console.print(f"mien serves {settings.bundle} with {engine.gallery.count()} faces", markup=False)
-    try:
-        _Server(config, runtime).run(sockets=None if listening is None else [listening])
-    finally:
-        runtime.engine.gallery.close()
 
 
 class _Server(uvicorn.Server):
@@ -93,12 +100,12 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, or stop at once."""
+        self._runtime.drain()
         if self._told or self._runtime.settings.drain_s == 0:
             super().handle_exit(sig, frame)
             return
         self._told = True
         self._captured_signals.append(sig)
-        self._runtime.drain()
         loop = asyncio.get_event_loop()
         loop.call_soon_threadsafe(loop.call_later, self._runtime.settings.drain_s, self._end)
 

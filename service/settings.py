@@ -1,9 +1,10 @@
 """Settings of the service: read once from the environment (prefix ``MIEN_``), and passed on from there."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,8 +14,12 @@ from index.device import Device
 from model.decoding import DecodingLimits
 from model.errors import ConfigError
 from model.execution import Provider
+from model.video import DEFAULT_LIMITS, VideoLimits
 
 PREFIX = "MIEN_"
+
+ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
+"""An origin as browsers send it: scheme, host in small letters, and port where it is not the scheme's own."""
 
 
 def _text_of(place: Any) -> Any:
@@ -83,6 +88,27 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(DecodingLimits().max_pixels, ge=1, description="Largest image, pixels.")
     max_images: int = Field(16, ge=1, description="Most images of one request.")
     max_faces: int = Field(50, ge=1, description="Faces of an image that are answered, largest first.")
+    queue_videos: int = Field(2, ge=1, description="Videos that are worked on at once; more are answered with 503.")
+    max_video_bytes: int = Field(64 * 2**20, ge=1, description="Largest body with a video, bytes.")
+    max_video_s: float = Field(DEFAULT_LIMITS.max_s, gt=0, description="Longest video, seconds.")
+    max_video_frames: int = Field(
+        DEFAULT_LIMITS.max_frames, ge=1, description="Most frames of a video that are looked at."
+    )
+    max_video_pixels: int = Field(DEFAULT_LIMITS.max_pixels, ge=1, description="Largest frame of a video, pixels.")
+    video_timeout_s: float = Field(
+        DEFAULT_LIMITS.longest_s, gt=0, description="Longest time of an answer about a video, seconds."
+    )
+    max_streams: int = Field(8, ge=1, description="WebSockets at once; more are answered with 503.")
+    stream_fps: float = Field(
+        10.0, gt=0, le=1000, description="Most frames of one stream that are answered in a second; others are dropped."
+    )
+    stream_idle_s: float = Field(30.0, gt=0, description="A stream without a frame for so long is closed, seconds.")
+    max_stream_frame_bytes: int = Field(2 * 2**20, ge=1, description="Largest message of a stream, bytes.")
+    cors_origins: str | None = Field(
+        None,
+        description="Origins whose pages may ask, such as https://faces.example, separated by commas; "
+        "without it, the service's own alone.",
+    )
     max_k: int = Field(1000, ge=1, description="Most matches that a query may ask for.")
     min_typicality: float | None = Field(
         None, ge=0, le=1, description="Faces that are less typical show no known expression; without it, the bundle's."
@@ -101,6 +127,36 @@ class Settings(BaseSettings):
                 f"got {self.max_body_bytes}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _origins_are_exact(self) -> Self:
+        for origin in self.origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"--cors-origins should be exact origins such as https://faces.example or http://localhost:3000, "
+                    f"separated by commas, got {origin!r}"
+                )
+        return self
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins, besides the service's own, whose pages may ask."""
+        return tuple(origin.strip() for origin in (self.cors_origins or "").split(",") if origin.strip())
+
+    @property
+    def video_body_bytes(self) -> int:
+        """The largest body with a video: no body is larger than all may be together."""
+        return min(self.max_video_bytes, self.queue_body_bytes)
+
+    @property
+    def video_limits(self) -> VideoLimits:
+        """The limits of one video."""
+        return VideoLimits(
+            max_pixels=self.max_video_pixels,
+            max_s=self.max_video_s,
+            max_frames=self.max_video_frames,
+            longest_s=self.video_timeout_s,
+        )
 
     @property
     def decoding_limits(self) -> DecodingLimits:

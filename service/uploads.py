@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.errors import first_fault
 from service.admission import Admission
-from service.forms import FormError, parts
+from service.forms import FormError, Part, parts
 from service.problems import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -30,6 +30,9 @@ FIELD: Final = "image"
 FIELDS: Final = "images"
 """The name of the form's field for several, repeated."""
 
+VIDEO_FIELD: Final = "video"
+"""The name of the form's field for a video."""
+
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 
@@ -43,6 +46,25 @@ _FORM_SCHEMA: Final[dict[str, Any]] = {
     "properties": {FIELD: _FILE, FIELDS: {"type": "array", "items": _FILE, "description": "Several, each on its own."}},
     "oneOf": [{"required": [FIELD]}, {"required": [FIELDS]}],
 }
+
+
+VIDEO_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        VIDEO_FIELD: {"type": "string", "format": "binary", "description": "An MP4, WebM or GIF file."}
+                    },
+                    "required": [VIDEO_FIELD],
+                }
+            }
+        },
+    }
+}
+"""The OpenAPI entry of an endpoint that takes a video."""
 
 
 def request_body(*json_schemas: str) -> dict[str, Any]:
@@ -93,17 +115,26 @@ class BodyLimit:
     A body over the limit is refused, by its declared length or as soon as it has grown too long.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, together: Admission, longest_s: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        together: Admission,
+        longest_s: float,
+        other: Mapping[str, int] | None = None,
+    ) -> None:
         """Guard ``app``.
 
         Args:
             app: what reads the bodies.
             max_bytes: of one body.
+            other: of one body that is sent to one of these paths.
             together: the bytes of all bodies that are held.
             longest_s: how long a body may take to come, seconds.
         """
         self.app = app
         self.max_bytes = max_bytes
+        self.other = other or {}
         self.together = together
         self.longest_s = longest_s
 
@@ -113,8 +144,9 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        declared_too_large = declared.isdigit() and int(declared) > self.max_bytes
-        refusal = BodyTooLargeError(f"the request's body may have {self.max_bytes} bytes, this one has more")
+        max_bytes = self.other.get(scope["path"], self.max_bytes)
+        declared_too_large = declared.isdigit() and int(declared) > max_bytes
+        refusal = BodyTooLargeError(f"the request's body may have {max_bytes} bytes, this one has more")
         deadline = asyncio.get_running_loop().time() + self.longest_s
         received, ended = 0, False
 
@@ -133,7 +165,7 @@ class BodyLimit:
                 ) from None
             ended = not message.get("more_body", False)
             count = len(message.get("body", b""))
-            if received + count > self.max_bytes:
+            if received + count > max_bytes:
                 raise refusal
             self.together.take(count)
             received += count
@@ -229,21 +261,56 @@ async def read_form(request: Request, max_images: int) -> Images:
         MissingFieldError: the form has no file in either field, or several in ``image``.
         TooManyImagesError: there are too many images.
     """
-    try:
-        found = parts(await take_body(request), request.headers["content-type"], max_images + 32)
-        texts = {part.name: part.content.decode() for part in found if not part.is_file}
-    except FormError as error:
-        raise MalformedBodyError(f"the body is not {error}") from None
-    except UnicodeDecodeError:
-        raise MalformedBodyError("the body is not a multipart form: a text in it is not in UTF-8") from None
+    found = await _whole_form(request, max_images + 32)
     one, several = ([part for part in found if part.name == field] for field in (FIELD, FIELDS))
     if len(one) + bool(several) != 1:
-        names = ", ".join(sorted({part.name for part in found})[:8]) or "none"
         raise MissingFieldError(
             f"the form needs one field '{FIELD}' with a file, or '{FIELDS}', once or several times; "
-            f"got {len(one)} and {len(several)} (fields: {names})"
+            f"got {len(one)} and {len(several)} (fields: {_names(found)})"
         )
     check_count(len(several), max_images)
-    if not all(part.is_file for part in one or several):
-        raise MissingFieldError(f"the field '{FIELD if one else FIELDS}' should hold a file, got text")
-    return Images(tuple(part.content for part in one or several), many=not one, texts=texts)
+    files = tuple(_file_of(part) for part in one or several)
+    try:
+        texts = {part.name: part.content.decode() for part in found if not part.is_file}
+    except UnicodeDecodeError:
+        raise MalformedBodyError("the body is not a multipart form: a text in it is not in UTF-8") from None
+    return Images(files, many=not one, texts=texts)
+
+
+async def read_video(request: Request) -> bytes:
+    """The video of a form, in the field ``video``.
+
+    Raises:
+        BodyTooLargeError: the body is over the limit.
+        MalformedBodyError: the body is no multipart form, though it says so.
+        MissingFieldError: the form has no file in the field, or several.
+    """
+    found = await _whole_form(request, 32)
+    videos = [part for part in found if part.name == VIDEO_FIELD]
+    if len(videos) != 1:
+        raise MissingFieldError(
+            f"the form needs one field '{VIDEO_FIELD}' with a file, got {len(videos)} (fields: {_names(found)})"
+        )
+    return _file_of(videos[0])
+
+
+async def _whole_form(request: Request, most: int) -> list[Part]:
+    """The parts of a form that has come whole.
+
+    Raises:
+        MalformedBodyError: the body is no multipart form, though it says so.
+    """
+    try:
+        return parts(await take_body(request), request.headers["content-type"], most)
+    except FormError as error:
+        raise MalformedBodyError(f"the body is not {error}") from None
+
+
+def _file_of(part: Part) -> bytes:
+    if not part.is_file:
+        raise MissingFieldError(f"the field '{part.name}' should hold a file, got text")
+    return part.content
+
+
+def _names(found: list[Part]) -> str:
+    return ", ".join(sorted({part.name for part in found})[:8]) or "none"

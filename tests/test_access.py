@@ -52,6 +52,7 @@ def every_route(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
 def test_nothing_without_a_key_but_health_and_the_page(client: TestClient, app: FastAPI) -> None:
     open_to_all = set()
     routes = set(every_route(app.routes))
+    assert {("POST", "/classify/video"), ("GET", "/stream")} <= routes
     assert {("POST", "/classify"), ("POST", "/admin/reload"), ("GET", "/metrics"), ("GET", "/docs")} <= routes
     for method, path in routes:
         answer = client.request(method, path, follow_redirects=False)
@@ -83,6 +84,8 @@ def test_each_route_wants_its_scope(client: TestClient, app: FastAPI, keys: dict
 
 def test_scopes_of_paths_that_others_may_add() -> None:
     assert needed_scope("GET", "/gallery/x") is Scope.READ
+    assert needed_scope("POST", "/classify/video") is Scope.READ
+    assert needed_scope("GET", "/stream") is Scope.READ  # a WebSocket is opened with GET
     assert needed_scope("POST", "/gallery") is Scope.WRITE
     assert needed_scope("DELETE", "/gallery/x") is Scope.WRITE
     assert needed_scope("GET", "/admin/anything") is Scope.ADMIN

@@ -1,5 +1,6 @@
 """The page in a real browser: Chromium, where it is installed."""
 
+import base64
 import io
 import json
 import os
@@ -58,7 +59,7 @@ def axe_source() -> str | None:
 
 def serve(app: Any) -> Iterator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     while not server.started:
@@ -283,6 +284,29 @@ def test_the_camera_takes_a_picture(page: Page, url: str) -> None:
     page.wait("#problem button").click()
     page.wait(".face-card")
     assert not page.all("#camera")
+
+
+def test_the_camera_shows_faces_live(page: Page, url: str, picture: Path) -> None:
+    """A picture that moves stands in for the camera, as Chromium's own shows nobody."""
+    page.open(url)
+    page.run(
+        "const image = new Image(); image.src = arguments[0];"
+        "const canvas = document.createElement('canvas'); canvas.width = 1000; canvas.height = 500;"
+        "let step = 0; setInterval(() => canvas.getContext('2d').drawImage(image, step++ % 9, 0), 50);"
+        "navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20)",
+        "data:image/jpeg;base64," + base64.b64encode(picture.read_bytes()).decode(),
+    )
+    page.wait("#webcam").click()
+    page.until("document.querySelectorAll('#camera-boxes .box').length === 2")
+    names = page.run("return [...document.querySelectorAll('#camera-boxes .box-name')].map(name => name.textContent)")
+    assert set(names) <= {*EMOTIONS, "no known expression"}
+    left = page.run(
+        "return [...document.querySelectorAll('#camera-boxes .box')].map(b => +b.style.getPropertyValue('--x'))"
+    )
+    assert left[0] < 0.5 < left[1], "as in a mirror: the larger face, on the right of the picture, is on the left"
+    page.wait("#camera-stop").click()
+    page.until("document.querySelectorAll('#camera-boxes .box').length === 0")
+    assert not page.errors()
 
 
 def test_the_map_is_searched_from(page: Page, url: str) -> None:

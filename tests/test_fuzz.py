@@ -1,5 +1,6 @@
 """Whatever arrives: no answer of 5xx, no crash, no hang, and answers as the OpenAPI document says."""
 
+import json
 import random
 import socket
 import threading
@@ -25,7 +26,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from videos import CODECS, encoded, scene
 
+from model.video import can_decode_videos
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
@@ -34,7 +37,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MUTANTS = 100
 """Of each format."""
 
-LIMITS = Settings(rate_per_s=0, max_image_pixels=4_000_000, drain_s=0)
+VIDEO_MUTANTS = 30
+"""Of each format; each is a process."""
+
+LIMITS = Settings(rate_per_s=0, stream_fps=1000, max_image_pixels=4_000_000, drain_s=0)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +108,42 @@ def test_mutated_files(client: TestClient, form: str) -> None:
     assert client.get("/health/ready").status_code == 200
 
 
+@pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
+@pytest.mark.parametrize("form", CODECS)
+def test_mutated_videos(client: TestClient, form: str) -> None:
+    """Whatever the decoder does, it does it to itself."""
+    chance = random.Random(form)  # noqa: S311
+    statuses: Counter[int] = Counter()
+    slowest = 0.0
+    seed = encoded([scene([(60 + 5 * number, 60)], side=96, width=160, height=120) for number in range(10)], form)
+    for _ in range(VIDEO_MUTANTS):
+        file = mutated(seed, chance)
+        began = time.monotonic()
+        answer = client.post("/classify/video", params={"fps": 2}, files={"video": file})
+        slowest = max(slowest, time.monotonic() - began)
+        statuses[answer.status_code] += 1
+        if answer.status_code == 200:
+            end = json.loads(answer.text.splitlines()[-1])
+            assert end["kind"] == "end"
+            assert end["complete"] or end["problem"]["status"] in {413, 422}
+    assert set(statuses) <= {200, 413, 415, 422}, statuses
+    assert statuses[200], "some damage is passed over"
+    assert slowest < 30, f"a file of some kilobytes took {slowest:.1f} s"
+    assert client.get("/health/ready").status_code == 200
+
+
+def test_mutated_frames_of_a_stream(client: TestClient) -> None:
+    chance = random.Random("stream")  # noqa: S311
+    files = [file for form in ("JPEG", "PNG", "WEBP") for file in seeds()[form]]
+    statuses: Counter[int] = Counter()
+    with client.websocket_connect("/stream?already_cropped=true") as stream:
+        for number in range(MUTANTS):
+            stream.send_bytes(mutated(files[number % len(files)], chance))
+            found = json.loads(stream.receive_text())
+            statuses[found["problem"]["status"] if found["problem"] else 200] += 1
+    assert set(statuses) <= {200, 413, 415, 422}, statuses
+
+
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(body=st.binary(max_size=2000), kind=st.sampled_from(["application/json", "multipart/form-data; boundary=b"]))
 def test_any_body(client: TestClient, body: bytes, kind: str) -> None:
@@ -153,5 +195,12 @@ def test_answers_are_as_documented(app: FastAPI, url: str) -> None:
             )
 
         ask()
-    assert {"POST /classify", "POST /retrieve", "POST /embed", "GET /health/ready", "GET /metrics"} <= tried
+    assert {
+        "POST /classify",
+        "POST /retrieve",
+        "POST /embed",
+        "POST /classify/video",
+        "GET /health/ready",
+        "GET /metrics",
+    } <= tried
     assert statuses[200]

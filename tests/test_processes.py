@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from videos import encoded, scene
 
 from index.bundle import default_bundle
 
@@ -194,6 +196,100 @@ def test_slow_and_vanishing_callers_leave_nothing_behind(crop_file: bytes) -> No
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=20) in (0, -signal.SIGTERM)
         assert not [line for line in server.log() if line["level"] == "error"]
+
+
+def decoders(process: int) -> list[int]:
+    """The processes in which a service decodes videos."""
+    tasks = Path(f"/proc/{process}/task").glob("*/children")
+    found = [int(pid) for path in tasks for pid in path.read_text(encoding="ascii").split()]
+    return [pid for pid in found if b"video_child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_killed_in_the_middle_of_uploads_and_of_a_video(
+    crop_file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was acknowledged is there, nothing half is, and no decoder lives on."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    video = encoded([scene([(200, 120)])] * 300)
+    with served(default_bundle(), "--gallery", str(tmp_path / "faces")) as server:
+        point = [0.5] * 64
+        kept = httpx2.post(f"{server.url}/gallery", json={"items": [{"id": "kept", "embedding": point}]})
+        assert kept.status_code in (200, 201)
+        whole, _ = upload(crop_file)
+        port = int(server.url.rpartition(":")[2])
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as classified,
+            socket.create_connection(("127.0.0.1", port), timeout=20) as added,
+            httpx2.Client(timeout=20) as client,
+            client.stream("POST", f"{server.url}/classify/video?fps=60", files={"video": video}) as lines,
+        ):
+            reading = lines.iter_lines()  # one that is let go of closes the connection
+            line = next(reading)
+            assert lines.status_code == 200, line
+            (decoder,) = decoders(server.process.pid)
+            classified.sendall(whole)
+            added.sendall(b"POST /gallery HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            added.sendall(b'Content-Length: 500\r\n\r\n{"items": [{"id": "half", "embedding": [0.5')
+            time.sleep(0.2)
+            server.process.kill()
+            server.process.wait(20)
+            assert classified.recv(100) == b""
+            assert added.recv(100) == b""
+        deadline = time.monotonic() + 20
+        while Path(f"/proc/{decoder}").exists():
+            assert time.monotonic() < deadline, "the decoder outlives the service"
+            time.sleep(0.05)
+    assert list(temporary.iterdir()) == []
+    with served(default_bundle(), "--gallery", str(tmp_path / "faces")) as server:
+        found = httpx2.post(f"{server.url}/retrieve", json={"query": {"embedding": point}})
+        assert [match["id"] for match in found.json()["matches"]] == ["kept"]
+
+
+def test_a_caller_who_leaves_a_video_ends_its_decoder() -> None:
+    video = encoded([scene([(200, 120)])] * 300)
+    with served(default_bundle()) as server:
+        with (
+            httpx2.Client(timeout=20) as client,
+            client.stream("POST", f"{server.url}/classify/video?fps=60", files={"video": video}) as lines,
+        ):
+            reading = lines.iter_lines()
+            next(reading)
+            assert len(decoders(server.process.pid)) == 1
+        until(lambda: not decoders(server.process.pid), server.process)
+        until(lambda: figure(server.url, "mien_videos_held") == 0, server.process)
+        assert figure(server.url, "mien_body_bytes_held") == 0
+        answered = figure(server.url, "mien_frames_total")
+        assert answered < 300
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=20) in (0, -signal.SIGTERM)
+        assert not [line for line in server.log() if line["level"] == "error"]
+
+
+def test_a_full_disk_refuses_writes_and_answers_questions(tmp_path: Path) -> None:
+    """Files of the service may grow no further, which it meets as a full disk."""
+    with served(default_bundle(), "--gallery", str(tmp_path / "faces"), "--rate-per-s", "0") as server:
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
+        kept: list[str] = []
+        for number in range(2000):
+            names = [f"face-{number}-{row}" for row in range(20)]
+            items = [{"id": name, "embedding": [number / 100] * 64, "metadata": {"x": "x" * 500}} for name in names]
+            answer = httpx2.post(f"{server.url}/gallery", json={"items": items}, timeout=30)
+            if answer.status_code == 507:
+                break
+            assert answer.status_code in (200, 201), answer.text
+            kept += names
+        assert answer.status_code == 507
+        assert answer.json()["type"] == "urn:mien:gallery-full"
+        query = {"query": {"embedding": [0.0] * 64}, "k": 1000}
+        found = httpx2.post(f"{server.url}/retrieve", json=query, timeout=30).json()["matches"]
+        assert {match["id"] for match in found} <= set(kept)
+        assert len(found) == min(len(kept), 1000)
+        assert status_of(server.url) == 200
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
+        again = httpx2.post(f"{server.url}/gallery", json={"items": items}, timeout=30)
+        assert again.status_code in (200, 201), "there is space again"
 
 
 def test_a_reload_by_signal() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from videos import encoded, scene
 
 from service.app import create_app
 from service.cli import build_parser
@@ -97,7 +98,9 @@ def asked(client: TestClient, command: str, picture: bytes) -> Any:
         word = words.pop(0)
         if word == "-F":
             field, _, value = words.pop(0).partition("=@")
-            files.append((field, (value, picture, "image/jpeg")))
+            files.append((field, (value, clip() if field == "video" else picture)))
+        elif word == "-N":  # not to wait for the whole answer
+            continue
         elif word == "-H":
             name, _, value = words.pop(0).partition(": ")
             headers[name] = value
@@ -109,7 +112,13 @@ def asked(client: TestClient, command: str, picture: bytes) -> Any:
     assert url is not None
     response = client.post(url, files=files or None, headers=headers, content=body)
     assert response.status_code == 200, response.text
-    return response.json()
+    lines = response.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in response.text.splitlines()] if lines else response.json()
+
+
+def clip() -> bytes:
+    """A second of a drawn face."""
+    return encoded([scene([(200 + 5 * number, 120)]) for number in range(10)])
 
 
 def curls() -> list[tuple[str, str]]:

@@ -12,6 +12,9 @@ export class Problem extends Error {
   }
 }
 
+/** The key that was given in this tab, if one was. */
+export const storedKey = () => sessionStorage.getItem(KEY);
+
 let asking = null;
 
 /** Ask for a key, once at a time; resolves to whether one was given. */
@@ -45,7 +48,7 @@ function askForKey(again) {
 /** Fetch from the service; asks for a key where one is wanted. */
 export async function ask(path, options = {}) {
   for (;;) {
-    const key = sessionStorage.getItem(KEY);
+    const key = storedKey();
     const headers = { ...options.headers };
     if (key) headers["X-API-Key"] = key;
     let response;

@@ -2,6 +2,7 @@
 import { postImage } from "./api.js";
 import { find, make, say, sentence, whileWorking } from "./dom.js";
 import { bars, colour, percent } from "./emotions.js";
+import { watch } from "./live.js";
 import { clear, search } from "./state.js";
 import { explain } from "./why.js";
 
@@ -164,6 +165,7 @@ function card(face, row) {
 }
 
 let stream = null;
+let unwatch = null;
 
 function startCamera() {
   find("webcam").onclick = async () => {
@@ -179,6 +181,7 @@ function startCamera() {
     find("drop").hidden = true;
     find("camera").hidden = false;
     find("shoot").focus();
+    unwatch = watch(find("video"), find("camera-boxes"));
   };
   find("camera-stop").onclick = () => {
     stopCamera();
@@ -194,6 +197,8 @@ function startCamera() {
 }
 
 function stopCamera() {
+  unwatch?.();
+  unwatch = null;
   for (const track of stream?.getTracks() ?? []) track.stop();
   stream = null;
   find("camera").hidden = true;

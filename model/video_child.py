@@ -1,0 +1,258 @@
+"""The decoder of videos, as a process of its own: FFmpeg never works on what a caller sent inside the service.
+
+``model.video`` starts this file as a program, without the service's environment, and asks it for one frame after the
+other. What a hostile file can reach here is little: the process may take so much memory and time, may write no file,
+and dies with whoever started it. It needs nothing but the standard library and PyAV.
+
+On standard input come a line of JSON (``Order``), the video's bytes, and then one line for each reply that is wanted;
+each reply on standard output is the length of a line of JSON (4 bytes, big-endian), the line, and as many bytes as it
+says.
+"""
+
+import io
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from typing import IO, Any, Final, TypedDict
+
+DECODERS: Final = ("h264", "hevc", "vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "mpeg4", "gif")
+"""FFmpeg's decoders that may run: what browsers, telephones and cameras make."""
+
+SLICE_S: Final = 0.1
+"""A reply comes at least this often, so that whoever waits can do something else meanwhile."""
+
+BASE_MEMORY_BYTES: Final = 768 * 2**20
+"""Address space of Python and FFmpeg without a video."""
+
+FRAMES_HELD: Final = 24
+"""Frames that a decoder may hold: 16 that later ones refer to, those that wait for their turn, and one as RGB."""
+
+TRANSPARENT: Final = frozenset({"bgra", "rgba", "argb", "abgr", "yuva420p", "pal8", "ya8"})
+"""Pixel formats that have, or may have, transparency."""
+
+
+class Order(TypedDict):
+    """What is asked of this process."""
+
+    bytes: int
+    format: str
+    fps: float
+    max_pixels: int
+    max_s: float
+    max_frames: int
+    longest_s: float
+
+
+class RefusalError(Exception):
+    """A video that is not decoded; ``kind`` is ``broken``, ``unsupported`` or ``too-large``."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+def confine(order: Order) -> None:
+    """Bound what this process may take."""
+    memory = BASE_MEMORY_BYTES + 2 * order["bytes"] + 4 * FRAMES_HELD * order["max_pixels"]
+    for what, limit in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, math.ceil(order["longest_s"]) + 1),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (limit, limit))
+
+
+class Sampled:
+    """The frames of a video at even times, and how many there were besides.
+
+    Attributes:
+        frames: decoded so far.
+        damaged: packets that could not be decoded.
+        cut: whether the video goes on beyond the longest one that is looked at.
+        last_s: time of the last frame.
+    """
+
+    def __init__(self, file: IO[bytes], order: Order) -> None:
+        """Open a video.
+
+        Raises:
+            RefusalError: it is none, or over a limit.
+        """
+        import av
+
+        self._errors = av.error.FFmpegError
+        self._fps, self._max_s = order["fps"], order["max_s"]
+        self._max_pixels = order["max_pixels"]
+        self.frames = self.damaged = 0
+        self.cut = False
+        self.last_s = 0.0
+        self._container: Any
+        try:
+            self._container = av.open(
+                file,
+                format=order["format"],
+                # An option of the decoders, too, with which streams are probed.
+                options={"max_pixels": str(order["max_pixels"])},
+                container_options={"codec_whitelist": ",".join(DECODERS), "advanced_editlist": "0"},
+                metadata_errors="replace",
+            )
+        except (self._errors, ValueError, OSError):
+            raise RefusalError("broken", "expected a whole video, got one that is cut off or damaged") from None
+        if not self._container.streams.video:
+            raise RefusalError("unsupported", "expected a video with pictures, got a file without")
+        self._stream = self._container.streams.video[0]
+        codec = self._stream.codec_context
+        if codec is None or codec.name not in DECODERS:
+            name = "an unknown codec" if codec is None else codec.name
+            raise RefusalError(
+                "unsupported", f"expected H.264, HEVC, VP8, VP9, AV1, MPEG-4 or GIF pictures, got {name}"
+            )
+        if codec.width * codec.height > self._max_pixels:
+            raise RefusalError(
+                "too-large", f"expected frames of at most {self._max_pixels} pixels, got {codec.width}x{codec.height}"
+            )
+        codec.thread_count = 1
+        codec.options = {"max_pixels": str(self._max_pixels)}
+        stream_s = (self._stream.duration or 0) * float(self._stream.time_base or 0)
+        self.duration_s = stream_s or (self._container.duration or 0) / 1_000_000
+        if self.duration_s > self._max_s:
+            raise RefusalError(
+                "too-large", f"expected a video of at most {self._max_s:g} s, got one of {self.duration_s:.1f} s"
+            )
+        rate = min(self._fps, float(self._stream.average_rate or self._fps))
+        if self.duration_s * rate > order["max_frames"] + 1:
+            raise RefusalError(
+                "too-large",
+                f"expected at most {order['max_frames']} frames to look at, got about {self.duration_s * rate:.0f}: "
+                f"for {self.duration_s:.1f} s, ask for {order['max_frames'] / self.duration_s:.1f} fps at most",
+            )
+
+    def steps(self) -> Iterator[tuple[float, Any] | None]:
+        """Time and frame of each that is sampled; None for each other frame that was decoded.
+
+        Raises:
+            RefusalError: no frame can be decoded.
+        """
+        due_s = 0.0
+        for frame, time_s in self._timed():
+            if time_s > self._max_s:
+                self.cut = True
+                return
+            self.last_s = time_s
+            self.frames += 1
+            if time_s + 1e-6 < due_s:
+                yield None
+                continue
+            due_s = (math.floor((time_s + 1e-6) * self._fps) + 1) / self._fps
+            yield time_s, frame
+        if not self.frames:
+            raise RefusalError("broken", "expected a whole video, got one of which no frame can be decoded")
+
+    def _timed(self) -> Iterator[tuple[Any, float]]:
+        """Each frame with its time from the first one, which never goes back."""
+        start_s: float | None = None
+        time_s = -1.0
+        between_s = 1 / float(self._stream.average_rate or 25)
+        for frame in self._decoded():
+            if frame.pts is None or frame.time_base is None:
+                own_s = time_s + between_s if start_s is not None else 0.0
+            else:
+                stamp_s = float(frame.pts * frame.time_base)
+                start_s = stamp_s if start_s is None else start_s
+                own_s = stamp_s - start_s
+            time_s = max(time_s, own_s, 0.0)
+            yield frame, time_s
+
+    def _decoded(self) -> Iterator[Any]:
+        """Every frame that can be decoded."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (self._errors, ValueError, OSError):  # the file ends early: what came is decoded
+                self.damaged += 1
+                packet = None
+            try:
+                for frame in self._stream.decode(packet):
+                    if 0 < frame.width * frame.height <= self._max_pixels:
+                        yield frame
+                    else:
+                        self.damaged += 1
+            except (self._errors, ValueError):
+                self.damaged += 1
+            if packet is None or (packet.dts is None and packet.size == 0):
+                return
+
+
+class Line:
+    """Replies to whoever started this process, each when it is asked for."""
+
+    def __init__(self, asked: IO[bytes], replies: IO[bytes]) -> None:
+        self._asked, self._replies = asked, replies
+
+    def reply(self, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
+        """Send a reply, and wait until the next one is asked for; the end of the questions is the end."""
+        line = json.dumps({**header, "bytes": len(body)}).encode()
+        self._replies.write(len(line).to_bytes(4, "big") + line)
+        self._replies.write(body)
+        self._replies.flush()
+        if not self._asked.readline():
+            sys.exit(0)
+
+
+def pixels(frame: Any) -> tuple[dict[str, Any], bytes]:
+    """A frame as rows of RGB, or RGBA where it may be transparent."""
+    form, channels = ("rgba", 4) if frame.format.name in TRANSPARENT else ("rgb24", 3)
+    plain = frame.reformat(format=form)
+    plane = plain.planes[0]
+    header = {"width": plain.width, "height": plain.height, "stride": plane.line_size, "channels": channels}
+    return {**header, "turn": round(frame.rotation)}, bytes(plane)
+
+
+def main() -> None:
+    """Decode one video."""
+    asked, replies = sys.stdin.buffer, sys.stdout.buffer
+    order: Order = json.loads(asked.readline())
+    confine(order)
+    data = asked.read(order["bytes"])
+    line = Line(asked, replies)
+    try:
+        import av
+
+        av.logging.set_level(None)
+        video = Sampled(io.BytesIO(data), order)
+        line.reply({"kind": "opened", "duration_s": video.duration_s})
+        began = time.monotonic()
+        for step in video.steps():
+            if step is not None:
+                time_s, frame = step
+                header, body = pixels(frame)
+                line.reply({"kind": "frame", "number": video.frames - 1, "time_s": time_s, **header}, body)
+            elif time.monotonic() - began > SLICE_S:
+                line.reply({"kind": "working"})
+            else:
+                continue
+            began = time.monotonic()
+        line.reply(
+            {
+                "kind": "end",
+                "frames": video.frames,
+                "damaged": video.damaged,
+                "last_s": video.last_s,
+                "cut": video.cut,
+            }
+        )
+    except RefusalError as refusal:
+        line.reply({"kind": refusal.kind, "detail": str(refusal)})
+    except MemoryError:
+        line.reply(
+            {"kind": "too-large", "detail": "expected a video of ordinary size, got one that takes too much memory"}
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The WebSocket for moving pictures, such as a webcam's: /stream."""
+
+from typing import Final
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+
+from model.errors import QueryError, first_fault
+from service import problems
+from service.access import STILL_ALLOWED
+from service.faces_routes import check_faces
+from service.origins import may_open
+from service.problems import ForeignPageError, RequestError
+from service.runtime import Runtime
+from service.schemas import FaceQuery
+from service.stream_session import StreamSession
+
+STREAM_PATH: Final = "/stream"
+
+PROTOCOL: Final = "mien"
+"""The subprotocol that is agreed to where it is offered: a page that gives its key offers it beside the key."""
+
+
+def stream_router(runtime: Runtime) -> APIRouter:
+    """The endpoint, over what runs."""
+    router = APIRouter()
+
+    @router.websocket(STREAM_PATH)
+    async def stream(websocket: WebSocket) -> None:
+        """Answers one frame after the other; the newest one that waits comes next, older ones are dropped."""
+        try:
+            if not may_open(websocket.scope, runtime.settings.origins):
+                raise ForeignPageError("only pages of this service, or of MIEN_CORS_ORIGINS, may open a stream")
+            query = _query(websocket)
+            check_faces(query, runtime.settings.max_faces)
+            serving = runtime.serving()
+            runtime.streams.take(1)
+        except (RequestError, QueryError) as error:
+            await _refuse(websocket, error)
+            return
+        try:
+            await websocket.accept(PROTOCOL if PROTOCOL in websocket.scope.get("subprotocols", []) else None)
+            still_allowed = websocket.scope.get(STILL_ALLOWED, lambda: True)
+            await StreamSession(runtime, serving, websocket, query, still_allowed).run()
+        finally:
+            runtime.streams.give_back(1)
+
+    return router
+
+
+def _query(websocket: WebSocket) -> FaceQuery:
+    try:
+        return FaceQuery.model_validate(dict(websocket.query_params))
+    except ValidationError as error:
+        raise QueryError(f"the parameters of a stream are already_cropped and faces: {first_fault(error)}") from None
+
+
+async def _refuse(websocket: WebSocket, error: Exception) -> None:
+    """Answer in place of opening, where the server can; otherwise close."""
+    problem = problems.problem_of(error)
+    websocket.scope[problems.SCOPE_KEY] = problems.kind_of(problem)
+    if "websocket.http.response" in websocket.scope.get("extensions", {}):
+        headers = {"Retry-After": "1"} if problem.status == 503 else None
+        body = problem.model_dump_json()
+        await websocket.send_denial_response(Response(body, problem.status, headers, problems.MEDIA_TYPE))
+    else:
+        await websocket.close(1008)

@@ -1,0 +1,227 @@
+"""The answer about one video, line by line, while it is being decoded."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, aclosing
+from typing import Final, TypeVar
+
+import numpy as np
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from model.errors import VideoError, VideoTooLargeError
+from model.tracks import LONGEST_GAP_S, Tracker
+from model.video import Video, VideoEnd, VideoFrame
+from service import problems
+from service.cores import Order
+from service.problems import NotReadyError, RequestError, TooLateError
+from service.runtime import Runtime, Serving
+from service.timelines import Timelines
+from service.video_schemas import EndLine, FrameLine, Skipped, TrackedFace, TrackLine, VideoQuery
+
+NDJSON: Final = "application/x-ndjson"
+
+GAP_FRAMES: Final = 2.5
+"""A face may be missed in two frames, however far apart they are."""
+
+Result = TypeVar("Result")
+
+
+class VideoAnswer:
+    """Looks at one frame after the other: while one is looked at, the next is decoded, and no more.
+
+    Belongs to one event loop. ``close`` ends it at any time.
+    """
+
+    def __init__(self, runtime: Runtime, serving: Serving, data: bytes, query: VideoQuery) -> None:
+        """Start decoding.
+
+        Raises:
+            VideoError: it is no video.
+            QueueFullError: there are too many.
+        """
+        self._runtime, self._serving, self._query = runtime, serving, query
+        self._held = ExitStack()
+        self._held.enter_context(runtime.videos.holding(1))
+        try:
+            self._held.enter_context(runtime.images.holding(1))
+            self._video = Video(data, query.fps, runtime.settings.video_limits)
+        except BaseException:
+            self._held.close()
+            raise
+        self._held.callback(self._end_decoder)
+        self._deadline = asyncio.get_running_loop().time() + runtime.settings.video_timeout_s
+        self._tracker = Tracker(max(LONGEST_GAP_S, GAP_FRAMES / query.fps))
+        self._timelines = Timelines(serving.engine.bundle.mixture.emotions)
+        self._stopping = False
+        self._frames = 0
+        self._last = VideoEnd(frames=0, damaged=0, last_s=0.0, cut=False)
+
+    def close(self) -> None:
+        """Stop, and give back what was taken."""
+        self._held.close()
+
+    def _end_decoder(self) -> None:
+        self._video.kill()
+        self._runtime.cores.submit(Order.ANSWER, self._video.close)
+
+    async def lines(self) -> AsyncGenerator[bytes, None]:
+        """The answer. What goes wrong after the first line is said in the last.
+
+        Raises:
+            VideoError: the video cannot be used; before the first line alone.
+            TooLateError: it took too long; before the first line alone.
+        """
+        problem: Exception | None = None
+        try:
+            async with aclosing(self._looked_at()) as frames:
+                async for line in frames:
+                    yield _written(line)
+        except (VideoError, RequestError) as error:
+            if self._frames == 0:
+                raise
+            problem = error
+        for track in self._timelines.lines():
+            yield _written(track)
+        yield _written(self._end(problem))
+
+    async def _looked_at(self) -> AsyncGenerator[FrameLine, None]:
+        """Every sampled frame.
+
+        Raises:
+            VideoError: the video, or the rest of it, cannot be used.
+            RequestError: time is up.
+        """
+        ahead = asyncio.create_task(self._decoded())
+        try:
+            while True:
+                step = await self._in_time(ahead)
+                if isinstance(step, VideoEnd):
+                    self._last = step
+                    break
+                if self._frames == self._runtime.settings.max_video_frames:
+                    raise VideoTooLargeError(
+                        f"of a video {self._frames} frames are looked at, this one has more: ask for a lower fps"
+                    )
+                ahead = asyncio.create_task(self._decoded())
+                yield await self._in_time(asyncio.create_task(self._look(step)))
+        finally:
+            ahead.cancel()
+            ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if self._last.cut:
+            limit_s = self._runtime.settings.max_video_s
+            raise VideoTooLargeError(f"a video is looked at for {limit_s:g} s, this one goes on")
+
+    async def _decoded(self) -> VideoFrame | VideoEnd:
+        """The next frame. It is decoded in slices, so that others have their turn on the cores."""
+        while True:
+            step = await self._runtime.cores.run(Order.READ, self._step)
+            if step is not None:
+                return step
+
+    def _step(self) -> VideoFrame | VideoEnd | None:
+        with self._runtime.metrics.timed("decode"):
+            return self._video.step()
+
+    async def _look(self, frame: VideoFrame) -> FrameLine:
+        """The faces of a frame, and their tracks."""
+        engine, query = self._serving.engine, self._query
+        faces, placed = await self._runtime.faces_and_places(
+            self._serving,
+            lambda: engine.find_in(frame.image, already_cropped=query.already_cropped, most_faces=query.most_faces),
+        )
+        tracked = []
+        if placed is not None:
+            numbers = self._tracker.follow(frame.time_s, np.array([face.box for face in faces]), placed.embeddings)
+            tracked = [
+                TrackedFace(**dict(face), track=number)
+                for face, number in zip(engine.classified(faces, placed).faces, numbers, strict=True)
+            ]
+        self._frames += 1
+        self._last = VideoEnd(frame.number + 1, self._last.damaged, frame.time_s, cut=False)
+        self._timelines.add(frame.time_s, tracked)
+        self._runtime.metrics.frames.labels("video", "answered").inc()
+        return FrameLine(time_s=frame.time_s, frame=frame.number, faces=tracked)
+
+    async def _in_time(self, task: "asyncio.Task[Result]") -> Result:
+        """What a task gives, if there is time for it.
+
+        Raises:
+            TooLateError: the video took too long.
+            NotReadyError: the service stops, and this took too long for it.
+        """
+        settings, now = self._runtime.settings, asyncio.get_running_loop().time()
+        if self._runtime.stopping.is_set() and not self._stopping:
+            self._stopping = True
+            self._deadline = min(self._deadline, now + settings.timeout_s)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await task
+        except TimeoutError:
+            if self._stopping:
+                raise NotReadyError("mien is stopping, and the rest of the video would have taken too long") from None
+            raise TooLateError(
+                f"an answer about a video may take {settings.video_timeout_s:g} s, this one would have taken longer"
+            ) from None
+
+    def _end(self, error: Exception | None) -> EndLine:
+        last = self._last
+        self._runtime.metrics.frames.labels("video", "damaged").inc(last.damaged)
+        problem = problems.problem_of(error) if error is not None else None
+        if problem is not None:
+            self._runtime.metrics.rejections.labels(problems.kind_of(problem)).inc()
+        return EndLine(
+            frames=self._frames,
+            last_s=last.last_s,
+            tracks=len(self._timelines),
+            skipped=Skipped(between=last.frames - self._frames, damaged=last.damaged),
+            complete=problem is None,
+            problem=problem,
+        )
+
+
+class VideoResponse(StreamingResponse):
+    """The lines of an answer, as they are done. A caller that goes, or does not read, ends the work."""
+
+    def __init__(self, answer: VideoAnswer, first: bytes, rest: AsyncGenerator[bytes, None], longest_s: float) -> None:
+        """Answer with ``first`` and ``rest``, within ``longest_s`` seconds."""
+        self._answer, self._rest, self._longest_s = answer, rest, longest_s
+
+        async def lines() -> AsyncIterator[bytes]:
+            yield first
+            async for line in rest:
+                yield line
+
+        super().__init__(lines(), media_type=NDJSON)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        try:
+            async with asyncio.timeout(self._longest_s):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._answer.close()
+            await self._rest.aclose()
+
+
+async def answer_video(runtime: Runtime, serving: Serving, data: bytes, query: VideoQuery) -> VideoResponse:
+    """Begin an answer; what is wrong with the video from its first frame on is raised here.
+
+    Raises:
+        VideoError: it cannot be used.
+        RequestError: there are too many videos, or it took too long.
+    """
+    answer = VideoAnswer(runtime, serving, data, query)
+    lines = answer.lines()
+    try:
+        first = await anext(lines)
+    except BaseException:
+        answer.close()
+        await lines.aclose()
+        raise
+    settings = runtime.settings
+    return VideoResponse(answer, first, lines, settings.video_timeout_s + settings.timeout_s)
+
+
+def _written(line: FrameLine | TrackLine | EndLine) -> bytes:
+    return line.model_dump_json().encode() + b"\n"

@@ -1,0 +1,66 @@
+"""The endpoint that takes a video: /classify/video."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from model.errors import NoVideoDecoderError
+from model.video import can_decode_videos
+from service import problems, uploads
+from service.faces_routes import check_faces
+from service.problems import MissingFieldError
+from service.runtime import Runtime
+from service.video_answer import NDJSON, answer_video
+from service.video_schemas import EndLine, FrameLine, TrackLine, VideoQuery
+
+VIDEO_PATH: Final = "/classify/video"
+
+_LINES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "One JSON object per line: one for each frame that was looked at, as soon as it is done; then "
+        "one for each track; then the end, without which an answer is not whole.",
+        "content": {
+            NDJSON: {
+                "schema": {
+                    "type": "string",
+                    "description": "Each line is one of these: "
+                    + ", ".join(f"#/components/schemas/{kind.__name__}" for kind in (FrameLine, TrackLine, EndLine)),
+                }
+            }
+        },
+    }
+}
+
+
+def video_router(runtime: Runtime) -> APIRouter:
+    """The endpoint, over what runs."""
+    router = APIRouter(tags=["faces"])
+
+    @router.post(
+        VIDEO_PATH,
+        summary="Follow the faces of a video, and name their emotions over time",
+        response_class=Response,
+        responses={**problems.documented(400, 401, 403, 408, 413, 415, 422, 429, 501, 503, 504), **_LINES},
+        openapi_extra=uploads.VIDEO_BODY,
+    )
+    async def classify_video(request: Request, query: Annotated[VideoQuery, Query()]) -> Response:
+        """Looks at `fps` frames of each second of an MP4, WebM or GIF file, and answers while it does.
+
+        A face that goes on from frame to frame keeps its `track`; a summary of each track comes at the end. What is
+        wrong from the first frame on has a status of its own; what goes wrong later is the `problem` of the last line.
+        """
+        if not can_decode_videos():
+            raise NoVideoDecoderError("videos need the extra 'video' (PyAV), which is not installed here")
+        serving = runtime.serving()
+        check_faces(query, runtime.settings.max_faces)
+        runtime.images.check()  # before its body is read: what is refused costs little
+        runtime.videos.check()
+        if uploads.content_type(request) != uploads.FORM:
+            raise MissingFieldError(
+                f"send the video as a file in the field '{uploads.VIDEO_FIELD}' of a {uploads.FORM} body, "
+                f"got {uploads.content_type(request) or 'no content type'}"
+            )
+        return await answer_video(runtime, serving, await uploads.read_video(request), query)
+
+    return router

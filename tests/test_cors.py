@@ -1,0 +1,80 @@
+"""Pages from elsewhere: off, unless their origin is named."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from model.errors import ConfigError
+from service.app import create_app
+from service.engine import Engine
+from service.keys import create_key
+from service.settings import Settings, read_settings
+
+FRIEND = "https://friend.example"
+PREFLIGHT = {
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "x-api-key,content-type",
+}
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    return create_key(tmp_path / "keys.json", "page", "read")
+
+
+@pytest.fixture
+def client(served_engine: Engine, tmp_path: Path, key: str) -> Iterator[TestClient]:
+    settings = Settings(keys=tmp_path / "keys.json", cors_origins=f"{FRIEND}, http://localhost:3000", rate_per_s=0)
+    with TestClient(create_app(served_engine, settings)) as client:
+        yield client
+
+
+def test_a_preflight_needs_no_key(client: TestClient) -> None:
+    """A browser sends none with it."""
+    for origin in (FRIEND, "http://localhost:3000"):
+        answer = client.options("/classify", headers={"origin": origin, **PREFLIGHT})
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert "POST" in answer.headers["access-control-allow-methods"]
+        assert "x-api-key" in answer.headers["access-control-allow-headers"].lower()
+        assert "access-control-allow-credentials" not in answer.headers
+    for origin in ("https://elsewhere.example", "http://friend.example", f"{FRIEND}.elsewhere.example", "null"):
+        answer = client.options("/classify", headers={"origin": origin, **PREFLIGHT})
+        assert answer.status_code == 400
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_answers_can_be_read_by_the_page_refusals_too(client: TestClient, key: str, crop_file: bytes) -> None:
+    asked = {"params": {"already_cropped": "true"}, "files": {"image": crop_file}}
+    for given, status in (({"x-api-key": key}, 200), ({}, 401), ({"authorization": "Bearer x"}, 401)):
+        answer = client.post("/classify", headers={"origin": FRIEND, **given}, **asked)  # type: ignore[arg-type]
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == FRIEND
+        assert "origin" in answer.headers["vary"].lower()
+        assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+    answer = client.post(
+        "/classify",
+        headers={"origin": "https://elsewhere.example", "x-api-key": key},
+        **asked,  # type: ignore[arg-type]
+    )
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_it_is_off_without_the_setting(served_engine: Engine, crop_file: bytes) -> None:
+    with TestClient(create_app(served_engine, Settings())) as client:
+        assert client.options("/classify", headers={"origin": FRIEND, **PREFLIGHT}).status_code == 405
+        answer = client.get("/health/live", headers={"origin": FRIEND})
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("value", ["*", "friend.example", f"{FRIEND}/", "https://*.example", f"{FRIEND};x", "null"])
+def test_an_origin_has_to_be_exact(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"--cors-origins should be exact origins.*got "):
+        read_settings({}, cors_origins=value)
+
+
+def test_origins_are_separated_by_commas() -> None:
+    assert read_settings({}, cors_origins=f" {FRIEND} ,http://[::1]:80,").origins == (FRIEND, "http://[::1]:80")
+    assert read_settings({}).origins == ()
