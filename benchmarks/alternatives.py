@@ -11,6 +11,9 @@ FER: Final = (
     "tensorflow-cpu",
     "opencv-python-headless<5",  # 5 has no CascadeClassifier
     "pandas",
+    "pillow",
+    "requests",
+    "tqdm",
     "fastapi",
     "uvicorn[standard]",
     "python-multipart",
