@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from index.bundle import default_bundle, read_manifest
+from index.bundle import EMBEDDER, default_bundle, read_manifest
 from index.headline import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +45,12 @@ def test_the_scores_of_the_readme_are_those_of_the_bundle(scores: dict[str, Any]
     first = re.search(r"\d\.\d+", line.split("|")[2])
     assert first is not None
     assert first.group() == f"{value:.3f}"
+
+
+def test_the_figures_on_groups_are_of_the_network_that_ships() -> None:
+    """Otherwise: mien groups london-faces --markdown docs/groups.md."""
+    sha256 = read_manifest(default_bundle()).sha256[EMBEDDER]
+    assert f"`{sha256[:12]}`" in (ROOT / "docs" / "groups.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -29,6 +29,8 @@ def test_every_centroid_is_read_again_as_its_own_emotion() -> None:
     assert found.emotions == bundle.mixture.emotions
     own = [painted == read for painted, read in found.sub_classes.items()]
     assert not own or np.mean(own) >= 0.75
+    said = (Path(__file__).resolve().parents[1] / "docs" / "portraits.md").read_text(encoding="utf-8")
+    assert f"{sum(own)} of {len(own)} sub-classes" in said
 
 
 def test_portraits_are_read_near_the_point_they_were_painted_from(painter: PortraitPainter) -> None:

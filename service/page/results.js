@@ -159,7 +159,9 @@ export class Results {
 
   card(match) {
     const { votes } = match.metadata ?? {};
-    const subClass = match.sub_class ?? match.metadata?.sub_class;
+    const named = match.sub_class ?? match.metadata?.sub_class;
+    // A face may be labelled otherwise than the space names it: its sub-class is then one of another emotion.
+    const subClass = named?.startsWith(`${match.emotion}/`) ? named : null;
     const face = portrait({ id: match.id }, "");
     showPhotograph(face, match.id);
     const who = match.subject ? `, ${match.subject}` : "";
