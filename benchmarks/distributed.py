@@ -21,12 +21,13 @@ from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from points import drawn
 
-from index.bundle import default_bundle, load_bundle
-from index.embedded_gallery import EmbeddedGallery, IndexPolicy, open_gallery
+from index.embedded_gallery import EmbeddedGallery, open_gallery
 from index.exact import ExactSearch
 from index.filters import parse_filter
 from index.gallery_store import EVERYTHING, GalleryFace, SearchOptions
+from index.index_policy import IndexPolicy
 from index.milvus_address import IndexType, parse_address
 from index.milvus_connection import MilvusConnection
 from index.milvus_gallery import MilvusGallery, open_milvus_gallery
@@ -94,18 +95,6 @@ def main() -> None:
             distributed.close()
             drop(connection)
             connection.close()
-
-
-def drawn(count: int, seed: int) -> NDArray[np.float32]:
-    """(count, d) points of the shipped mixture, each emotion as often as in the shipped gallery."""
-    mixture = load_bundle(default_bundle()).mixture
-    generator = np.random.default_rng(seed)
-    emotions = generator.choice(len(mixture.emotions), count, p=mixture.weights / mixture.weights.sum())
-    points = np.empty((count, mixture.centroids.shape[1]), dtype=np.float32)
-    for emotion, (centroid, covariance) in enumerate(zip(mixture.centroids, mixture.covariances, strict=True)):
-        rows = np.flatnonzero(emotions == emotion)
-        points[rows] = generator.multivariate_normal(centroid, covariance, len(rows), method="cholesky")
-    return points
 
 
 def measure(name: str, gallery: Gallery, settled: Callable[[], object], data: Data) -> None:

@@ -1,87 +1,52 @@
-"""The embedded gallery at scale, beside bare FAISS, hnswlib and usearch: same data, one run.
+"""The embedded gallery at scale, beside bare FAISS, hnswlib, usearch and Milvus: same data, one run.
 
-    python benchmarks/gallery.py --faces 1000000 --output docs
+    python benchmarks/gallery.py --faces 1000000 --keep FOLDER --milvus milvus://127.0.0.1:19530/scale --server-pid 4711
 
-Embeddings are drawn from the mixture of the bundle that ships. Writes ``gallery_scale.json`` and, with matplotlib,
-``gallery_scale.png``, a plot of recall against queries/s at batch 1. Needs hnswlib and usearch for their rows.
-Searches are timed in seconds of the CPU, on one thread; additions, restart and builds by the clock.
+Embeddings are drawn from the mixture of the bundle that ships. What takes minutes to build stays in the folder, and in
+the collection, so that a second run measures at once; ``--build-only`` builds and measures nothing. Writes
+``gallery_scale.json`` and ``gallery_scale.png``, a plot of recall against queries/s at batch 1, into ``--output``.
+Needs matplotlib, and hnswlib and usearch for their rows; without ``--milvus`` there is none of Milvus.
+
+Each search is of one query, on one thread, by the clock: the median of the queries. The machine should be quiet.
+Memory is what a process grows by when it opens an index and answers the queries; that of Milvus is its server's.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
-import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
+from peers import PEERS, PROBES, K, Points, Rows, Search
+from points import drawn
 
-from index.bundle import default_bundle, load_bundle
-from index.cells import Cells, recall_of
-from index.embedded_gallery import EmbeddedGallery, IndexPolicy, open_gallery
+from index.cells import recall_of
+from index.embedded_gallery import EmbeddedGallery, open_gallery
 from index.filters import parse_filter
 from index.gallery_store import GalleryFace, SearchOptions
+from index.index_policy import IndexPolicy
+from index.milvus_address import parse_address
+from index.milvus_connection import MilvusConnection
+from index.milvus_gallery import open_milvus_gallery
 
-SHA256 = "0" * 64
-K = 10
-LABELS = 100
+SHA256: Final = "0" * 64
+LABELS: Final = 100
 """Different labels: a filter on one has a selectivity of 1 %."""
 
-Points = NDArray[np.float32]
-Search = Callable[[Points], NDArray[np.int64]]
+ADDED: Final = 20_000
+"""Faces that are added to the full gallery to see how fast that goes, and deleted again."""
 
-
-def main() -> None:
-    """Run all of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", type=int, default=1_000_000)
-    parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--peer-faces", type=int, help="Faces that the graphs are built on (default: all).")
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    points, queries = drawn(arguments.faces, 0), drawn(arguments.queries, 1)
-    exact = faiss.IndexFlatL2(points.shape[1])
-    exact.add(points)
-    wanted = exact.search(queries, K)[1]
-    report: dict[str, Any] = {"faces": len(points), "dimensions": points.shape[1], "cores": os.cpu_count()}
-    folder = Path(tempfile.mkdtemp(dir=arguments.output))
-    try:
-        gallery_figures(folder / "gallery", Data(points, queries, wanted, exact), report)
-    finally:
-        shutil.rmtree(folder)
-    said("gallery", report)
-    if arguments.peers:
-        count = arguments.peer_faces or len(points)
-        if count < len(points):
-            exact = faiss.IndexFlatL2(points.shape[1])
-            exact.add(points[:count])
-            wanted = exact.search(queries, K)[1]
-        report["peers_faces"] = count
-        report["curves"] = curves(points[:count], queries, wanted)
-    if arguments.output:
-        (arguments.output / "gallery_scale.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        if arguments.peers:
-            plot(report, arguments.output / "gallery_scale.png")
-
-
-def drawn(count: int, seed: int) -> Points:
-    """(count, 64) points of the shipped mixture, each emotion as often as in the shipped gallery."""
-    mixture = load_bundle(default_bundle()).mixture
-    generator = np.random.default_rng(seed)
-    component = generator.choice(len(mixture.emotions), count, p=mixture.weights / mixture.weights.sum())
-    points = np.empty((count, mixture.centroids.shape[1]), dtype=np.float32)
-    for number, (centroid, covariance) in enumerate(zip(mixture.centroids, mixture.covariances, strict=True)):
-        rows = np.flatnonzero(component == number)
-        points[rows] = generator.multivariate_normal(centroid, covariance, len(rows), method="cholesky")
-    return points
+EXACT_QUERIES: Final = 40
 
 
 @dataclass(frozen=True)
@@ -92,193 +57,306 @@ class Data:
         points: (n, d).
         queries: (q, d).
         wanted: (q, k) the nearest points of each.
-        bare: FAISS's exact index over the points.
     """
 
     points: Points
     queries: Points
-    wanted: NDArray[np.int64]
-    bare: Any
+    wanted: Rows
 
 
-def gallery_figures(folder: Path, data: Data, report: dict[str, Any]) -> None:
-    """Additions, restart, exact, filtered and approximate search of the embedded gallery."""
-    points, queries, wanted, bare = data.points, data.queries, data.wanted, data.bare
-    size = points.shape[1]
-    store = open_gallery(folder, size, SHA256, policy=IndexPolicy(kind="exact"))
-    report["additions_per_s"] = additions(store, points)
-    said("additions", report)
-    start = time.perf_counter()
-    store.close()
-    report["close_s"] = time.perf_counter() - start
-    start = time.perf_counter()
-    store = open_gallery(folder, size, SHA256, policy=IndexPolicy(kind="exact"))
-    report["restart_s"] = time.perf_counter() - start
-    store.search(queries[:1], K)
-    report["restart_and_first_answer_s"] = time.perf_counter() - start
-    said("restart", report)
-    store.wait_for_index()
+def main() -> None:
+    """Run all of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--keep", type=Path, help="folder for what is built (default: one that is thrown away)")
+    parser.add_argument("--build-only", action="store_true", help="build what is not there yet, and measure nothing")
+    parser.add_argument("--build-s", type=float, default=float("inf"), help="begin no further build after so long")
+    parser.add_argument("--milvus", metavar="ADDRESS", help="of a server that runs; its collection is kept")
+    parser.add_argument("--server-pid", type=int, help="process number of that server, if it is on this machine")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as thrown_away:
+        folder = arguments.keep or Path(thrown_away)
+        folder.mkdir(parents=True, exist_ok=True)
+        points, queries = drawn(arguments.faces, 0), drawn(arguments.queries, 1)
+        builds = built(folder, points, arguments.milvus, time.monotonic() + arguments.build_s)
+        if arguments.build_only:
+            return
+        data = Data(points, queries, faiss.knn(queries, points, K)[1])
+        report: dict[str, Any] = {"faces": len(points), "dimensions": points.shape[1], "cores": os.cpu_count()}
+        faiss.omp_set_num_threads(1)
+        report["gallery"], curves = gallery_figures(folder, data)
+        curves |= peer_curves(folder, data, builds)
+        if arguments.milvus:
+            curves |= milvus_curves(arguments.milvus, arguments.server_pid, data)
+        report["curves"] = curves
+        report["builds"] = builds
+    print(table(report))  # noqa: T201
+    if arguments.output:
+        (arguments.output / "gallery_scale.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        plot(report, arguments.output / "gallery_scale.png")
 
-    faiss.omp_set_num_threads(1)
-    one, many = queries[:40], np.resize(queries, (256, size))
-    bare_1, ours_1 = compared([lambda q: bare.search(q, K), lambda q: store.search(q, K)], list(one[:, None]))
-    bare_256, ours_256 = compared([lambda q: bare.search(q, K), lambda q: store.search(q, K)], [many] * 5)
-    report["exact"] = {
-        "bare_ms_at_1": bare_1,
-        "ours_ms_at_1": ours_1,
-        "bare_ms_at_256": bare_256,
-        "ours_ms_at_256": ours_256,
+
+def built(folder: Path, points: Points, milvus: str | None, end: float) -> dict[str, dict[str, float]]:
+    """Build what is not there yet, begun before ``end``; by name, how long each took by the clock and of the CPU."""
+    noted = folder / "builds.json"
+    builds: dict[str, dict[str, float]] = json.loads(noted.read_text()) if noted.exists() else {}
+    wanted: dict[str, Callable[[], None]] = {
+        "mien": lambda: fill_gallery(folder / "gallery", points),
+        "mien cells": lambda: make_cells(folder / "gallery", points.shape[1]),
+        **({"Milvus": lambda: fill_milvus(milvus, points, end)} if milvus else {}),
+        **{peer.name: lambda peer=peer: peer.build(points, folder / peer.file) for peer in PEERS},  # type: ignore[misc]
     }
-    said("exact", report)
-    rare = SearchOptions(filter=parse_filter({"label": "label 7"}))
-    start = time.perf_counter()
-    store.search(queries[:1], K, rare)
-    first_s = time.perf_counter() - start
-    own = np.flatnonzero(np.arange(len(points)) % LABELS == 7)
-    filtered = np.array([_rows(store, query, rare) for query in one])
-    expected = own[faiss.knn(one, np.ascontiguousarray(points[own]), K)[1]]
-    unfiltered, with_filter = compared(
-        [lambda q: store.search(q, K), lambda q: store.search(q, K, rare)], list(one[:, None])
-    )
-    report["filtered"] = {
-        "selectivity": len(own) / len(points),
-        "recall": recall_of(filtered, expected),
-        "unfiltered_ms_at_1": unfiltered,
-        "filtered_ms_at_1": with_filter,
-        "first_with_this_field_ms": first_s * 1000,
-    }
-    said("filtered", report)
-    store.close()
-
-    faiss.omp_set_num_threads(os.cpu_count() or 1)
-    start = time.perf_counter()
-    store = open_gallery(folder, size, SHA256, policy=IndexPolicy(kind="cells"))
-    while store.cells is None:
-        time.sleep(0.1)
-    store.wait_for_index()
-    report["cells_build_s"] = time.perf_counter() - start
-    cells = store.cells
-    faiss.omp_set_num_threads(1)
-    found = np.array([_rows(store, query) for query in queries])
-    report["cells"] = {
-        "count": cells.count,
-        "probes": cells.probes,
-        "recall": recall_of(found, wanted),
-    }
-    names = ("bare_exact_ms_at_1", "index_ms_at_1", "ours_ms_at_1")
-    searches = [lambda q: bare.search(q, K), lambda q: cells.search(q, K), lambda q: store.search(q, K)]
-    report["cells"] |= dict(zip(names, compared(searches, list(one[:, None]) * 3), strict=True))
-    report["check"] = store.check(100)
-    store.close()
-
-
-def additions(store: EmbeddedGallery, points: Points, batch: int = 1000) -> float:
-    """Add all faces, in batches each of which is on disk when it returns; faces per second."""
-    start = time.perf_counter()
-    for first in range(0, len(points), batch):
-        store.add(
-            [
-                GalleryFace(f"face-{row:08d}", points[row], label=f"label {row % LABELS}", metadata={"row": row})
-                for row in range(first, min(first + batch, len(points)))
-            ]
-        )
-    return len(points) / (time.perf_counter() - start)
-
-
-def curves(points: Points, queries: Points, wanted: NDArray[np.int64]) -> dict[str, list[dict[str, float]]]:
-    """Recall and queries/s at batch 1 of each index, over its own dial; one thread."""
-    found: dict[str, list[dict[str, float]]] = {}
-    for name, build in INDEXES.items():
-        faiss.omp_set_num_threads(os.cpu_count() or 1)
-        start = time.perf_counter()
-        try:
-            index = build(points)
-        except ImportError as error:
-            print(f"-- {name} left out: {error}")  # noqa: T201
+    for name, build in wanted.items():
+        if name in builds or time.monotonic() > end:
             continue
-        found[name] = dial(index, queries, wanted, time.perf_counter() - start)
-        said(name, {name: found[name]})
-    return found
+        clock, cpu = time.perf_counter(), time.process_time()
+        try:
+            build()
+        except (ImportError, TimeoutError) as error:
+            said(f"{name} is left out: {error}")
+            continue
+        builds[name] = {"build_s": time.perf_counter() - clock, "build_cpu_s": time.process_time() - cpu}
+        noted.write_text(json.dumps(builds, indent=2))
+        said(f"built {name}: {json.dumps(builds[name])}")
+    return builds
 
 
-def mien_cells(points: Points) -> Callable[[int], Search]:
-    """The cells of the embedded gallery."""
-    cells = Cells.made(points)
+def face_of(row: int, point: Points) -> GalleryFace:
+    """A face of the gallery."""
+    return GalleryFace(f"face-{row:08d}", point, label=f"label {row % LABELS}", metadata={"row": row})
 
-    def index(probes: int) -> Search:
+
+def fill_gallery(folder: Path, points: Points) -> None:
+    """An embedded gallery of all points."""
+    with closing(open_gallery(folder, points.shape[1], SHA256, policy=IndexPolicy(kind="exact"))) as store:
+        add(store, points, range(store.count(), len(points)))
+        store.wait_for_index()
+        store.save()
+
+
+def make_cells(folder: Path, size: int) -> None:
+    """The cells of the embedded gallery, which it keeps."""
+    with closing(open_gallery(folder, size, SHA256, policy=IndexPolicy(kind="cells"))) as store:
+        while store.cells is None:
+            time.sleep(0.1)
+        store.wait_for_index()
+
+
+def fill_milvus(address: str, points: Points, end: float) -> None:
+    """A collection of all points; goes on where an earlier run was stopped.
+
+    Raises:
+        TimeoutError: the time for building has ended.
+    """
+    with closing(open_milvus_gallery(parse_address(address), points.shape[1], SHA256)) as gallery:
+        for first in range(gallery.count() // 2000 * 2000, len(points), 2000):
+            gallery.add([face_of(row, points[row]) for row in range(first, min(first + 2000, len(points)))])
+            if time.monotonic() > end:
+                raise TimeoutError(f"{first + 2000:,} of {len(points):,} faces are in Milvus so far")
+    connection = MilvusConnection(parse_address(address))
+    name = connection.address.collection
+    connection.call("flush", name)
+    while connection.call("describe_index", name, "embedding")["pending_index_rows"]:
+        time.sleep(1)
+    connection.close()
+
+
+def gallery_figures(folder: Path, data: Data) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Restart, exact, filtered and approximate search, and additions of the embedded gallery; and its curves."""
+    bare: Any = faiss.read_index(str(folder / PEERS[0].file))
+    report: dict[str, Any] = {}
+    before = resident_mb()
+    start = time.perf_counter()
+    store = open_gallery(folder / "gallery", data.points.shape[1], SHA256, policy=IndexPolicy(kind="exact"))
+    with closing(store):
+        report["restart_s"] = time.perf_counter() - start
+        store.search(data.queries[:1], K)
+        report["restart_and_first_answer_s"] = time.perf_counter() - start
+        one, many = data.queries[:EXACT_QUERIES], np.resize(data.queries, (256, data.points.shape[1]))
+        searches = [lambda q: bare.search(q, K), lambda q: store.search(q, K)]
+        report["bare_ms_at_1"], report["ours_ms_at_1"] = compared(searches, list(one[:, None]))
+        memory_mb = resident_mb() - before
+        report["bare_ms_at_256"], report["ours_ms_at_256"] = compared(searches, [many] * 5)
+        said(json.dumps(report))
+        report["filter"] = filter_figures(store, data)
+    report["cells"], rows = cells_figures(folder, data, bare)
+    said(json.dumps(report))
+    exact = {"dial": 0, "recall": 1.0, "ms": report["ours_ms_at_1"], "queries_per_s": 1000 / report["ours_ms_at_1"]}
+    return report, {
+        "mien, whole answers (cells)": {"rows": rows},
+        "mien, whole answers (exact)": {"rows": [exact], "memory_mb": memory_mb},
+    }
+
+
+def filter_figures(store: EmbeddedGallery, data: Data) -> dict[str, float]:
+    """A filter that lets 1 % pass: its first use, recall, and time beside that of no filter."""
+    rare = SearchOptions(filter=parse_filter({"label": "label 7"}))
+    report = {}
+    start = time.perf_counter()
+    store.search(data.queries[:1], K, rare)
+    report["first_on_text_s"] = time.perf_counter() - start
+    few = SearchOptions(filter=parse_filter({"metadata.row": {"lt": len(data.points) // LABELS}}))
+    start = time.perf_counter()
+    store.search(data.queries[:1], K, few)
+    report["first_on_metadata_s"] = time.perf_counter() - start
+    one = data.queries[:EXACT_QUERIES]
+    own = np.flatnonzero(np.arange(len(data.points)) % LABELS == 7)
+    filtered = np.array([found_rows(store, query, rare) for query in one])
+    report["recall"] = recall_of(filtered, own[faiss.knn(one, np.ascontiguousarray(data.points[own]), K)[1]])
+    both = [lambda q: store.search(q, K), lambda q: store.search(q, K, rare)]
+    report["unfiltered_ms_at_1"], report["filtered_ms_at_1"] = compared(both, list(one[:, None]))
+    return report
+
+
+def cells_figures(folder: Path, data: Data, bare: Any) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Approximate search beside bare exact search, and additions; and its curve, of whole answers."""
+    start = time.perf_counter()
+    store = open_gallery(folder / "gallery", data.points.shape[1], SHA256, policy=IndexPolicy(kind="cells"))
+    with closing(store):
+        cells = store.cells
+        assert cells is not None, "make_cells has kept them"  # noqa: S101
+        probes = cells.probes
+        report: dict[str, Any] = {"restart_s": time.perf_counter() - start, "count": cells.count, "probes": probes}
+        three = [lambda q: bare.search(q, K), lambda q: cells.search(q, K), lambda q: store.search(q, K)]
+        times = compared(three, list(data.queries[:, None]))
+        report |= dict(zip(("bare_ms_at_1", "index_ms_at_1", "ours_ms_at_1"), times, strict=True))
+        report["recall"] = recall_of(np.array([found_rows(store, query) for query in data.queries]), data.wanted)
+
+        def at(count: int) -> Search:
+            cells.probes = count
+            return lambda asked: np.array([found_rows(store, asked[0])])
+
+        rows = dialled(at, sorted({*PROBES, probes}), data)
         cells.probes = probes
-        return lambda q: cells.search(q, K)
-
-    return index
-
-
-def faiss_graph(points: Points) -> Callable[[int], Search]:
-    """HNSW of FAISS."""
-    graph = faiss.IndexHNSWFlat(points.shape[1], 32)
-    graph.hnsw.efConstruction = 80
-    graph.add(points)
-
-    def index(effort: int) -> Search:
-        graph.hnsw.efSearch = effort
-        return lambda q: np.asarray(graph.search(q, K)[1])
-
-    return index
+        report["check"] = store.check(100)
+        fresh = drawn(ADDED, 2)
+        start = time.perf_counter()
+        add(store, fresh, range(ADDED), prefix="added ")
+        report["additions_per_s"] = ADDED / (time.perf_counter() - start)
+        store.delete([f"added face-{row:08d}" for row in range(ADDED)])
+        return report, rows
 
 
-def hnswlib_graph(points: Points) -> Callable[[int], Search]:
-    """HNSW of hnswlib."""
-    import hnswlib
-
-    graph = hnswlib.Index("l2", points.shape[1])
-    graph.init_index(len(points), M=32, ef_construction=80)
-    graph.add_items(points)
-    graph.set_num_threads(1)
-
-    def index(effort: int) -> Search:
-        graph.set_ef(effort)
-        return lambda q: np.asarray(graph.knn_query(q, K)[0].astype(np.int64))
-
-    return index
+def add(store: EmbeddedGallery, points: Points, rows: range, prefix: str = "") -> None:
+    """Add faces in batches of 1,000, each of which is on disk when it returns."""
+    for first in range(rows.start, rows.stop, 1000):
+        batch = [face_of(row, points[row]) for row in range(first, min(first + 1000, rows.stop))]
+        store.add([replace(face, id=prefix + face.id) for face in batch])
 
 
-def usearch_graph(points: Points) -> Callable[[int], Search]:
-    """HNSW of usearch."""
-    from usearch.index import Index
-
-    graph: Any = Index(ndim=points.shape[1], metric="l2sq", dtype="f32", connectivity=32, expansion_add=80)
-    graph.add(np.arange(len(points)), points)
-
-    def index(effort: int) -> Search:
-        graph.expansion_search = effort
-        return lambda q: np.atleast_2d(graph.search(q[0], K).keys).astype(np.int64)
-
-    return index
-
-
-INDEXES: dict[str, Callable[[Points], Callable[[int], Search]]] = {
-    "mien cells (FAISS IVF-Flat)": mien_cells,
-    "FAISS HNSW32": faiss_graph,
-    "hnswlib M32": hnswlib_graph,
-    "usearch f32 M32": usearch_graph,
-}
-"""By name: builds an index over points, and gives its search for each value of its dial."""
-
-DIAL = (8, 16, 32, 64, 128, 256)
-"""Cells that are looked into, or the length of a graph's list of candidates."""
+def peer_curves(folder: Path, data: Data, builds: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Recall and queries/s of each library that was built, over its own dial, in a process of its own."""
+    curves = {}
+    context = multiprocessing.get_context("spawn")
+    for number, peer in enumerate(PEERS):
+        if peer.name in builds:
+            with ProcessPoolExecutor(1, mp_context=context) as process:
+                found = process.submit(peer_curve, number, folder, data.queries, data.wanted).result()
+            curves[peer.name] = found | builds[peer.name]
+            said(json.dumps({peer.name: curves[peer.name]}))
+    return curves
 
 
-def dial(
-    index: Callable[[int], Search], queries: Points, wanted: NDArray[np.int64], build_s: float
-) -> list[dict[str, float]]:
-    """One point for each value of an index's dial."""
-    rows = []
+def peer_curve(number: int, folder: Path, queries: Points, wanted: Rows) -> dict[str, Any]:
+    """The curve of one library."""
     faiss.omp_set_num_threads(1)
-    for value in DIAL:
+    peer, before = PEERS[number], resident_mb()
+    index = peer.read(folder / peer.file, queries.shape[1])
+    rows = dialled(index, peer.dial, Data(np.empty((0, queries.shape[1]), np.float32), queries, wanted))
+    return {"rows": rows, "memory_mb": resident_mb() - before}
+
+
+def milvus_curves(address: str, server: int | None, data: Data) -> dict[str, Any]:
+    """What the server answers to its own client at each number of probes; and whole answers of the gallery on it."""
+    with closing(open_milvus_gallery(parse_address(address), data.points.shape[1], SHA256)) as gallery:
+        if gallery.count() < len(data.points):
+            said(f"Milvus is left out: it has {gallery.count()} of {len(data.points)} faces")
+            return {}
+        connection = MilvusConnection(parse_address(address))
+        name = connection.address.collection
+
+        def at(probes: int) -> Search:
+            def search(asked: Points) -> Rows:
+                (hits,) = connection.call(
+                    "search",
+                    name,
+                    data=list(asked),
+                    limit=K,
+                    search_params={"metric_type": "L2", "params": {"nprobe": probes}},
+                    consistency_level="Eventually",
+                )
+                return np.array([[int(hit["id"].removeprefix("face-")) for hit in hits]])
+
+            return search
+
+        def whole(_: int) -> Search:
+            def search(asked: Points) -> Rows:
+                (matches,) = gallery.search(asked, K).matches
+                return np.array([[int(match.face.id.removeprefix("face-")) for match in matches]])
+
+            return search
+
+        own = f"Milvus, {gallery.index}"
+        curves = {
+            own: {"rows": dialled(at, PROBES, data)},
+            f"mien on {own}, whole answers": {"rows": dialled(whole, (0,), data)},
+        }
+        connection.close()
+    if server is not None:
+        curves[own]["memory_mb"] = resident_mb(server)  # type: ignore[assignment]
+    said(json.dumps(curves))
+    return curves
+
+
+def dialled(index: Callable[[int], Search], dial: Sequence[int], data: Data) -> list[dict[str, float]]:
+    """Recall, and the time of one query alone, at each value of an index's dial."""
+    rows = []
+    for value in dial:
         search = index(value)
-        found = np.concatenate([search(query[None]) for query in queries])
-        ms = per_query(search, queries)
-        rows.append({"dial": value, "recall": recall_of(found, wanted), "queries_per_s": 1000 / ms, "build_s": build_s})
+        asked = data.queries[:EXACT_QUERIES] if value == 0 else data.queries
+        found = np.concatenate([search(query[None]) for query in asked])
+        (ms,) = compared([search], list(asked[:, None]))
+        recall = recall_of(found, data.wanted[: len(asked)])
+        rows.append({"dial": value, "recall": recall, "ms": ms, "queries_per_s": 1000 / ms})
     return rows
+
+
+def compared(searches: Sequence[Callable[[Points], Any]], asked: Sequence[Points]) -> list[float]:
+    """Median milliseconds of each search, in turns, so that other work on the machine meets all of them alike."""
+    times: list[list[float]] = [[] for _ in searches]
+    for queries in asked:
+        for search, own in zip(searches, times, strict=True):
+            start = time.perf_counter()
+            search(queries)
+            own.append(time.perf_counter() - start)
+    return [statistics.median(own) * 1000 for own in times]
+
+
+def found_rows(store: EmbeddedGallery, query: Points, options: SearchOptions | None = None) -> list[int]:
+    """The rows of the points that a gallery answers."""
+    (matches,) = store.search(query[None], K, options or SearchOptions()).matches
+    return [int(match.face.id.removeprefix("face-")) for match in matches]
+
+
+def resident_mb(process: int | None = None) -> float:
+    """Memory of a process, its own if none is named."""
+    pages = int(Path(f"/proc/{process or 'self'}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def table(report: dict[str, Any]) -> str:
+    """The engines at the first value of their dial that reaches a recall of 0.99, as Markdown."""
+    lines = ["| engine | recall@10 | queries/s | MB | build: s, CPU s |", "|---|---|---|---|---|"]
+    for name, curve in report["curves"].items():
+        row = next((row for row in curve["rows"] if row["recall"] >= 0.99), curve["rows"][-1])
+        build = f"{curve['build_s']:.0f}, {curve['build_cpu_s']:.0f}" if "build_s" in curve else ""
+        memory = f"{curve['memory_mb']:.0f}" if "memory_mb" in curve else ""
+        lines.append(
+            f"| {name} ({row['dial']}) | {row['recall']:.4f} | {row['queries_per_s']:,.0f} | {memory} | {build} |"
+        )
+    return "\n".join(lines)
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
@@ -288,43 +366,27 @@ def plot(report: dict[str, Any], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for name, rows in report["curves"].items():
-        axes.plot([row["recall"] for row in rows], [row["queries_per_s"] for row in rows], "o-", label=name)
-    exact = report["exact"]["bare_ms_at_1"] * report["peers_faces"] / report["faces"]
-    axes.axhline(1000 / exact, color="grey", linestyle="--", label="FAISS Flat (exact)")
-    axes.set(yscale="log", xlabel=f"recall@{K}", ylabel="queries/s, batch 1, one thread")
-    axes.set_title(f"{report['peers_faces']:,} points of the shipped mixture, 64 dimensions")
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    for name, curve in report["curves"].items():
+        rows = curve["rows"]
+        style: dict[str, Any] = {"linewidth": 2.5, "zorder": 3} if name.startswith("mien") else {"alpha": 0.8}
+        recalls = [1 - row["recall"] + 1e-4 for row in rows]
+        axes.plot(recalls, [row["queries_per_s"] for row in rows], "o-", markersize=4, label=name, **style)
+    axes.set(xscale="log", yscale="log", ylabel="queries/s, batch 1, one thread", xlabel=f"recall@{K}")
+    axes.invert_xaxis()
+    ticks = (0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
+    axes.set_xticks([1 - tick + 1e-4 for tick in ticks], [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_title(f"{report['faces']:,} points of the shipped mixture, {report['dimensions']} dimensions")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
 
 
-def compared(searches: Sequence[Callable[[Points], Any]], asked: Sequence[Points]) -> list[float]:
-    """Median milliseconds of each search, in turns, so that other work on the machine meets all of them alike."""
-    times: list[list[float]] = [[] for _ in searches]
-    for queries in asked:
-        for search, own in zip(searches, times, strict=True):
-            start = time.process_time()
-            search(queries)
-            own.append(time.process_time() - start)
-    return [statistics.median(own) * 1000 for own in times]
-
-
-def per_query(search: Callable[[Points], Any], queries: Points) -> float:
-    """Median milliseconds of one query alone."""
-    return compared([search], list(queries[:, None]))[0]
-
-
-def said(what: str, report: dict[str, Any]) -> None:
+def said(what: str) -> None:
     """Print what is known so far."""
-    print(f"-- {what}", json.dumps(report)[-1500:], flush=True)  # noqa: T201
-
-
-def _rows(store: EmbeddedGallery, query: Points, options: SearchOptions | None = None) -> list[int]:
-    (matches,) = store.search(query[None], K, options or SearchOptions()).matches
-    return [int(match.face.id.removeprefix("face-")) for match in matches]
+    print(f"-- {what}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

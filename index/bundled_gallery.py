@@ -1,8 +1,10 @@
 """The gallery that ships with a bundle, as a ``GalleryStore``: it answers every question and takes no writes."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 
 from index.bundle import EMBEDDER, Bundle
 from index.columns import Field, fields_of
-from index.filters import Filter, passes, value_of
+from index.face_checks import shown
+from index.filters import Filter, value_of
 from index.gallery_sample import Sample, drawn
 from index.gallery_search import GallerySearch, fields_needed
 from index.gallery_store import (
@@ -24,7 +27,6 @@ from index.gallery_store import (
     Statistics,
     check_limit,
     check_query,
-    shown,
 )
 from index.naming import named
 from index.resident import Residents
@@ -57,24 +59,9 @@ class BundledGallery:
         """True."""
         return True
 
-    @cached_property
-    def shipped(self) -> list[GalleryFace]:
-        """All faces, in the order of the bundle."""
-        names = named(self._bundle, self._embeddings)
-        return [
-            GalleryFace(
-                entry.id,
-                embedding,
-                label=entry.emotion,
-                emotion=emotion,
-                sub_class=sub_class,
-                metadata=entry.metadata,
-                sequence=row + 1,
-            )
-            for row, (entry, embedding, (emotion, sub_class)) in enumerate(
-                zip(self._bundle.gallery.entries, self._embeddings, names, strict=True)
-            )
-        ]
+    def shipped(self, rows: Iterable[int]) -> list[GalleryFace]:
+        """The faces of some rows of the bundle's gallery."""
+        return [self._face(row) for row in rows]
 
     def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> NoReturn:
         """Refused."""
@@ -104,11 +91,15 @@ class BundledGallery:
         """See ``GalleryStore.get``."""
         if face_id not in self._bundle.gallery:
             raise UnknownFaceError(f"the gallery has no face with the id {shown(face_id)}")
-        return self.shipped[self.with_ids([face_id])[0] - 1]
+        return self._face(self._rows[face_id])
+
+    def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:  # noqa: ARG002
+        """None: a bundle holds no pictures."""
+        return {}
 
     def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
         """See ``GalleryStore.stored``."""
-        return {self.shipped[row - 1].id: self.shipped[row - 1] for row in self.with_ids(ids)}
+        return {face.id: face for face in self.shipped(sequence - 1 for sequence in self.with_ids(ids))}
 
     def search(self, queries: NDArray[np.float32], k: int, options: SearchOptions = EVERYTHING) -> SearchResult:
         """See ``GalleryStore.search``."""
@@ -126,12 +117,13 @@ class BundledGallery:
     ) -> Listing:
         """See ``GalleryStore.listing``."""
         check_limit(limit)
-        page = []
-        for face in self._by_id:
-            if (after is None or face.id > after) and (condition is None or passes(condition, face)):
-                page.append(face)
-                if len(page) > limit:
-                    break
+        ids, rows = self._by_id
+        first = 0 if after is None else bisect_right(ids, after)
+        following: Iterable[int] = rows[first:]
+        if condition is not None:
+            passing = self._search(fields_of(condition)).passing(condition)
+            following = (row for row in following if passing[row])
+        page = self.shipped(islice(following, limit + 1))
         more = page[limit - 1].id if len(page) > limit else None
         return Listing(page[:limit], len(self) if snapshot is None else snapshot, more)
 
@@ -143,11 +135,9 @@ class BundledGallery:
 
     def statistics(self) -> Statistics:
         """See ``GalleryStore.statistics``."""
-        faces = self.shipped
-        emotions, labels, sub_classes = (
-            Counter(value_of(face, (name,)) for face in faces) for name in ("emotion", "label", "sub_class")
-        )
-        return Statistics(len(faces), 0, emotions, labels, sub_classes)
+        emotions, sub_classes = zip(*self._names, strict=True) if self._names else ((), ())
+        labels: Counter[str | None] = Counter(entry.emotion for entry in self._bundle.gallery.entries)
+        return Statistics(len(self), 0, Counter(emotions), labels, Counter(sub_classes))
 
     def sample(self, most: int) -> Sample:
         """See ``GalleryStore.sample``."""
@@ -170,7 +160,7 @@ class BundledGallery:
 
     def faces(self, sequences: Sequence[int]) -> Mapping[int, GalleryFace]:
         """The faces with these sequence numbers."""
-        return {sequence: self.shipped[sequence - 1] for sequence in sequences}
+        return {sequence: self._face(sequence - 1) for sequence in sequences}
 
     def ids(self, sequences: Sequence[int]) -> Mapping[int, str]:
         """Their ids."""
@@ -179,7 +169,7 @@ class BundledGallery:
     def with_ids(self, ids: Iterable[str]) -> Sequence[int]:
         """The sequence numbers of ids."""
         rows = self._rows
-        return [rows[each] for each in ids if each in rows]
+        return [rows[each] + 1 for each in ids if each in rows]
 
     def with_content(self, hashes: Iterable[str]) -> Sequence[int]:  # noqa: ARG002
         """None: a bundle holds no pictures, nor their hashes."""
@@ -187,19 +177,38 @@ class BundledGallery:
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        return {entry.id: row + 1 for row, entry in enumerate(self._bundle.gallery.entries)}
+        return {entry.id: row for row, entry in enumerate(self._bundle.gallery.entries)}
 
     @cached_property
-    def _by_id(self) -> list[GalleryFace]:
-        return sorted(self.shipped, key=lambda face: face.id)
+    def _by_id(self) -> tuple[list[str], list[int]]:
+        """All ids in their order, and the rows that have them."""
+        named_rows = sorted(self._rows.items())
+        return [face_id for face_id, _ in named_rows], [row for _, row in named_rows]
+
+    @cached_property
+    def _names(self) -> list[tuple[str, str | None]]:
+        """(n,) emotion and sub-class that the mixture names."""
+        return named(self._bundle, self._embeddings)
+
+    def _face(self, row: int) -> GalleryFace:
+        entry, (emotion, sub_class) = self._bundle.gallery.entries[row], self._names[row]
+        return GalleryFace(
+            entry.id,
+            self._embeddings[row],
+            label=entry.emotion,
+            emotion=emotion,
+            sub_class=sub_class,
+            metadata=entry.metadata,
+            sequence=row + 1,
+        )
 
     def _search(self, fields: set[Field]) -> GallerySearch:
         with self._lock:
             columns = {field: self._residents.column(field) for field in fields}
         return GallerySearch(self._residents.view(), columns, self)
 
-    def _column_values(self, field: Field, sequences: NDArray[np.int64]) -> Iterable[Any]:
-        return [value_of(self.shipped[sequence - 1], field) for sequence in sequences.tolist()]
+    def _column_values(self, field: Field, sequences: NDArray[np.int64]) -> Iterable[Sequence[Any]]:
+        yield [value_of(self._face(sequence - 1), field) for sequence in sequences.tolist()]
 
     def _refuse(self, *_: object) -> NoReturn:
         raise ReadOnlyGalleryError(

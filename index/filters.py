@@ -37,6 +37,9 @@ MAX_DEPTH: Final = 16
 MAX_CONDITIONS: Final = 1000
 """Comparisons and values of ``in`` of a whole filter."""
 
+MAX_FIELDS: Final = 32
+"""Different fields of a whole filter: each is read of all faces, and kept in memory."""
+
 _RANGES: Final = ("lt", "lte", "gt", "gte")
 
 
@@ -110,6 +113,9 @@ def parse_filter(value: Any) -> Filter:
     count = sum(len(each.values) if isinstance(each, OneOf) else 1 for each in _leaves(parsed))
     if count > MAX_CONDITIONS:
         raise FilterError("$", f"a filter may have {MAX_CONDITIONS} values, got {count}")
+    fields = {each.field for each in _leaves(parsed)}
+    if len(fields) > MAX_FIELDS:
+        raise FilterError("$", f"a filter may look at {MAX_FIELDS} fields, got {len(fields)}")
     return parsed
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from index.embedded_gallery import EmbeddedGallery, IndexPolicy, open_gallery
+from index.embedded_gallery import EmbeddedGallery, open_gallery
 from index.folder_pages import folder_pages
 from index.gallery_store import GalleryFace
+from index.index_policy import IndexPolicy
 from index.milvus_address import is_address, parse_address
 from index.milvus_gallery import MilvusGallery, open_milvus_gallery
 
@@ -28,7 +29,7 @@ def open_place(
     """
     if is_address(place):
         return open_milvus_gallery(parse_address(place), embedding_size, embedder_sha256)
-    return open_gallery(Path(place), embedding_size, embedder_sha256, policy=policy or IndexPolicy())
+    return open_gallery(Path(place), embedding_size, embedder_sha256, policy=policy)
 
 
 def pages_of(place: str, embedding_size: int, embedder_sha256: str) -> Iterator[Sequence[GalleryFace]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from index.columns import Column, Field, mask_of
 from index.filters import Filter
 from index.gallery_store import GalleryFace, GalleryMatch, SearchOptions
+from index.pages import MOST_MARKED, mark
 from index.resident import Nearest, View
 
 SUBJECT: Final[Field] = ("subject",)
@@ -56,6 +57,11 @@ class GallerySearch:
         """(n,) which faces are there and pass a filter."""
         return mask_of(condition, self._columns.__getitem__, len(self._view)) & self._view.alive
 
+    def is_exact(self, k: int, options: SearchOptions) -> bool:
+        """Whether the k nearest are searched exactly, or by what leads through the gallery and may miss some."""
+        paged = options.after is not None or options.one_per_subject or k > MOST_MARKED
+        return paged or self._view.cells is None
+
     def matches(self, queries: NDArray[np.float32], k: int, options: SearchOptions) -> list[list[GalleryMatch]]:
         """The k nearest of each query among those that the options let pass.
 
@@ -65,7 +71,7 @@ class GallerySearch:
         among = self._among(options)
         grouped = options.one_per_subject or options.after is not None
         wanted = _MORE * k if grouped else k
-        found = self._view.nearest(queries, wanted, among, exact=options.after is not None)
+        found = self._view.nearest(queries, wanted, among, exact=self.is_exact(k, options))
         chosen = []
         for query, first in zip(queries, found, strict=True):
             nearest, tried = first, wanted
@@ -134,7 +140,8 @@ class GallerySearch:
                     continue
                 seen.add(int(codes[row]))
             place = (float(distances[row]), ids[int(sequences[row])])
-            if options.after is None or place > options.after:
+            passed = options.after is None or place > options.after
+            if passed and not (options.shown and mark(place[1]) in options.shown):
                 result.append((place[0], int(sequences[row])))
         return result
 

@@ -19,6 +19,10 @@ SCHEMES: Final = ("milvus", "http", "https")
 
 DEFAULT_PORT: Final = 19530
 
+STALENESS_MS: Final = 500
+"""The server tells its parts the time every 200 ms: a read that may lag so much is answered at once, one that must see
+every write waits for the next time."""
+
 _COLLECTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 
 
@@ -36,6 +40,7 @@ class MilvusAddress:
         index: how a new gallery is searched; None takes ``flat``, or what an existing gallery has.
         shards: write channels that a new gallery is spread over.
         patience_s: how long a call is tried again while the server does not answer.
+        staleness_ms: by how much a read may lag behind what other processes wrote.
     """
 
     host: str
@@ -47,6 +52,7 @@ class MilvusAddress:
     index: IndexType | None = None
     shards: int = 1
     patience_s: float = 90.0
+    staleness_ms: int = STALENESS_MS
 
     @property
     def server(self) -> str:
@@ -93,7 +99,7 @@ def parse_address(text: str) -> MilvusAddress:
 def _with_options(address: MilvusAddress, options: dict[str, str]) -> MilvusAddress:
     from dataclasses import replace
 
-    known = ("index", "shards", "patience_s", "database")
+    known = ("index", "shards", "patience_s", "staleness_ms", "database")
     for name in options:
         if name not in known:
             raise ConfigError(f"{address}: there is no option {name!r}; expected one of {', '.join(known)}")
@@ -103,17 +109,21 @@ def _with_options(address: MilvusAddress, options: dict[str, str]) -> MilvusAddr
     try:
         shards = int(options.get("shards", address.shards))
         patience_s = float(options.get("patience_s", address.patience_s))
+        staleness_ms = int(options.get("staleness_ms", address.staleness_ms))
     except ValueError as error:
         raise ConfigError(f"{address}: {error}") from None
     if not 1 <= shards <= 64 or not 0 <= patience_s <= 3600:
         raise ConfigError(
             f"{address}: expected shards of 1 to 64 and a patience_s of 0 to 3600, got {shards} and {patience_s}"
         )
+    if not 0 <= staleness_ms <= 60_000:
+        raise ConfigError(f"{address}: expected a staleness_ms of 0 to 60000, got {staleness_ms}")
     return replace(
         address,
         index=cast("IndexType | None", index),
         shards=shards,
         patience_s=patience_s,
+        staleness_ms=staleness_ms,
         database=options.get("database", ""),
     )
 

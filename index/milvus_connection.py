@@ -19,10 +19,6 @@ Answer = TypeVar("Answer")
 ATTEMPT_S: Final = 20.0
 """How long one attempt of a call may take."""
 
-STALENESS_MS: Final = 500
-"""By how much a read may lag behind what other processes wrote. The server tells its parts the time every 200 ms; a
-read that waits for nothing but this is answered at once, one that must see every write waits for the next time."""
-
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 
@@ -117,9 +113,9 @@ class MilvusConnection:
             self._last_write = max(self._last_write, moment)
 
     def recent(self, now: int) -> dict[str, Any]:
-        """Options of a read that sees all this process wrote, and what others wrote ``STALENESS_MS`` before ``now``."""
+        """Options of a read that sees all this process wrote, and what others wrote ``staleness_ms`` before ``now``."""
         with self._lock:
-            moment = max(self._last_write, now - (STALENESS_MS << _LOGICAL_BITS))
+            moment = max(self._last_write, now - (self.address.staleness_ms << _LOGICAL_BITS))
         return {"consistency_level": "Customized", "guarantee_timestamp": moment}
 
     def close(self) -> None:

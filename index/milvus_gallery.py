@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from index import milvus_expressions as expressions
 from index.embedded_gallery import open_gallery
 from index.exact import ExactSearch
+from index.face_checks import changed, check_faces, shown
 from index.filters import Filter
 from index.folder_pages import folder_pages
 from index.gallery_sample import Sample, drawn
@@ -36,25 +37,20 @@ from index.gallery_store import (
     SearchOptions,
     SearchResult,
     Statistics,
-    changed,
-    check_faces,
     check_limit,
     check_query,
-    shown,
 )
 from index.milvus_address import MilvusAddress
+from index.milvus_collection import make_collection, open_collection
 from index.milvus_connection import EVERY_WRITE, MilvusConnection, all_until, sequence_of
 from index.milvus_schema import (
     FACE_FIELDS,
-    SCHEMA_VERSION,
     THUMBNAIL_PARTS,
     CollectionNote,
     face_of,
-    index_parameters,
-    read_note,
     row_bytes,
     row_of,
-    schema,
+    thumbnail_of,
 )
 from index.milvus_search import MilvusSearch
 from model.errors import FaceConflictError, GalleryError, UnknownFaceError
@@ -138,6 +134,15 @@ class MilvusGallery:
     def get(self, face_id: str) -> GalleryFace:
         """See ``GalleryStore.get``."""
         return self._one(face_id, self._connection.recent(self._connection.now()))
+
+    def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:
+        """See ``GalleryStore.thumbnails``."""
+        level = self._connection.recent(self._connection.now())
+        found: dict[str, bytes] = {}
+        for part in _parts(ids, PAGE_THUMBNAILS):
+            rows = self._query(expressions.with_ids(part), ("id", *THUMBNAIL_PARTS), level, limit=len(part))
+            found |= {row["id"]: image for row in rows if (image := thumbnail_of(row)) is not None}
+        return found
 
     def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
         """See ``GalleryStore.stored``."""
@@ -385,71 +390,8 @@ class MilvusGallery:
 def open_milvus_gallery(
     address: MilvusAddress, embedding_size: int, embedder_sha256: str, *, create: bool = True
 ) -> MilvusGallery:
-    """Open the gallery of a collection.
-
-    Args:
-        address: of the collection.
-        embedding_size: d, the dimensions of every embedding.
-        embedder_sha256: SHA-256 of the network that makes them, hexadecimal.
-        create: make the collection if it is not there.
-
-    Raises:
-        ConfigError: the client is not installed.
-        GalleryError: the server does not answer; or the collection is not there and not to be made, is no gallery, of
-            a newer version, of another network, or searched otherwise than the address says.
-    """
-    connection = MilvusConnection(address)
-    try:
-        if not connection.call("has_collection", address.collection):
-            if not create:
-                raise GalleryError(f"there is no gallery at {address}")  # noqa: TRY301
-            _make_gallery(
-                connection, CollectionNote(SCHEMA_VERSION, embedding_size, embedder_sha256, address.index or "flat")
-            )
-        found = connection.call("describe_collection", address.collection)
-        note = read_note(found["description"], address)
-        _check_note(note, address, embedding_size, embedder_sha256)
-        connection.call("load_collection", address.collection)
-        return MilvusGallery(connection, note)
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _make_gallery(connection: MilvusConnection, note: CollectionNote) -> None:
-    made = make_collection(connection, note)
-    try:
-        connection.call("create_alias", made, connection.address.collection)
-    except GalleryError:
-        # Another process was faster, or the name is taken by what is no alias: what is there decides.
-        connection.call("drop_collection", made)
-
-
-def _check_note(note: CollectionNote, address: MilvusAddress, embedding_size: int, embedder_sha256: str) -> None:
-    if (note.embedder_sha256, note.embedding_size) != (embedder_sha256, embedding_size):
-        raise GalleryError(
-            f"{address} holds embeddings of another network ({note.embedder_sha256[:12]}…, {note.embedding_size} "
-            f"dimensions), this one is {embedder_sha256[:12]}…, {embedding_size} dimensions"
-        )
-    if address.index is not None and note.index != address.index:
-        raise GalleryError(
-            f"{address} was made with the index {note.index}, asked for is {address.index}: "
-            "migrate it to a new collection, or leave the index out"
-        )
-
-
-def make_collection(connection: MilvusConnection, note: CollectionNote) -> str:
-    """Make an empty collection for the address's gallery; returns its name, which nothing else has."""
-    name = f"{connection.address.collection}_{connection.now()}"
-    connection.call(
-        "create_collection",
-        name,
-        schema=schema(connection.client, note),
-        index_params=index_parameters(connection.client, note.index),
-        num_shards=connection.address.shards,
-        consistency_level="Strong",
-    )
-    return name
+    """Open the gallery of a collection; see ``index.milvus_collection.open_collection``."""
+    return MilvusGallery(*open_collection(address, embedding_size, embedder_sha256, create=create))
 
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

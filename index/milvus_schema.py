@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from index.gallery_store import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_THUMBNAIL_BYTES, GalleryFace, json_text
+from index.face_checks import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_THUMBNAIL_BYTES, json_text
+from index.gallery_store import GalleryFace
 from index.milvus_address import IndexType
 from index.milvus_expressions import searched_metadata
 from model.errors import GalleryError
@@ -128,16 +129,21 @@ def row_of(face: GalleryFace) -> dict[str, Any]:
 
 def face_of(row: Mapping[str, Any]) -> GalleryFace:
     """A stored face; with its thumbnail if the row has it."""
-    encoded = "".join(row.get(name, "") for name in THUMBNAIL_PARTS)
     return GalleryFace(
         row["id"],
         np.asarray(row["embedding"], dtype=np.float32),
         **{name: row[name] or None for name in NAMES},
         metadata=json.loads(row["metadata"]),
         time=row["time"],
-        thumbnail=base64.b64decode(encoded[1:]) if encoded else None,
+        thumbnail=thumbnail_of(row),
         sequence=row["sequence"],
     )
+
+
+def thumbnail_of(row: Mapping[str, Any]) -> bytes | None:
+    """The thumbnail of a stored face; None where it has none, or the row is without its parts."""
+    encoded = "".join(row.get(name, "") for name in THUMBNAIL_PARTS)
+    return base64.b64decode(encoded[1:]) if encoded else None
 
 
 def row_bytes(row: Mapping[str, Any]) -> int:

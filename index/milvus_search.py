@@ -18,6 +18,7 @@ from index import milvus_expressions as expressions
 from index.gallery_store import GalleryFace, GalleryMatch, SearchOptions
 from index.milvus_connection import MilvusConnection
 from index.milvus_schema import FACE_FIELDS, CollectionNote, face_of
+from index.pages import mark
 
 MOST_ROWS: Final = 16_384
 """The most that Milvus answers to one query."""
@@ -273,6 +274,8 @@ def _accepted(candidates: Sequence[_Candidate], k: int, options: SearchOptions) 
                 continue
             seen.add(each.subject)
         if options.after is not None and _order(each) <= options.after:
+            continue
+        if options.shown and mark(each.id) in options.shown:
             continue
         accepted.append(each)
     return accepted

@@ -89,7 +89,9 @@ class Mixture:
     def distances(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n, c) Euclidean distances of (n, d) embeddings to the centroids, in embedding units."""
         points = embeddings.astype(np.float64)
-        return np.stack([np.linalg.norm(points - centroid, axis=1) for centroid in self.centroids], axis=1)
+        differences = (points - centroid for centroid in self.centroids)
+        squares = np.stack([np.einsum("nd,nd->n", each, each) for each in differences], axis=1)
+        return np.asarray(np.sqrt(squares))
 
     def posterior(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n, c) probabilities of the emotions: rows that sum to 1, the nearest centroid's the largest."""

@@ -8,7 +8,7 @@ many, everything is merged into a new base.
 Searches take no lock: they look at what there was when they began. One writer at a time changes residents.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -26,6 +26,9 @@ SPARE: Final = 8
 
 MOST_BY_FAISS: Final = 1024
 """FAISS finds so many candidates well; for more, all distances are computed."""
+
+MOST_COLUMNS: Final = 40
+"""Columns that are kept in memory: metadata may have any number of fields to filter by."""
 
 _GATHERED_SHARE: Final = 0.15
 """Up to this share of the faces, those that pass a filter are copied together and searched alone."""
@@ -219,7 +222,7 @@ class Residents:
         self,
         sequences: NDArray[np.int64],
         base: NDArray[np.float32],
-        column_values: Callable[[Field, NDArray[np.int64]], Iterable[Any]],
+        column_values: Callable[[Field, NDArray[np.int64]], Iterable[Sequence[Any]]],
         cells: Leading | None = None,
         to_device: Callable[[NDArray[np.float32]], Leading | None] | None = None,
     ) -> None:
@@ -228,7 +231,8 @@ class Residents:
         Args:
             sequences: (n,) ascending.
             base: (n, d) float32; holes will be written into it.
-            column_values: gives a field of the faces with these sequence numbers, when a filter first asks for it.
+            column_values: gives a field of the faces with these sequence numbers, in parts, when a filter first asks
+                for it.
             cells: what leads through the base.
             to_device: copies a base to where it is searched exactly; None leaves it to the CPU.
         """
@@ -296,10 +300,19 @@ class Residents:
             self._tail.values[place - len(self._base)] = HOLE
 
     def column(self, field: Field) -> Column:
-        """The column of a field; built if it is not there yet, which only the writer may let happen."""
-        if field not in self.columns:
-            self.columns[field] = Column(self._column_values(field, self._sequences.values))
-        return self.columns[field]
+        """The column of a field; built if it is not there yet, which only the writer may let happen.
+
+        Of more than ``MOST_COLUMNS``, the oldest goes.
+        """
+        column = self.columns.get(field)
+        if column is None:
+            column = Column()
+            for values in self._column_values(field, self._sequences.values):
+                column.append(values)
+            while len(self.columns) >= MOST_COLUMNS:
+                del self.columns[next(iter(self.columns))]
+            self.columns[field] = column
+        return column
 
     def merged(
         self, kept: NDArray[np.int64], seen: int, base: NDArray[np.float32], cells: Leading | None

@@ -94,7 +94,7 @@ class SubClasses:
         """
         places = np.empty(len(embeddings), dtype=np.int64)
         probabilities = np.empty(len(embeddings))
-        for label in np.unique(named):
+        for label in np.flatnonzero(np.bincount(named)):
             faces = named == label
             shares = self.mixtures[label].responsibilities(embeddings[faces])
             places[faces] = self.rows_of(self.emotions[label])[0] + shares.argmax(axis=1)

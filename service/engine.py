@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from index.bundled_gallery import BundledGallery
-from index.embedded_gallery import check_network
 from index.gallery import Entry, Match
+from index.gallery_folder import check_network
 from index.gallery_store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
 from index.mixture import posterior_from
 from index.naming import sub_classes
+from index.pages import following
 from model.errors import ImageError, QueryError
 from model.faces import Face
 from model.pipeline import Pipeline, load_pipeline
@@ -77,6 +78,8 @@ class Placed:
         sub_classes: (n,) the id of each one's sub-class; None where the bundle has none.
         matches: of each face, where they were asked for.
         snapshot: number of what was searched.
+        options: with which it was searched.
+        exact: whether the matches are surely the nearest.
         faces: those that were read from the file of an ``Ask``.
     """
 
@@ -88,6 +91,8 @@ class Placed:
     sub_classes: list[str | None]
     matches: list[list[Match]]
     snapshot: int = 0
+    options: SearchOptions = EVERYTHING
+    exact: bool = True
     faces: Sequence[Face] = ()
 
     @classmethod
@@ -102,6 +107,8 @@ class Placed:
             [each for part in parts for each in part.sub_classes],
             [matches for part in parts for matches in part.matches],
             parts[0].snapshot,
+            parts[0].options,
+            all(part.exact for part in parts),
         )
 
 
@@ -231,10 +238,10 @@ class Engine:
         ends = np.cumsum([len(ask) for ask in asks]).tolist()
         rows = [slice(end - len(ask), end) for ask, end in zip(asks, ends, strict=True)]
         matches: list[list[list[Match]]] = [[] for _ in asks]
-        snapshots = [0] * len(asks)
+        searched = [(0, True)] * len(asks)
         if any(ask.k is not None for ask in asks):
             with self.metrics.timed("search"):
-                snapshots = self._search(asks, rows, embeddings, matches)
+                searched = self._search(asks, rows, embeddings, matches)
         return [
             Placed(
                 embeddings[own],
@@ -245,8 +252,10 @@ class Engine:
                 names[own],
                 found,
                 snapshot,
+                ask.options,
+                exact,
             )
-            for own, found, snapshot in zip(rows, matches, snapshots, strict=True)
+            for ask, own, found, (snapshot, exact) in zip(asks, rows, matches, searched, strict=True)
         ]
 
     def _embeddings(self, asks: list[Ask]) -> NDArray[np.float32]:
@@ -273,26 +282,28 @@ class Engine:
         rows: list[slice],
         embeddings: NDArray[np.float32],
         matches: list[list[list[Match]]],
-    ) -> list[int]:
-        """Fill in the matches of each ask; returns the snapshot number of each."""
-        snapshots = [0] * len(asks)
+    ) -> list[tuple[int, bool]]:
+        """Fill in the matches of each ask; returns the snapshot number of each, and whether its matches are exact."""
+        searched = [(0, True)] * len(asks)
         for k, options in dict.fromkeys((ask.k, ask.options) for ask in asks if ask.k is not None):
             same = [number for number, ask in enumerate(asks) if (ask.k, ask.options) == (k, options)]
             # A next page is of one point: others that ask for the same one are answered by themselves.
             for group in [[number] for number in same] if options.after is not None else [same]:
                 points = np.concatenate([embeddings[rows[number]] for number in group])
-                found, snapshot = self._matches(points, k or 1, options)
+                found, snapshot, exact = self._matches(points, k or 1, options)
                 answers = iter(found)
                 for number in group:
                     matches[number] = [next(answers) for _ in range(len(asks[number]))]
-                    snapshots[number] = snapshot
-        return snapshots
+                    searched[number] = snapshot, exact
+        return searched
 
-    def _matches(self, points: NDArray[np.float32], k: int, options: SearchOptions) -> tuple[list[list[Match]], int]:
+    def _matches(
+        self, points: NDArray[np.float32], k: int, options: SearchOptions
+    ) -> tuple[list[list[Match]], int, bool]:
         if self.owned is None and options == EVERYTHING:
-            return self.bundle.gallery.search(points, k), len(self.bundle.gallery)
+            return self.bundle.gallery.search(points, k), len(self.bundle.gallery), True
         result = self.gallery.search(points, k, options)
-        return [[_match(each) for each in matches] for matches in result.matches], result.snapshot
+        return [[_match(each) for each in matches] for matches in result.matches], result.snapshot, result.exact
 
     def classified(self, faces: list[Face], placed: Placed) -> Classification:
         """The emotion of each face."""
@@ -377,8 +388,8 @@ def _match(found: GalleryMatch) -> Match:
 
 
 def _next(placed: Placed, row: int) -> str | None:
-    matches = placed.matches[row]
-    return cursor(placed.snapshot, matches[-1].distance, matches[-1].entry.id) if matches else None
+    matches = [(match.distance, match.entry.id) for match in placed.matches[row]]
+    return cursor(following(placed.options, placed.snapshot, matches, exact=placed.exact)) if matches else None
 
 
 def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: GalleryStore | None = None) -> Engine:

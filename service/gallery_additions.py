@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from index.face_checks import json_text
 from index.filters import seconds_of
-from index.gallery_store import GalleryFace, json_text
+from index.gallery_store import GalleryFace
 from index.naming import named
 from model.errors import FaceFieldError, ImageError, first_fault
 from service import uploads

@@ -64,6 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_config_options(importing, DecodingLimits)
     exporting = action("export", _export, "Write all faces, with their embeddings, to a Parquet file.")
     exporting.add_argument("output", type=Path, metavar="FILE", help="The file to write, such as gallery.parquet.")
+    exporting.add_argument("--thumbnails", action="store_true", help="Write the thumbnails that were kept, too.")
     keeping = action("snapshot", _snapshot, "Write all there is at this moment to a new folder.")
     keeping.add_argument("output", type=Path, metavar="PATH", help="The folder to write.")
     restoring = action("restore", _restore, "Put what a snapshot holds in the place of all there is.")
@@ -186,7 +187,9 @@ def _export(arguments: argparse.Namespace) -> int:
     try:
         with progress_bar() as bar:
             task = bar.add_task("exporting", total=store.count(), note="")
-            count = export_parquet(store, arguments.output, lambda done: bar.advance(task, done))
+            count = export_parquet(
+                store, arguments.output, lambda done: bar.advance(task, done), thumbnails=arguments.thumbnails
+            )
     finally:
         store.close()
     console.print(f"{arguments.output}: {count} faces", markup=False)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from index.bundle import Bundle
-from index.gallery_store import GalleryFace, GalleryStore, every_face, json_text
+from index.face_checks import json_text
+from index.gallery_store import GalleryFace, GalleryStore, every_face
 from model.errors import GalleryError
 from model.files import written_whole
 from model.pipeline import Pipeline
@@ -32,6 +33,7 @@ Progress = Callable[[int], object]
 
 _IMAGES_AT_ONCE: Final = 64
 _EMBEDDINGS_AT_ONCE: Final = 2_000
+_THUMBNAILS_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,20 @@ def check_network(manifest: Manifest, store: GalleryStore) -> None:
         )
 
 
-def export_parquet(store: GalleryStore, path: Path, on_progress: Progress = lambda _: None) -> int:
+def export_parquet(
+    store: GalleryStore,
+    path: Path,
+    on_progress: Progress = lambda _: None,
+    *,
+    thumbnails: bool = False,
+) -> int:
     """Write all faces to a Parquet file, whole or not at all; returns how many.
 
     Args:
         store: the gallery.
         path: the file.
         on_progress: called with how many faces are done, after each batch.
+        thumbnails: write them, too.
 
     Raises:
         ConfigError: pyarrow is not installed.
@@ -111,14 +120,17 @@ def export_parquet(store: GalleryStore, path: Path, on_progress: Progress = lamb
             ("embedding", arrow.list_(arrow.float32(), store.embedding_size)),
             *((name, text) for name in ("label", "emotion", "sub_class", "subject", "metadata", "content_sha256")),
             ("time", arrow.float64()),
+            *([("thumbnail", arrow.binary())] if thumbnails else []),
         ],
         metadata={EMBEDDER_KEY: store.embedder_sha256.encode()},
     )
     count = 0
     with written_whole(path) as file, arrow.parquet.ParquetWriter(file, schema) as writer:
         faces = every_face(store)
-        while block := list(islice(faces, _EMBEDDINGS_AT_ONCE)):
-            writer.write_batch(arrow.RecordBatch.from_pylist([_row(face) for face in block], schema))
+        while block := list(islice(faces, _THUMBNAILS_AT_ONCE if thumbnails else _EMBEDDINGS_AT_ONCE)):
+            pictures = store.thumbnails([face.id for face in block]) if thumbnails else {}
+            rows = [{**_row(face), "thumbnail": pictures.get(face.id)} for face in block]
+            writer.write_batch(arrow.RecordBatch.from_pylist(rows, schema))
             count += len(block)
             on_progress(len(block))
     return count

@@ -24,9 +24,9 @@ from model.files import files_below
 from service.stored_files import StoredFile, is_address, place_of
 
 COLUMNS: Final = frozenset({"path", "id", "label", "subject", "metadata", "time", "embedding"})
-"""What a table may say of a face; besides, an exported table has what the mixture named."""
+"""What a table may say of a face; besides, an exported one has what the mixture named, and thumbnails if asked for."""
 
-EXPORTED: Final = frozenset({"emotion", "sub_class", "content_sha256"})
+EXPORTED: Final = frozenset({"emotion", "sub_class", "content_sha256", "thumbnail"})
 
 EMBEDDER_KEY: Final = b"mien.embedder_sha256"
 """In the metadata of a Parquet file: the network of its embeddings."""
@@ -56,6 +56,7 @@ class Planned:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     time: float | None = None
     content_sha256: str | None = None
+    thumbnail: bytes | None = None
     fault: str | None = None
 
 
@@ -204,9 +205,16 @@ def _of_row(row: Mapping[str, Any], table: Path | StoredFile, number: int) -> Pl
             metadata=json.loads(metadata) if isinstance(metadata, str) else metadata,
             time=_seconds(given["time"]) if "time" in given else None,
             content_sha256=given.get("content_sha256"),
+            thumbnail=_bytes(given["thumbnail"]) if "thumbnail" in given else None,
         )
     except (ValueError, TypeError, RecursionError, ConfigError) as error:
         return Planned(face_id, source, fault=f"the row cannot be read: {error}")
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"a thumbnail should be the bytes of an image file, got {type(value).__name__}")
+    return value
 
 
 def _place(folder: Path | StoredFile, name: str) -> Path | StoredFile:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from index.embedded_gallery import network_of, open_gallery
+from index.embedded_gallery import open_gallery
+from index.gallery_folder import network_of
 from index.gallery_store import GalleryFace, GalleryStore, every_face
 from index.naming import named
 from model.decoding import read_file

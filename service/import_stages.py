@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.bundle import Bundle
-from index.gallery_store import GalleryFace, GalleryStore, check_face
+from index.face_checks import check_face
+from index.gallery_store import GalleryFace, GalleryStore
 from index.naming import named
 from model.decoding import read_file
 from model.embedder import Embedder
@@ -114,6 +115,7 @@ class Preparing:
             metadata=planned.metadata,
             content_sha256=planned.content_sha256,
             time=planned.time,
+            thumbnail=planned.thumbnail,
         )
         try:
             check_face(face, self.embedding_size)

@@ -5,9 +5,9 @@ from typing import Final
 from index.bundle import EMBEDDER, Bundle
 from index.bundled_gallery import BundledGallery
 from index.device import EXACT_ON_DEVICE_UP_TO, device_of
-from index.embedded_gallery import EXACT_UP_TO, IndexPolicy
 from index.gallery_place import open_place
 from index.gallery_store import GalleryStore
+from index.index_policy import EXACT_UP_TO, IndexPolicy
 from service.settings import Settings
 
 _SEEDED_AT_ONCE: Final = 2_000
@@ -28,7 +28,7 @@ def open_store(settings: Settings, bundle: Bundle) -> GalleryStore:
     store = open_place(settings.gallery, shipped.embedding_size, sha256, policy=policy)
     if settings.gallery_seed and store.is_new():
         for start in range(0, len(shipped), _SEEDED_AT_ONCE):
-            store.add(shipped.shipped[start : start + _SEEDED_AT_ONCE])
+            store.add(shipped.shipped(range(start, min(start + _SEEDED_AT_ONCE, len(shipped)))))
     return store
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from index.filters import parse_filter
 from index.gallery_store import EVERYTHING, SearchOptions
+from index.pages import MARK_LETTERS
 from model.errors import FilterError, QueryError
 
 COPIES_WITHIN: Final = 0.05
@@ -46,15 +47,17 @@ def search_options(options: RetrievalOptions, condition: Any) -> SearchOptions:
         FilterError: the filter cannot be read.
         QueryError: ``after`` is no ``next`` of an answer.
     """
-    snapshot, after = (None, None) if options.after is None else _read_cursor(options.after)
+    page = EVERYTHING if options.after is None else _read_cursor(options.after)
     chosen = SearchOptions(
         filter=None if condition is None else parse_filter(condition),
         one_per_subject=options.one_per_subject,
         exclude_subjects=frozenset(options.exclude_subject),
         copies_within=COPIES_WITHIN if options.mask_copies else None,
         max_distance=options.max_distance,
-        snapshot=snapshot,
-        after=after,
+        snapshot=page.snapshot,
+        after=page.after,
+        shown=page.shown,
+        shown_until=page.shown_until,
     )
     return EVERYTHING if chosen == EVERYTHING else chosen
 
@@ -75,16 +78,30 @@ def parse_filter_text(text: str | None) -> Any:
         raise FilterError("$", "the filter is too deep") from None
 
 
-def cursor(snapshot: int, distance: float, face_id: str) -> str:
-    """What a next page is asked for with: where this page ended, and in which state of the gallery."""
-    return base64.urlsafe_b64encode(json.dumps([snapshot, distance, face_id]).encode()).decode().rstrip("=")
+def cursor(page: SearchOptions) -> str:
+    """What a next page is asked for with: where it starts, and in which state of the gallery.
+
+    Args:
+        page: its options, as ``index.pages`` gives them.
+    """
+    start: list[Any] = [page.snapshot, *(page.after or ())]
+    if page.shown:
+        start += [page.shown_until, "".join(sorted(page.shown))]
+    return base64.urlsafe_b64encode(json.dumps(start).encode()).decode().rstrip("=")
 
 
-def _read_cursor(text: str) -> tuple[int, tuple[float, str]]:
+def _read_cursor(text: str) -> SearchOptions:
     try:
-        snapshot, distance, face_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        start = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        snapshot, distance, face_id, *shown = start
+        until, marks = shown or (0.0, "")
         if isinstance(snapshot, int) and 0 <= snapshot < 2**63 and isinstance(face_id, str):
-            return snapshot, (float(distance), face_id)
+            return SearchOptions(
+                snapshot=snapshot,
+                after=(float(distance), face_id),
+                shown=frozenset(marks[place : place + MARK_LETTERS] for place in range(0, len(marks), MARK_LETTERS)),
+                shown_until=float(until),
+            )
     except (ValueError, TypeError, binascii.Error, RecursionError):
         pass
     raise QueryError("'after' should be the 'next' of the page before, as it was answered")

@@ -11,8 +11,9 @@ from gallery_implementations import EMBEDDER, SIZE, random_faces
 from numpy.typing import NDArray
 
 from index.device import Device, DeviceSearch, device_of, has_gpu_build, on_device
-from index.embedded_gallery import IndexPolicy, open_gallery
+from index.embedded_gallery import open_gallery
 from index.gallery_store import GalleryFace
+from index.index_policy import IndexPolicy
 from model.errors import ConfigError
 from service.owned_gallery import index_policy
 from service.settings import Settings

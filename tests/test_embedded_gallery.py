@@ -13,9 +13,11 @@ import pytest
 from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from gallery_killing import kill_rounds
 
-from index.embedded_gallery import CELLS, DATABASE, RESIDENTS, EmbeddedGallery, IndexPolicy, open_gallery
+from index.embedded_gallery import EmbeddedGallery, open_gallery
 from index.filters import parse_filter
+from index.gallery_folder import CELLS, DATABASE, RESIDENTS
 from index.gallery_store import SearchOptions, every_face
+from index.index_policy import IndexPolicy
 from model.errors import GalleryError, GalleryFullError
 
 GOLDEN = Path(__file__).parent / "data" / "gallery_1"

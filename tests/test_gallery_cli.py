@@ -1,6 +1,7 @@
 """``mien gallery`` on real files: import, export, snapshot, restore, check."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,38 @@ def test_export_and_import_give_the_same_gallery(pictures: Path, tmp_path: Path)
         np.testing.assert_array_equal(face.embedding, theirs[face_id].embedding)
         for name in ("label", "emotion", "sub_class", "subject", "metadata", "time", "content_sha256"):
             assert getattr(face, name) == getattr(theirs[face_id], name)
+
+
+def test_thumbnails_are_exported_and_come_back(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pictures / "notes.txt").unlink()
+    monkeypatch.setenv("MIEN_GALLERY_THUMBNAILS", "true")
+    main(["gallery", "import", str(pictures / "others"), "--already-cropped"])
+    monkeypatch.setenv("MIEN_GALLERY_THUMBNAILS", "false")
+    main(["gallery", "import", str(pictures / "happiness"), "--already-cropped"])
+    without, table = tmp_path / "without.parquet", tmp_path / "all.parquet"
+    assert main(["gallery", "export", str(without)]) == 0
+    assert main(["gallery", "export", str(table), "--thumbnails"]) == 0
+    assert main(["gallery", "import", str(without), "--gallery", str(tmp_path / "bare")]) == 0
+    assert main(["gallery", "import", str(table), "--gallery", str(tmp_path / "other")]) == 0
+    ours, theirs, bare = (opened(tmp_path, name) for name in ("gallery", "other", "bare"))
+    ids = [face.id for face in every_face(ours)]
+    assert sorted(ours.thumbnails(ids)) == ["0.png", "2.png", "4.png"]
+    assert theirs.thumbnails(ids) == ours.thumbnails(ids)
+    assert bare.thumbnails(ids) == {}
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(theirs.get("0.png").thumbnail or b""))),
+        np.asarray(Image.open(pictures / "others" / "0.png")),
+    )
+    for store in (ours, theirs, bare):
+        store.close()
+
+
+def test_a_thumbnail_that_is_none_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    rows = {"id": ["a"], "embedding": [[0.0] * SIZE], "thumbnail": ["a text"]}
+    arrow.parquet.write_table(arrow.table(rows), tmp_path / "t.parquet")
+    assert main(["gallery", "import", str(tmp_path / "t.parquet"), "--skipped", str(tmp_path / "skipped.csv")]) == 1
+    assert "a thumbnail should be the bytes of an image file, got str" in (tmp_path / "skipped.csv").read_text()
 
 
 def test_snapshot_restore_and_check(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

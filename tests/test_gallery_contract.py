@@ -85,6 +85,9 @@ def test_what_was_added_is_found_at_once_as_it_was_given(gallery: GalleryStore) 
     assert matches[0].distance == pytest.approx(1.5)
     stored = gallery.get("a/b ü.png")
     assert stored.thumbnail == b"\xff\xd8"
+    gallery.add([face("b")])
+    assert gallery.thumbnails(["b", "a/b ü.png", "none"]) == {"a/b ü.png": b"\xff\xd8"}
+    gallery.delete(["b"])
     for each in (stored, matches[0].face, gallery.listing(1).faces[0]):
         np.testing.assert_array_equal(each.embedding, given.embedding)
         for name in ("id", "label", "emotion", "sub_class", "subject", "metadata", "content_sha256", "time"):

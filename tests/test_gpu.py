@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from index.bundle import EMBEDDER, default_bundle
 from index.device import DeviceSearch, device_of, device_problem, gpu_index
-from index.embedded_gallery import IndexPolicy, open_gallery
+from index.embedded_gallery import open_gallery
 from index.gallery_store import GalleryFace
+from index.index_policy import IndexPolicy
 from model.embedder import GPU_BATCH_FACES, Embedder
 from model.execution import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
 from model.half import halve

@@ -16,8 +16,10 @@ from model.errors import ConfigError
         ("milvus://[::1]:19530/faces", MilvusAddress("::1", 19530, "faces")),
         ("milvus://root:p%40ss@db/faces", MilvusAddress("db", 19530, "faces", False, "root:p@ss")),
         (
-            "milvus://db/faces?index=ivf&shards=4&patience_s=5&database=people",
-            MilvusAddress("db", 19530, "faces", index="ivf", shards=4, patience_s=5.0, database="people"),
+            "milvus://db/faces?index=ivf&shards=4&patience_s=5&database=people&staleness_ms=0",
+            MilvusAddress(
+                "db", 19530, "faces", index="ivf", shards=4, patience_s=5.0, database="people", staleness_ms=0
+            ),
         ),
     ],
 )
@@ -42,6 +44,7 @@ def test_what_is_a_folder(folder: str) -> None:
         ("milvus://db/faces?index=pq", "index should be one of flat, ivf, hnsw, got 'pq'"),
         ("milvus://db/faces?colour=red", "there is no option 'colour'"),
         ("milvus://db/faces?shards=many", "many"),
+        ("milvus://db/faces?staleness_ms=-1", "staleness_ms of 0 to 60000, got -1"),
         ("milvus://db/faces?shards=0", "shards of 1 to 64"),
     ],
 )

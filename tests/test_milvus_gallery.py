@@ -15,11 +15,13 @@ from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from milvus_galleries import open_gallery, open_pooled
 from milvus_server import shared_server, started_server
 
+from index.face_checks import MAX_THUMBNAIL_BYTES
 from index.filters import parse_filter
-from index.gallery_store import MAX_THUMBNAIL_BYTES, GalleryFace, GalleryStore, SearchOptions, every_face
+from index.gallery_store import GalleryFace, GalleryStore, SearchOptions, every_face
 from index.milvus_address import parse_address
+from index.milvus_collection import make_collection
 from index.milvus_connection import MilvusConnection, sequence_of
-from index.milvus_gallery import MilvusGallery, make_collection, open_milvus_gallery
+from index.milvus_gallery import MilvusGallery, open_milvus_gallery
 from index.milvus_schema import SCHEMA_VERSION, CollectionNote
 from model.errors import ConfigError, GalleryError, UnknownFaceError
 
@@ -94,6 +96,20 @@ def test_two_processes_share_a_gallery_within_a_second(tmp_path: Path) -> None:
         other.wait()
         other.stdout.close()
         gallery.close()
+
+
+def test_a_read_may_be_asked_to_see_every_write() -> None:
+    name = "seen_at_once"
+    writer = open_gallery(name, SIZE, EMBEDDER)
+    reader = open_milvus_gallery(
+        parse_address(f"milvus://{shared_server().address}/{name}?staleness_ms=0"), SIZE, EMBEDDER
+    )
+    for row in range(5):
+        writer.add([face(f"face{row}", row)])
+        assert len(found(reader, 100)) == row + 1
+        assert reader.count() == row + 1
+    writer.close()
+    reader.close()
 
 
 def test_nothing_is_lost_when_the_server_is_killed_in_the_middle_of_traffic(
