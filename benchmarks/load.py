@@ -1,14 +1,15 @@
-"""The service under load, beside a bare loop and beside what a user would write first.
+"""The service under load, beside a bare loop and beside what a user would pick in its place.
 
-    python benchmarks/load.py PHOTOGRAPH... [--seconds 8] [--soak 0] [--fer PYTHON]
+    python benchmarks/load.py PHOTOGRAPH... [--seconds 8] [--parts crops photographs ...] [--soak 600]
 
-An open-loop generator sends requests at fixed rates, whether or not earlier ones were answered, so that queueing shows;
-latencies count from the moment a request was meant to be sent. It runs in a process of its own. Everything is measured
-in one run, in turn, on the same cores, and what matters is the ratios.
+Each part starts its servers, drives them with an open-loop generator (``generator.py``) and measures in the same run
+the bare costs of the same work on the same cores; what matters is the ratios. Figures are kept in ``--figures``, part
+by part; whenever a part is done, table and plot of all parts there are made anew (``load_report.py``). Environments of
+the alternatives are made where they are not there yet (``alternatives.py``).
 
 Payloads are made from the photographs: face crops of 48 to 224 pixels, and pictures of 640x480 with one face.
 
-Besides answers per second, CPU milliseconds per answer are given: those of the process that answers, which other work
+Besides answers per second, CPU milliseconds per answer are given: those of the processes that answer, which other work
 on the machine does not change much.
 """
 
@@ -16,22 +17,21 @@ import argparse
 import asyncio
 import json
 import os
-import random
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
+import alternatives
 import numpy as np
+from generator import drive, status_of
+from load_report import write_report
 from PIL import Image
 
 from index.bundle import default_bundle, load_bundle
@@ -40,49 +40,156 @@ from model.decoding import decode
 from model.embedder import Embedder
 from model.pipeline import load_pipeline
 
-CONNECTIONS: Final = 32
-"""Of the closed loop that finds the highest rate."""
-
 BATCHES: Final = (1, 2, 4, 8, 16, 32)
+
+CLASSIFY_CROP: Final = "/classify?already_cropped=true"
+
+IMAGES_TOGETHER: Final = 8
+"""Images of a request that has several."""
+
+HERE: Final = Path(__file__).parent
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, keep the figures, and report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("photographs", type=Path, nargs="+")
     parser.add_argument("--seconds", type=float, default=8.0, help="Of each measurement.")
-    parser.add_argument("--soak", type=float, default=0.0, help="Seconds at twice the highest rate, for memory.")
-    parser.add_argument("--fer", type=Path, help="A Python that has fer, fastapi, uvicorn and python-multipart.")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="What is measured.")
+    parser.add_argument("--soak", type=float, default=0.0, help="Seconds under load in which memory is watched.")
+    parser.add_argument("--soak-rate", type=float, help="Requests per second of it; without, twice the highest rate.")
+    parser.add_argument("--figures", type=Path, default=Path("load-figures"), help="Folder of figures, table and plot.")
+    parser.add_argument("--environments", type=Path, default=Path("load-environments"), help="Of the alternatives.")
+    parser.add_argument("--deepface-weights", type=Path, help=f"{alternatives.DEEPFACE_WEIGHTS}, where it is at hand.")
     parser.add_argument(
         "--option", action="append", default=[], help="Of mien serve, such as --option=--batch-faces=4."
     )
     arguments = parser.parse_args()
+    arguments.figures.mkdir(parents=True, exist_ok=True)
+    kept = arguments.figures / "load.json"
     crops, pictures = payloads(arguments.photographs)
-    report: dict[str, Any] = {"cores": os.cpu_count(), "load_before": os.getloadavg()}
-    seconds: float = arguments.seconds
+    for part in [*arguments.parts, *(["soak"] if arguments.soak else [])]:
+        load_before = os.getloadavg()[0]
+        found = (soak if part == "soak" else PARTS[part])(crops, pictures, arguments)
+        figures = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+        figures[part] = found | {"cores": os.cpu_count(), "load_average": [load_before, os.getloadavg()[0]]}
+        kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_report(figures, arguments.figures)
+    sys.stdout.write((arguments.figures / "load.md").read_text(encoding="utf-8"))
 
-    report["bare_crops"] = bare_crops(seconds / 2)
-    mien_command = str(Path(sys.executable).parent / "mien")
-    with Served([mien_command, "serve", "--log-level", "error", "--rate-per-s", "0", *arguments.option]) as mien:
-        report["ready_s"] = mien.ready_s
-        report["mien_crops"] = both(mien, "/classify?already_cropped=true", crops, seconds)
-        report["bare_crops_again"] = bare_crops(seconds / 2)
-        report["bare_pictures"] = bare_pictures(pictures, seconds / 2)
-        report["mien_pictures"] = both(mien, "/retrieve", pictures, seconds)
-        report["bare_pictures_again"] = bare_pictures(pictures, seconds / 2)
-        if arguments.soak:
-            rate = 2 * report["mien_crops"]["closed"]["answers_per_s"]
-            report["soak"] = soak(mien, "/classify?already_cropped=true", crops, rate, arguments.soak)
-    plain = str(Path(__file__).parent / "plain.py")
-    with Served([plain, "serve"]) as other:
-        report["plain_crops"] = both(other, "/classify?already_cropped=true", crops, seconds, overload=False)
-        report["plain_pictures"] = both(other, "/classify", pictures, seconds, overload=False)
-    if arguments.fer:
-        with Served([str(Path(__file__).parent / "fer_app.py"), "serve"], python=arguments.fer) as other:
-            report["fer_crops"] = both(other, "/classify?already_cropped=true", crops, seconds, overload=False)
-            report["fer_pictures"] = both(other, "/classify", pictures, seconds, overload=False)
-    report["load_after"] = os.getloadavg()
-    sys.stdout.write(json.dumps(report, indent=1) + "\n")
+
+def measure_crops(crops: list[bytes], _: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Crops to ``/classify``, between two runs of the bare loop."""
+    before = bare_crops(arguments.seconds)
+    with mien(arguments.option) as server:
+        found = loaded(server, requests_of(CLASSIFY_CROP, crops), arguments.seconds, overload=True)
+        found["ready_s"] = server.ready_s
+    return {"bare": [before, bare_crops(arguments.seconds)], "mien": found}
+
+
+def measure_photographs(_: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Photographs to ``/retrieve``, between two runs of the bare loop."""
+    before = bare_pictures(pictures, arguments.seconds)
+    with mien(arguments.option) as server:
+        found = loaded(server, requests_of("/retrieve", pictures), arguments.seconds, overload=True)
+        found["ready_s"] = server.ready_s
+    return {"bare": [before, bare_pictures(pictures, arguments.seconds)], "mien": found}
+
+
+def measure_shapes(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Several images in a request, and several processes; highest rates alone, in images."""
+    found: dict[str, Any] = {}
+    together = [crops[at:] + crops[:at] for at in range(len(crops))]
+    many = [
+        request(CLASSIFY_CROP, [("images", each) for each in (group * IMAGES_TOGETHER)[:IMAGES_TOGETHER]])
+        for group in together
+    ]
+    for processes in (1, 2):
+        with mien([*arguments.option, f"--processes={processes}"]) as server:
+            for name, requests, images in (
+                ("crops", requests_of(CLASSIFY_CROP, crops), 1),
+                (f"crops, {IMAGES_TOGETHER} in a request", many, IMAGES_TOGETHER),
+                ("photographs", requests_of("/retrieve", pictures), 1),
+            ):
+                closed = highest(server, requests, arguments.seconds)
+                closed["answers_per_s"] *= images
+                closed["cpu_ms"] /= images
+                found[f"{name}; processes: {processes}"] = closed
+    return found
+
+
+def measure_plain(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+    """A plain FastAPI handler around the same network, and around the same pipeline."""
+    with Served([sys.executable, str(HERE / "plain.py"), "serve", "--port"]) as server:
+        return _both_kinds(server, crops, pictures, arguments.seconds)
+
+
+def measure_fer(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The package fer behind FastAPI."""
+    python = alternatives.fer_environment(arguments.environments)
+    with Served([str(python), str(HERE / "fer_app.py"), "serve", "--port"]) as server:
+        return _both_kinds(server, crops, pictures, arguments.seconds)
+
+
+def measure_deepface(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+    """DeepFace's own API, where its weights can be had."""
+    python = alternatives.deepface_environment(arguments.environments, arguments.deepface_weights)
+    if python is None:
+        return {
+            "skipped": f"{alternatives.DEEPFACE_WEIGHTS} cannot be fetched here; --deepface-weights FILE runs this part"
+        }
+    command = [str(python.parent / "gunicorn"), "--workers", str(os.cpu_count()), "--timeout", "120"]
+    address = ["deepface.api.src.app:create_app()", "--bind"]
+    home = {"DEEPFACE_HOME": str(alternatives.deepface_home(arguments.environments).resolve())}
+
+    def asked(file: bytes, detector: str) -> bytes:
+        texts = {"actions": '["emotion"]', "detector_backend": detector, "enforce_detection": "false"}
+        return request("/analyze", [("img", file)], texts)
+
+    with Served([*command, *address], home, ready="/", address="127.0.0.1:{}") as server:
+        return {
+            "crops": loaded(server, [asked(file, "skip") for file in crops], arguments.seconds),
+            "photographs": loaded(server, [asked(file, "opencv") for file in pictures], arguments.seconds),
+        }
+
+
+def soak(crops: list[bytes], _: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Memory of the service each second under load."""
+    requests = requests_of(CLASSIFY_CROP, crops)
+    with mien(arguments.option) as server:
+        rate = arguments.soak_rate or 2 * highest(server, requests, arguments.seconds)["answers_per_s"]
+        resident: list[float] = []
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(1.0):
+                resident.append(round(server.resident_mb(), 2))
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            driven = drive(server.port, requests, rate, arguments.soak)
+        finally:
+            over.set()
+            watching.join()
+    return {"rate": rate, "seconds": arguments.soak, "resident_mb": resident, "statuses": driven["statuses"]}
+
+
+PARTS: Final[Mapping[str, Callable[[list[bytes], list[bytes], argparse.Namespace], dict[str, Any]]]] = {
+    "crops": measure_crops,
+    "photographs": measure_photographs,
+    "shapes": measure_shapes,
+    "plain": measure_plain,
+    "fer": measure_fer,
+    "deepface": measure_deepface,
+}
+
+
+def _both_kinds(server: "Served", crops: list[bytes], pictures: list[bytes], seconds: float) -> dict[str, Any]:
+    return {
+        "crops": loaded(server, requests_of(CLASSIFY_CROP, crops), seconds),
+        "photographs": loaded(server, requests_of("/classify", pictures), seconds),
+    }
 
 
 def payloads(photographs: list[Path]) -> tuple[list[bytes], list[bytes]]:
@@ -125,11 +232,11 @@ def bare_crops(seconds: float) -> dict[str, Any]:
                     "threads": threads,
                     "loops": loops,
                     "batch": batch,
-                    "faces_per_s": rate * batch,
+                    "per_s": rate * batch,
                     "cpu_ms": cpu_ms / batch,
                 }
             )
-    return max(figures, key=lambda figure: figure["faces_per_s"]) | {
+    return max(figures, key=lambda figure: figure["per_s"]) | {
         "least_cpu_ms": min(figure["cpu_ms"] for figure in figures)
     }
 
@@ -148,7 +255,7 @@ def bare_pictures(pictures: list[bytes], seconds: float) -> dict[str, float]:
         bundle.gallery.search(embeddings, 10)
 
     rate, cpu_ms = _loops(one, os.cpu_count() or 1, seconds)
-    return {"pictures_per_s": rate, "cpu_ms": cpu_ms}
+    return {"per_s": rate, "cpu_ms": cpu_ms}
 
 
 def _loops(work: Callable[[], object], loops: int, seconds: float) -> tuple[float, float]:
@@ -173,20 +280,32 @@ def _loops(work: Callable[[], object], loops: int, seconds: float) -> tuple[floa
 
 
 class Served:
-    """A server in a process of its own."""
+    """A server in a process of its own, or in several."""
 
-    def __init__(self, command: list[str], python: Path | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        ready: str = "/health/ready",
+        address: str = "{}",
+    ) -> None:
+        """Start ``command``, followed by the free port in ``address``; it serves once ``ready`` answers 200."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._command = [str(python or sys.executable), *command, "--port", str(self.port)]
+            self.port: int = free.getsockname()[1]
+        self._command = [*command, address.format(self.port)]
+        self._environment = os.environ | (environment or {})
+        self._ready = f"GET {ready} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
     def __enter__(self) -> "Served":
         began = time.monotonic()
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603
+            self._command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while True:
             try:
-                if asyncio.run(_once(self.port, b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")) == 200:
+                if asyncio.run(status_of(self.port, self._ready)) == 200:
                     break
             except OSError:
                 if self._process.poll() is not None:
@@ -200,164 +319,73 @@ class Served:
         self._process.wait()
 
     def cpu_s(self) -> float:
-        """CPU seconds of the process."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU seconds of the process and those it started."""
+        ticks = 0
+        for pid in self._pids():
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def resident_mb(self) -> float:
-        """Memory of the process."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1])
+        """Memory of the process and those it started."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) for pid in self._pids())
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def _pids(self) -> list[int]:
+        pids = [self._process.pid]
+        for pid in pids:  # grows as it goes
+            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())
+        return pids
 
-def both(server: Served, path: str, files: list[bytes], seconds: float, *, overload: bool = True) -> dict[str, Any]:
+
+def mien(options: Sequence[str]) -> Served:
+    """The service, without its limit on one caller's rate."""
+    command = [str(Path(sys.executable).parent / "mien"), "serve", "--log-level", "error", "--rate-per-s", "0"]
+    return Served([*command, *options, "--port"])
+
+
+def loaded(server: Served, requests: list[bytes], seconds: float, *, overload: bool = False) -> dict[str, Any]:
     """The highest rate, then latencies at 70 % of it, then twice of it."""
-    requests = [_request(path, file) for file in files]
-    drive(server, requests, None, 1.0)
-    cpu = server.cpu_s()
-    closed = drive(server, requests, None, seconds)
-    highest = closed["answers_per_s"]
-    closed["cpu_ms"] = (server.cpu_s() - cpu) * 1000 / max(1, closed["statuses"].get("200", 0))
-    found = {"closed": closed, "at_70_percent": drive(server, requests, 0.7 * highest, seconds)}
+    closed = highest(server, requests, seconds)
+    rate = closed["answers_per_s"]
+    found = {"highest": closed, "at_70_percent": drive(server.port, requests, 0.7 * rate, seconds)}
     if overload:
-        found["at_200_percent"] = drive(server, requests, 2 * highest, seconds)
+        found["at_200_percent"] = drive(server.port, requests, 2 * rate, seconds)
     return found
 
 
-def soak(server: Served, path: str, files: list[bytes], rate: float, seconds: float) -> dict[str, Any]:
-    """Memory under twice the highest rate, after the first minute and at the end."""
-    requests = [_request(path, file) for file in files]
-    drive(server, requests, rate, min(60.0, seconds / 2))
-    first = server.resident_mb()
-    result = drive(server, requests, rate, seconds - min(60.0, seconds / 2))
-    return {"resident_mb_first": first, "resident_mb_last": server.resident_mb(), "statuses": result["statuses"]}
+def highest(server: Served, requests: list[bytes], seconds: float) -> dict[str, Any]:
+    """The highest rate, and CPU milliseconds of an answer at it."""
+    drive(server.port, requests, None, 1.0)
+    before = server.cpu_s()
+    closed: dict[str, Any] = drive(server.port, requests, None, seconds)
+    closed["generator_cpu_ms"] = closed.pop("cpu_ms")
+    closed["cpu_ms"] = (server.cpu_s() - before) * 1000 / max(1, closed["statuses"].get("200", 0))
+    return closed
 
 
-def drive(server: Served, requests: list[bytes], rate: float | None, seconds: float) -> dict[str, Any]:
-    """Send from a process of its own; ``rate`` None keeps ``CONNECTIONS`` busy in a closed loop."""
-    job = json.dumps({"port": server.port, "rate": rate, "seconds": seconds, "requests": [r.hex() for r in requests]})
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, __file__, "drive"], input=job, stdout=subprocess.PIPE, text=True, check=True
-    )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+def requests_of(path: str, files: list[bytes]) -> list[bytes]:
+    """One request with one image for each file."""
+    return [request(path, [("image", file)]) for file in files]
 
 
-def _request(path: str, file: bytes) -> bytes:
-    body = (
-        b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.jpg"\r\n'
-        b"Content-Type: image/jpeg\r\n\r\n" + file + b"\r\n--b--\r\n"
-    )
+def request(path: str, files: Sequence[tuple[str, bytes]], texts: Mapping[str, str] | None = None) -> bytes:
+    """A form with files and texts, as the bytes of a whole HTTP request."""
+    parts = [
+        f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="x.jpg"\r\n'.encode()
+        + b"Content-Type: image/jpeg\r\n\r\n"
+        + file
+        + b"\r\n"
+        for name, file in files
+    ]
+    parts += [
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode()
+        for name, text in (texts or {}).items()
+    ]
+    body = b"".join([*parts, b"--b--\r\n"])
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-@dataclass
-class Taken:
-    """What came back."""
-
-    latencies: list[float] = field(default_factory=list)
-    refused: list[float] = field(default_factory=list)
-    statuses: Counter[str] = field(default_factory=Counter)
-
-
-class _Connection(asyncio.Protocol):
-    """One request at a time, as little Python as can be: the generator shares the cores with the server."""
-
-    def __init__(self) -> None:
-        self.waiting: asyncio.Future[int] | None = None
-        self._came = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._came += data
-        head, end, body = self._came.partition(b"\r\n\r\n")
-        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-        if end and len(body) >= int(length or b"0") and self.waiting is not None:
-            status, waiting = int(head[9:12]), self.waiting
-            self._came, self.waiting = b"", None
-            if not waiting.done():
-                waiting.set_result(status)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_result(0)
-
-    async def ask(self, request: bytes) -> int:
-        self.waiting = asyncio.get_running_loop().create_future()
-        self.transport.write(request)
-        return await self.waiting
-
-
-async def _once(port: int, request: bytes) -> int:
-    _, connection = await asyncio.get_running_loop().create_connection(_Connection, "127.0.0.1", port)
-    try:
-        return await asyncio.wait_for(connection.ask(request), 5)
-    finally:
-        connection.transport.close()
-
-
-async def _drive(port: int, rate: float | None, seconds: float, requests: list[bytes]) -> dict[str, Any]:
-    loop = asyncio.get_running_loop()
-    taken, idle, tasks = Taken(), list[_Connection](), set[asyncio.Task[None]]()
-
-    async def one(request: bytes, meant: float) -> None:
-        while idle and idle[-1].transport.is_closing():
-            idle.pop()  # the server lets go of connections that were idle for some seconds
-        connection = idle.pop() if idle else (await loop.create_connection(_Connection, "127.0.0.1", port))[1]
-        status = await connection.ask(request)
-        waited = loop.time() - meant
-        taken.statuses[str(status)] += 1
-        (taken.latencies if status == 200 else taken.refused).append(waited)
-        if status and not connection.transport.is_closing():
-            idle.append(connection)
-
-    began = loop.time()
-    end = began + seconds
-    if rate is None:
-
-        async def busy(number: int) -> None:
-            while loop.time() < end:
-                number += CONNECTIONS
-                await one(requests[number % len(requests)], loop.time())
-
-        await asyncio.gather(*(busy(number) for number in range(CONNECTIONS)))
-    else:
-        chance = random.Random(0)  # noqa: S311
-        meant = began
-        number = 0
-        while meant < end:
-            meant += chance.expovariate(rate)
-            number += 1
-            await asyncio.sleep(max(0.0, meant - loop.time()))
-            task = asyncio.create_task(one(requests[number % len(requests)], meant))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await asyncio.gather(*tasks)
-    took = loop.time() - began
-    return {
-        "rate": rate,
-        "answers_per_s": len(taken.latencies) / took,
-        "statuses": dict(taken.statuses),
-        "ms": _percentiles(taken.latencies),
-        "refused_ms": _percentiles(taken.refused),
-    }
-
-
-def _percentiles(seconds: list[float]) -> dict[str, float]:
-    if len(seconds) < 2:
-        return {}
-    parts = statistics.quantiles(seconds, n=1000, method="inclusive")
-    return {f"p{name}": round(parts[at - 1] * 1000, 2) for name, at in (("50", 500), ("90", 900), ("99", 990))}
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] == ["drive"]:
-        job = json.loads(sys.stdin.read())
-        job["requests"] = [bytes.fromhex(request) for request in job["requests"]]
-        sys.stdout.write(json.dumps(asyncio.run(_drive(**job))))
-    else:
-        main()
+    main()

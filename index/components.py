@@ -70,7 +70,7 @@ class Components:
         # One small inverse and matrix products are an order of magnitude faster than a solve with n right sides.
         return np.asarray(np.linalg.inv(np.linalg.cholesky(self.covariances)))
 
-    @property
+    @cached_property
     def log_determinants(self) -> NDArray[np.float64]:
         """(k,) of the covariances."""
         return np.asarray(-2 * np.log(np.diagonal(self.whitening, axis1=1, axis2=2)).sum(axis=1))

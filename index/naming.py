@@ -17,7 +17,18 @@ def named(bundle: Bundle, embeddings: NDArray[np.float32]) -> list[tuple[str, st
         return []
     nearest = bundle.mixture.distances(embeddings).argmin(axis=1)
     emotions = [bundle.mixture.emotions[each] for each in nearest]
+    return list(zip(emotions, sub_classes(bundle, embeddings, nearest), strict=True))
+
+
+def sub_classes(bundle: Bundle, embeddings: NDArray[np.float32], nearest: NDArray[np.integer]) -> list[str | None]:
+    """The sub-class of each point within its emotion; None where the bundle has none.
+
+    Args:
+        bundle: whose sub-classes they are.
+        embeddings: (n, d).
+        nearest: (n,) the emotion of each point, by its place among the mixture's.
+    """
     if bundle.subclasses is None:
-        return [(emotion, None) for emotion in emotions]
+        return [None] * len(embeddings)
     places, _ = bundle.subclasses.assign(embeddings, nearest)
-    return [(emotion, bundle.subclasses.each[place].id) for emotion, place in zip(emotions, places, strict=True)]
+    return [bundle.subclasses.each[place].id for place in places]

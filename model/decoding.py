@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,32 @@ def decode_reduced(
     Raises:
         ImageError: as ``decode``.
     """
+    image = _opened(data, limits)
+    with _damage_as_error():
+        factor = _reduce(image, enough_px) if enough_px is not None and isinstance(image, JpegImageFile) else 1
+        return _pixels(image, "RGB"), factor
+
+
+def decode_grey(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """Decode the grey levels of an image file, as the network takes them: upright and on white, as ``decode`` does.
+
+    Those of a JPEG file are taken as they are stored; decoding its colours would take as long again.
+
+    Returns:
+        (h, w) uint8 (ITU-R 601).
+
+    Raises:
+        ImageError: as ``decode``.
+    """
+    image = _opened(data, limits)
+    with _damage_as_error():
+        if isinstance(image, JpegImageFile):
+            image.draft("L", image.size)
+        return _pixels(image, "L")
+
+
+def _opened(data: bytes, limits: DecodingLimits) -> ImageFile:
+    """An image whose head has been read, within limits."""
     check_bytes(len(data), limits)
     plugin = _plugin(data)
     if plugin is None:
@@ -92,9 +118,7 @@ def decode_reduced(
         raise ImageTooLargeError(f"expected an image of at most {limits.max_pixels} pixels, got {width}x{height}")
     if width * height == 0:
         raise BrokenImageError(f"expected an image with pixels, got {width}x{height}")
-    with _damage_as_error():
-        factor = _reduce(image, enough_px) if enough_px is not None and isinstance(image, JpegImageFile) else 1
-        return _to_rgb(image), factor
+    return image
 
 
 def _reduce(image: JpegImageFile, enough_px: int) -> int:
@@ -180,7 +204,7 @@ def _damage_as_error() -> Iterator[None]:
         raise BrokenImageError("expected a whole image, got one that is cut off or damaged") from error
 
 
-def _to_rgb(image: ImageFile) -> NDArray[np.uint8]:
+def _pixels(image: ImageFile, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
     image.load()
     picture = _upright(image)
     if picture.mode.startswith(("I", "F")):
@@ -189,7 +213,7 @@ def _to_rgb(image: ImageFile) -> NDArray[np.uint8]:
         paper = Image.new("RGBA", picture.size, "white")
         paper.alpha_composite(picture.convert("RGBA"))
         picture = paper
-    return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    return np.asarray(picture.convert(mode), dtype=np.uint8)
 
 
 _TURNS: Final = {

@@ -63,7 +63,7 @@ class FaceFinder:
         """Take an image that is one face already, such as one of FER2013; nothing is detected.
 
         Args:
-            image: (h, w, 3) uint8 RGB, upright.
+            image: (h, w, 3) uint8 RGB, or (h, w) grey, upright.
 
         Returns:
             The face; its box is the whole image, its crop the centred square.

@@ -65,7 +65,7 @@ def crop_whole(image: NDArray[np.uint8], side_px: int = SIDE_PX) -> NDArray[np.u
     """Make a crop of an image that shows one face already: its centred square.
 
     Args:
-        image: (h, w, 3) uint8 RGB. A grey one of ``side_px`` comes through bit for bit.
+        image: (h, w, 3) uint8 RGB, or (h, w) grey. A grey one of ``side_px`` comes through bit for bit.
         side_px: height and width of the crop.
 
     Returns:

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_reduced
+from model.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
 from model.detection import Detector
 from model.embedder import Embedder
 from model.errors import NoFaceError
@@ -71,7 +71,8 @@ class FaceReader:
         """Find the faces of a decoded image.
 
         Args:
-            image: (h, w, 3) uint8 RGB, upright, as ``decode`` and ``read_image`` give it.
+            image: (h, w, 3) uint8 RGB, upright, as ``decode`` and ``read_image`` give it; of a face crop its grey
+                levels (h, w) will do.
             already_cropped: the whole image is one face; nothing is detected.
 
         Returns:
@@ -99,7 +100,8 @@ class FaceReader:
     ) -> list[Face]:
         """Decode an image file and find its faces as ``faces`` does.
 
-        A large JPEG photograph is decoded at a fraction of its size, where that shows in no face.
+        A large JPEG photograph is decoded at a fraction of its size, where that shows in no face; of an image that is
+        one face already, its grey levels alone.
 
         Args:
             data: the whole file.
@@ -112,8 +114,11 @@ class FaceReader:
         Raises:
             ImageError: the image cannot be used, or has no face.
         """
+        if already_cropped:
+            with timed("decode"):
+                return [self.finder.whole(decode_grey(data, self.limits))]
         with timed("decode"):
-            image, factor = decode_reduced(data, self.limits, None if already_cropped else ENOUGH_PX)
+            image, factor = decode_reduced(data, self.limits, ENOUGH_PX)
         if factor > 1:
             with timed("detect"):
                 found = self.finder.find(image, self.max_faces)
@@ -122,7 +127,7 @@ class FaceReader:
             with timed("decode"):
                 image = decode(data, self.limits)
         with timed("detect"):
-            return self.faces(image, already_cropped=already_cropped)
+            return self.faces(image)
 
 
 class Pipeline(FaceReader):

@@ -18,14 +18,23 @@ class Admission:
         self.limit = limit
         self.held = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the limit is reached."""
+        return self.held >= self.limit
+
+    def refusal(self) -> QueueFullError:
+        """What is said where the limit is reached."""
+        return QueueFullError(f"mien is busy: {self.limit} {self.what} are being worked on already")
+
     def check(self) -> None:
         """Refuse early what would be refused anyway.
 
         Raises:
             QueueFullError: the limit is reached.
         """
-        if self.held >= self.limit:
-            raise QueueFullError(f"mien is busy: {self.limit} {self.what} are being worked on already")
+        if self.is_full:
+            raise self.refusal()
 
     def take(self, count: int) -> None:
         """Let ``count`` in; whoever took gives back.

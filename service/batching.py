@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -31,12 +31,18 @@ class Batcher(Generic[Item, Result]):
     """
 
     def __init__(
-        self, work: Callable[[list[Item]], list[Result]], cores: Cores, *, batch_size: int, longest_wait_s: float
+        self,
+        work: Callable[[list[Item]], Sequence[Result | Exception]],
+        cores: Cores,
+        *,
+        batch_size: int,
+        longest_wait_s: float,
     ) -> None:
         """Make an empty queue.
 
         Args:
-            work: answers a batch, one result per item in the same order; called on a core.
+            work: answers a batch, one result per item in the same order, or what is wrong with the item; called on a
+                core.
             cores: where.
             batch_size: a batch takes no further item that would make it larger; a single larger item goes alone.
             longest_wait_s: how long an item waits for others that are on their way.
@@ -69,7 +75,7 @@ class Batcher(Generic[Item, Result]):
         """The result of ``item``, which counts for ``size`` in its batch.
 
         Raises:
-            Exception: what ``work`` raised on the batch.
+            Exception: what ``work`` raised on the batch, or gave for the item.
         """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
@@ -114,15 +120,15 @@ class Batcher(Generic[Item, Result]):
         done = self._cores.submit(Order.ANSWER, lambda: self._work([each.item for each in batch]))
         done.add_done_callback(lambda done: loop.call_soon_threadsafe(self._deliver, batch, done))
 
-    def _deliver(self, batch: "list[_Waiting[Item, Result]]", done: "Future[list[Result]]") -> None:
+    def _deliver(self, batch: "list[_Waiting[Item, Result]]", done: "Future[Sequence[Result | Exception]]") -> None:
         self._running -= 1
         error = done.exception()
-        results: list[Any] = [None] * len(batch) if error else done.result()
+        results: Sequence[Any] = [error] * len(batch) if error else done.result()
         for each, result in zip(batch, results, strict=True):
             if each.result.done():
                 continue
-            if error is not None:
-                each.result.set_exception(error)
+            if isinstance(result, BaseException):
+                each.result.set_exception(result)
             else:
                 each.result.set_result(result)
         self._look()

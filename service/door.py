@@ -1,14 +1,16 @@
 """The door: what could not be worked on is turned away before anything is done for it."""
 
 from http import HTTPStatus
+from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import problems
 from service.access import QUESTIONS
 from service.admission import Admission
-from service.problems import QueueFullError
 from service.tracking import ROUTE_KEY
+
+_KIND: Final = problems.ANSWERS[problems.QueueFullError][1]
 
 
 class Door:
@@ -21,17 +23,15 @@ class Door:
     def __init__(self, app: ASGIApp, images: Admission) -> None:
         self.app = app
         self.images = images
+        self._refusal = problems.answer(
+            HTTPStatus.SERVICE_UNAVAILABLE, _KIND, str(images.refusal()), {"Retry-After": "1"}
+        )  # made once: all are the same
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
-        if scope["type"] == "http" and scope["path"] in QUESTIONS:
-            try:
-                self.images.check()
-            except QueueFullError as error:
-                scope[ROUTE_KEY] = scope["path"]
-                refusal = problems.answer(
-                    HTTPStatus.SERVICE_UNAVAILABLE, "busy", str(error), {"Retry-After": "1"}, scope
-                )
-                await refusal(scope, receive, send)
-                return
+        if scope["type"] == "http" and scope["path"] in QUESTIONS and self.images.is_full:
+            scope[ROUTE_KEY] = scope["path"]
+            scope[problems.SCOPE_KEY] = _KIND
+            await self._refusal(scope, receive, send)
+            return
         await self.app(scope, receive, send)

@@ -1,11 +1,13 @@
 """The engine: what is served, without the protocol it is served over.
 
 Its steps are apart, so that the service can do each where and with whom it is cheapest: ``find`` for one image,
-``answer`` for the faces of several requests together. ``classified``, ``retrieved`` and ``embedded`` put into words
-what came out.
+``answer`` for the faces of several requests together, ``answer_each`` with files among them that are faces already.
+``classified``, ``retrieved`` and ``embedded`` put into words what came out.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +18,9 @@ from index.gallery import Entry, Match
 from index.gallery_folder import check_network
 from index.gallery_store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
 from index.mixture import posterior_from
-from index.naming import named
+from index.naming import sub_classes
 from index.pages import following
-from model.errors import QueryError
+from model.errors import ImageError, QueryError
 from model.faces import Face
 from model.pipeline import Pipeline, load_pipeline
 from service.metrics import Metrics
@@ -39,21 +41,26 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Ask:
-    """What one request wants of the network and the gallery.
+    """What one request wants of the network and the gallery: about crops, points or a file.
 
     Attributes:
         crops: (n, side, side) uint8 faces to embed, or
-        points: (n, d) float32 that are embeddings already.
+        points: (n, d) float32 that are embeddings already, or
+        file: an image file that is one face already. It is read where it is answered (``Engine.answer_each``): that
+            takes less than a second way to a core and back.
         k: matches of each; None searches nothing.
         options: which faces of the gallery may match; with ``after``, of one face or point alone.
     """
 
     crops: NDArray[np.uint8] | None = None
     points: NDArray[np.float32] | None = None
+    file: bytes | None = None
     k: int | None = None
     options: SearchOptions = EVERYTHING
 
     def __len__(self) -> int:
+        if self.file is not None:
+            return 1
         given = self.crops if self.crops is not None else self.points
         return 0 if given is None else len(given)
 
@@ -67,20 +74,26 @@ class Placed:
         distances: (n, c) float64 to the emotions' centroids.
         posteriors: (n, c) float64.
         typicality: (n,) float64.
+        nearest: (n,) int64, the emotion of each, by its place among the mixture's.
+        sub_classes: (n,) the id of each one's sub-class; None where the bundle has none.
         matches: of each face, where they were asked for.
         snapshot: number of what was searched.
         options: with which it was searched.
         exact: whether the matches are surely the nearest.
+        faces: those that were read from the file of an ``Ask``.
     """
 
     embeddings: NDArray[np.float32]
     distances: NDArray[np.float64]
     posteriors: NDArray[np.float64]
     typicality: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    sub_classes: list[str | None]
     matches: list[list[Match]]
     snapshot: int = 0
     options: SearchOptions = EVERYTHING
     exact: bool = True
+    faces: Sequence[Face] = ()
 
     @classmethod
     def joined(cls, parts: "list[Placed]") -> "Placed":
@@ -90,11 +103,20 @@ class Placed:
             np.concatenate([part.distances for part in parts]),
             np.concatenate([part.posteriors for part in parts]),
             np.concatenate([part.typicality for part in parts]),
+            np.concatenate([part.nearest for part in parts]),
+            [each for part in parts for each in part.sub_classes],
             [matches for part in parts for matches in part.matches],
             parts[0].snapshot,
             parts[0].options,
             all(part.exact for part in parts),
         )
+
+
+class _Read(NamedTuple):
+    """An ask without a file, and the faces of the file that it had."""
+
+    ask: Ask
+    faces: Sequence[Face] = ()
 
 
 class Engine:
@@ -157,6 +179,28 @@ class Engine:
         self.metrics.faces_per_image.observe(len(faces))
         return faces[:most_faces]
 
+    def answer_each(self, asks: list[Ask]) -> list[Placed | ImageError]:
+        """Answer several requests together, as ``answer`` does; a file that cannot be used spoils no other's answer.
+
+        Args:
+            asks: each with at least one face, or a file.
+
+        Returns:
+            One answer for each, in their order, or why its file cannot be used.
+        """
+        read = [self._read(ask) for ask in asks]
+        placed = iter(self.answer([each.ask for each in read if isinstance(each, _Read)]))
+        return [replace(next(placed), faces=each.faces) if isinstance(each, _Read) else each for each in read]
+
+    def _read(self, ask: Ask) -> "_Read | ImageError":
+        if ask.file is None:
+            return _Read(ask)
+        try:
+            faces = self.find(ask.file, already_cropped=True)
+        except ImageError as error:
+            return error
+        return _Read(replace(ask, file=None, crops=np.stack([face.crop for face in faces])), faces)
+
     def find_in(self, image: NDArray[np.uint8], *, already_cropped: bool, most_faces: int | None = None) -> list[Face]:
         """The faces of a frame, largest first; empty when there is none.
 
@@ -176,17 +220,21 @@ class Engine:
         """Answer several requests together: one run of the network, one search for each k that is asked for.
 
         Args:
-            asks: each with at least one face.
+            asks: each with at least one face, none with a file.
 
         Returns:
             One answer for each, in their order.
         """
+        if not asks:
+            return []
         with self.metrics.timed("embed"):
             embeddings = self._embeddings(asks)
             mixture = self.bundle.mixture
             distances = mixture.distances(embeddings)
             posteriors = posterior_from(distances, mixture.sigma)
             typicality = mixture.typicality(embeddings)
+            nearest = distances.argmin(axis=1)
+            names = sub_classes(self.bundle, embeddings, nearest)
         ends = np.cumsum([len(ask) for ask in asks]).tolist()
         rows = [slice(end - len(ask), end) for ask, end in zip(asks, ends, strict=True)]
         matches: list[list[list[Match]]] = [[] for _ in asks]
@@ -196,7 +244,16 @@ class Engine:
                 searched = self._search(asks, rows, embeddings, matches)
         return [
             Placed(
-                embeddings[own], distances[own], posteriors[own], typicality[own], found, snapshot, ask.options, exact
+                embeddings[own],
+                distances[own],
+                posteriors[own],
+                typicality[own],
+                nearest[own],
+                names[own],
+                found,
+                snapshot,
+                ask.options,
+                exact,
             )
             for ask, own, found, (snapshot, exact) in zip(asks, rows, matches, searched, strict=True)
         ]
@@ -250,18 +307,16 @@ class Engine:
 
     def classified(self, faces: list[Face], placed: Placed) -> Classification:
         """The emotion of each face."""
-        nearest = placed.distances.argmin(axis=1)
         emotions = self.bundle.mixture.emotions
-        names = named(self.bundle, placed.embeddings)
         return Classification(
             faces=[
                 ClassifiedFace(
                     box=face.box,
                     detection=face.detection,
-                    emotion=emotions[nearest[row]],
+                    emotion=emotions[placed.nearest[row]],
                     posterior=dict(zip(emotions, placed.posteriors[row].tolist(), strict=True)),
-                    sub_class=names[row][1],
-                    distance=placed.distances[row, nearest[row]],
+                    sub_class=placed.sub_classes[row],
+                    distance=placed.distances[row, placed.nearest[row]],
                     typicality=placed.typicality[row],
                     known=bool(placed.typicality[row] >= self.min_typicality),
                 )
@@ -271,13 +326,12 @@ class Engine:
 
     def retrieved(self, faces: list[Face], placed: Placed) -> Retrieval:
         """The gallery's nearest expressions for each face."""
-        nearest = placed.distances.argmin(axis=1)
         return Retrieval(
             faces=[
                 RetrievedFace(
                     box=face.box,
                     detection=face.detection,
-                    emotion=self.bundle.mixture.emotions[nearest[row]],
+                    emotion=self.bundle.mixture.emotions[placed.nearest[row]],
                     matches=_found(placed.matches[row]),
                     next=_next(placed, row),
                 )
@@ -287,14 +341,13 @@ class Engine:
 
     def embedded(self, faces: list[Face], placed: Placed) -> Embedding:
         """Each face with its point."""
-        nearest = placed.distances.argmin(axis=1)
         emotions = self.bundle.mixture.emotions
         return Embedding(
             faces=[
                 EmbeddedFace(
                     box=face.box,
                     detection=face.detection,
-                    emotion=emotions[nearest[row]],
+                    emotion=emotions[placed.nearest[row]],
                     posterior=dict(zip(emotions, placed.posteriors[row].tolist(), strict=True)),
                     embedding=placed.embeddings[row].tolist(),
                 )
@@ -306,7 +359,7 @@ class Engine:
         """The gallery's nearest expressions to one point."""
         emotions = self.bundle.mixture.emotions
         return PointRetrieval(
-            emotion=emotions[int(placed.distances[0].argmin())],
+            emotion=emotions[placed.nearest[0]],
             posterior=dict(zip(emotions, placed.posteriors[0].tolist(), strict=True)),
             embedding=placed.embeddings[0].tolist(),
             matches=_found(placed.matches[0]),

@@ -16,6 +16,7 @@ from model.errors import ImageError, QueryError
 from model.faces import Face
 from service import problems, uploads
 from service.cores import Order
+from service.direct_routes import DirectRoute
 from service.engine import Ask, Engine, Placed
 from service.problems import MissingFieldError, RequestError
 from service.queries import PointQuery, point_of
@@ -45,7 +46,7 @@ Put = Callable[[Engine, list[Face], Placed], BaseModel]
 
 def faces_router(runtime: Runtime) -> APIRouter:
     """The endpoints, over what runs."""
-    router = APIRouter(tags=["faces"])
+    router = APIRouter(tags=["faces"], route_class=DirectRoute)
 
     @router.post(
         "/classify",
@@ -162,14 +163,18 @@ async def _answer(runtime: Runtime, question: _Question, image: bytes | RequestE
     if isinstance(image, RequestError):
         raise image
     serving, query, k, put = question.serving, question.query, question.k, question.put
-    with serving.batches.expect():
-        faces = await runtime.find(serving, image, already_cropped=query.already_cropped, most_faces=query.most_faces)
     options = question.options
-    if options.after is not None and len(faces) != 1:
-        raise QueryError(f"a next page is of one face: expected faces=largest, got {len(faces)} faces")
     if options.copies_within is not None:
         options = replace(options, exclude_content=frozenset({hashlib.sha256(image).hexdigest()}))
-    placed = await runtime.place(serving, Ask(np.stack([face.crop for face in faces]), k=k, options=options))
+    if query.already_cropped:
+        placed = await runtime.place(serving, Ask(file=image, k=k, options=options))
+        faces = list(placed.faces)
+    else:
+        with serving.batches.expect():
+            faces = await runtime.find(serving, image, already_cropped=False, most_faces=query.most_faces)
+        if options.after is not None and len(faces) != 1:
+            raise QueryError(f"a next page is of one face: expected faces=largest, got {len(faces)} faces")
+        placed = await runtime.place(serving, Ask(np.stack([face.crop for face in faces]), k=k, options=options))
     return await _written(runtime, len(faces) * (k or 1), lambda: put(serving.engine, faces, placed))
 
 

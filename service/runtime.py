@@ -142,7 +142,11 @@ class Runtime:
         return faces, await self.place(serving, Ask(np.stack([face.crop for face in faces])))
 
     async def place(self, serving: Serving, ask: Ask) -> Placed:
-        """Answer ``ask``, together with what others ask; one for more faces than a batch has, in parts."""
+        """Answer ``ask``, together with what others ask; one for more faces than a batch has, in parts.
+
+        Raises:
+            ImageError: its file cannot be used.
+        """
         size = self.settings.batch_faces
         if len(ask) <= size or ask.crops is None:
             return await self._batched(serving, ask)
@@ -201,7 +205,7 @@ class Runtime:
     def _prepare(self, engine: Engine) -> Serving:
         self.metrics.gallery_faces.set(engine.gallery.count())
         batches = Batcher(
-            engine.answer,
+            engine.answer_each,
             self.cores,
             batch_size=self.settings.batch_faces,
             longest_wait_s=self.settings.batch_wait_ms / 1000,

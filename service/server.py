@@ -3,7 +3,9 @@
 import asyncio
 import os
 import socket
+import sys
 from types import FrameType
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -19,6 +21,10 @@ from service.runtime import Runtime
 from service.settings import Settings
 from service.terminal import console
 from service.traces import configured_provider, traced
+
+SWITCH_S: Final = 0.0005
+"""How long a thread keeps Python to itself while another wants it. With Python's own 5 ms, as long as a batch takes, a
+core that is done with one waits for the event loop, or the event loop for it, while there is work for both."""
 
 
 def serve(settings: Settings) -> int:
@@ -42,6 +48,7 @@ def serve(settings: Settings) -> int:
 
 def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     """Serve in this process, on a socket that listens already or on one of its own."""
+    sys.setswitchinterval(SWITCH_S)
     logs.configure(settings.log_level)
     engine = load_engine(settings)
     runtime = Runtime(engine, settings)

@@ -3,20 +3,18 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.errors import first_fault
 from service.admission import Admission
+from service.forms import FormError, Part, parts
 from service.problems import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -111,27 +109,6 @@ class Images:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-class _InMemoryParser(MultiPartParser):
-    """Starlette's parser, but for two things.
-
-    It moves files of over 1 MB to disk; an upload never goes there. And it drops a part whose end is missing; a form
-    that was cut off is refused.
-    """
-
-    spool_max_size = 2**40
-    ended = False
-
-    def on_end(self) -> None:
-        """The last boundary has come."""
-        self.ended = True
-        super().on_end()
-
-    def close_parts(self) -> None:
-        """Let go of the files of a form that was cut off; the form itself does not know them."""
-        for file in self._files_to_close_on_error:
-            file.close()
-
-
 class BodyLimit:
     """ASGI middleware: bounds a request's body in size and time, and the bodies of all requests together.
 
@@ -218,6 +195,14 @@ async def read_body(request: Request) -> bytes:
         raise MalformedBodyError("the body ended before its declared length") from None
 
 
+async def take_body(request: Request) -> bytes:
+    """A whole body, as ``read_body`` gives it, which the request does not hold any longer."""
+    try:
+        return b"".join([chunk async for chunk in request.stream()])
+    except ClientDisconnect:
+        raise MalformedBodyError("the body ended before its declared length") from None
+
+
 def images_of_json(body: bytes, max_images: int) -> Images:
     """The images of a JSON body; one that is not base64 spoils no other.
 
@@ -276,17 +261,20 @@ async def read_form(request: Request, max_images: int) -> Images:
         MissingFieldError: the form has no file in either field, or several in ``image``.
         TooManyImagesError: there are too many images.
     """
-    async with _whole_form(request, max_images + 16) as form:
-        one, several = form.getlist(FIELD), form.getlist(FIELDS)
-        if len(one) + bool(several) != 1:
-            raise MissingFieldError(
-                f"the form needs one field '{FIELD}' with a file, or '{FIELDS}', once or several times; "
-                f"got {len(one)} and {len(several)} (fields: {_names(form)})"
-            )
-        check_count(len(several), max_images)
-        files = [await _bytes_of(upload, FIELD if one else FIELDS) for upload in one or several]
-        texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        return Images(tuple(files), many=not one, texts=texts)
+    found = await _whole_form(request, max_images + 32)
+    one, several = ([part for part in found if part.name == field] for field in (FIELD, FIELDS))
+    if len(one) + bool(several) != 1:
+        raise MissingFieldError(
+            f"the form needs one field '{FIELD}' with a file, or '{FIELDS}', once or several times; "
+            f"got {len(one)} and {len(several)} (fields: {_names(found)})"
+        )
+    check_count(len(several), max_images)
+    files = tuple(_file_of(part) for part in one or several)
+    try:
+        texts = {part.name: part.content.decode() for part in found if not part.is_file}
+    except UnicodeDecodeError:
+        raise MalformedBodyError("the body is not a multipart form: a text in it is not in UTF-8") from None
+    return Images(files, many=not one, texts=texts)
 
 
 async def read_video(request: Request) -> bytes:
@@ -297,48 +285,32 @@ async def read_video(request: Request) -> bytes:
         MalformedBodyError: the body is no multipart form, though it says so.
         MissingFieldError: the form has no file in the field, or several.
     """
-    async with _whole_form(request, 16) as form:
-        videos = form.getlist(VIDEO_FIELD)
-        if len(videos) != 1:
-            raise MissingFieldError(
-                f"the form needs one field '{VIDEO_FIELD}' with a file, got {len(videos)} (fields: {_names(form)})"
-            )
-        return await _bytes_of(videos[0], VIDEO_FIELD)
+    found = await _whole_form(request, 32)
+    videos = [part for part in found if part.name == VIDEO_FIELD]
+    if len(videos) != 1:
+        raise MissingFieldError(
+            f"the form needs one field '{VIDEO_FIELD}' with a file, got {len(videos)} (fields: {_names(found)})"
+        )
+    return _file_of(videos[0])
 
 
-@asynccontextmanager
-async def _whole_form(request: Request, max_files: int) -> AsyncIterator[FormData]:
-    """A form that has come whole; its files are let go of at the end.
+async def _whole_form(request: Request, most: int) -> list[Part]:
+    """The parts of a form that has come whole.
 
     Raises:
         MalformedBodyError: the body is no multipart form, though it says so.
     """
-    parser = _InMemoryParser(request.headers, request.stream(), max_files=max_files, max_fields=16)
     try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-        reason = error.message.rstrip(".") if isinstance(error, MultiPartException) else "a heading cannot be read"
-        raise MalformedBodyError(f"the body is not a multipart form: {reason}") from None
-    except ClientDisconnect:
-        parser.close_parts()
-        raise MalformedBodyError("the body ended before its declared length") from None
-    except BaseException:
-        parser.close_parts()
-        raise
-    try:
-        if not parser.ended:
-            parser.close_parts()
-            raise MalformedBodyError("the body is not a whole multipart form: it ends before its last boundary")
-        yield form
-    finally:
-        await form.close()
+        return parts(await take_body(request), request.headers["content-type"], most)
+    except FormError as error:
+        raise MalformedBodyError(f"the body is not {error}") from None
 
 
-async def _bytes_of(upload: UploadFile | str, field: str) -> bytes:
-    if not isinstance(upload, UploadFile):
-        raise MissingFieldError(f"the field '{field}' should hold a file, got text")
-    return await upload.read()
+def _file_of(part: Part) -> bytes:
+    if not part.is_file:
+        raise MissingFieldError(f"the field '{part.name}' should hold a file, got text")
+    return part.content
 
 
-def _names(form: FormData) -> str:
-    return ", ".join(sorted(set(form.keys()))[:8]) or "none"
+def _names(found: list[Part]) -> str:
+    return ", ".join(sorted({part.name for part in found})[:8]) or "none"

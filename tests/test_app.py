@@ -13,9 +13,10 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 
+from model.errors import UnsupportedImageError
 from model.votes import EMOTIONS
 from service.app import create_app
-from service.engine import Ask, Engine, load_engine
+from service.engine import Ask, Engine, Placed, load_engine
 from service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}
@@ -82,6 +83,21 @@ def test_the_least_typicality_of_a_known_expression_can_be_set(
     (face,) = strict.classified(faces, placed).faces
     assert face.typicality < 1
     assert face.known is known
+
+
+def test_files_are_answered_together_as_they_are_alone(engine: Engine, make_faces: MakeFaces) -> None:
+    first, second = (encoded(Image.fromarray(image), "PNG") for image in make_faces(2).images)
+    points = engine.pipeline.embed(second, already_cropped=True).embeddings
+    answers = engine.answer_each([Ask(file=first, k=3), Ask(file=b"no image"), Ask(points=points), Ask(file=second)])
+    assert isinstance(answers[1], UnsupportedImageError)
+    placed = [answer for answer in answers if isinstance(answer, Placed)]
+    assert [len(each.faces) for each in placed] == [1, 0, 1]
+    assert [len(each.matches[0]) for each in placed if each.matches] == [3]
+    alone = engine.pipeline.embed(first, already_cropped=True).embeddings
+    np.testing.assert_allclose(placed[0].embeddings, alone, atol=1e-4)
+    np.testing.assert_allclose(placed[1].distances, placed[2].distances, atol=1e-4)
+    assert placed[0].faces[0].box == (0, 0, 48, 48)
+    assert engine.answer_each([Ask(file=b"no image")])[0].__class__ is UnsupportedImageError
 
 
 def test_retrieve_answers_as_documented(client: TestClient, engine: Engine, crop: bytes) -> None:

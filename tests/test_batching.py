@@ -153,3 +153,22 @@ def test_as_many_batches_at_once_as_cores() -> None:
         assert await asyncio.gather(*asked) == [0, 2, 4]
 
     assert sorted(run(scenario, batch_size=1, threads=2)) == [[0], [1], [2]]
+
+
+def test_an_item_that_is_at_fault_spoils_no_other() -> None:
+    async def scenario() -> list[object]:
+        cores = Cores(1)
+        cores.start()
+        batcher: Batcher[int, int] = Batcher(
+            lambda items: [ValueError(item) if item < 0 else 2 * item for item in items],
+            cores,
+            batch_size=4,
+            longest_wait_s=0,
+        )
+        found = await asyncio.gather(*(batcher.ask(item, 1) for item in (1, -1, 3)), return_exceptions=True)
+        cores.stop()
+        return list(found)
+
+    first, at_fault, last = asyncio.run(scenario())
+    assert (first, last) == (2, 6)
+    assert isinstance(at_fault, ValueError)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 
-from model.decoding import DecodingLimits, decode, decode_reduced, read_image
+from model.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_image
 from model.errors import (
     BrokenImageError,
     EmptyImageError,
@@ -398,3 +398,19 @@ def test_a_reduced_jpeg_that_is_cut_off_is_broken() -> None:
     data = encoded(scene(800, 600), "JPEG")
     with pytest.raises(BrokenImageError):
         decode_reduced(data[: len(data) // 2], enough_px=100)
+
+
+@pytest.mark.parametrize(("image_format", "within"), [("JPEG", 2), ("PNG", 0), ("WebP", 0)])
+def test_grey_levels_are_those_of_the_colours(image_format: str, within: int) -> None:
+    data = encoded(scene(80, 60), image_format)
+    colours = np.asarray(Image.fromarray(decode(data)).convert("L")).astype(int)
+    grey = decode_grey(data)
+    assert grey.dtype == np.uint8
+    assert np.abs(grey - colours).max() <= within
+
+
+def test_grey_levels_have_the_same_limits() -> None:
+    with pytest.raises(ImageTooLargeError):
+        decode_grey(encoded(scene(80, 60), "JPEG"), DecodingLimits(max_pixels=80 * 60 - 1))
+    with pytest.raises(BrokenImageError):
+        decode_grey(encoded(scene(80, 60), "JPEG")[:400])

@@ -25,12 +25,12 @@ def test_a_request_and_its_stages_are_spans(served_engine: Engine, crop_file: by
         )
         assert answer.status_code == 200
     spans = {span.name: span for span in exporter.get_finished_spans()}
-    assert spans.keys() == {"POST /retrieve", "decode", "detect", "embed", "search"}
+    assert spans.keys() == {"POST /retrieve", "decode", "embed", "search"}
     request = spans["POST /retrieve"]
     assert format(request.context.trace_id, "032x") in parent
     assert request.attributes is not None
     assert request.attributes["http.response.status_code"] == 200
-    for stage in ("decode", "detect", "embed", "search"):
+    for stage in ("decode", "embed", "search"):  # a crop is not searched for faces
         inside = spans[stage].parent
         assert inside is not None
         assert inside.span_id == request.context.span_id

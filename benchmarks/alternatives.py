@@ -1,0 +1,77 @@
+"""What a user might pick in place of mien, each in an environment of its own that is made here."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Final
+
+FER: Final = (
+    "fer==25.10.3",
+    "tensorflow-cpu",
+    "opencv-python-headless<5",  # 5 has no CascadeClassifier
+    "pandas",
+    "pillow",
+    "requests",
+    "tqdm",
+    "fastapi",
+    "uvicorn[standard]",
+    "python-multipart",
+)
+"""fer itself comes without what it asks for: its extras for video bring torch and are not used here."""
+
+DEEPFACE: Final = ("deepface[api]==0.0.103",)
+
+DEEPFACE_WEIGHTS: Final = "facial_expression_model_weights.onnx"
+"""The file that DeepFace fetches from its releases on GitHub, or from Hugging Face, when it first names an emotion."""
+
+
+def fer_environment(folder: Path) -> Path:
+    """The Python of an environment with fer behind FastAPI; made where it is not there yet."""
+    return _environment(folder / "fer", FER, bare=("fer",))
+
+
+def deepface_environment(folder: Path, weights: Path | None) -> Path | None:
+    """The Python of an environment with DeepFace and its weights; None where the weights cannot be had.
+
+    Args:
+        folder: of all environments.
+        weights: ``DEEPFACE_WEIGHTS`` where it is at hand; None tries to fetch it as DeepFace does.
+    """
+    python = _environment(folder / "deepface", DEEPFACE)
+    kept = deepface_home(folder) / ".deepface" / "weights" / DEEPFACE_WEIGHTS
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    if weights is not None:
+        kept.write_bytes(weights.read_bytes())
+    elif not kept.is_file():
+        subprocess.run(  # noqa: S603
+            [str(python), "-c", "from deepface.models.demography.onnx.Emotion import load_model; load_model()"],
+            env={"DEEPFACE_HOME": str(deepface_home(folder)), "PATH": ""},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            timeout=300,
+        )
+    return python if kept.is_file() else None
+
+
+def deepface_home(folder: Path) -> Path:
+    """Where DeepFace looks for its weights: ``DEEPFACE_HOME``."""
+    return folder / "deepface-home"
+
+
+def _environment(folder: Path, packages: tuple[str, ...], bare: tuple[str, ...] = ()) -> Path:
+    """An environment with ``packages``; those whose names begin as one of ``bare`` come without what they depend on."""
+    python = folder / "bin" / "python"
+    done = folder / "complete"
+    if done.is_file() and done.read_text(encoding="utf-8") == "\n".join(packages):
+        return python
+    sys.stderr.write(f"making {folder}\n")
+    venv.create(folder, with_pip=True, clear=True)
+    install = [str(python), "-m", "pip", "install", "--quiet"]
+    alone = [each for each in packages if each.startswith(bare)] if bare else []
+    subprocess.run([*install, *(each for each in packages if each not in alone)], check=True)  # noqa: S603
+    if alone:
+        subprocess.run([*install, "--no-deps", *alone], check=True)  # noqa: S603
+    done.write_text("\n".join(packages), encoding="utf-8")
+    return python

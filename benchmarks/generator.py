@@ -1,0 +1,158 @@
+"""An open-loop load generator: requests at a fixed rate, whether or not earlier ones were answered.
+
+So queueing shows: a latency counts from the moment at which a request was meant to be sent, and one that could not be
+sent in time does not shorten it. Arrivals are Poisson. Without a rate, ``CONNECTIONS`` that are always busy find the
+highest rate. It runs in a process of its own (``drive``), on uvloop, with as little Python as can be: it shares the
+cores with what it drives.
+"""
+
+import asyncio
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import uvloop
+
+CONNECTIONS: Final = 32
+"""Of the closed loop that finds the highest rate."""
+
+HOST: Final = "127.0.0.1"
+
+
+def drive(port: int, requests: list[bytes], rate: float | None, seconds: float) -> dict[str, Any]:
+    """Send ``requests`` in turn from a process of its own.
+
+    Args:
+        port: of the server on this machine.
+        requests: whole HTTP requests.
+        rate: per second; None keeps ``CONNECTIONS`` busy.
+        seconds: how long new ones are sent.
+
+    Returns:
+        ``answers_per_s`` (200s), ``statuses``, ``ms`` and ``refused_ms`` (p50, p90, p99), ``cpu_ms`` of the generator
+        for each answer of any kind.
+    """
+    job = json.dumps({"port": port, "rate": rate, "seconds": seconds, "requests": [each.hex() for each in requests]})
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, __file__], input=job, stdout=subprocess.PIPE, text=True, check=True
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+async def status_of(port: int, request: bytes) -> int:
+    """The status that one request is answered with.
+
+    Raises:
+        OSError: nobody listens.
+        TimeoutError: no answer came within 5 s.
+    """
+    _, connection = await asyncio.get_running_loop().create_connection(_Connection, HOST, port)
+    try:
+        return await asyncio.wait_for(connection.ask(request), 5)
+    finally:
+        connection.transport.close()
+
+
+@dataclass
+class _Taken:
+    """What came back."""
+
+    latencies: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time; the status of an answer counts, 0 where none came."""
+
+    def __init__(self) -> None:
+        self.waiting: asyncio.Future[int] | None = None
+        self._came = b""
+
+    def connection_made(self, transport: Any) -> None:  # uvloop's are no asyncio.Transport
+        self.transport: asyncio.Transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._came += data
+        head, end, body = self._came.partition(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        if end and len(body) >= int(length or b"0") and self.waiting is not None:
+            status, waiting = int(head[9:12]), self.waiting
+            self._came, self.waiting = b"", None
+            if not waiting.done():
+                waiting.set_result(status)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        if self.waiting is not None and not self.waiting.done():
+            self.waiting.set_result(0)
+
+    def ask(self, request: bytes) -> "asyncio.Future[int]":
+        self.waiting = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return self.waiting
+
+
+async def _drive(port: int, rate: float | None, seconds: float, requests: list[bytes]) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    taken, idle, tasks = _Taken(), list[_Connection](), set[asyncio.Task[None]]()
+
+    async def one(request: bytes, meant: float) -> None:
+        while idle and idle[-1].transport.is_closing():
+            idle.pop()  # the server lets go of connections that were idle for some seconds
+        connection = idle.pop() if idle else (await loop.create_connection(_Connection, HOST, port))[1]
+        status = await connection.ask(request)
+        (taken.latencies if status == 200 else taken.refused).append(loop.time() - meant)
+        taken.statuses[str(status)] += 1
+        if status and not connection.transport.is_closing():
+            idle.append(connection)
+
+    began = loop.time()
+    end = began + seconds
+    if rate is None:
+
+        async def busy(number: int) -> None:
+            while loop.time() < end:
+                number += CONNECTIONS
+                await one(requests[number % len(requests)], loop.time())
+
+        await asyncio.gather(*(busy(number) for number in range(CONNECTIONS)))
+    else:
+        chance = random.Random(0)  # noqa: S311
+        meant, number = began, 0
+        while meant < end:
+            meant += chance.expovariate(rate)
+            number += 1
+            if (left := meant - loop.time()) > 0:
+                await asyncio.sleep(left)
+            task = asyncio.create_task(one(requests[number % len(requests)], meant))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+    return {
+        "rate": rate,
+        "answers_per_s": len(taken.latencies) / (loop.time() - began),
+        "statuses": dict(taken.statuses),
+        "ms": _percentiles(taken.latencies),
+        "refused_ms": _percentiles(taken.refused),
+        "cpu_ms": time.process_time() * 1000 / max(1, taken.statuses.total()),
+    }
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    if len(seconds) < 2:
+        return {}
+    parts = statistics.quantiles(seconds, n=1000, method="inclusive")
+    return {f"p{name}": round(parts[at - 1] * 1000, 2) for name, at in (("50", 500), ("90", 900), ("99", 990))}
+
+
+if __name__ == "__main__":
+    job = json.loads(sys.stdin.read())
+    job["requests"] = [bytes.fromhex(request) for request in job["requests"]]
+    sys.stdout.write(json.dumps(uvloop.run(_drive(**job))))
