@@ -1,7 +1,8 @@
 """Faces for the tests: the real data where it lies beside the checkout, and made ones everywhere."""
 
 import csv
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +24,16 @@ __all__ = ["MakeFaces", "SmallRun", "WriteSplit", "cartoon"]
 
 MakeFaces = Callable[..., LabelledFaces]
 WriteSplit = Callable[[Path, Split, LabelledFaces], Path]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A test that starts the service in this process leaves logging as it was: its standard error is closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

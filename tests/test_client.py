@@ -278,7 +278,7 @@ def test_a_progress_bar_is_drawn_where_it_is_asked_for(
 
     with Client(small) as client:
         list(client.classify_all([crop_file] * 2, already_cropped=True))
-        assert capsys.readouterr().err == ""
+        assert "images" not in capsys.readouterr().err
         monkeypatch.setattr(terminal, "console", Console(stderr=True, force_terminal=True, width=100))
         list(client.classify_all(iter([crop_file] * 2), already_cropped=True, progress=True))
     assert "images" in capsys.readouterr().err
