@@ -23,8 +23,11 @@ from service.terminal import console
 from service.traces import configured_provider, traced
 
 SWITCH_S: Final = 0.0005
-"""How long a thread keeps Python to itself while another wants it. With Python's own 5 ms, as long as a batch takes, a
-core that is done with one waits for the event loop, or the event loop for it, while there is work for both."""
+"""How long a thread keeps Python to itself while another wants it.
+
+With Python's own 5 ms, as long as a batch takes, the event loop waits for batches to end: at 70 % of the highest rate
+of crops p99 was 61 ms in place of 21, and at 200 % 0.85 of that rate was answered in place of all of it; an answer took
+0.07 ms less (docs/load.md)."""
 
 
 def serve(settings: Settings) -> int:
