@@ -12,7 +12,7 @@ that it is too busy (503), or that one asks too fast (429), or where it cannot b
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from types import TracebackType
 from typing import Self
 
@@ -228,9 +228,9 @@ class Client:
             OSError: a file cannot be read.
             ClientError: the service cannot be reached.
         """
-        with progress_of(images, progress=progress, on_progress=on_progress) as tell:
-            parameters = image_parameters(already_cropped=already_cropped)
-            yield from self._all(Classification, "/classify", batches(images, bytes_of, batch), parameters, tell)
+        parameters = image_parameters(already_cropped=already_cropped)
+        telling = progress_of(images, progress=progress, on_progress=on_progress)
+        return self._all(Classification, "/classify", batches(images, bytes_of, batch), parameters, telling)
 
     def retrieve_all(
         self,
@@ -243,9 +243,9 @@ class Client:
         on_progress: OnProgress | None = None,
     ) -> Iterator[Retrieval | ServiceError]:
         """``retrieve`` for many images, as ``classify_all``."""
-        with progress_of(images, progress=progress, on_progress=on_progress) as tell:
-            parameters = image_parameters(already_cropped=already_cropped, k=k)
-            yield from self._all(Retrieval, "/retrieve", batches(images, bytes_of, batch), parameters, tell)
+        parameters = image_parameters(already_cropped=already_cropped, k=k)
+        telling = progress_of(images, progress=progress, on_progress=on_progress)
+        return self._all(Retrieval, "/retrieve", batches(images, bytes_of, batch), parameters, telling)
 
     def embed_all(
         self,
@@ -257,9 +257,9 @@ class Client:
         on_progress: OnProgress | None = None,
     ) -> Iterator[Embedding | ServiceError]:
         """``embed`` for many images, as ``classify_all``."""
-        with progress_of(images, progress=progress, on_progress=on_progress) as tell:
-            parameters = image_parameters(already_cropped=already_cropped)
-            yield from self._all(Embedding, "/embed", batches(images, bytes_of, batch), parameters, tell)
+        parameters = image_parameters(already_cropped=already_cropped)
+        telling = progress_of(images, progress=progress, on_progress=on_progress)
+        return self._all(Embedding, "/embed", batches(images, bytes_of, batch), parameters, telling)
 
     def add(
         self,
@@ -294,12 +294,18 @@ class Client:
                     yield answer
 
     def _all(
-        self, kind: type[Kind], path: str, parts: Iterator[Batch[Image]], parameters: Parameters, tell: Tell
+        self,
+        kind: type[Kind],
+        path: str,
+        parts: Iterator[Batch[Image]],
+        parameters: Parameters,
+        telling: AbstractContextManager[Tell],
     ) -> Iterator[Kind | ServiceError]:
-        for part in parts:
-            for answer in self._ask(kind, path, part, parameters):
-                tell(1)
-                yield answer
+        with telling as tell:
+            for part in parts:
+                for answer in self._ask(kind, path, part, parameters):
+                    tell(1)
+                    yield answer
 
     def _ask(
         self, kind: type[Kind], path: str, part: Batch[Image], parameters: Parameters

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -26,6 +27,7 @@ from service.client_batches import (
     Batch,
     NewFace,
     OnProgress,
+    Tell,
     addition_request,
     batches,
     images_request,
@@ -146,7 +148,7 @@ class AsyncClient:
             for face in pages.read(await self._send(request)):
                 yield face
 
-    async def classify_all(
+    def classify_all(
         self,
         images: Iterable[Image],
         *,
@@ -158,16 +160,12 @@ class AsyncClient:
     ) -> AsyncIterator[Classification | ServiceError]:
         """As ``Client.classify_all``, with ``at_once`` requests on their way; answers come in the order of images."""
         parameters = image_parameters(already_cropped=already_cropped)
-        with progress_of(images, progress=progress, on_progress=on_progress) as tell:
-            parts = batches(images, bytes_of, batch)
-            async for answers in _in_order(
-                parts, at_once, lambda part: self._ask(Classification, "/classify", part, parameters)
-            ):
-                for answer in answers:
-                    tell(1)
-                    yield answer
+        telling = progress_of(images, progress=progress, on_progress=on_progress)
+        return self._all(
+            Classification, "/classify", batches(images, bytes_of, batch), parameters, telling, at_once=at_once
+        )
 
-    async def retrieve_all(
+    def retrieve_all(
         self,
         images: Iterable[Image],
         *,
@@ -180,16 +178,10 @@ class AsyncClient:
     ) -> AsyncIterator[Retrieval | ServiceError]:
         """As ``Client.retrieve_all``, with ``at_once`` requests on their way."""
         parameters = image_parameters(already_cropped=already_cropped, k=k)
-        with progress_of(images, progress=progress, on_progress=on_progress) as tell:
-            parts = batches(images, bytes_of, batch)
-            async for answers in _in_order(
-                parts, at_once, lambda part: self._ask(Retrieval, "/retrieve", part, parameters)
-            ):
-                for answer in answers:
-                    tell(1)
-                    yield answer
+        telling = progress_of(images, progress=progress, on_progress=on_progress)
+        return self._all(Retrieval, "/retrieve", batches(images, bytes_of, batch), parameters, telling, at_once=at_once)
 
-    async def embed_all(
+    def embed_all(
         self,
         images: Iterable[Image],
         *,
@@ -201,14 +193,8 @@ class AsyncClient:
     ) -> AsyncIterator[Embedding | ServiceError]:
         """As ``Client.embed_all``, with ``at_once`` requests on their way."""
         parameters = image_parameters(already_cropped=already_cropped)
-        with progress_of(images, progress=progress, on_progress=on_progress) as tell:
-            parts = batches(images, bytes_of, batch)
-            async for answers in _in_order(
-                parts, at_once, lambda part: self._ask(Embedding, "/embed", part, parameters)
-            ):
-                for answer in answers:
-                    tell(1)
-                    yield answer
+        telling = progress_of(images, progress=progress, on_progress=on_progress)
+        return self._all(Embedding, "/embed", batches(images, bytes_of, batch), parameters, telling, at_once=at_once)
 
     async def add(
         self,
@@ -228,6 +214,22 @@ class AsyncClient:
             async for answers in _in_order(parts, at_once, ask):
                 for answer in answers:
                     tell(len(answer.ids))
+                    yield answer
+
+    async def _all(
+        self,
+        kind: type[Kind],
+        path: str,
+        parts: Iterator[Batch[Image]],
+        parameters: Parameters,
+        telling: AbstractContextManager[Tell],
+        *,
+        at_once: int,
+    ) -> AsyncIterator[Kind | ServiceError]:
+        with telling as tell:
+            async for answers in _in_order(parts, at_once, lambda part: self._ask(kind, path, part, parameters)):
+                for answer in answers:
+                    tell(1)
                     yield answer
 
     async def _ask(

@@ -5,9 +5,7 @@ import io
 import json
 import os
 import shutil
-import socket
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,7 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from conftest import cartoon
 from PIL import Image
 from selenium import webdriver
@@ -25,6 +22,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from served_app import served_app
 
 from index.bundle import EMBEDDER
 from index.embedded_gallery import open_gallery
@@ -57,22 +55,10 @@ def axe_source() -> str | None:
     return path.read_text(encoding="utf-8")
 
 
-def serve(app: Any) -> Iterator[str]:
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listening.close()
-
-
 @pytest.fixture(scope="module")
 def url(served_engine: Engine) -> Iterator[str]:
-    yield from serve(create_app(served_engine, Settings(rate_per_s=0)))
+    with served_app(create_app(served_engine, Settings(rate_per_s=0)), ws="auto") as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +238,7 @@ def test_one_face_of_each_person_is_shown(page: Page, tmp_path: Path, served_eng
         {"id": str(row), "subject": "ben" if row == 2 else "anna", "embedding": point}
         for row, point in enumerate(points)
     ]
-    for url in serve(create_app(load_engine(settings), settings)):
+    with served_app(create_app(load_engine(settings), settings), ws="auto") as url:
         assert httpx.post(f"{url}/gallery", json={"items": items}).status_code == 201
         page.open(url, "#/search/emotion/neutral")
         page.until("document.querySelectorAll('#found ol .card').length === 3")
@@ -386,7 +372,7 @@ def test_photographs_of_an_own_gallery_are_shown_and_marked(
     monkeypatch.setenv("MIEN_GALLERY_THUMBNAILS", "true")
     assert main(["gallery", "import", str(tmp_path / "photographs"), "--gallery", str(tmp_path / "gallery")]) == 0
     settings = Settings(gallery=str(tmp_path / "gallery"), rate_per_s=0, provider="cpu")
-    for url in serve(create_app(load_engine(settings), settings)):
+    with served_app(create_app(load_engine(settings), settings), ws="auto") as url:
         page.open(url, "#/search/emotion/neutral")
         assert page.wait("#found .photograph").get_attribute("src").startswith("data:image/png")  # type: ignore[union-attr]
         assert page.text("#found .photograph-mark") == "photo"
@@ -430,7 +416,7 @@ def test_the_map_and_the_atlas_show_the_owners_gallery(page: Page, tmp_path: Pat
     faces = [GalleryFace(f"own{row}", point, label="fear", thumbnail=kept) for row, point in enumerate(points)]
     store.add(faces[:39])
     engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
-    for url in serve(create_app(engine, Settings(rate_per_s=0))):
+    with served_app(create_app(engine, Settings(rate_per_s=0)), ws="auto") as url:
         page.open(url, "#/map")
         page.wait("#map-legend .chip")
         page.until("window.mien.map.drawn > 0")
@@ -459,7 +445,7 @@ def test_what_is_no_picture_is_explained(page: Page, url: str, tmp_path: Path) -
 
 def test_a_key_is_asked_for(page: Page, served_engine: Engine, tmp_path: Path) -> None:
     key = create_key(tmp_path / "keys.json", "someone", "read")
-    for url in serve(create_app(served_engine, Settings(keys=tmp_path / "keys.json", rate_per_s=0))):
+    with served_app(create_app(served_engine, Settings(keys=tmp_path / "keys.json", rate_per_s=0)), ws="auto") as url:
         page.open(url, "#/search/emotion/fear")
         page.wait("#key-dialog[open]")
         page.wait("#key").send_keys("wrong", Keys.ENTER)

@@ -2,17 +2,16 @@
 
 import asyncio
 import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from conftest import MakeFaces
 from PIL import Image
+from served_app import served_app
 from starlette.types import Receive, Scope, Send
 
 from index.bundle import EMBEDDER
@@ -32,20 +31,6 @@ def picture(pixels: Any) -> bytes:
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def serve(app: Any) -> Iterator[str]:
-    """A server in a thread, on a free port."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listening.close()
 
 
 class Busy:
@@ -72,16 +57,13 @@ class Busy:
 
 @pytest.fixture
 def busy() -> Iterator[Callable[..., tuple[Busy, str]]]:
-    running: list[Iterator[str]] = []
+    with ExitStack() as running:
 
-    def start(*statuses: int) -> tuple[Busy, str]:
-        app = Busy(*statuses)
-        running.append(serve(app))
-        return app, next(running[-1])
+        def start(*statuses: int) -> tuple[Busy, str]:
+            app = Busy(*statuses)
+            return app, running.enter_context(served_app(app))
 
-    yield start
-    for server in running:
-        next(server, None)
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +71,7 @@ def keyed(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> It
     """The service, and a key for it."""
     keys = tmp_path_factory.mktemp("keys") / "keys.json"
     key = create_key(keys, "someone", "read")
-    for url in serve(create_app(served_engine, Settings(keys=keys, rate_per_s=0))):
+    with served_app(create_app(served_engine, Settings(keys=keys, rate_per_s=0))) as url:
         yield url, key
 
 
@@ -202,9 +184,12 @@ def test_another_server_is_noticed(keyed: tuple[str, str]) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"tea"})
 
-    for url in serve(teapot):
-        with Client(url, retries=FAST) as client, pytest.raises(ClientError, match="answered something else"):
-            client.nearest({"emotion": "fear"})
+    with (
+        served_app(teapot) as url,
+        Client(url, retries=FAST) as client,
+        pytest.raises(ClientError, match="answered something else"),
+    ):
+        client.nearest({"emotion": "fear"})
 
 
 def test_pauses_grow_but_not_for_ever_and_heed_the_service() -> None:
@@ -223,7 +208,8 @@ def test_pauses_grow_but_not_for_ever_and_heed_the_service() -> None:
 @pytest.fixture(scope="module")
 def small(served_engine: Engine) -> Iterator[str]:
     """A service that takes three images at a time."""
-    yield from serve(create_app(served_engine, Settings(max_images=3, rate_per_s=0)))
+    with served_app(create_app(served_engine, Settings(max_images=3, rate_per_s=0))) as url:
+        yield url
 
 
 def test_batches_shrink_to_what_the_service_takes(small: str, crop_file: bytes) -> None:
@@ -251,7 +237,7 @@ def test_an_image_that_is_too_large_alone_is_answered_in_its_place(served_engine
         async with AsyncClient(url) as client:
             return [answer async for answer in client.retrieve_all(images, k=2, already_cropped=True)]
 
-    for url in serve(create_app(served_engine, settings)):
+    with served_app(create_app(served_engine, settings)) as url:
         with Client(url) as client:
             answers = list(client.retrieve_all(images, k=2, already_cropped=True))
         for first, second, third in (answers, asyncio.run(ask(url))):
@@ -355,22 +341,21 @@ def test_faces_are_added_to_the_gallery_in_batches(
             return [added.unchanged async for added in client.add(faces, already_cropped=True, batch=4)]
 
     try:
-        for url in serve(create_app(engine, Settings(max_images=2, rate_per_s=0))):
-            with Client(url) as client:
-                faces = [first, *(NewFace(crop) for crop in crops[1:])]
-                added = list(
-                    client.add(faces, already_cropped=True, on_progress=lambda done, total: told.append((done, total)))
-                )
-                assert sum(each.added for each in added) == 7
-                assert told[-1] == (7, 7)
-                assert added[0].ids[0] == "first"
-                (kept,) = client.gallery(filter={"subject": "anna"})
-                assert (kept.id, kept.label, kept.metadata) == ("first", "fear", {"n": 1})
-                assert sum(asyncio.run(again(url))) == 7
-                changed = [NewFace(crops[1], id="first")]
-                with pytest.raises(ServiceError, match="other content"):
-                    list(client.add(changed, already_cropped=True))
-                (answer,) = client.add(changed, already_cropped=True, replace=True)
-                assert answer.replaced == 1
+        with served_app(create_app(engine, Settings(max_images=2, rate_per_s=0))) as url, Client(url) as client:
+            faces = [first, *(NewFace(crop) for crop in crops[1:])]
+            added = list(
+                client.add(faces, already_cropped=True, on_progress=lambda done, total: told.append((done, total)))
+            )
+            assert sum(each.added for each in added) == 7
+            assert told[-1] == (7, 7)
+            assert added[0].ids[0] == "first"
+            (kept,) = client.gallery(filter={"subject": "anna"})
+            assert (kept.id, kept.label, kept.metadata) == ("first", "fear", {"n": 1})
+            assert sum(asyncio.run(again(url))) == 7
+            changed = [NewFace(crops[1], id="first")]
+            with pytest.raises(ServiceError, match="other content"):
+                list(client.add(changed, already_cropped=True))
+            (answer,) = client.add(changed, already_cropped=True, replace=True)
+            assert answer.replaced == 1
     finally:
         store.close()

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from served_app import served_app
 from starlette.types import Receive, Scope, Send
-from test_client import FAST, serve
+from test_client import FAST
 from videos import encoded, scene
 
 from model.video import can_decode_videos
@@ -21,7 +22,8 @@ pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra
 
 @pytest.fixture(scope="module")
 def url(served_engine: Engine) -> Iterator[str]:
-    yield from serve(create_app(served_engine, Settings(rate_per_s=0)))
+    with served_app(create_app(served_engine, Settings(rate_per_s=0))) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +82,13 @@ async def breaks_off(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def test_an_answer_without_an_end_is_not_taken_for_a_whole_one() -> None:
-    for url in serve(breaks_off):
-        with Client(url, retries=FAST) as client:
-            reading = client.classify_video(b"GIF89a", fps=1)
-            assert isinstance(next(reading), VideoFrame)
-            with pytest.raises(ClientError, match="broke its answer"):
-                next(reading)
-            with pytest.raises(ClientError, match="something else than a line"):
-                next(client.classify_video(b"GIF89a", fps=2))
+    with served_app(breaks_off) as url, Client(url, retries=FAST) as client:
+        reading = client.classify_video(b"GIF89a", fps=1)
+        assert isinstance(next(reading), VideoFrame)
+        with pytest.raises(ClientError, match="broke its answer"):
+            next(reading)
+        with pytest.raises(ClientError, match="something else than a line"):
+            next(client.classify_video(b"GIF89a", fps=2))
 
 
 def test_nobody_is_there() -> None:

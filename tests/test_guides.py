@@ -1,18 +1,15 @@
 """The Python of the README and the guides, run as it stands against a service."""
 
 import re
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from conftest import cartoon
 from PIL import Image
+from served_app import served_app
 
 from index.bundle import EMBEDDER
 from index.embedded_gallery import open_gallery
@@ -49,16 +46,8 @@ def address(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> 
     points = served_engine.bundle.gallery.embeddings[:40]
     store.add([GalleryFace(f"f{row}", point, emotion="fear") for row, point in enumerate(points)])
     engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(engine, Settings(rate_per_s=0)), log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listening.close()
+    with served_app(create_app(engine, Settings(rate_per_s=0))) as url:
+        yield url
     store.close()
 
 
