@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 from points import drawn
 
-from index.embedded_gallery import EmbeddedGallery, open_gallery
-from index.exact import ExactSearch
-from index.filters import parse_filter
-from index.gallery_store import EVERYTHING, GalleryFace, SearchOptions
-from index.index_policy import IndexPolicy
-from index.milvus_address import IndexType, parse_address
-from index.milvus_connection import MilvusConnection
-from index.milvus_gallery import MilvusGallery, open_milvus_gallery
+from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.exact import ExactSearch
+from mien.index.filters import parse_filter
+from mien.index.gallery_store import EVERYTHING, GalleryFace, SearchOptions
+from mien.index.index_policy import IndexPolicy
+from mien.index.milvus_address import IndexType, parse_address
+from mien.index.milvus_connection import MilvusConnection
+from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
 
 NETWORK: Final = "0" * 64
 K: Final = 10

@@ -30,14 +30,14 @@ import numpy as np
 from peers import PEERS, PROBES, K, Points, Rows, Search
 from points import drawn
 
-from index.cells import recall_of
-from index.embedded_gallery import EmbeddedGallery, open_gallery
-from index.filters import parse_filter
-from index.gallery_store import GalleryFace, SearchOptions
-from index.index_policy import IndexPolicy
-from index.milvus_address import parse_address
-from index.milvus_connection import MilvusConnection
-from index.milvus_gallery import open_milvus_gallery
+from mien.index.cells import recall_of
+from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.filters import parse_filter
+from mien.index.gallery_store import GalleryFace, SearchOptions
+from mien.index.index_policy import IndexPolicy
+from mien.index.milvus_address import parse_address
+from mien.index.milvus_connection import MilvusConnection
+from mien.index.milvus_gallery import open_milvus_gallery
 
 SHA256: Final = "0" * 64
 LABELS: Final = 100

@@ -34,11 +34,11 @@ from generator import drive, status_of
 from load_report import write_report
 from PIL import Image
 
-from index.bundle import default_bundle, load_bundle
-from index.threads import search_single_threaded
-from model.decoding import decode
-from model.embedder import Embedder
-from model.pipeline import load_pipeline
+from mien.index.bundle import default_bundle, load_bundle
+from mien.index.threads import search_single_threaded
+from mien.model.decoding import decode
+from mien.model.embedder import Embedder
+from mien.model.pipeline import load_pipeline
 
 BATCHES: Final = (1, 2, 4, 8, 16, 32)
 

@@ -6,9 +6,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, UploadFile
 
-from index.bundle import default_bundle, load_bundle
-from index.mixture import posterior_from
-from model.pipeline import load_pipeline
+from mien.index.bundle import default_bundle, load_bundle
+from mien.index.mixture import posterior_from
+from mien.model.pipeline import load_pipeline
 
 app = FastAPI()
 bundle = load_bundle(default_bundle())

@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.background import fit_background
-from index.calibrate import calibrated, cross_fitted_posterior, cross_fitted_typicality
-from index.gallery import Entry, Gallery
-from index.held_out import HeldOutFaces
-from index.mixture import fit_mixture
-from index.non_faces import rehearsed, unrehearsed
-from index.recognition import believing, naming, softmax_head, vote_of_neighbours
-from index.rejection import auroc
-from index.retrieval import ranking
-from model.configuration import TrainingConfig
-from model.errors import DatasetError
-from model.ferplus import LabelledFaces, NearCopies
-from model.files import written_whole
-from model.votes import EMOTIONS, UNLABELLED, distribution, labels
+from mien.index.background import fit_background
+from mien.index.calibrate import calibrated, cross_fitted_posterior, cross_fitted_typicality
+from mien.index.gallery import Entry, Gallery
+from mien.index.held_out import HeldOutFaces
+from mien.index.mixture import fit_mixture
+from mien.index.non_faces import rehearsed, unrehearsed
+from mien.index.recognition import believing, naming, softmax_head, vote_of_neighbours
+from mien.index.rejection import auroc
+from mien.index.retrieval import ranking
+from mien.model.configuration import TrainingConfig
+from mien.model.errors import DatasetError
+from mien.model.ferplus import LabelledFaces, NearCopies
+from mien.model.files import written_whole
+from mien.model.votes import EMOTIONS, UNLABELLED, distribution, labels
 
 if TYPE_CHECKING:  # it brings torch, which only the commands that train have
-    from model.training import Progress
+    from mien.model.training import Progress
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -148,12 +148,12 @@ def ablate(
         on_row: called after each row.
 
     Raises:
-        ConfigError: see ``model.training.train``.
+        ConfigError: see ``mien.model.training.train``.
         DatasetError: no face has a label, or ``ablation.csv`` is no table of this version.
     """
-    from model.checkpoint import read_checkpoint
-    from model.trained_network import load_network
-    from model.training import choose_device, train
+    from mien.model.checkpoint import read_checkpoint
+    from mien.model.trained_network import load_network
+    from mien.model.training import choose_device, train
 
     chosen_device = choose_device(device)
     rows = read_rows(folder / ABLATION_NAME) if (folder / ABLATION_NAME).exists() else []
@@ -268,7 +268,7 @@ def read_rows(path: Path) -> list[AblationRow]:
 
 def _embedding(network: Any, device: Any) -> Embed:
     """The network as a function of crops. Its types are torch's, which loads with the training alone."""
-    from model.validation import embed_with
+    from mien.model.validation import embed_with
 
     return lambda crops: np.asarray(embed_with(network, crops, device).numpy())
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import BundleError
+from mien.model.errors import BundleError
 
 
 def read_arrays(

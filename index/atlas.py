@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import Bundle
-from index.filters import AllOf, AnyOf, Comparison, Filter
-from index.gallery_store import GalleryStore, SearchOptions
-from model.votes import VOTE_COLUMNS
+from mien.index.bundle import Bundle
+from mien.index.filters import AllOf, AnyOf, Comparison, Filter
+from mien.index.gallery_store import GalleryStore, SearchOptions
+from mien.model.votes import VOTE_COLUMNS
 
 NEAREST: Final = 8
 """Faces that are shown of each emotion."""

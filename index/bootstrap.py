@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import DatasetError
+from mien.model.errors import DatasetError
 
 RESAMPLES: Final = 2000
 """How often faces are drawn anew."""

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from index.bundle import GalleryFaces, Manifest, check_output, sha256_of, write_bundle
-from index.mixture import fit_mixture
-from model.embedder import Embedder
-from model.errors import DatasetError, EmbedderError
-from model.ferplus import LabelledFaces
-from model.votes import EMOTIONS, UNLABELLED, labels
+from mien.index.bundle import GalleryFaces, Manifest, check_output, sha256_of, write_bundle
+from mien.index.mixture import fit_mixture
+from mien.model.embedder import Embedder
+from mien.model.errors import DatasetError, EmbedderError
+from mien.model.ferplus import LabelledFaces
+from mien.model.votes import EMOTIONS, UNLABELLED, labels
 
 
 def build_bundle(

@@ -3,7 +3,7 @@
     manifest.json    format version, SHA-256 of each file, how it was made, its scores
     embedder.onnx    the network, with preprocessing, emotions, sigma and training settings in its metadata
     mixture.npz      centroids, covariances, weights, sigma, typical distances; once calibrated, the rest of
-                     ``index.mixture.Calibration``
+                     ``mien.index.mixture.Calibration``
     gallery.npz      ids, embeddings, labels and votes of the faces that ship with it
     portraits.onnx   paints the average face of any point; a bundle may lack it
     subclasses.npz   once discovered: the sub-classes of each emotion, and that of each gallery face
@@ -25,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from index.archive import check_arrays, check_ascending, check_covariances, check_positive, read_arrays
-from index.background import Background
-from index.gallery import Entry, Gallery
-from index.mixture import Calibration, Mixture
-from index.subclasses import SubClasses
-from index.subclasses_file import read_sub_classes, write_sub_classes
-from model.embedder import Embedder
-from model.errors import BundleError, first_fault
-from model.files import written_whole
-from model.votes import VOTE_COLUMNS
+from mien.index.archive import check_arrays, check_ascending, check_covariances, check_positive, read_arrays
+from mien.index.background import Background
+from mien.index.gallery import Entry, Gallery
+from mien.index.mixture import Calibration, Mixture
+from mien.index.subclasses import SubClasses
+from mien.index.subclasses_file import read_sub_classes, write_sub_classes
+from mien.model.embedder import Embedder
+from mien.model.errors import BundleError, first_fault
+from mien.model.files import written_whole
+from mien.model.votes import VOTE_COLUMNS
 
 FORMAT_VERSION: Final = 1
 """Version of the bundle's layout; another one is refused."""

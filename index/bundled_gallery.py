@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import EMBEDDER, Bundle
-from index.columns import Field, fields_of
-from index.face_checks import shown
-from index.filters import Filter, value_of
-from index.gallery_sample import Sample, drawn
-from index.gallery_search import GallerySearch, fields_needed
-from index.gallery_store import (
+from mien.index.bundle import EMBEDDER, Bundle
+from mien.index.columns import Field, fields_of
+from mien.index.face_checks import shown
+from mien.index.filters import Filter, value_of
+from mien.index.gallery_sample import Sample, drawn
+from mien.index.gallery_search import GallerySearch, fields_needed
+from mien.index.gallery_store import (
     EVERYTHING,
     GalleryFace,
     Listing,
@@ -28,9 +28,9 @@ from index.gallery_store import (
     check_limit,
     check_query,
 )
-from index.naming import named
-from index.resident import Residents
-from model.errors import ReadOnlyGalleryError, UnknownFaceError
+from mien.index.naming import named
+from mien.index.resident import Residents
+from mien.model.errors import ReadOnlyGalleryError, UnknownFaceError
 
 
 class BundledGallery:

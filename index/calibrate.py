@@ -13,19 +13,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.background import Background, fit_background
-from index.bundle import EMBEDDER, Manifest, check_fits, load_bundle, recalibrate
-from index.calibration import brier_score, calibration_scores, kl_divergence
-from index.folds import FOLDS, cross_fitted, folds_of
-from index.held_out import HeldOutFaces
-from index.mixture import KEEP_SHARE, Calibration, Mixture, quantile_table, typicality_from
-from index.non_faces import COUNT, rehearsed
-from index.rejection import threshold_keeping
-from index.sigma import fit_sigma, scaled_posterior
-from model.embedder import Embedder
-from model.errors import DatasetError
-from model.ferplus import LabelledFaces, NearCopies
-from model.votes import UNLABELLED, distribution, labels
+from mien.index.background import Background, fit_background
+from mien.index.bundle import EMBEDDER, Manifest, check_fits, load_bundle, recalibrate
+from mien.index.calibration import brier_score, calibration_scores, kl_divergence
+from mien.index.folds import FOLDS, cross_fitted, folds_of
+from mien.index.held_out import HeldOutFaces
+from mien.index.mixture import KEEP_SHARE, Calibration, Mixture, quantile_table, typicality_from
+from mien.index.non_faces import COUNT, rehearsed
+from mien.index.rejection import threshold_keeping
+from mien.index.sigma import fit_sigma, scaled_posterior
+from mien.model.embedder import Embedder
+from mien.model.errors import DatasetError
+from mien.model.ferplus import LabelledFaces, NearCopies
+from mien.model.votes import UNLABELLED, distribution, labels
 
 BACKGROUND_SEED: Final = 1
 """Not the seed of an evaluation, which measures on other noise."""

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.reliability import (
+from mien.index.reliability import (
     ReliabilityBin,
     chance_calibration_error,
     check_distributions,
@@ -17,7 +17,7 @@ from index.reliability import (
     expected_calibration_error,
     reliability_bins,
 )
-from model.errors import DatasetError
+from mien.model.errors import DatasetError
 
 PROBABILITY_FLOOR: Final = 1e-12
 """Smaller posteriors count as this much inside a logarithm: one face costs at most 27.6 nats, and not infinity."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.cells import Cells
-from model.errors import GalleryError
-from model.files import written_whole
+from mien.index.cells import Cells
+from mien.model.errors import GalleryError
+from mien.model.files import written_whole
 
 
 @dataclass(frozen=True)

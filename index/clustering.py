@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import DatasetError
+from mien.model.errors import DatasetError
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.components import RESTARTS, log_sum_exp
-from index.emotion_components import EmotionFaces, fit_emotion
-from index.partitions import adjusted_rand_index
+from mien.index.components import RESTARTS, log_sum_exp
+from mien.index.emotion_components import EmotionFaces, fit_emotion
+from mien.index.partitions import adjusted_rand_index
 
 HALVINGS: Final = 5
 """How often the faces are halved at random."""

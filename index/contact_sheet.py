@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from index.subclasses import SubClass
-from model.files import written_whole
-from model.votes import VOTE_COLUMNS
+from mien.index.subclasses import SubClass
+from mien.model.files import written_whole
+from mien.model.votes import VOTE_COLUMNS
 
 _FACE_PX: Final = 96
 _GAP_PX: Final = 6

@@ -1,6 +1,6 @@
 """The base of a gallery in the memory of a GPU, for exact search (``faiss-gpu``).
 
-The base does not move (``index.resident``): it is copied once, and again when tail and holes are merged into a new one.
+The base does not move (``mien.index.resident``): it is copied once, and again when tail and holes are merged into a new one.
 What came since is in the tail and is searched on the CPU; what has gone since is found here still, and passed over by
 whoever asks, as with cells.
 """
@@ -14,12 +14,12 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.resident import Leading
-from model.errors import ConfigError
-from model.execution import driver_problem
+from mien.index.resident import Leading
+from mien.model.errors import ConfigError
+from mien.model.execution import driver_problem
 
 Device = Literal["auto", "cpu", "cuda", "require"]
-"""Where exact search runs; the words mean what they mean for the network (``model.execution.Provider``)."""
+"""Where exact search runs; the words mean what they mean for the network (``mien.model.execution.Provider``)."""
 
 EXACT_ON_DEVICE_UP_TO: Final = 20_000_000
 """Faces that are searched exactly on a GPU before ``auto`` goes over to cells: 5 GB, two milliseconds to read once."""
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class DeviceSearch:
-    """Exact neighbours in a base that a device holds; ``index.resident.Leading``. Thread-safe."""
+    """Exact neighbours in a base that a device holds; ``mien.index.resident.Leading``. Thread-safe."""
 
     def __init__(self, base: NDArray[np.float32], build: Build) -> None:
         """Copy a base to the device.

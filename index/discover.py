@@ -8,16 +8,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from index.bundle import Bundle, add_sub_classes
-from index.contact_sheet import write_contact_sheet
-from index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
-from index.held_out import HeldOutFaces
-from index.subclass_scores import describe, subclass_scores
-from index.subclasses import SubClasses
-from model.embedder import Embedder
-from model.ferplus import LabelledFaces, NearCopies
-from model.files import written_whole
-from model.votes import UNLABELLED, distribution, labels
+from mien.index.bundle import Bundle, add_sub_classes
+from mien.index.contact_sheet import write_contact_sheet
+from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
+from mien.index.held_out import HeldOutFaces
+from mien.index.subclass_scores import describe, subclass_scores
+from mien.index.subclasses import SubClasses
+from mien.model.embedder import Embedder
+from mien.model.ferplus import LabelledFaces, NearCopies
+from mien.model.files import written_whole
+from mien.model.votes import UNLABELLED, distribution, labels
 
 ASSIGNMENTS_NAME: Final = "assignments.csv"
 

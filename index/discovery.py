@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from index.component_number import Candidate, choose_number, try_numbers
-from index.components import Components
-from index.emotion_components import EmotionFaces, fit_emotion
-from index.mixture import Mixture
-from index.partitions import MOST_PARTS, cheapest_pairs
-from index.subclasses import SubClass, SubClasses
-from model.errors import DatasetError
-from model.votes import UNLABELLED, labels
+from mien.index.component_number import Candidate, choose_number, try_numbers
+from mien.index.components import Components
+from mien.index.emotion_components import EmotionFaces, fit_emotion
+from mien.index.mixture import Mixture
+from mien.index.partitions import MOST_PARTS, cheapest_pairs
+from mien.index.subclasses import SubClass, SubClasses
+from mien.model.errors import DatasetError
+from mien.model.votes import UNLABELLED, labels
 
 NEAREST: Final = 12
 """How many faces stand for a sub-class."""

@@ -1,4 +1,4 @@
-"""The embedded gallery: a folder on this machine, and nothing else (``index.gallery_folder``).
+"""The embedded gallery: a folder on this machine, and nothing else (``mien.index.gallery_folder``).
 
 A write is acknowledged once SQLite has it on disk and the embeddings in this process's memory know it. Other processes
 look for changes several times a second and before each write of their own.
@@ -12,18 +12,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.cells import Cells
-from index.columns import Field, fields_of
-from index.face_checks import changed, check_faces, shown
-from index.filters import Filter
-from index.gallery_check import check_gallery
-from index.gallery_database import FACE, GalleryDatabase, create_database, in_parts, to_face
-from index.gallery_folder import DATABASE, LOCK, check_network, lock_folder
-from index.gallery_memory import GalleryMemory
-from index.gallery_sample import Sample, drawn
-from index.gallery_search import FaceHasGoneError, GallerySearch, fields_needed
-from index.gallery_snapshots import take_snapshot, write_snapshot
-from index.gallery_store import (
+from mien.index.cells import Cells
+from mien.index.columns import Field, fields_of
+from mien.index.face_checks import changed, check_faces, shown
+from mien.index.filters import Filter
+from mien.index.gallery_check import check_gallery
+from mien.index.gallery_database import FACE, GalleryDatabase, create_database, in_parts, to_face
+from mien.index.gallery_folder import DATABASE, LOCK, check_network, lock_folder
+from mien.index.gallery_memory import GalleryMemory
+from mien.index.gallery_sample import Sample, drawn
+from mien.index.gallery_search import FaceHasGoneError, GallerySearch, fields_needed
+from mien.index.gallery_snapshots import take_snapshot, write_snapshot
+from mien.index.gallery_store import (
     EVERYTHING,
     Added,
     GalleryFace,
@@ -34,10 +34,10 @@ from index.gallery_store import (
     check_limit,
     check_query,
 )
-from index.gallery_upkeep import GalleryUpkeep
-from index.gallery_write import GalleryWrite
-from index.index_policy import IndexPolicy
-from model.errors import FaceConflictError, GalleryError, UnknownFaceError
+from mien.index.gallery_upkeep import GalleryUpkeep
+from mien.index.gallery_write import GalleryWrite
+from mien.index.index_policy import IndexPolicy
+from mien.model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
 _FEW: Final = 2_000
 """Sequences that are sorted out one by one in place of walking through the ids."""

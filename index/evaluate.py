@@ -15,26 +15,26 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bootstrap import Scored, gathered, mean_interval
-from index.bundle import Bundle, read_manifest, write_manifest
-from index.calibrate import (
+from mien.index.bootstrap import Scored, gathered, mean_interval
+from mien.index.bundle import Bundle, read_manifest, write_manifest
+from mien.index.calibrate import (
     cross_fitted_posterior,
     cross_fitted_typicality,
     cross_fitted_vote_shares,
 )
-from index.clustering import clustering_scores
-from index.gallery import Entry, Gallery
-from index.headline import INTERVALS, markdown
-from index.held_out import HeldOutFaces
-from index.mixture import posterior_from
-from index.non_faces import COUNT, NonFaces, rehearsed, unrehearsed
-from index.recognition import Classifier, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
-from index.rejection import TypicalityOfKind, rejecting
-from index.retrieval import ranking
-from model.embedder import Embedder
-from model.errors import DatasetError
-from model.ferplus import LabelledFaces, NearCopies
-from model.votes import EMOTIONS, UNLABELLED, distribution, labels
+from mien.index.clustering import clustering_scores
+from mien.index.gallery import Entry, Gallery
+from mien.index.headline import INTERVALS, markdown
+from mien.index.held_out import HeldOutFaces
+from mien.index.mixture import posterior_from
+from mien.index.non_faces import COUNT, NonFaces, rehearsed, unrehearsed
+from mien.index.recognition import Classifier, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
+from mien.index.rejection import TypicalityOfKind, rejecting
+from mien.index.retrieval import ranking
+from mien.model.embedder import Embedder
+from mien.model.errors import DatasetError
+from mien.model.ferplus import LabelledFaces, NearCopies
+from mien.model.votes import EMOTIONS, UNLABELLED, distribution, labels
 
 SCORES_NAME: Final = "scores.json"
 TABLE_NAME: Final = "scores.md"
@@ -150,9 +150,9 @@ def save_plots(
     face_labels: NDArray[np.int64],
 ) -> None:
     """Write the confusion matrix, the reliability diagram, the map of the embedding and portraits into ``folder``."""
-    from index import plots
-    from index.portrait_sheet import write_portrait_sheet
-    from index.reliability import ReliabilityBin
+    from mien.index import plots
+    from mien.index.portrait_sheet import write_portrait_sheet
+    from mien.index.reliability import ReliabilityBin
 
     clear = scores["majority"]
     plots.confusion_matrix(folder / "confusion.png", clear["nearest_centroid"]["confusion"], EMOTIONS)

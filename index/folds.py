@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import DatasetError
+from mien.model.errors import DatasetError
 
 FOLDS: Final = 5
 """Parts that the faces are split into."""

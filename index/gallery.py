@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact import ExactSearch
-from model.errors import QueryError
+from mien.index.exact import ExactSearch
+from mien.model.errors import QueryError
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from index.columns import nested
-from index.face_checks import json_text
-from index.gallery_store import FORMAT_VERSION, GalleryFace
-from model.errors import GalleryError, GalleryFullError
+from mien.index.columns import nested
+from mien.index.face_checks import json_text
+from mien.index.gallery_store import FORMAT_VERSION, GalleryFace
+from mien.model.errors import GalleryError, GalleryFullError
 
 APPLICATION_ID: Final = 0x6D69656E
 """``mien``, in the header of the file: what tells a gallery from any other SQLite database."""

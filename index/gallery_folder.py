@@ -1,8 +1,8 @@
 """The folder of an embedded gallery: what its files are called, who holds it, and whose embeddings it has.
 
-gallery.sqlite   the durable truth (``index.gallery_database``)
-residents        embeddings as they lie in memory, for a quick restart (``index.resident_file``)
-cells.npz        which cell each face is in, where the gallery is searched by cells (``index.cells_file``)
+gallery.sqlite   the durable truth (``mien.index.gallery_database``)
+residents        embeddings as they lie in memory, for a quick restart (``mien.index.resident_file``)
+cells.npz        which cell each face is in, where the gallery is searched by cells (``mien.index.cells_file``)
 lock             held shared by every process that has the gallery open, or alone by one that changes its form
 """
 
@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from index.gallery_database import GalleryDatabase
-from model.errors import GalleryError
+from mien.index.gallery_database import GalleryDatabase
+from mien.model.errors import GalleryError
 
 DATABASE: Final = "gallery.sqlite"
 RESIDENTS: Final = "residents"

@@ -16,17 +16,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.cells import Cells
-from index.cells_file import CellsImage, read_cells, write_cells
-from index.columns import Column, Field
-from index.filters import value_of
-from index.gallery_database import FACE, GalleryDatabase, embeddings_of, to_face, values_of
-from index.gallery_folder import CELLS, DATABASE, RESIDENTS, held
-from index.gallery_store import GalleryFace
-from index.index_policy import IndexPolicy
-from index.resident import Residents, View
-from index.resident_file import ResidentImage, read_residents, write_residents
-from model.errors import GalleryError
+from mien.index.cells import Cells
+from mien.index.cells_file import CellsImage, read_cells, write_cells
+from mien.index.columns import Column, Field
+from mien.index.filters import value_of
+from mien.index.gallery_database import FACE, GalleryDatabase, embeddings_of, to_face, values_of
+from mien.index.gallery_folder import CELLS, DATABASE, RESIDENTS, held
+from mien.index.gallery_store import GalleryFace
+from mien.index.index_policy import IndexPolicy
+from mien.index.resident import Residents, View
+from mien.index.resident_file import ResidentImage, read_residents, write_residents
+from mien.model.errors import GalleryError
 
 _CHANGES_KEPT: Final = 10_000
 _BLOCK: Final = 10_000

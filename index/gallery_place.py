@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from index.embedded_gallery import EmbeddedGallery, open_gallery
-from index.folder_pages import folder_pages
-from index.gallery_store import GalleryFace
-from index.index_policy import IndexPolicy
-from index.milvus_address import is_address, parse_address
-from index.milvus_gallery import MilvusGallery, open_milvus_gallery
+from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.folder_pages import folder_pages
+from mien.index.gallery_store import GalleryFace
+from mien.index.index_policy import IndexPolicy
+from mien.index.milvus_address import is_address, parse_address
+from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
 
 
 def open_place(

@@ -6,11 +6,11 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from index.columns import Column, Field, mask_of
-from index.filters import Filter
-from index.gallery_store import GalleryFace, GalleryMatch, SearchOptions
-from index.pages import MOST_MARKED, mark
-from index.resident import Nearest, View
+from mien.index.columns import Column, Field, mask_of
+from mien.index.filters import Filter
+from mien.index.gallery_store import GalleryFace, GalleryMatch, SearchOptions
+from mien.index.pages import MOST_MARKED, mark
+from mien.index.resident import Nearest, View
 
 SUBJECT: Final[Field] = ("subject",)
 

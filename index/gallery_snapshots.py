@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from index.gallery_database import FACE, INSERT_FACE, INSERT_THUMBNAIL, GalleryDatabase
-from index.gallery_folder import DATABASE, check_network
-from model.errors import GalleryError
+from mien.index.gallery_database import FACE, INSERT_FACE, INSERT_THUMBNAIL, GalleryDatabase
+from mien.index.gallery_folder import DATABASE, check_network
+from mien.model.errors import GalleryError
 
 
 def write_snapshot(database: GalleryDatabase, folder: Path) -> int:

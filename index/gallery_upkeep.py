@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from index.cells import Cells
-from index.gallery_database import GalleryDatabase
-from index.gallery_memory import GalleryMemory
-from model.errors import GalleryError
+from mien.index.cells import Cells
+from mien.index.gallery_database import GalleryDatabase
+from mien.index.gallery_memory import GalleryMemory
+from mien.model.errors import GalleryError
 
 _POLL_S: Final = 0.2
 _INDEX_ENDS_S: Final = 5.0

@@ -16,14 +16,14 @@ from typing import Final
 
 import numpy as np
 
-from index.bootstrap import Interval
-from index.bundle import Bundle
-from model.datasets.listing import read_listing
-from model.decoding import read_image
-from model.errors import DatasetError, NoFaceError
-from model.pipeline import Pipeline
-from model.tables import rows
-from model.votes import EMOTIONS
+from mien.index.bootstrap import Interval
+from mien.index.bundle import Bundle
+from mien.model.datasets.listing import read_listing
+from mien.model.decoding import read_image
+from mien.model.errors import DatasetError, NoFaceError
+from mien.model.pipeline import Pipeline
+from mien.model.tables import rows
+from mien.model.votes import EMOTIONS
 
 EVERYBODY: Final = "everybody"
 """The group of all."""
@@ -115,7 +115,7 @@ def read_photographs(table: Path) -> tuple[list[Photograph], tuple[str, ...]]:
     """Read a table of labelled photographs with more columns, each of which divides people into groups.
 
     Args:
-        table: as ``model.datasets.listing`` reads it, or the folder that holds it as ``labels.csv``.
+        table: as ``mien.model.datasets.listing`` reads it, or the folder that holds it as ``labels.csv``.
 
     Returns:
         The photographs, and the names of the columns.

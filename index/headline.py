@@ -2,9 +2,9 @@
 
 from typing import Any, Final, NamedTuple
 
-from index.bootstrap import Interval
-from index.ranking import RECALL_DEPTHS
-from model.votes import EMOTIONS
+from mien.index.bootstrap import Interval
+from mien.index.ranking import RECALL_DEPTHS
+from mien.model.votes import EMOTIONS
 
 INTERVALS: Final = "intervals"
 """Where in the scores the intervals are, by the paths of what they are of."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.votes import EMOTIONS
+from mien.model.votes import EMOTIONS
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import Bundle
-from index.naming import named
+from mien.index.bundle import Bundle
+from mien.index.naming import named
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.gallery_sample import Sample
-from index.mixture import Mixture
+from mien.index.gallery_sample import Sample
+from mien.index.mixture import Mixture
 
 STANDARD_DEVIATIONS: Final = 1.5
 """How far an ellipse reaches: it then holds two thirds of a Gaussian's faces."""

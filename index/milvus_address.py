@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from model.errors import ConfigError
+from mien.model.errors import ConfigError
 
 IndexType = Literal["flat", "ivf", "hnsw"]
 """``flat`` compares with every face, and is exact; the others are approximate, and faster on many."""

@@ -1,9 +1,9 @@
 """The collection of a distributed gallery: made where it is not there, and refused where it is another's."""
 
-from index.milvus_address import MilvusAddress
-from index.milvus_connection import MilvusConnection
-from index.milvus_schema import SCHEMA_VERSION, CollectionNote, index_parameters, read_note, schema
-from model.errors import GalleryError
+from mien.index.milvus_address import MilvusAddress
+from mien.index.milvus_connection import MilvusConnection
+from mien.index.milvus_schema import SCHEMA_VERSION, CollectionNote, index_parameters, read_note, schema
+from mien.model.errors import GalleryError
 
 
 def open_collection(

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from index.milvus_address import MilvusAddress
-from model.errors import ConfigError, GalleryError, GalleryFullError
+from mien.index.milvus_address import MilvusAddress
+from mien.model.errors import ConfigError, GalleryError, GalleryFullError
 
 Answer = TypeVar("Answer")
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from index.filters import AllOf, AnyOf, Comparison, Filter, Not, OneOf, Operator, Scalar, kind_of
-from index.gallery_store import SearchOptions
-from model.errors import FilterError
+from mien.index.filters import AllOf, AnyOf, Comparison, Filter, Not, OneOf, Operator, Scalar, kind_of
+from mien.index.gallery_store import SearchOptions
+from mien.model.errors import FilterError
 
 EVERY_FACE: Final = '(id != "")'
 """True of every face; no filter at all is not allowed everywhere."""

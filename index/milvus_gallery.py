@@ -22,14 +22,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index import milvus_expressions as expressions
-from index.embedded_gallery import open_gallery
-from index.exact import ExactSearch
-from index.face_checks import changed, check_faces, shown
-from index.filters import Filter
-from index.folder_pages import folder_pages
-from index.gallery_sample import Sample, drawn
-from index.gallery_store import (
+from mien.index import milvus_expressions as expressions
+from mien.index.embedded_gallery import open_gallery
+from mien.index.exact import ExactSearch
+from mien.index.face_checks import changed, check_faces, shown
+from mien.index.filters import Filter
+from mien.index.folder_pages import folder_pages
+from mien.index.gallery_sample import Sample, drawn
+from mien.index.gallery_store import (
     EVERYTHING,
     Added,
     GalleryFace,
@@ -40,10 +40,10 @@ from index.gallery_store import (
     check_limit,
     check_query,
 )
-from index.milvus_address import MilvusAddress
-from index.milvus_collection import make_collection, open_collection
-from index.milvus_connection import EVERY_WRITE, MilvusConnection, all_until, sequence_of
-from index.milvus_schema import (
+from mien.index.milvus_address import MilvusAddress
+from mien.index.milvus_collection import make_collection, open_collection
+from mien.index.milvus_connection import EVERY_WRITE, MilvusConnection, all_until, sequence_of
+from mien.index.milvus_schema import (
     FACE_FIELDS,
     THUMBNAIL_PARTS,
     CollectionNote,
@@ -52,8 +52,8 @@ from index.milvus_schema import (
     row_of,
     thumbnail_of,
 )
-from index.milvus_search import MilvusSearch
-from model.errors import FaceConflictError, GalleryError, UnknownFaceError
+from mien.index.milvus_search import MilvusSearch
+from mien.model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
 BATCH_FACES: Final = 2000
 BATCH_BYTES: Final = 8 * 2**20
@@ -71,7 +71,7 @@ _STRIPES: Final = 64
 
 
 class MilvusGallery:
-    """A gallery in a collection of a Milvus server; see ``index.gallery_store.GalleryStore``. Thread-safe."""
+    """A gallery in a collection of a Milvus server; see ``mien.index.gallery_store.GalleryStore``. Thread-safe."""
 
     def __init__(self, connection: MilvusConnection, note: CollectionNote) -> None:
         """Use a collection that ``open_milvus_gallery`` made or found."""
@@ -390,7 +390,7 @@ class MilvusGallery:
 def open_milvus_gallery(
     address: MilvusAddress, embedding_size: int, embedder_sha256: str, *, create: bool = True
 ) -> MilvusGallery:
-    """Open the gallery of a collection; see ``index.milvus_collection.open_collection``."""
+    """Open the gallery of a collection; see ``mien.index.milvus_collection.open_collection``."""
     return MilvusGallery(*open_collection(address, embedding_size, embedder_sha256, create=create))
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from index.face_checks import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_THUMBNAIL_BYTES, json_text
-from index.gallery_store import GalleryFace
-from index.milvus_address import IndexType
-from index.milvus_expressions import searched_metadata
-from model.errors import GalleryError
+from mien.index.face_checks import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_THUMBNAIL_BYTES, json_text
+from mien.index.gallery_store import GalleryFace
+from mien.index.milvus_address import IndexType
+from mien.index.milvus_expressions import searched_metadata
+from mien.model.errors import GalleryError
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient

@@ -14,11 +14,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index import milvus_expressions as expressions
-from index.gallery_store import GalleryFace, GalleryMatch, SearchOptions
-from index.milvus_connection import MilvusConnection
-from index.milvus_schema import FACE_FIELDS, CollectionNote, face_of
-from index.pages import mark
+from mien.index import milvus_expressions as expressions
+from mien.index.gallery_store import GalleryFace, GalleryMatch, SearchOptions
+from mien.index.milvus_connection import MilvusConnection
+from mien.index.milvus_schema import FACE_FIELDS, CollectionNote, face_of
+from mien.index.pages import mark
 
 MOST_ROWS: Final = 16_384
 """The most that Milvus answers to one query."""

@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from index.bundle import Bundle
-from index.portraits import load_painter
-from model.errors import BundleError
+from mien.index.bundle import Bundle
+from mien.index.portraits import load_painter
+from mien.model.errors import BundleError
 
 _FACE_PX: Final = 112
 _CAPTION_PX: Final = 26

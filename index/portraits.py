@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import EMBEDDER, PORTRAITS, Bundle, add_file, load_bundle
-from index.components import Components
-from model.detection import Detector
-from model.embedder import Embedder
-from model.errors import BundleError, DatasetError
-from model.ferplus import LabelledFaces
-from model.portrait_configuration import PortraitConfig
-from model.portraits import PortraitPainter
+from mien.index.bundle import EMBEDDER, PORTRAITS, Bundle, add_file, load_bundle
+from mien.index.components import Components
+from mien.model.detection import Detector
+from mien.model.embedder import Embedder
+from mien.model.errors import BundleError, DatasetError
+from mien.model.ferplus import LabelledFaces
+from mien.model.portrait_configuration import PortraitConfig
+from mien.model.portraits import PortraitPainter
 
 if TYPE_CHECKING:  # it brings torch, which only the command that trains has
-    from model.portrait_naming import NamedGaussians
-    from model.portrait_training import Step
+    from mien.model.portrait_naming import NamedGaussians
+    from mien.model.portrait_training import Step
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def portray_bundle(
         DatasetError: none of the faces is in the gallery, or none can be aligned.
         EmbedderError: the bundle's network cannot be walked in torch.
     """
-    from model.portrait_faces import aligned_faces
-    from model.portrait_training import export_portraits, train_portraits
+    from mien.model.portrait_faces import aligned_faces
+    from mien.model.portrait_training import export_portraits, train_portraits
 
     bundle = load_bundle(folder)
     places = {Path(name).stem: place for place, name in enumerate(faces.names)}
@@ -99,7 +99,7 @@ def _middles(bundle: Bundle) -> NDArray[np.float64]:
 
 def named_gaussians(bundle: Bundle) -> "NamedGaussians":
     """The sub-classes of a bundle, or the Gaussians of its emotions where it has none."""
-    from model.portrait_naming import NamedGaussians
+    from mien.model.portrait_naming import NamedGaussians
 
     mixture, sub_classes = bundle.mixture, bundle.subclasses
     emotions = range(len(mixture.emotions))

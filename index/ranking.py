@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import DatasetError, QueryError
+from mien.model.errors import DatasetError, QueryError
 
 RECALL_DEPTHS: Final = (1, 2, 4, 8)
 """The k of recall_at_k."""

@@ -7,12 +7,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bootstrap import Scored, basic_interval, mean_interval, percentile_interval, resampled_means
-from index.calibration import calibration_scores, divergences, squared_errors
-from index.classification import classification_scores
-from index.gallery import Gallery
-from index.reliability import signed_gaps
-from model.votes import EMOTIONS
+from mien.index.bootstrap import Scored, basic_interval, mean_interval, percentile_interval, resampled_means
+from mien.index.calibration import calibration_scores, divergences, squared_errors
+from mien.index.classification import classification_scores
+from mien.index.gallery import Gallery
+from mien.index.reliability import signed_gaps
+from mien.model.votes import EMOTIONS
 
 NEIGHBOURS: Final = 11
 """k of the nearest-neighbour classifier, as in the paper."""

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bootstrap import Interval, Scored, mean_interval, percentile_interval, resampled_means
-from model.errors import DatasetError
+from mien.index.bootstrap import Interval, Scored, mean_interval, percentile_interval, resampled_means
+from mien.model.errors import DatasetError
 
 
 @dataclass(frozen=True)

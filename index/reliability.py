@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import DatasetError
+from mien.model.errors import DatasetError
 
 BIN_COUNT: Final = 15
 """Equal-width bins of the top posterior, as in Guo et al."""

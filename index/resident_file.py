@@ -19,8 +19,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import GalleryError
-from model.files import written_whole
+from mien.model.errors import GalleryError
+from mien.model.files import written_whole
 
 FORMAT_VERSION: Final = 1
 

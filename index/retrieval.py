@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bootstrap import Interval, Scored, percentile_interval, resampled_means
-from index.gallery import Gallery
-from index.held_out import HeldOutFaces
-from index.ranking import RECALL_DEPTHS, QueryScores, RankingTally
-from model.votes import EMOTIONS
+from mien.index.bootstrap import Interval, Scored, percentile_interval, resampled_means
+from mien.index.gallery import Gallery
+from mien.index.held_out import HeldOutFaces
+from mien.index.ranking import RECALL_DEPTHS, QueryScores, RankingTally
+from mien.model.votes import EMOTIONS
 
 _QUERIES_AT_ONCE: Final = 128
 

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.mixture import posterior_from
-from model.errors import DatasetError
+from mien.index.mixture import posterior_from
+from mien.model.errors import DatasetError
 
 WIDEST: Final = 20.0
 """Sigma is sought from the starting value divided by this to the starting value times this."""

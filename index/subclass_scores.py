@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover, emotion_faces
-from index.emotion_components import fit_emotion
-from index.held_out import HeldOutFaces
-from index.mixture import Mixture
-from index.partitions import adjusted_rand_index
-from index.subclasses import SubClasses
-from model.votes import EMOTIONS, VOTE_COLUMNS
+from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover, emotion_faces
+from mien.index.emotion_components import fit_emotion
+from mien.index.held_out import HeldOutFaces
+from mien.index.mixture import Mixture
+from mien.index.partitions import adjusted_rand_index
+from mien.index.subclasses import SubClasses
+from mien.model.votes import EMOTIONS, VOTE_COLUMNS
 
 SEEDS: Final = 3
 """Discoveries that are compared with one another."""

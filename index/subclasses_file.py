@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from index.archive import check_arrays, check_covariances, read_arrays
-from index.subclasses import SubClass, SubClasses
-from model.errors import BundleError
-from model.votes import VOTE_COLUMNS
+from mien.index.archive import check_arrays, check_covariances, read_arrays
+from mien.index.subclasses import SubClass, SubClasses
+from mien.model.errors import BundleError
+from mien.model.votes import VOTE_COLUMNS
 
 _ARRAYS = (
     "ids",

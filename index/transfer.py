@@ -16,16 +16,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.classification import classification_scores
-from index.gallery import Entry, Gallery
-from index.mixture import Mixture
-from index.ranking import RankingTally
-from model.datasets.photographs import Box, LabelledPhotographs
-from model.decoding import read_image
-from model.errors import DatasetError, ImageError, NoFaceError
-from model.faces import Face
-from model.pipeline import Pipeline
-from model.votes import EMOTIONS
+from mien.index.classification import classification_scores
+from mien.index.gallery import Entry, Gallery
+from mien.index.mixture import Mixture
+from mien.index.ranking import RankingTally
+from mien.model.datasets.photographs import Box, LabelledPhotographs
+from mien.model.decoding import read_image
+from mien.model.errors import DatasetError, ImageError, NoFaceError
+from mien.model.faces import Face
+from mien.model.pipeline import Pipeline
+from mien.model.votes import EMOTIONS
 
 MOST_QUERIES: Final = 20_000
 """Of a larger set, so many photographs are drawn as queries; the gallery stays whole."""

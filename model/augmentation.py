@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.configuration import AugmentationConfig
+from mien.model.configuration import AugmentationConfig
 
 
 def augment(faces: Tensor, config: AugmentationConfig, side_px: int, generator: torch.Generator) -> Tensor:

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel, ValidationError
 
-from model.errors import CheckpointError, first_fault
-from model.files import written_whole
+from mien.model.errors import CheckpointError, first_fault
+from mien.model.files import written_whole
 
 Config = TypeVar("Config", bound=BaseModel)
 

@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pydantic import BaseModel, Field, PositiveInt
 
-from model.errors import BrokenImageError, EmptyImageError, ImageTooLargeError, UnsupportedImageError
+from mien.model.errors import BrokenImageError, EmptyImageError, ImageTooLargeError, UnsupportedImageError
 
 FORMATS: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WebP")
 """The formats that are decoded; of a moving or many-page image, the first picture."""

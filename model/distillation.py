@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.centroids import class_centroids, squared_distances
-from model.network import Network
-from model.preprocessing import standardise
-from model.trained_network import load_network
-from model.training_set import TrainingSet
-from model.validation import embed_with
-from model.votes import EMOTIONS
+from mien.model.centroids import class_centroids, squared_distances
+from mien.model.network import Network
+from mien.model.preprocessing import standardise
+from mien.model.trained_network import load_network
+from mien.model.training_set import TrainingSet
+from mien.model.validation import embed_with
+from mien.model.votes import EMOTIONS
 
 
 @dataclass(frozen=True)

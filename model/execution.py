@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import onnxruntime
 
-from model.errors import ConfigError
+from mien.model.errors import ConfigError
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "require"]
 """Where the network runs.

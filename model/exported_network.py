@@ -10,12 +10,12 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from model.errors import ConfigError
-from model.folded import FoldedConvolution, unfold
-from model.network import Network
+from mien.model.errors import ConfigError
+from mien.model.folded import FoldedConvolution, unfold
+from mien.model.network import Network
 
 _PREFIX: Final = "network."
-"""Of the network's arrays inside ``model.export.ExportedNetwork``."""
+"""Of the network's arrays inside ``mien.model.export.ExportedNetwork``."""
 
 
 @torch.no_grad()

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.errors import ConfigError
-from model.folded import FoldedConvolution, unfold
-from model.mobilenet import BLOCKS, STEM_CHANNELS
-from model.network import Network
+from mien.model.errors import ConfigError
+from mien.model.folded import FoldedConvolution, unfold
+from mien.model.mobilenet import BLOCKS, STEM_CHANNELS
+from mien.model.network import Network
 
 GREY_LEVELS: Final = 60.0
 """Grey levels of one standard deviation: that network was given grey levels, this one standardised faces."""

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.detection import Detector
-from model.framing import crop_face, crop_whole
+from mien.model.detection import Detector
+from mien.model.framing import crop_face, crop_whole
 
 
 @dataclass(frozen=True)

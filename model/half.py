@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model.embedder import METADATA_KEY, Embedder
-from model.errors import EmbedderError
-from model.files import written_whole
-from model.onnx_metadata import keep_only
+from mien.model.embedder import METADATA_KEY, Embedder
+from mien.model.errors import EmbedderError
+from mien.model.files import written_whole
+from mien.model.onnx_metadata import keep_only
 
 _SUFFIXES: Final = {TensorProto.FLOAT16: "_in_float16", TensorProto.FLOAT: "_in_float32"}
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from model import exported_network, face_features
-from model.checkpoint import config_of, read_checkpoint
-from model.configuration import TrainingConfig
-from model.errors import CheckpointError, ConfigError
-from model.network import Network
+from mien.model import exported_network, face_features
+from mien.model.checkpoint import config_of, read_checkpoint
+from mien.model.configuration import TrainingConfig
+from mien.model.errors import CheckpointError, ConfigError
+from mien.model.network import Network
 
 
 def initial_sha256(path: Path) -> str:
@@ -30,8 +30,8 @@ def start_from(network: Network, path: Path, faces: Tensor) -> None:
 
     Args:
         network: the one that is to be trained.
-        path: ``.json``: a face network (``model.face_features``); ``.onnx``: what ``mien export`` wrote
-            (``model.exported_network``); anything else: a checkpoint of mien, whose averaged network is taken.
+        path: ``.json``: a face network (``mien.model.face_features``); ``.onnx``: what ``mien export`` wrote
+            (``mien.model.exported_network``); anything else: a checkpoint of mien, whose averaged network is taken.
         faces: (n, 1, h, w) standardised faces, some hundred of them.
 
     Raises:

@@ -5,9 +5,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from model.configuration import NetworkConfig
-from model.mobilenet import mobilenet_stages
-from model.residual import residual_stages
+from mien.model.configuration import NetworkConfig
+from mien.model.mobilenet import mobilenet_stages
+from mien.model.residual import residual_stages
 
 EMBEDDING_SIZE: Final = 64
 """d: the dimensions of the embedding space."""
@@ -27,7 +27,7 @@ class Network(nn.Module):
         """Embed faces.
 
         Args:
-            pixels: (n, 1, h, w) float, standardised by ``model.preprocessing``.
+            pixels: (n, 1, h, w) float, standardised by ``mien.model.preprocessing``.
 
         Returns:
             (n, 64) embeddings.

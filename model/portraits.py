@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from model.errors import EmbedderError
+from mien.model.errors import EmbedderError
 
 FORMAT_VERSION: Final = 1
 """Version of the metadata inside the exported portrait network."""

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from model.embedder import METADATA_KEY, Embedder
-from model.errors import DatasetError
-from model.files import written_whole
-from model.onnx_metadata import keep_only
+from mien.model.embedder import METADATA_KEY, Embedder
+from mien.model.errors import DatasetError
+from mien.model.files import written_whole
+from mien.model.onnx_metadata import keep_only
 
 CALIBRATION_FACES: Final = 512
 """Faces whose activations set the ranges; more change them little."""

@@ -11,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.augmentation import augment
-from model.checkpoint import config_of, read_checkpoint, write_checkpoint
-from model.configuration import TrainingConfig
-from model.distillation import Teacher, taught
-from model.errors import CheckpointError
-from model.initial import start_from
-from model.losses.choice import new_loss
-from model.losses.loss import EmbeddedBatch, Loss
-from model.negatives import negatives
-from model.network import Network, new_network, parameter_count
-from model.preprocessing import prepare, standardise, to_unit
-from model.votes import EMOTIONS
+from mien.model.augmentation import augment
+from mien.model.checkpoint import config_of, read_checkpoint, write_checkpoint
+from mien.model.configuration import TrainingConfig
+from mien.model.distillation import Teacher, taught
+from mien.model.errors import CheckpointError
+from mien.model.initial import start_from
+from mien.model.losses.choice import new_loss
+from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.negatives import negatives
+from mien.model.network import Network, new_network, parameter_count
+from mien.model.preprocessing import prepare, standardise, to_unit
+from mien.model.votes import EMOTIONS
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Run:
         """Take initial weights over, before the first step.
 
         Args:
-            initial: see ``model.initial``.
+            initial: see ``mien.model.initial``.
             crops: (n, h, w) uint8 faces of the training set, some hundred.
 
         Raises:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import ConfigError
+from mien.model.errors import ConfigError
 
 
 def class_shares(labels: NDArray[np.int64], class_count: int, balance: float, batch_size: int) -> NDArray[np.int64]:

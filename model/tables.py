@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.errors import DatasetError
+from mien.model.errors import DatasetError
 
 
 def lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.errors import EmbedderError
+from mien.model.errors import EmbedderError
 
 Values = list[Any]
 Attributes = dict[str, Any]

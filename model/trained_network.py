@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from model.checkpoint import config_of, read_checkpoint
-from model.configuration import TrainingConfig
-from model.errors import CheckpointError
-from model.network import Network
+from mien.model.checkpoint import config_of, read_checkpoint
+from mien.model.configuration import TrainingConfig
+from mien.model.errors import CheckpointError
+from mien.model.network import Network
 
 
 def load_network(checkpoint: Path) -> tuple[Network, TrainingConfig, float]:

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.configuration import TrainingConfig
-from model.distillation import Teacher
-from model.errors import CheckpointError, ConfigError, DatasetError
-from model.ferplus import LabelledFaces
-from model.files import written_whole
-from model.initial import initial_sha256
-from model.run import EpochReport, Run
-from model.sampling import balanced_batches
-from model.training_set import SubClassLabels, TrainingSet, training_set
-from model.validation import LabelledCrops, nearest_centroid_accuracy
-from model.votes import UNLABELLED, labels
+from mien.model.configuration import TrainingConfig
+from mien.model.distillation import Teacher
+from mien.model.errors import CheckpointError, ConfigError, DatasetError
+from mien.model.ferplus import LabelledFaces
+from mien.model.files import written_whole
+from mien.model.initial import initial_sha256
+from mien.model.run import EpochReport, Run
+from mien.model.sampling import balanced_batches
+from mien.model.training_set import SubClassLabels, TrainingSet, training_set
+from mien.model.validation import LabelledCrops, nearest_centroid_accuracy
+from mien.model.votes import UNLABELLED, labels
 
 CHECKPOINT_NAME: Final = "checkpoint.pt"
 CURVES_NAME: Final = "curves.csv"
@@ -103,10 +103,10 @@ def train(
         config: what to do.
         folder: receives ``checkpoint.pt`` and ``curves.csv``.
         device: where to compute.
-        initial: weights to start from (``model.initial``); random ones without.
+        initial: weights to start from (``mien.model.initial``); random ones without.
         sub_classes: centroids are those of these sub-classes, while emotions stay what is supervised; with the
             weights of an earlier run as ``initial``, training goes on from it.
-        teachers: checkpoints of networks whose posteriors are mixed into the targets (``model.distillation``).
+        teachers: checkpoints of networks whose posteriors are mixed into the targets (``mien.model.distillation``).
         resume: go on from the folder's checkpoint if there is one.
         checkpoint_every_s: seconds between checkpoints within an epoch.
         on_progress: called after each step.

@@ -11,10 +11,10 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import problems
-from service.keys import Keys
-from service.keys import Scope as KeyScope
-from service.rates import Rates
+from mien.service import problems
+from mien.service.keys import Keys
+from mien.service.keys import Scope as KeyScope
+from mien.service.rates import Rates
 
 PUBLIC_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
 """Open to all: whether the service lives, and the page, which shows nothing without a key."""

@@ -1,6 +1,6 @@
 """The reference of the HTTP interface, written from its OpenAPI description.
 
-    python -m service.api_reference > docs/api.md
+    python -m mien.service.api_reference > docs/api.md
 
 The same description is what ``/docs`` and ``/redoc`` of a running service show, with forms to try it.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 OPENING: Final = """# The HTTP interface
 
-Written from the service's OpenAPI description by `python -m service.api_reference`; a running service has the same at
+Written from the service's OpenAPI description by `python -m mien.service.api_reference`; a running service has the same at
 `/docs`, with forms to try it, and as JSON at `/openapi.json`. Errors are RFC 9457 problem details: the README has their
 table. Where the service was started with keys, `Authorization: Bearer KEY` or `X-API-Key: KEY` goes with each request.
 """
@@ -129,10 +129,10 @@ def _row(*cells: str) -> str:
 
 def main() -> None:
     """Write the reference to standard output."""
-    from index.bundle import default_bundle
-    from service.app import create_app
-    from service.engine import load_engine
-    from service.settings import Settings
+    from mien.index.bundle import default_bundle
+    from mien.service.app import create_app
+    from mien.service.engine import load_engine
+    from mien.service.settings import Settings
 
     settings = Settings(bundle=default_bundle(), provider="cpu")
     sys.stdout.write(reference(create_app(load_engine(settings), settings).openapi()))

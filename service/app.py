@@ -8,29 +8,29 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import problems
-from service.access import Access
-from service.docs_routes import describe, serve_docs
-from service.door import Door
-from service.engine import Engine
-from service.explain_routes import explain_router
-from service.explanation import PointPair
-from service.faces_routes import faces_router
-from service.gallery_routes import gallery_router
-from service.gallery_schemas import FaceChanges, NewFaces
-from service.health_routes import health_router
-from service.keys import Keys
-from service.page_routes import serve_page
-from service.queries import PointQuery
-from service.rates import Rates
-from service.runtime import Runtime
-from service.settings import Settings
-from service.space_routes import space_router
-from service.stream_routes import stream_router
-from service.tracking import Tracking
-from service.uploads import BodyLimit, JsonImages
-from service.video_routes import VIDEO_PATH, video_router
-from service.video_schemas import EndLine, FrameLine, TrackLine
+from mien.service import problems
+from mien.service.access import Access
+from mien.service.docs_routes import describe, serve_docs
+from mien.service.door import Door
+from mien.service.engine import Engine
+from mien.service.explain_routes import explain_router
+from mien.service.explanation import PointPair
+from mien.service.faces_routes import faces_router
+from mien.service.gallery_routes import gallery_router
+from mien.service.gallery_schemas import FaceChanges, NewFaces
+from mien.service.health_routes import health_router
+from mien.service.keys import Keys
+from mien.service.page_routes import serve_page
+from mien.service.queries import PointQuery
+from mien.service.rates import Rates
+from mien.service.runtime import Runtime
+from mien.service.settings import Settings
+from mien.service.space_routes import space_router
+from mien.service.stream_routes import stream_router
+from mien.service.tracking import Tracking
+from mien.service.uploads import BodyLimit, JsonImages
+from mien.service.video_routes import VIDEO_PATH, video_router
+from mien.service.video_schemas import EndLine, FrameLine, TrackLine
 
 DESCRIPTION: Final = """
 **mien** retrieves faces by expression: a photograph goes in; out come the faces with the most similar expression, and

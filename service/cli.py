@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from model.errors import MienError
-from service import gallery_cli, keys_cli, local_cli, training_cli
-from service.command import FAILED
-from service.options import add_options, given_options
-from service.settings import Settings, read_settings
-from service.terminal import console
+from mien.model.errors import MienError
+from mien.service import gallery_cli, keys_cli, local_cli, training_cli
+from mien.service.command import FAILED
+from mien.service.options import add_options, given_options
+from mien.service.settings import Settings, read_settings
+from mien.service.terminal import console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from service.server import serve
+    from mien.service.server import serve
 
     return serve(read_settings(os.environ, **given_options(arguments, Settings)))

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from model.errors import MienError
+from mien.model.errors import MienError
 
 
 class ClientError(MienError):

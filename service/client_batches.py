@@ -12,8 +12,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import httpx
 
-from service.client_answers import ClientError, ServiceError
-from service.client_requests import Image, Kind, Parameters, Request, bytes_of, image_parameters, refusal
+from mien.service.client_answers import ClientError, ServiceError
+from mien.service.client_requests import Image, Kind, Parameters, Request, bytes_of, image_parameters, refusal
 
 BATCH_IMAGES: Final = 8
 """Most images of a request: half of what a service takes unless it is set otherwise, so that two are always busy."""
@@ -163,7 +163,7 @@ def progress_of(items: Iterable[Any], *, progress: bool, on_progress: OnProgress
     with ExitStack() as stack:
         bar = None
         if progress:
-            from service.terminal import progress_bar  # a program without a terminal needs none
+            from mien.service.terminal import progress_bar  # a program without a terminal needs none
 
             bar = stack.enter_context(progress_bar())
             bar.add_task("images", total=total, note="")

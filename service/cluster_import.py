@@ -1,6 +1,6 @@
 """Import by a cluster, over Ray Data: many machines decode, detect and embed; the gallery is written in batches.
 
-The stages are those of ``service.import_stages``. A machine that dies takes nothing with it: what it was working on is
+The stages are those of ``mien.service.import_stages``. A machine that dies takes nothing with it: what it was working on is
 done again by another, and faces that come twice are one face, as their ids are the same. Where there are GPUs, faces
 are prepared on CPUs and embedded on GPUs; otherwise each actor does both, as nothing is then to be balanced. A gallery
 in a folder is written by the process that runs the import, a distributed one by several actors at once.
@@ -19,21 +19,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from index.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
-from index.gallery_place import open_place
-from index.gallery_store import GalleryStore
-from index.milvus_address import is_address
-from model.decoding import DecodingLimits
-from model.detection import Detector
-from model.embedder import GPU_BATCH_FACES, Embedder
-from model.errors import ConfigError, MienError
-from model.execution import Provider
-from model.faces import FaceFinder
-from model.pipeline import FaceReader
-from service.gallery_additions import to_png
-from service.gallery_import import Progress, check_network
-from service.gallery_manifests import Manifest, Planned
-from service.import_stages import Draft, ImportReport, Preparing, Writing, each_once, embed_drafts, stored_of
+from mien.index.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
+from mien.index.gallery_place import open_place
+from mien.index.gallery_store import GalleryStore
+from mien.index.milvus_address import is_address
+from mien.model.decoding import DecodingLimits
+from mien.model.detection import Detector
+from mien.model.embedder import GPU_BATCH_FACES, Embedder
+from mien.model.errors import ConfigError, MienError
+from mien.model.execution import Provider
+from mien.model.faces import FaceFinder
+from mien.model.pipeline import FaceReader
+from mien.service.gallery_additions import to_png
+from mien.service.gallery_import import Progress, check_network
+from mien.service.gallery_manifests import Manifest, Planned
+from mien.service.import_stages import Draft, ImportReport, Preparing, Writing, each_once, embed_drafts, stored_of
 
 PARCEL_FACES: Final = 32
 """Faces that go from machine to machine together, and are done again together where one dies."""

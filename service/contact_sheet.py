@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from model.errors import ConfigError, QueryError
-from model.faces import Face
-from service.engine import Engine
-from service.queries import FaceIdQuery, point_of
-from service.schemas import FoundMatch, RetrievedFace
-from service.space import Space
+from mien.model.errors import ConfigError, QueryError
+from mien.model.faces import Face
+from mien.service.engine import Engine
+from mien.service.queries import FaceIdQuery, point_of
+from mien.service.schemas import FoundMatch, RetrievedFace
+from mien.service.space import Space
 
 MOST_MATCHES: Final = 200
 """Matches of one face on a sheet: more cannot be looked at, and would be a picture of gigabytes."""

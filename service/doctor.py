@@ -13,14 +13,14 @@ from typing import Final, Literal
 import numpy as np
 from rich.table import Table
 
-from index.bundle import Bundle, check_fits, load_bundle
-from index.device import device_problem, has_gpu_build
-from index.portraits import load_painter
-from model.detection import Detector
-from model.embedder import Embedder
-from model.errors import MienError
-from service.installation import ALTERNATIVES, installation_problem
-from service.terminal import output
+from mien.index.bundle import Bundle, check_fits, load_bundle
+from mien.index.device import device_problem, has_gpu_build
+from mien.index.portraits import load_painter
+from mien.model.detection import Detector
+from mien.model.embedder import Embedder
+from mien.model.errors import MienError
+from mien.service.installation import ALTERNATIVES, installation_problem
+from mien.service.terminal import output
 
 State = Literal["good", "note", "bad"]
 

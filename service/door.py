@@ -5,10 +5,10 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import problems
-from service.access import QUESTIONS
-from service.admission import Admission
-from service.tracking import ROUTE_KEY
+from mien.service import problems
+from mien.service.access import QUESTIONS
+from mien.service.admission import Admission
+from mien.service.tracking import ROUTE_KEY
 
 _KIND: Final = problems.ANSWERS[problems.QueueFullError][1]
 

@@ -10,14 +10,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import EMBEDDER, check_fits, load_bundle
-from index.mixture import Mixture
-from model.decoding import DecodingLimits, read_file
-from model.errors import ConfigError, ImageError
-from model.faces import Face
-from model.files import files_below, written_whole
-from model.pipeline import Pipeline, load_pipeline
-from service.terminal import console, progress_bar
+from mien.index.bundle import EMBEDDER, check_fits, load_bundle
+from mien.index.mixture import Mixture
+from mien.model.decoding import DecodingLimits, read_file
+from mien.model.errors import ConfigError, ImageError
+from mien.model.faces import Face
+from mien.model.files import files_below, written_whole
+from mien.model.pipeline import Pipeline, load_pipeline
+from mien.service.terminal import console, progress_bar
 
 _FILES_AT_ONCE: Final = 64
 

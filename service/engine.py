@@ -12,21 +12,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from index.bundled_gallery import BundledGallery
-from index.gallery import Entry, Match
-from index.gallery_folder import check_network
-from index.gallery_store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
-from index.mixture import posterior_from
-from index.naming import sub_classes
-from index.pages import following
-from model.errors import ImageError, QueryError
-from model.faces import Face
-from model.pipeline import Pipeline, load_pipeline
-from service.metrics import Metrics
-from service.owned_gallery import open_store
-from service.retrieval_options import cursor
-from service.schemas import (
+from mien.index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from mien.index.bundled_gallery import BundledGallery
+from mien.index.gallery import Entry, Match
+from mien.index.gallery_folder import check_network
+from mien.index.gallery_store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
+from mien.index.mixture import posterior_from
+from mien.index.naming import sub_classes
+from mien.index.pages import following
+from mien.model.errors import ImageError, QueryError
+from mien.model.faces import Face
+from mien.model.pipeline import Pipeline, load_pipeline
+from mien.service.metrics import Metrics
+from mien.service.owned_gallery import open_store
+from mien.service.retrieval_options import cursor
+from mien.service.schemas import (
     Classification,
     ClassifiedFace,
     EmbeddedFace,
@@ -36,7 +36,7 @@ from service.schemas import (
     Retrieval,
     RetrievedFace,
 )
-from service.settings import Settings
+from mien.service.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from model.errors import QueryError
-from service import uploads
-from service.cores import Order
-from service.engine import Engine
-from service.explanation import ExplainQuery, Explanation, PointPair, explained, explained_pair
-from service.faces_routes import PROBLEMS
-from service.problems import MissingFieldError
-from service.runtime import Runtime
+from mien.model.errors import QueryError
+from mien.service import uploads
+from mien.service.cores import Order
+from mien.service.engine import Engine
+from mien.service.explanation import ExplainQuery, Explanation, PointPair, explained, explained_pair
+from mien.service.faces_routes import PROBLEMS
+from mien.service.problems import MissingFieldError
+from mien.service.runtime import Runtime
 
 
 def explain_router(runtime: Runtime) -> APIRouter:

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from index.gallery_store import GalleryFace
-from index.likeness import likeness
-from index.occlusion import Occlusion, closeness_map, emotion_map, occlude
-from model.errors import QueryError, UnknownFaceError
-from service.engine import Engine
-from service.queries import FaceIdQuery, Query, point_of
-from service.schemas import Rounded
+from mien.index.gallery_store import GalleryFace
+from mien.index.likeness import likeness
+from mien.index.occlusion import Occlusion, closeness_map, emotion_map, occlude
+from mien.model.errors import QueryError, UnknownFaceError
+from mien.service.engine import Engine
+from mien.service.queries import FaceIdQuery, Query, point_of
+from mien.service.schemas import Rounded
 
 MOST_ID = 1000
 """Characters of an id in a request."""

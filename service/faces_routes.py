@@ -11,18 +11,18 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from index.gallery_store import EVERYTHING, SearchOptions
-from model.errors import ImageError, QueryError
-from model.faces import Face
-from service import problems, uploads
-from service.cores import Order
-from service.direct_routes import DirectRoute
-from service.engine import Ask, Engine, Placed
-from service.problems import MissingFieldError, RequestError
-from service.queries import PointQuery, point_of
-from service.retrieval_options import parse_filter_text, search_options
-from service.runtime import Runtime, Serving
-from service.schemas import (
+from mien.index.gallery_store import EVERYTHING, SearchOptions
+from mien.model.errors import ImageError, QueryError
+from mien.model.faces import Face
+from mien.service import problems, uploads
+from mien.service.cores import Order
+from mien.service.direct_routes import DirectRoute
+from mien.service.engine import Ask, Engine, Placed
+from mien.service.problems import MissingFieldError, RequestError
+from mien.service.queries import PointQuery, point_of
+from mien.service.retrieval_options import parse_filter_text, search_options
+from mien.service.runtime import Runtime, Serving
+from mien.service.schemas import (
     Classification,
     Classifications,
     Embedding,

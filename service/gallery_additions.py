@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from index.face_checks import json_text
-from index.filters import seconds_of
-from index.gallery_store import GalleryFace
-from index.naming import named
-from model.errors import FaceFieldError, ImageError, first_fault
-from service import uploads
-from service.engine import Ask
-from service.gallery_schemas import NewFace, NewFaces
-from service.problems import MalformedBodyError, MissingFieldError
-from service.runtime import Runtime, Serving
+from mien.index.face_checks import json_text
+from mien.index.filters import seconds_of
+from mien.index.gallery_store import GalleryFace
+from mien.index.naming import named
+from mien.model.errors import FaceFieldError, ImageError, first_fault
+from mien.service import uploads
+from mien.service.engine import Ask
+from mien.service.gallery_schemas import NewFace, NewFaces
+from mien.service.problems import MalformedBodyError, MissingFieldError
+from mien.service.runtime import Runtime, Serving
 
 ITEMS: Final = "items"
 """The field of a form that says what the images are: a JSON list, one object for each image."""

@@ -9,26 +9,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from index.embedded_gallery import EmbeddedGallery
-from index.gallery_place import open_place
-from index.milvus_gallery import MilvusGallery
-from model.decoding import DecodingLimits
-from model.errors import ConfigError
-from model.pipeline import load_pipeline
-from service.cluster_import import ClusterImporter, Work
-from service.gallery_additions import to_png
-from service.gallery_import import Importer, export_parquet
-from service.gallery_manifests import read_manifest
-from service.gallery_migrate import migrate_gallery
-from service.gallery_reembedding import re_embed_gallery
-from service.import_stages import ImportReport
-from service.options import add_options as add_config_options
-from service.options import read_options
-from service.owned_gallery import index_policy
-from service.settings import Settings, read_settings
-from service.stored_files import place_of
-from service.terminal import console, output, progress_bar
+from mien.index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from mien.index.embedded_gallery import EmbeddedGallery
+from mien.index.gallery_place import open_place
+from mien.index.milvus_gallery import MilvusGallery
+from mien.model.decoding import DecodingLimits
+from mien.model.errors import ConfigError
+from mien.model.pipeline import load_pipeline
+from mien.service.cluster_import import ClusterImporter, Work
+from mien.service.gallery_additions import to_png
+from mien.service.gallery_import import Importer, export_parquet
+from mien.service.gallery_manifests import read_manifest
+from mien.service.gallery_migrate import migrate_gallery
+from mien.service.gallery_reembedding import re_embed_gallery
+from mien.service.import_stages import ImportReport
+from mien.service.options import add_options as add_config_options
+from mien.service.options import read_options
+from mien.service.owned_gallery import index_policy
+from mien.service.settings import Settings, read_settings
+from mien.service.stored_files import place_of
+from mien.service.terminal import console, output, progress_bar
 
 _SHOWN: Final = 10
 

@@ -12,14 +12,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from index.bundle import Bundle
-from index.face_checks import json_text
-from index.gallery_store import GalleryFace, GalleryStore, every_face
-from model.errors import GalleryError
-from model.files import written_whole
-from model.pipeline import Pipeline
-from service.gallery_manifests import EMBEDDER_KEY, Manifest, Planned, pyarrow
-from service.import_stages import (
+from mien.index.bundle import Bundle
+from mien.index.face_checks import json_text
+from mien.index.gallery_store import GalleryFace, GalleryStore, every_face
+from mien.model.errors import GalleryError
+from mien.model.files import written_whole
+from mien.model.pipeline import Pipeline
+from mien.service.gallery_manifests import EMBEDDER_KEY, Manifest, Planned, pyarrow
+from mien.service.import_stages import (
     ImportReport,
     Preparing,
     Thumbnail,

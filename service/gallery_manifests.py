@@ -18,10 +18,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.filters import seconds_of
-from model.errors import ConfigError, DatasetError
-from model.files import files_below
-from service.stored_files import StoredFile, is_address, place_of
+from mien.index.filters import seconds_of
+from mien.model.errors import ConfigError, DatasetError
+from mien.model.files import files_below
+from mien.service.stored_files import StoredFile, is_address, place_of
 
 COLUMNS: Final = frozenset({"path", "id", "label", "subject", "metadata", "time", "embedding"})
 """What a table may say of a face; besides, an exported one has what the mixture named, and thumbnails if asked for."""

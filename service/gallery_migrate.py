@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from index.bundle import EMBEDDER, read_manifest
-from index.gallery_migration import migrate
-from model.embedder import Embedder
-from service.terminal import console, output, progress_bar
+from mien.index.bundle import EMBEDDER, read_manifest
+from mien.index.gallery_migration import migrate
+from mien.model.embedder import Embedder
+from mien.service.terminal import console, output, progress_bar
 
 
 def migrate_gallery(source: str, target: str, bundle: Path, *, replace: bool = False) -> int:

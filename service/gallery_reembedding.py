@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from index.embedded_gallery import open_gallery
-from index.gallery_folder import network_of
-from index.gallery_store import GalleryFace, GalleryStore, every_face
-from index.naming import named
-from model.decoding import read_file
-from model.errors import GalleryError, ImageError, UnknownFaceError
-from model.pipeline import Pipeline, load_pipeline
-from service.terminal import console, progress_bar
+from mien.index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_folder import network_of
+from mien.index.gallery_store import GalleryFace, GalleryStore, every_face
+from mien.index.naming import named
+from mien.model.decoding import read_file
+from mien.model.errors import GalleryError, ImageError, UnknownFaceError
+from mien.model.pipeline import Pipeline, load_pipeline
+from mien.service.terminal import console, progress_bar
 
 _AT_ONCE: Final = 128
 _SHOWN: Final = 10

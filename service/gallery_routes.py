@@ -11,12 +11,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from index.filters import Comparison, Filter, parse_filter
-from index.gallery_store import GalleryFace, GalleryStore
-from model.errors import FaceFieldError, QueryError, UnknownFaceError
-from service import problems, uploads
-from service.gallery_additions import ITEMS, read_additions, time_of, to_faces
-from service.gallery_schemas import (
+from mien.index.filters import Comparison, Filter, parse_filter
+from mien.index.gallery_store import GalleryFace, GalleryStore
+from mien.model.errors import FaceFieldError, QueryError, UnknownFaceError
+from mien.service import problems, uploads
+from mien.service.gallery_additions import ITEMS, read_additions, time_of, to_faces
+from mien.service.gallery_schemas import (
     AddedFaces,
     AddingQuery,
     Deleted,
@@ -30,8 +30,8 @@ from service.gallery_schemas import (
     face_words,
     statistics_words,
 )
-from service.retrieval_options import parse_filter_text
-from service.runtime import Runtime
+from mien.service.retrieval_options import parse_filter_text
+from mien.service.runtime import Runtime
 
 PROBLEMS: Final = problems.documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504, 507)
 

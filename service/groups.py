@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from index.bundle import EMBEDDER, load_bundle
-from index.groups import Figure, GroupFigures, figures_of, look, read_photographs
-from model.decoding import DecodingLimits
-from model.pipeline import load_pipeline
-from service.terminal import console, output, progress_bar
+from mien.index.bundle import EMBEDDER, load_bundle
+from mien.index.groups import Figure, GroupFigures, figures_of, look, read_photographs
+from mien.model.decoding import DecodingLimits
+from mien.model.pipeline import load_pipeline
+from mien.service.terminal import console, output, progress_bar
 
 
 def groups(table: Path, bundle_folder: Path, limits: DecodingLimits, *, markdown: Path | None, as_json: bool) -> int:

@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from service import problems
-from service.runtime import Runtime
-from service.schemas import Health, Reloaded
+from mien.service import problems
+from mien.service.runtime import Runtime
+from mien.service.schemas import Health, Reloaded
 
 
 def health_router(runtime: Runtime) -> APIRouter:

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bundle import Bundle
-from index.face_checks import check_face
-from index.gallery_store import GalleryFace, GalleryStore
-from index.naming import named
-from model.decoding import read_file
-from model.embedder import Embedder
-from model.errors import FaceConflictError, ImageError, QueryError
-from model.pipeline import FaceReader
-from service.gallery_manifests import Planned
+from mien.index.bundle import Bundle
+from mien.index.face_checks import check_face
+from mien.index.gallery_store import GalleryFace, GalleryStore
+from mien.index.naming import named
+from mien.model.decoding import read_file
+from mien.model.embedder import Embedder
+from mien.model.errors import FaceConflictError, ImageError, QueryError
+from mien.model.pipeline import FaceReader
+from mien.service.gallery_manifests import Planned
 
 Thumbnail = Callable[[NDArray[np.uint8]], bytes]
 

@@ -13,8 +13,8 @@ from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model.errors import ConfigError, first_fault
-from model.files import written_whole
+from mien.model.errors import ConfigError, first_fault
+from mien.model.files import written_whole
 
 ScopeName = Literal["read", "write", "admin"]
 """What a key may do: ask; change the gallery, too; change the service, too."""

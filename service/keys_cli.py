@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from model.errors import ConfigError
-from service.keys import SCOPE_NAMES, create_key, read_keys, revoke_key
-from service.settings import read_settings
-from service.terminal import console, output
+from mien.model.errors import ConfigError
+from mien.service.keys import SCOPE_NAMES, create_key, read_keys, revoke_key
+from mien.service.settings import read_settings
+from mien.service.terminal import console, output
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

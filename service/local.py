@@ -10,18 +10,18 @@ from typing import Any, Literal
 import numpy as np
 from rich.table import Table
 
-from index.bundle import load_bundle
-from model.decoding import DecodingLimits, read_image
-from model.errors import ConfigError, ImageError
-from model.faces import Face
-from model.pipeline import load_pipeline
-from service.contact_sheet import check_sheet, contact_sheet
-from service.embedding import files_of
-from service.engine import Ask, Engine, Placed
-from service.owned_gallery import open_store
-from service.schemas import ClassifiedFace
-from service.settings import Settings
-from service.terminal import console, output, progress_bar
+from mien.index.bundle import load_bundle
+from mien.model.decoding import DecodingLimits, read_image
+from mien.model.errors import ConfigError, ImageError
+from mien.model.faces import Face
+from mien.model.pipeline import load_pipeline
+from mien.service.contact_sheet import check_sheet, contact_sheet
+from mien.service.embedding import files_of
+from mien.service.engine import Ask, Engine, Placed
+from mien.service.owned_gallery import open_store
+from mien.service.schemas import ClassifiedFace
+from mien.service.settings import Settings
+from mien.service.terminal import console, output, progress_bar
 
 Form = Literal["table", "json", "csv"]
 """How answers are written."""

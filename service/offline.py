@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from index.bundle import EMBEDDER, check_fits, load_bundle
-from index.discovery import DiscoveryConfig
-from model.configuration import TrainingConfig
-from model.embedder import Embedder
-from model.errors import ConfigError
-from model.ferplus import Split, read_ferplus, read_near_copies
-from service.terminal import console, output, progress_bar, staged_bar
+from mien.index.bundle import EMBEDDER, check_fits, load_bundle
+from mien.index.discovery import DiscoveryConfig
+from mien.model.configuration import TrainingConfig
+from mien.model.embedder import Embedder
+from mien.model.errors import ConfigError
+from mien.model.ferplus import Split, read_ferplus, read_near_copies
+from mien.service.terminal import console, output, progress_bar, staged_bar
 
 _TRAINING_PARTS: Final = ("torch", "onnx", "onnxscript", "sklearn", "matplotlib")
 
@@ -31,11 +31,11 @@ def train(
 ) -> int:
     """``mien train``."""
     require_training_parts()
-    from index import plots
-    from model import training
-    from model.checkpoint import read_checkpoint
-    from model.run import EpochReport
-    from model.training_set import read_sub_classes
+    from mien.index import plots
+    from mien.model import training
+    from mien.model.checkpoint import read_checkpoint
+    from mien.model.run import EpochReport
+    from mien.model.training_set import read_sub_classes
 
     chosen = training.choose_device(device)
     faces, validation = read_ferplus(data, "Training"), read_ferplus(data, "PublicTest")
@@ -80,7 +80,7 @@ def train(
 def export(checkpoints: Sequence[Path], network: Path, *, mirror: bool) -> int:
     """``mien export``."""
     require_training_parts()
-    from model.export import export as write_network
+    from mien.model.export import export as write_network
 
     difference = write_network(checkpoints, network, mirror=mirror)
     console.print(f"{network}: differs from torch by at most {difference:.1e} embedding units")
@@ -95,13 +95,13 @@ def quantise(network: Path, data: Path | None, output_path: Path, *, half: bool)
     """
     require_training_parts()
     if half:
-        from model.half import halve
+        from mien.model.half import halve
 
         halve(network, output_path)
     elif data is None:
         raise ConfigError("int8 needs faces to measure ranges on: name them with --data, or ask for --half")
     else:
-        from model.quantisation import quantise as write_network
+        from mien.model.quantisation import quantise as write_network
 
         faces = read_ferplus(data, "Training")
         with progress_bar() as bar:
@@ -119,7 +119,7 @@ def quantise(network: Path, data: Path | None, output_path: Path, *, half: bool)
 
 def build(network: Path, data: Path, folder: Path) -> int:
     """``mien build``."""
-    from index.build import build_bundle
+    from mien.index.build import build_bundle
 
     faces = read_ferplus(data, "Training")
     with progress_bar() as bar:
@@ -134,7 +134,7 @@ def build(network: Path, data: Path, folder: Path) -> int:
 
 def calibrate(bundle: Path, data: Path) -> int:
     """``mien calibrate``."""
-    from index.calibrate import calibrate_bundle
+    from mien.index.calibrate import calibrate_bundle
 
     training, validation = read_ferplus(data, "Training"), read_ferplus(data, "PublicTest")
     with progress_bar() as bar:
@@ -156,7 +156,7 @@ def discover(
     bundle_folder: Path, data: Path, folder: Path, config: DiscoveryConfig, previous_folder: Path | None
 ) -> int:
     """``mien discover``."""
-    from index.discover import discover_in_bundle
+    from mien.index.discover import discover_in_bundle
 
     bundle = load_bundle(bundle_folder)
     embedder = Embedder(bundle.embedder_path)
@@ -217,8 +217,8 @@ def _worth(report: dict[str, Any]) -> Table:
 def evaluate(bundle_folder: Path, data: Path, split: Split, folder: Path, *, record: bool) -> int:
     """``mien evaluate``."""
     require_training_parts()
-    from index import evaluate as evaluation
-    from index.headline import headline
+    from mien.index import evaluate as evaluation
+    from mien.index.headline import headline
 
     bundle = load_bundle(bundle_folder)
     embedder = Embedder(bundle_folder / EMBEDDER)
@@ -283,8 +283,8 @@ def ablate(
 ) -> int:
     """``mien ablate``."""
     require_training_parts()
-    from index import ablation, plots
-    from model.training import Progress
+    from mien.index import ablation, plots
+    from mien.model.training import Progress
 
     def on_row(row: ablation.AblationRow) -> None:
         bar.console.print(

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from index.bundle import EMBEDDER, Bundle
-from index.bundled_gallery import BundledGallery
-from index.device import EXACT_ON_DEVICE_UP_TO, device_of
-from index.gallery_place import open_place
-from index.gallery_store import GalleryStore
-from index.index_policy import EXACT_UP_TO, IndexPolicy
-from service.settings import Settings
+from mien.index.bundle import EMBEDDER, Bundle
+from mien.index.bundled_gallery import BundledGallery
+from mien.index.device import EXACT_ON_DEVICE_UP_TO, device_of
+from mien.index.gallery_place import open_place
+from mien.index.gallery_store import GalleryStore
+from mien.index.index_policy import EXACT_UP_TO, IndexPolicy
+from mien.service.settings import Settings
 
 _SEEDED_AT_ONCE: Final = 2_000
 

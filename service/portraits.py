@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from index.bundle import PORTRAITS, load_bundle
-from model.ferplus import read_ferplus
-from model.portrait_configuration import PortraitConfig
-from service.terminal import console, output, progress_bar
+from mien.index.bundle import PORTRAITS, load_bundle
+from mien.model.ferplus import read_ferplus
+from mien.model.portrait_configuration import PortraitConfig
+from mien.service.terminal import console, output, progress_bar
 
 if TYPE_CHECKING:
-    from model.portrait_training import Step
+    from mien.model.portrait_training import Step
 
 
 def portraits(bundle_folder: Path, data: Path, config: PortraitConfig) -> int:
@@ -22,7 +22,7 @@ def portraits(bundle_folder: Path, data: Path, config: PortraitConfig) -> int:
         DatasetError: the data set is not in its owner's layout, or has no face that can be used.
         OSError: the bundle cannot be written.
     """
-    from index.portraits import portray_bundle
+    from mien.index.portraits import portray_bundle
 
     faces = read_ferplus(data, "Training")
     with progress_bar() as bar:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from model.errors import (
+from mien.model.errors import (
     BrokenImageError,
     BrokenVideoError,
     EmptyImageError,

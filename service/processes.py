@@ -15,10 +15,10 @@ from typing import Final
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from model.errors import MienError
-from service.metrics import SHARED_FOLDER
-from service.settings import Settings
-from service.terminal import console
+from mien.model.errors import MienError
+from mien.service.metrics import SHARED_FOLDER
+from mien.service.settings import Settings
+from mien.service.terminal import console
 
 COULD_NOT_START: Final = 3
 """The exit status of a process that could not start, uvicorn's too: another one would not either."""

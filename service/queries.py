@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from index.bundle import Bundle
-from index.gallery import Gallery
-from index.gallery_store import GalleryStore
-from model.errors import QueryError, UnknownFaceError
-from service.retrieval_options import RetrievalOptions
+from mien.index.bundle import Bundle
+from mien.index.gallery import Gallery
+from mien.index.gallery_store import GalleryStore
+from mien.model.errors import QueryError, UnknownFaceError
+from mien.service.retrieval_options import RetrievalOptions
 
 MOST_PARTS: Final = 16
 """Parts of one mix."""

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from index.filters import parse_filter
-from index.gallery_store import EVERYTHING, SearchOptions
-from index.pages import MARK_LETTERS
-from model.errors import FilterError, QueryError
+from mien.index.filters import parse_filter
+from mien.index.gallery_store import EVERYTHING, SearchOptions
+from mien.index.pages import MARK_LETTERS
+from mien.model.errors import FilterError, QueryError
 
 COPIES_WITHIN: Final = 0.05
 """Distance, in embedding units, up to which a face counts as a copy of the query: the same picture, coded anew."""
@@ -82,7 +82,7 @@ def cursor(page: SearchOptions) -> str:
     """What a next page is asked for with: where it starts, and in which state of the gallery.
 
     Args:
-        page: its options, as ``index.pages`` gives them.
+        page: its options, as ``mien.index.pages`` gives them.
     """
     start: list[Any] = [page.snapshot, *(page.after or ())]
     if page.shown:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model.errors import MienError, NoFaceError
-from model.faces import Face
-from service.admission import Admission
-from service.batching import Batcher
-from service.cores import Cores, Order
-from service.engine import Ask, Engine, Placed, load_engine
-from service.logs import FIELDS
-from service.metrics import resident_bytes
-from service.problems import NotReadyError, ReloadError, TooLateError
-from service.settings import Settings
+from mien.model.errors import MienError, NoFaceError
+from mien.model.faces import Face
+from mien.service.admission import Admission
+from mien.service.batching import Batcher
+from mien.service.cores import Cores, Order
+from mien.service.engine import Ask, Engine, Placed, load_engine
+from mien.service.logs import FIELDS
+from mien.service.metrics import resident_bytes
+from mien.service.problems import NotReadyError, ReloadError, TooLateError
+from mien.service.settings import Settings
 
 BROKEN_AFTER = 3
 """So many batches that fail in a row mean that the network is out of order."""

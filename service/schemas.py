@@ -4,9 +4,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from model.votes import EMOTIONS
-from service.problems import Problem
-from service.retrieval_options import RetrievalOptions
+from mien.model.votes import EMOTIONS
+from mien.service.problems import Problem
+from mien.service.retrieval_options import RetrievalOptions
 
 Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
 """A number with six decimals: what single precision knows."""

@@ -10,17 +10,17 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from model.errors import ConfigError
-from service import logs
-from service.access import is_loopback
-from service.app import create_app_on
-from service.connections import timed_protocol
-from service.engine import load_engine
-from service.processes import serve_in_processes
-from service.runtime import Runtime
-from service.settings import Settings
-from service.terminal import console
-from service.traces import configured_provider, traced
+from mien.model.errors import ConfigError
+from mien.service import logs
+from mien.service.access import is_loopback
+from mien.service.app import create_app_on
+from mien.service.connections import timed_protocol
+from mien.service.engine import load_engine
+from mien.service.processes import serve_in_processes
+from mien.service.runtime import Runtime
+from mien.service.settings import Settings
+from mien.service.terminal import console
+from mien.service.traces import configured_provider, traced
 
 SWITCH_S: Final = 0.0005
 """How long a thread keeps Python to itself while another wants it.

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from index.bundle import default_bundle
-from index.device import Device
-from model.decoding import DecodingLimits
-from model.errors import ConfigError
-from model.execution import Provider
-from model.video import DEFAULT_LIMITS, VideoLimits
+from mien.index.bundle import default_bundle
+from mien.index.device import Device
+from mien.model.decoding import DecodingLimits
+from mien.model.errors import ConfigError
+from mien.model.execution import Provider
+from mien.model.video import DEFAULT_LIMITS, VideoLimits
 
 PREFIX = "MIEN_"
 

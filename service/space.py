@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from index.atlas import Region, emotions_of, of_gallery, sub_classes_of
-from index.bundle import Bundle
-from index.bundled_gallery import BundledGallery
-from index.gallery_store import GalleryStore
-from index.map import FlatView, ellipse, emotions_shown, flat_view
-from index.portraits import load_painter
-from model.errors import QueryError
-from model.portraits import PortraitPainter
-from service.map_schemas import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
-from service.queries import Query, point_of
-from service.refreshed import Refreshed
-from service.written import Written
+from mien.index.atlas import Region, emotions_of, of_gallery, sub_classes_of
+from mien.index.bundle import Bundle
+from mien.index.bundled_gallery import BundledGallery
+from mien.index.gallery_store import GalleryStore
+from mien.index.map import FlatView, ellipse, emotions_shown, flat_view
+from mien.index.portraits import load_painter
+from mien.model.errors import QueryError
+from mien.model.portraits import PortraitPainter
+from mien.service.map_schemas import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
+from mien.service.queries import Query, point_of
+from mien.service.refreshed import Refreshed
+from mien.service.written import Written
 
 KEPT_PORTRAITS: Final = 4096
 """Portraits that are kept painted: 9 MiB."""

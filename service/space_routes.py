@@ -8,15 +8,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.errors import QueryError
-from service import problems, uploads
-from service.cores import Order
-from service.map_schemas import Atlas, MapAnswer
-from service.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery
-from service.queries import Query as PointName
-from service.runtime import Runtime
-from service.space import Space
-from service.written import Written
+from mien.model.errors import QueryError
+from mien.service import problems, uploads
+from mien.service.cores import Order
+from mien.service.map_schemas import Atlas, MapAnswer
+from mien.service.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery
+from mien.service.queries import Query as PointName
+from mien.service.runtime import Runtime
+from mien.service.space import Space
+from mien.service.written import Written
 
 MOST_PORTRAITS: Final = 256
 """Portraits of one request."""

@@ -7,15 +7,15 @@ from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from model.errors import QueryError, first_fault
-from service import problems
-from service.access import STILL_ALLOWED
-from service.faces_routes import check_faces
-from service.origins import may_open
-from service.problems import ForeignPageError, RequestError
-from service.runtime import Runtime
-from service.schemas import FaceQuery
-from service.stream_session import StreamSession
+from mien.model.errors import QueryError, first_fault
+from mien.service import problems
+from mien.service.access import STILL_ALLOWED
+from mien.service.faces_routes import check_faces
+from mien.service.origins import may_open
+from mien.service.problems import ForeignPageError, RequestError
+from mien.service.runtime import Runtime
+from mien.service.schemas import FaceQuery
+from mien.service.stream_session import StreamSession
 
 STREAM_PATH: Final = "/stream"
 

@@ -11,15 +11,15 @@ from typing import Final
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from model.errors import ImageError
-from model.tracks import Tracker
-from service import problems
-from service.logs import FIELDS
-from service.problems import MalformedImageError, Problem, RequestError
-from service.rates import Rates
-from service.runtime import Runtime, Serving
-from service.schemas import FaceQuery
-from service.video_schemas import StreamAnswer, TrackedFace
+from mien.model.errors import ImageError
+from mien.model.tracks import Tracker
+from mien.service import problems
+from mien.service.logs import FIELDS
+from mien.service.problems import MalformedImageError, Problem, RequestError
+from mien.service.rates import Rates
+from mien.service.runtime import Runtime, Serving
+from mien.service.schemas import FaceQuery
+from mien.service.video_schemas import StreamAnswer, TrackedFace
 
 FLOOD: Final = 10
 """Who sends so many times as many frames as are answered is no webcam: the stream is closed."""

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 
-from model.errors import ConfigError
-from service.metrics import Metrics
+from mien.model.errors import ConfigError
+from mien.service.metrics import Metrics
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """OpenTelemetry's variables, either of which turns traces on."""

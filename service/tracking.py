@@ -9,9 +9,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import problems
-from service.logs import FIELDS, request_id
-from service.metrics import Metrics
+from mien.service import problems
+from mien.service.logs import FIELDS, request_id
+from mien.service.metrics import Metrics
 
 REQUEST_ID: Final = b"x-request-id"
 """The header that carries a request's id, both ways."""

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from index.bundle import check_fits, load_bundle
-from index.evaluate import save_scores
-from index.transfer import embed_photographs, headline, save_skips, transfer_scores
-from model.datasets.catalogue import read_dataset
-from model.pipeline import load_pipeline
-from model.votes import EMOTIONS
-from service.terminal import console, output, progress_bar
+from mien.index.bundle import check_fits, load_bundle
+from mien.index.evaluate import save_scores
+from mien.index.transfer import embed_photographs, headline, save_skips, transfer_scores
+from mien.model.datasets.catalogue import read_dataset
+from mien.model.pipeline import load_pipeline
+from mien.model.votes import EMOTIONS
+from mien.service.terminal import console, output, progress_bar
 
 _SKIPS_SHOWN = 5
 

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model.errors import first_fault
-from service.admission import Admission
-from service.forms import FormError, Part, parts
-from service.problems import (
+from mien.model.errors import first_fault
+from mien.service.admission import Admission
+from mien.service.forms import FormError, Part, parts
+from mien.service.problems import (
     BodyTooLargeError,
     BodyTooSlowError,
     MalformedBodyError,

@@ -9,15 +9,15 @@ import numpy as np
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from model.errors import VideoError, VideoTooLargeError
-from model.tracks import LONGEST_GAP_S, Tracker
-from model.video import Video, VideoEnd, VideoFrame
-from service import problems
-from service.cores import Order
-from service.problems import NotReadyError, RequestError, TooLateError
-from service.runtime import Runtime, Serving
-from service.timelines import Timelines
-from service.video_schemas import EndLine, FrameLine, Skipped, TrackedFace, TrackLine, VideoQuery
+from mien.model.errors import VideoError, VideoTooLargeError
+from mien.model.tracks import LONGEST_GAP_S, Tracker
+from mien.model.video import Video, VideoEnd, VideoFrame
+from mien.service import problems
+from mien.service.cores import Order
+from mien.service.problems import NotReadyError, RequestError, TooLateError
+from mien.service.runtime import Runtime, Serving
+from mien.service.timelines import Timelines
+from mien.service.video_schemas import EndLine, FrameLine, Skipped, TrackedFace, TrackLine, VideoQuery
 
 NDJSON: Final = "application/x-ndjson"
 

@@ -5,14 +5,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from model.errors import NoVideoDecoderError
-from model.video import can_decode_videos
-from service import problems, uploads
-from service.faces_routes import check_faces
-from service.problems import MissingFieldError
-from service.runtime import Runtime
-from service.video_answer import NDJSON, answer_video
-from service.video_schemas import EndLine, FrameLine, TrackLine, VideoQuery
+from mien.model.errors import NoVideoDecoderError
+from mien.model.video import can_decode_videos
+from mien.service import problems, uploads
+from mien.service.faces_routes import check_faces
+from mien.service.problems import MissingFieldError
+from mien.service.runtime import Runtime
+from mien.service.video_answer import NDJSON, answer_video
+from mien.service.video_schemas import EndLine, FrameLine, TrackLine, VideoQuery
 
 VIDEO_PATH: Final = "/classify/video"
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from service.problems import Problem
-from service.schemas import ClassifiedFace, FaceQuery, Rounded
+from mien.service.problems import Problem
+from mien.service.schemas import ClassifiedFace, FaceQuery, Rounded
 
 
 class VideoQuery(FaceQuery):

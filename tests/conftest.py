@@ -14,11 +14,11 @@ import torch
 from cartoon import cartoon
 from PIL import Image
 
-from model.ferplus import FACE_PX, LabelledFaces, Split
-from model.votes import EMOTIONS, VOTE_COLUMNS
+from mien.model.ferplus import FACE_PX, LabelledFaces, Split
+from mien.model.votes import EMOTIONS, VOTE_COLUMNS
 
 if TYPE_CHECKING:
-    from service.engine import Engine
+    from mien.service.engine import Engine
 
 __all__ = ["MakeFaces", "SmallRun", "WriteSplit", "cartoon"]
 
@@ -104,10 +104,10 @@ class SmallRun:
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory, make_faces: MakeFaces, write_split: WriteSplit) -> SmallRun:
     """Train, export and build, for real but small: some seconds, once for all tests. Do not write into it."""
-    from index.build import build_bundle
-    from model.configuration import NetworkConfig, TrainingConfig
-    from model.export import export
-    from model.training import train
+    from mien.index.build import build_bundle
+    from mien.model.configuration import NetworkConfig, TrainingConfig
+    from mien.model.export import export
+    from mien.model.training import train
 
     folder = tmp_path_factory.mktemp("small_run")
     training, validation = make_faces(320, seed=1), make_faces(80, seed=2)
@@ -125,8 +125,8 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, make_faces: MakeFaces, w
 @pytest.fixture(scope="session")
 def served_engine() -> "Engine":
     """The bundle that ships, loaded once. Do not change it."""
-    from service.engine import load_engine
-    from service.settings import Settings
+    from mien.service.engine import load_engine
+    from mien.service.settings import Settings
 
     return load_engine(Settings(provider="cpu"))
 

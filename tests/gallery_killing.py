@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from gallery_implementations import EMBEDDER, SIZE, face
 
-from index.embedded_gallery import open_gallery
-from index.gallery_store import SearchOptions, every_face
-from index.index_policy import IndexPolicy
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_store import SearchOptions, every_face
+from mien.index.index_policy import IndexPolicy
 
 POLICY = IndexPolicy(tail=20, tail_share=0.0)
 """Merges often, so that kills meet merges."""

@@ -7,9 +7,9 @@ from typing import Final
 
 from milvus_server import shared_server
 
-from index.filters import Comparison, Not
-from index.milvus_address import parse_address
-from index.milvus_gallery import MilvusGallery, open_milvus_gallery
+from mien.index.filters import Comparison, Not
+from mien.index.milvus_address import parse_address
+from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
 
 _owners: Final[dict[str, Path]] = {}
 """Name of a gallery to the folder that stands for it in the present test, or did in one that ended."""

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from index.ablation import ABLATION_NAME, DECISIVE, ROWS, AblationRow, ablate, by_name, read_rows
-from model.configuration import NetworkConfig, TrainingConfig
-from model.errors import DatasetError
-from model.ferplus import LabelledFaces, NearCopies
+from mien.index.ablation import ABLATION_NAME, DECISIVE, ROWS, AblationRow, ablate, by_name, read_rows
+from mien.model.configuration import NetworkConfig, TrainingConfig
+from mien.model.errors import DatasetError
+from mien.model.ferplus import LabelledFaces, NearCopies
 
 MakeFaces = Callable[..., LabelledFaces]
 

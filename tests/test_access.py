@@ -8,13 +8,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.routing import BaseRoute
 
-from model.errors import ConfigError
-from service.access import is_loopback, needed_scope
-from service.app import create_app
-from service.engine import Engine
-from service.keys import Scope, create_key
-from service.server import serve
-from service.settings import Settings
+from mien.model.errors import ConfigError
+from mien.service.access import is_loopback, needed_scope
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.keys import Scope, create_key
+from mien.service.server import serve
+from mien.service.settings import Settings
 
 SCOPES = {None: "nobody", Scope.READ: "read", Scope.WRITE: "write", Scope.ADMIN: "admin"}
 

@@ -1,7 +1,7 @@
 import pytest
 
-from service.admission import Admission
-from service.problems import QueueFullError
+from mien.service.admission import Admission
+from mien.service.problems import QueueFullError
 
 
 def test_what_is_held_is_counted_and_bounded() -> None:

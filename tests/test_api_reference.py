@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from service.api_reference import reference
-from service.app import create_app
-from service.engine import Engine
-from service.settings import Settings
+from mien.service.api_reference import reference
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.settings import Settings
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 
@@ -18,7 +18,7 @@ def description(served_engine: Engine) -> dict[str, Any]:
 
 def test_the_reference_is_that_of_the_service(description: dict[str, Any]) -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == reference(description), (
-        "the interface has changed: python -m service.api_reference > docs/api.md"
+        "the interface has changed: python -m mien.service.api_reference > docs/api.md"
     )
 
 

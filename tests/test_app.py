@@ -13,11 +13,11 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 
-from model.errors import UnsupportedImageError
-from model.votes import EMOTIONS
-from service.app import create_app
-from service.engine import Ask, Engine, Placed, load_engine
-from service.settings import Settings
+from mien.model.errors import UnsupportedImageError
+from mien.model.votes import EMOTIONS
+from mien.service.app import create_app
+from mien.service.engine import Ask, Engine, Placed, load_engine
+from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}
 PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'

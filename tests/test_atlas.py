@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from index.atlas import NEAREST, emotions_of, sub_classes_of
-from index.bundle import Bundle, default_bundle, load_bundle
+from mien.index.atlas import NEAREST, emotions_of, sub_classes_of
+from mien.index.bundle import Bundle, default_bundle, load_bundle
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.batching import Batcher
-from service.cores import Cores
+from mien.service.batching import Batcher
+from mien.service.cores import Cores
 
 
 class Recorder:

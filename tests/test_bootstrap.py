@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-import index.bootstrap
-from index.bootstrap import (
+import mien.index.bootstrap
+from mien.index.bootstrap import (
     Interval,
     basic_interval,
     gathered,
@@ -10,7 +10,7 @@ from index.bootstrap import (
     percentile_interval,
     resampled_means,
 )
-from model.errors import DatasetError
+from mien.model.errors import DatasetError
 
 
 def test_means_of_drawn_faces_scatter_as_theory_says() -> None:
@@ -47,7 +47,7 @@ def test_the_same_seed_draws_the_same_faces_for_every_score() -> None:
 def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=70)
     whole = resampled_means(values, resamples=100)
-    monkeypatch.setattr(index.bootstrap, "_COUNTS_AT_ONCE", 70 * 7)
+    monkeypatch.setattr(mien.index.bootstrap, "_COUNTS_AT_ONCE", 70 * 7)
     np.testing.assert_allclose(resampled_means(values, resamples=100), whole)
 
 

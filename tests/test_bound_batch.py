@@ -6,9 +6,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from index.bundle import EMBEDDER, default_bundle
-from model.bound_batch import BoundBatch
-from model.embedder import Embedder
+from mien.index.bundle import EMBEDDER, default_bundle
+from mien.model.bound_batch import BoundBatch
+from mien.model.embedder import Embedder
 
 
 @pytest.fixture(scope="module")

@@ -24,15 +24,15 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from served_app import served_app
 
-from index.bundle import EMBEDDER
-from index.embedded_gallery import open_gallery
-from index.gallery_store import GalleryFace
-from model.votes import EMOTIONS
-from service.app import create_app
-from service.cli import main
-from service.engine import Engine, load_engine
-from service.keys import create_key
-from service.settings import Settings
+from mien.index.bundle import EMBEDDER
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_store import GalleryFace
+from mien.model.votes import EMOTIONS
+from mien.service.app import create_app
+from mien.service.cli import main
+from mien.service.engine import Engine, load_engine
+from mien.service.keys import create_key
+from mien.service.settings import Settings
 
 PATIENCE_S = 90
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from conftest import MakeFaces, SmallRun
 
-from index.build import build_bundle
-from index.bundle import EMBEDDER, load_bundle
-from model.embedder import Embedder
-from model.errors import BundleError, DatasetError
-from model.votes import UNLABELLED, labels
+from mien.index.build import build_bundle
+from mien.index.bundle import EMBEDDER, load_bundle
+from mien.model.embedder import Embedder
+from mien.model.errors import BundleError, DatasetError
+from mien.model.votes import UNLABELLED, labels
 
 
 def test_the_mixture_is_that_of_the_training_embeddings(small_run: SmallRun, make_faces: MakeFaces) -> None:

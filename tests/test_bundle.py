@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import SmallRun
 
-from index.background import Background
-from index.bundle import (
+from mien.index.background import Background
+from mien.index.bundle import (
     CALIBRATION_ARRAYS,
     EMBEDDER,
     FILES,
@@ -24,10 +24,10 @@ from index.bundle import (
     sha256_of,
     write_manifest,
 )
-from index.mixture import Calibration
-from model.embedder import Embedder
-from model.errors import BundleError
-from model.votes import EMOTIONS
+from mien.index.mixture import Calibration
+from mien.model.embedder import Embedder
+from mien.model.errors import BundleError
+from mien.model.votes import EMOTIONS
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
-from index.background import Background, fit_background
-from index.bundle import load_bundle, read_manifest
-from index.calibrate import (
+from mien.index.background import Background, fit_background
+from mien.index.bundle import load_bundle, read_manifest
+from mien.index.calibrate import (
     calibrate_bundle,
     calibrated,
     cross_fitted_posterior,
@@ -18,12 +18,12 @@ from index.calibrate import (
     cross_fitted_vote_shares,
     distance_from_uniform,
 )
-from index.held_out import HeldOutFaces
-from index.mixture import Mixture, fit_mixture, posterior_from
-from model.embedder import Embedder
-from model.errors import BundleError, DatasetError
-from model.ferplus import LabelledFaces, NearCopies
-from model.votes import EMOTIONS, UNLABELLED, labels
+from mien.index.held_out import HeldOutFaces
+from mien.index.mixture import Mixture, fit_mixture, posterior_from
+from mien.model.embedder import Embedder
+from mien.model.errors import BundleError, DatasetError
+from mien.model.ferplus import LabelledFaces, NearCopies
+from mien.model.votes import EMOTIONS, UNLABELLED, labels
 
 NO_COPIES = NearCopies({}, frozenset())
 

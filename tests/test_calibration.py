@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
-from index.calibration import (
+from mien.index.calibration import (
     PROBABILITY_FLOOR,
     brier_score,
     calibration_scores,
@@ -16,8 +16,8 @@ from index.calibration import (
     negative_log_likelihood,
     squared_errors,
 )
-from index.reliability import BIN_COUNT, expected_calibration_error, reliability_bins
-from model.errors import DatasetError
+from mien.index.reliability import BIN_COUNT, expected_calibration_error, reliability_bins
+from mien.model.errors import DatasetError
 
 Reals = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from model.checkpoint import config_of, read_checkpoint, write_checkpoint
-from model.errors import CheckpointError
-from model.files import written_whole
+from mien.model.checkpoint import config_of, read_checkpoint, write_checkpoint
+from mien.model.errors import CheckpointError
+from mien.model.files import written_whole
 
 
 class Settings(BaseModel):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from index.classification import classification_scores, confusion_counts, normalised_mutual_information
-from model.errors import DatasetError
+from mien.index.classification import classification_scores, confusion_counts, normalised_mutual_information
+from mien.model.errors import DatasetError
 
 NAMES = ("joy", "fear", "anger", "sadness")
 

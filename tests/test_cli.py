@@ -7,9 +7,9 @@ import pytest
 from conftest import MakeFaces, SmallRun
 from PIL import Image
 
-from index.bundle import default_bundle, load_bundle, read_manifest
-from model.votes import EMOTIONS
-from service.cli import build_parser, main
+from mien.index.bundle import default_bundle, load_bundle, read_manifest
+from mien.model.votes import EMOTIONS
+from mien.service.cli import build_parser, main
 
 COMMANDS = ("train", "export", "quantise", "build", "discover", "calibrate", "evaluate", "ablate", "embed", "serve")
 

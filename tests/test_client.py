@@ -14,15 +14,15 @@ from PIL import Image
 from served_app import served_app
 from starlette.types import Receive, Scope, Send
 
-from index.bundle import EMBEDDER
-from index.embedded_gallery import open_gallery
-from model.votes import EMOTIONS
-from service.app import create_app
-from service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError
-from service.client_batches import BATCH_BYTES, batches
-from service.engine import Engine
-from service.keys import create_key
-from service.settings import Settings
+from mien.index.bundle import EMBEDDER
+from mien.index.embedded_gallery import open_gallery
+from mien.model.votes import EMOTIONS
+from mien.service.app import create_app
+from mien.service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError
+from mien.service.client_batches import BATCH_BYTES, batches
+from mien.service.engine import Engine
+from mien.service.keys import create_key
+from mien.service.settings import Settings
 
 FAST = Retries(most=3, first_pause_s=0.01, longest_pause_s=0.05)
 
@@ -260,7 +260,7 @@ def test_a_progress_bar_is_drawn_where_it_is_asked_for(
 ) -> None:
     from rich.console import Console
 
-    from service import terminal
+    from mien.service import terminal
 
     with Client(small) as client:
         list(client.classify_all([crop_file] * 2, already_cropped=True))

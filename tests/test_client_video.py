@@ -11,11 +11,11 @@ from starlette.types import Receive, Scope, Send
 from test_client import FAST
 from videos import encoded, scene
 
-from model.video import can_decode_videos
-from service.app import create_app
-from service.client import AsyncClient, Client, ClientError, ServiceError, VideoEnd, VideoFrame, VideoTrack
-from service.engine import Engine
-from service.settings import Settings
+from mien.model.video import can_decode_videos
+from mien.service.app import create_app
+from mien.service.client import AsyncClient, Client, ClientError, ServiceError, VideoEnd, VideoFrame, VideoTrack
+from mien.service.engine import Engine
+from mien.service.settings import Settings
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
 

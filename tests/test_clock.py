@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from index.bundle import EMBEDDER
-from index.embedded_gallery import open_gallery
-from service.app import create_app
-from service.engine import Engine
-from service.keys import create_key, revoke_key
-from service.logs import JsonFormatter
-from service.settings import Settings
+from mien.index.bundle import EMBEDDER
+from mien.index.embedded_gallery import open_gallery
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.keys import create_key, revoke_key
+from mien.service.logs import JsonFormatter
+from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}
 HOUR_S = 3600.0

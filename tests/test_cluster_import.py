@@ -17,11 +17,11 @@ from milvus_galleries import open_gallery as open_distributed
 from milvus_server import shared_server
 from PIL import Image
 
-from index.bundle import EMBEDDER, default_bundle, read_manifest
-from index.embedded_gallery import open_gallery
-from index.gallery_store import GalleryFace, every_face
-from model.embedder import Embedder
-from service.cli import main
+from mien.index.bundle import EMBEDDER, default_bundle, read_manifest
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_store import GalleryFace, every_face
+from mien.model.embedder import Embedder
+from mien.service.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = 400

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from index.classification import confusion_counts, normalised_mutual_information
-from index.clustering import clustering_scores
-from model.errors import DatasetError
+from mien.index.classification import confusion_counts, normalised_mutual_information
+from mien.index.clustering import clustering_scores
+from mien.model.errors import DatasetError
 
 
 def blobs(spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from gallery_implementations import EMBEDDER, SIZE, face
 
-from index.columns import Column, mask_of
-from index.embedded_gallery import open_gallery
-from index.filters import MAX_FIELDS, parse_filter, passes, value_of
-from index.gallery_database import GalleryDatabase, values_of
-from index.gallery_folder import DATABASE
-from index.resident import MOST_COLUMNS
-from model.errors import FilterError
+from mien.index.columns import Column, mask_of
+from mien.index.embedded_gallery import open_gallery
+from mien.index.filters import MAX_FIELDS, parse_filter, passes, value_of
+from mien.index.gallery_database import GalleryDatabase, values_of
+from mien.index.gallery_folder import DATABASE
+from mien.index.resident import MOST_COLUMNS
+from mien.model.errors import FilterError
 
 TEXTS = ["a", None, "b", "a", "ä", None, ""]
 NUMBERS = [1, None, 2.5, -7, 2**60, None, 0]

@@ -7,11 +7,11 @@ import pytest
 from conftest import cartoon
 from PIL import Image
 
-from model.errors import QueryError
-from service.cli import main
-from service.contact_sheet import contact_sheet
-from service.engine import Engine
-from service.schemas import FoundMatch, RetrievedFace
+from mien.model.errors import QueryError
+from mien.service.cli import main
+from mien.service.contact_sheet import contact_sheet
+from mien.service.engine import Engine
+from mien.service.schemas import FoundMatch, RetrievedFace
 
 
 @pytest.fixture

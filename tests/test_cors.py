@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from model.errors import ConfigError
-from service.app import create_app
-from service.engine import Engine
-from service.keys import create_key
-from service.settings import Settings, read_settings
+from mien.model.errors import ConfigError
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.keys import create_key
+from mien.service.settings import Settings, read_settings
 
 FRIEND = "https://friend.example"
 PREFLIGHT = {

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.datasets.affectnet import EXPRESSIONS, read_affectnet
-from model.errors import DatasetError
-from model.votes import EMOTIONS
+from mien.model.datasets.affectnet import EXPRESSIONS, read_affectnet
+from mien.model.errors import DatasetError
+from mien.model.votes import EMOTIONS
 
 HEADING = [
     "subDirectory_filePath",

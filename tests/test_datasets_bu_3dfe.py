@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.bu_3dfe import read_bu_3dfe
-from model.errors import DatasetError
-from model.votes import EMOTIONS
+from mien.model.datasets.bu_3dfe import read_bu_3dfe
+from mien.model.errors import DatasetError
+from mien.model.votes import EMOTIONS
 
 
 def write(root: Path, *names: str) -> Path:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.catalogue import DATASETS, read_dataset
-from model.errors import DatasetError
+from mien.model.datasets.catalogue import DATASETS, read_dataset
+from mien.model.errors import DatasetError
 
 
 def test_every_set_refuses_an_empty_folder_in_one_sentence(tmp_path: Path) -> None:

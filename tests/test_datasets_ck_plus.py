@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.ck_plus import read_ck_plus
-from model.errors import DatasetError
-from model.votes import EMOTIONS
+from mien.model.datasets.ck_plus import read_ck_plus
+from mien.model.errors import DatasetError
+from mien.model.votes import EMOTIONS
 
 
 def write_sequence(

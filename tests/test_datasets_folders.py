@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.folders import read_folders
-from model.datasets.names import emotion_of
-from model.errors import DatasetError
-from model.votes import EMOTIONS
+from mien.model.datasets.folders import read_folders
+from mien.model.datasets.names import emotion_of
+from mien.model.errors import DatasetError
+from mien.model.votes import EMOTIONS
 
 
 def write(root: Path, *names: str) -> Path:

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.jaffe import read_jaffe
-from model.errors import DatasetError
-from model.votes import EMOTIONS
+from mien.model.datasets.jaffe import read_jaffe
+from mien.model.errors import DatasetError
+from mien.model.votes import EMOTIONS
 
 
 def test_photographs_by_their_names(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.listing import read_listing
-from model.errors import DatasetError
+from mien.model.datasets.listing import read_listing
+from mien.model.errors import DatasetError
 
 
 def write(root: Path, text: str, *images: str) -> Path:

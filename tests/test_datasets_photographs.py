@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.datasets.photographs import Collection, check_split, first_folder, named_files
-from model.errors import DatasetError
+from mien.model.datasets.photographs import Collection, check_split, first_folder, named_files
+from mien.model.errors import DatasetError
 
 
 def test_a_collection_keeps_what_ferplus_knows_and_counts_the_rest(tmp_path: Path) -> None:

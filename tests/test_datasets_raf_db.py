@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.raf_db import read_raf_db
-from model.errors import DatasetError
-from model.votes import EMOTIONS
+from mien.model.datasets.raf_db import read_raf_db
+from mien.model.errors import DatasetError
+from mien.model.votes import EMOTIONS
 
 ENTRIES = (
     ("train_00001.jpg", 5),

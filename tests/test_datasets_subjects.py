@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.datasets.photographs import LabelledPhotographs
-from model.datasets.subjects import subject_split
-from model.errors import DatasetError
+from mien.model.datasets.photographs import LabelledPhotographs
+from mien.model.datasets.subjects import subject_split
+from mien.model.errors import DatasetError
 
 
 def photographs_of(counts: dict[str, int], seed: int = 0) -> LabelledPhotographs:

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 
-from model.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_image
-from model.errors import (
+from mien.model.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_image
+from mien.model.errors import (
     BrokenImageError,
     EmptyImageError,
     ImageError,

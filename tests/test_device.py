@@ -10,13 +10,13 @@ import pytest
 from gallery_implementations import EMBEDDER, SIZE, random_faces
 from numpy.typing import NDArray
 
-from index.device import Device, DeviceSearch, device_of, has_gpu_build, on_device
-from index.embedded_gallery import open_gallery
-from index.gallery_store import GalleryFace
-from index.index_policy import IndexPolicy
-from model.errors import ConfigError
-from service.owned_gallery import index_policy
-from service.settings import Settings
+from mien.index.device import Device, DeviceSearch, device_of, has_gpu_build, on_device
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_store import GalleryFace
+from mien.index.index_policy import IndexPolicy
+from mien.model.errors import ConfigError
+from mien.service.owned_gallery import index_policy
+from mien.service.settings import Settings
 
 without_gpu = pytest.mark.skipif(has_gpu_build(), reason="this is what happens without faiss-gpu")
 

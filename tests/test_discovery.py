@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
-from index.mixture import Mixture, fit_mixture
-from index.partitions import adjusted_rand_index
-from model.errors import DatasetError
-from model.votes import EMOTIONS, VOTE_COLUMNS
+from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
+from mien.index.mixture import Mixture, fit_mixture
+from mien.index.partitions import adjusted_rand_index
+from mien.model.errors import DatasetError
+from mien.model.votes import EMOTIONS, VOTE_COLUMNS
 
 SIZE = 10
 QUICK = DiscoveryConfig(components_max=3, least_faces=20, halvings=2, restarts=2)

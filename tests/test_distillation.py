@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import read_checkpoint, write_checkpoint
-from model.configuration import NetworkConfig, TrainingConfig
-from model.distillation import Teacher, taught
-from model.errors import CheckpointError
-from model.ferplus import LabelledFaces
-from model.network import new_network
-from model.preprocessing import to_unit
-from model.training import train
-from model.training_set import training_set
-from model.validation import embed_with
+from mien.model.checkpoint import read_checkpoint, write_checkpoint
+from mien.model.configuration import NetworkConfig, TrainingConfig
+from mien.model.distillation import Teacher, taught
+from mien.model.errors import CheckpointError
+from mien.model.ferplus import LabelledFaces
+from mien.model.network import new_network
+from mien.model.preprocessing import to_unit
+from mien.model.training import train
+from mien.model.training_set import training_set
+from mien.model.validation import embed_with
 
 MakeFaces = Callable[..., LabelledFaces]
 

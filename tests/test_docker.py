@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from service.metrics import Metrics
-from service.settings import PREFIX, Settings
+from mien.service.metrics import Metrics
+from mien.service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 MONITORING = ROOT / "docker" / "monitoring"

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from conftest import SmallRun
 
-from index.bundle import default_bundle
-from service.cli import main
-from service.doctor import look
+from mien.index.bundle import default_bundle
+from mien.service.cli import main
+from mien.service.doctor import look
 
 
 def test_a_good_installation(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from index.bundle import EMBEDDER, default_bundle, read_manifest
-from index.headline import markdown
+from mien.index.bundle import EMBEDDER, default_bundle, read_manifest
+from mien.index.headline import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

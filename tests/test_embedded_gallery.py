@@ -13,12 +13,12 @@ import pytest
 from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from gallery_killing import kill_rounds
 
-from index.embedded_gallery import EmbeddedGallery, open_gallery
-from index.filters import parse_filter
-from index.gallery_folder import CELLS, DATABASE, RESIDENTS
-from index.gallery_store import SearchOptions, every_face
-from index.index_policy import IndexPolicy
-from model.errors import GalleryError, GalleryFullError
+from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.filters import parse_filter
+from mien.index.gallery_folder import CELLS, DATABASE, RESIDENTS
+from mien.index.gallery_store import SearchOptions, every_face
+from mien.index.index_policy import IndexPolicy
+from mien.model.errors import GalleryError, GalleryFullError
 
 GOLDEN = Path(__file__).parent / "data" / "gallery_1"
 ORIGIN = np.zeros((1, SIZE), dtype=np.float32)

@@ -5,10 +5,10 @@ import numpy as np
 import onnx
 import pytest
 
-from index.bundle import EMBEDDER, default_bundle
-from model.embedder import BATCH_FACES, METADATA_KEY, Embedder
-from model.errors import EmbedderError
-from model.votes import EMOTIONS
+from mien.index.bundle import EMBEDDER, default_bundle
+from mien.model.embedder import BATCH_FACES, METADATA_KEY, Embedder
+from mien.model.errors import EmbedderError
+from mien.model.votes import EMOTIONS
 
 
 def changed(**parts: object) -> str:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from conftest import MakeFaces, SmallRun
 
-from index.bundle import load_bundle, read_manifest
-from index.calibrate import calibrate_bundle
-from index.evaluate import evaluate, record_scores, save_plots, save_scores
-from index.headline import headline
-from model.embedder import Embedder
-from model.errors import DatasetError
-from model.ferplus import LabelledFaces, NearCopies
-from model.votes import UNLABELLED, labels
+from mien.index.bundle import load_bundle, read_manifest
+from mien.index.calibrate import calibrate_bundle
+from mien.index.evaluate import evaluate, record_scores, save_plots, save_scores
+from mien.index.headline import headline
+from mien.model.embedder import Embedder
+from mien.model.errors import DatasetError
+from mien.model.ferplus import LabelledFaces, NearCopies
+from mien.model.votes import UNLABELLED, labels
 
 FEW = 30
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from index.bundle import EMBEDDER, default_bundle
-from model.embedder import Embedder
-from model.errors import ConfigError
-from model.execution import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
+from mien.index.bundle import EMBEDDER, default_bundle
+from mien.model.embedder import Embedder
+from mien.model.errors import ConfigError
+from mien.model.execution import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
 
 without_cuda = pytest.mark.skipif(has_cuda_build(), reason="this is what happens without onnxruntime-gpu")
 

@@ -10,12 +10,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from index.bundle import EMBEDDER
-from index.embedded_gallery import open_gallery
-from index.gallery_store import GalleryFace
-from service.app import create_app
-from service.engine import Engine
-from service.settings import Settings
+from mien.index.bundle import EMBEDDER
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_store import GalleryFace
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from conftest import MakeFaces, SmallRun
 
-from model.embedder import Embedder
-from model.errors import CheckpointError, EmbedderError
-from model.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
-from model.preprocessing import standardise, to_unit
-from model.trained_network import load_network
+from mien.model.embedder import Embedder
+from mien.model.errors import CheckpointError, EmbedderError
+from mien.model.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
+from mien.model.preprocessing import standardise, to_unit
+from mien.model.trained_network import load_network
 
 
 def test_exported_equals_torch(small_run: SmallRun, make_faces: MakeFaces) -> None:
@@ -55,7 +55,7 @@ def test_a_failed_check_leaves_the_older_file(
 ) -> None:
     path = tmp_path / "embedder.onnx"
     path.write_bytes(b"older")
-    monkeypatch.setattr("model.export.PARITY_TOLERANCE", -1.0)
+    monkeypatch.setattr("mien.model.export.PARITY_TOLERANCE", -1.0)
     with pytest.raises(EmbedderError, match="differs from torch"):
         export(small_run.checkpoint, path)
     assert path.read_bytes() == b"older"

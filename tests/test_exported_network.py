@@ -6,12 +6,12 @@ import torch
 from conftest import SmallRun
 from torch import nn
 
-from model.checkpoint import write_checkpoint
-from model.configuration import NetworkConfig, TrainingConfig
-from model.errors import ConfigError
-from model.export import export
-from model.initial import start_from
-from model.network import Network, new_network
+from mien.model.checkpoint import write_checkpoint
+from mien.model.configuration import NetworkConfig, TrainingConfig
+from mien.model.errors import ConfigError
+from mien.model.export import export
+from mien.model.initial import start_from
+from mien.model.network import Network, new_network
 
 CONFIG = TrainingConfig(network=NetworkConfig(backbone="mobilenet", side_px=32, dropout=0.0))
 

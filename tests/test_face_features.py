@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from model.configuration import NetworkConfig
-from model.errors import ConfigError
-from model.face_features import GREY_LEVELS, read_arrays, start_from
-from model.mobilenet import BLOCKS, STEM_CHANNELS
-from model.network import new_network
+from mien.model.configuration import NetworkConfig
+from mien.model.errors import ConfigError
+from mien.model.face_features import GREY_LEVELS, read_arrays, start_from
+from mien.model.mobilenet import BLOCKS, STEM_CHANNELS
+from mien.model.network import new_network
 
 MOBILENET = NetworkConfig(backbone="mobilenet", side_px=32)
 

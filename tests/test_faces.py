@@ -5,9 +5,9 @@ import pytest
 from conftest import cartoon
 from PIL import Image
 
-from model.detection import Detector
-from model.faces import FaceFinder
-from model.framing import TEMPLATE, crop_face, crop_whole
+from mien.model.detection import Detector
+from mien.model.faces import FaceFinder
+from mien.model.framing import TEMPLATE, crop_face, crop_whole
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "london-faces"
 

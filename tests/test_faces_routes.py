@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.engine import Engine
-from service.settings import Settings
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}
 

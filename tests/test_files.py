@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from model.files import files_below, written_whole
+from mien.model.files import files_below, written_whole
 
 
 def test_files_below_come_sorted_without_hidden_ones_and_through_links_once(tmp_path: Path) -> None:

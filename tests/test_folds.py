@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from index.folds import cross_fitted, folds_of
-from model.errors import DatasetError
+from mien.index.folds import cross_fitted, folds_of
+from mien.model.errors import DatasetError
 
 
 def test_parts_are_of_about_the_same_size_and_reproducible() -> None:

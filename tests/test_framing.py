@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.detection import Detector
-from model.framing import SIDE_PX, TEMPLATE, crop_face, crop_whole
+from mien.model.detection import Detector
+from mien.model.framing import SIDE_PX, TEMPLATE, crop_face, crop_whole
 
 FER_FACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "ferplus" / "FER2013Train"
 

@@ -28,10 +28,10 @@ from schemathesis.specs.openapi.checks import (
 )
 from videos import CODECS, encoded, scene
 
-from model.video import can_decode_videos
-from service.app import create_app
-from service.engine import Engine
-from service.settings import Settings
+from mien.model.video import can_decode_videos
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MUTANTS = 100

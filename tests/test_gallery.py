@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from index.gallery import Entry, Gallery
-from model.errors import QueryError
+from mien.index.gallery import Entry, Gallery
+from mien.model.errors import QueryError
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from conftest import MakeFaces, SmallRun
 from PIL import Image
 
-from index.bundle import EMBEDDER, default_bundle, read_manifest, sha256_of
-from index.embedded_gallery import EmbeddedGallery, open_gallery
-from index.gallery_store import every_face
-from model.embedder import Embedder
-from service.cli import main
+from mien.index.bundle import EMBEDDER, default_bundle, read_manifest, sha256_of
+from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery_store import every_face
+from mien.model.embedder import Embedder
+from mien.service.cli import main
 
 SIZE = 64
 

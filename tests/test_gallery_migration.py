@@ -10,14 +10,14 @@ import pytest
 from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from milvus_server import shared_server
 
-from index.bundle import EMBEDDER as EMBEDDER_FILE
-from index.bundle import default_bundle, read_manifest
-from index.embedded_gallery import open_gallery
-from index.gallery_migration import Migration, migrate
-from index.gallery_place import open_place
-from index.gallery_store import GalleryFace, GalleryStore, every_face
-from model.errors import FaceConflictError, GalleryError
-from service.cli import main
+from mien.index.bundle import EMBEDDER as EMBEDDER_FILE
+from mien.index.bundle import default_bundle, read_manifest
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_migration import Migration, migrate
+from mien.index.gallery_place import open_place
+from mien.index.gallery_store import GalleryFace, GalleryStore, every_face
+from mien.model.errors import FaceConflictError, GalleryError
+from mien.service.cli import main
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from conftest import MakeFaces
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from index.bundle import EMBEDDER
-from index.embedded_gallery import open_gallery
-from service.app import create_app
-from service.engine import Engine
-from service.settings import Settings
+from mien.index.bundle import EMBEDDER
+from mien.index.embedded_gallery import open_gallery
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}
 SIZE = 64
@@ -263,7 +263,7 @@ def test_the_gallery_that_ships_answers_and_takes_no_writes(served_engine: Engin
 
 
 def test_the_owner_s_gallery_is_seeded_where_the_settings_say_so(served_engine: Engine, tmp_path: Path) -> None:
-    from service.owned_gallery import open_store
+    from mien.service.owned_gallery import open_store
 
     settings = Settings(gallery=tmp_path / "gallery", gallery_seed=True)
     store = open_store(settings, served_engine.bundle)

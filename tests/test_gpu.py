@@ -8,14 +8,14 @@ import pytest
 from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
-from index.bundle import EMBEDDER, default_bundle
-from index.device import DeviceSearch, device_of, device_problem, gpu_index
-from index.embedded_gallery import open_gallery
-from index.gallery_store import GalleryFace
-from index.index_policy import IndexPolicy
-from model.embedder import GPU_BATCH_FACES, Embedder
-from model.execution import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
-from model.half import halve
+from mien.index.bundle import EMBEDDER, default_bundle
+from mien.index.device import DeviceSearch, device_of, device_problem, gpu_index
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_store import GalleryFace
+from mien.index.index_policy import IndexPolicy
+from mien.model.embedder import GPU_BATCH_FACES, Embedder
+from mien.model.execution import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
+from mien.model.half import halve
 
 _REASON = driver_problem() or ("" if has_cuda_build() else "onnxruntime-gpu is not installed")
 

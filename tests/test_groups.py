@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.groups import EVERYBODY, NOT_SAID, Looked, Photograph, figures_of, read_photographs, wilson
-from model.errors import DatasetError
-from service.cli import main
+from mien.index.groups import EVERYBODY, NOT_SAID, Looked, Photograph, figures_of, read_photographs, wilson
+from mien.model.errors import DatasetError
+from mien.service.cli import main
 
 
 def looked(person: str, label: str, emotion: str | None, group: str) -> Looked:

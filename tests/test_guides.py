@@ -11,12 +11,12 @@ from conftest import cartoon
 from PIL import Image
 from served_app import served_app
 
-from index.bundle import EMBEDDER
-from index.embedded_gallery import open_gallery
-from index.gallery_store import GalleryFace
-from service.app import create_app
-from service.engine import Engine
-from service.settings import Settings
+from mien.index.bundle import EMBEDDER
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_store import GalleryFace
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

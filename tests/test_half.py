@@ -7,10 +7,10 @@ import onnx
 import pytest
 from conftest import MakeFaces, SmallRun
 
-from model.embedder import Embedder
-from model.errors import EmbedderError
-from model.half import between_convolutions, halve
-from service.cli import main
+from mien.model.embedder import Embedder
+from mien.model.errors import EmbedderError
+from mien.model.half import between_convolutions, halve
+from mien.service.cli import main
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import write_checkpoint
-from model.configuration import NetworkConfig, TrainingConfig
-from model.errors import CheckpointError, ConfigError
-from model.initial import initial_sha256, start_from
-from model.network import new_network
+from mien.model.checkpoint import write_checkpoint
+from mien.model.configuration import NetworkConfig, TrainingConfig
+from mien.model.errors import CheckpointError, ConfigError
+from mien.model.initial import initial_sha256, start_from
+from mien.model.network import new_network
 
 CONFIG = TrainingConfig(network=NetworkConfig(widths=(8,), blocks=(1,), dropout=0.0))
 FACES = torch.zeros(2, 1, 48, 48)

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from service import inventory
-from service.cli import main
-from service.inventory import Part
+from mien.service import inventory
+from mien.service.cli import main
+from mien.service.inventory import Part
 
 STATUS = """Package: zlib1g
 Status: install ok installed

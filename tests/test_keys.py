@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from model.errors import ConfigError
-from service.cli import main
-from service.keys import LOOK_AGAIN_S, Keys, create_key, read_keys, revoke_key
+from mien.model.errors import ConfigError
+from mien.service.cli import main
+from mien.service.keys import LOOK_AGAIN_S, Keys, create_key, read_keys, revoke_key
 
 
 @pytest.fixture(autouse=True)

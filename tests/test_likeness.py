@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from index.bundle import Bundle, default_bundle, load_bundle
-from index.likeness import directions, likeness
+from mien.index.bundle import Bundle, default_bundle, load_bundle
+from mien.index.likeness import directions, likeness
 
 NAMES = ("a", "b", "c")
 CENTROIDS = np.array([[3.0, 0, 0, 0], [0, 3.0, 0, 0], [0, 0, 3.0, 0]])

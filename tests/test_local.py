@@ -9,9 +9,9 @@ import pytest
 from conftest import MakeFaces, cartoon
 from PIL import Image
 
-from index.bundle import default_bundle, load_bundle
-from model.votes import EMOTIONS
-from service.cli import main
+from mien.index.bundle import default_bundle, load_bundle
+from mien.model.votes import EMOTIONS
+from mien.service.cli import main
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.centroids import class_centroids, squared_distances
-from model.losses.gaussian import GaussianLoss, gaussian_structured_loss
-from model.losses.loss import EmbeddedBatch
-from model.losses.sigma import Sigma
+from mien.model.centroids import class_centroids, squared_distances
+from mien.model.losses.gaussian import GaussianLoss, gaussian_structured_loss
+from mien.model.losses.loss import EmbeddedBatch
+from mien.model.losses.sigma import Sigma
 
 
 def loss_by_loops(z: Tensor, labels: Tensor, targets: Tensor, sigma: float, *, leave_one_out: bool) -> float:

@@ -4,20 +4,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.centroids import class_centroids
-from model.configuration import LossName, TrainingConfig
-from model.errors import ConfigError
-from model.losses.choice import new_loss
-from model.losses.components import ComponentsLoss
-from model.losses.gaussian import brier_score, gaussian_structured_loss
-from model.losses.loss import EmbeddedBatch
-from model.losses.multi_threshold import MultiThresholdTripletLoss, dual_triplet_loss
-from model.losses.prototypical import PrototypicalLoss
-from model.losses.running import RunningCentroids, RunningGaussianLoss
-from model.losses.sigma import Sigma
-from model.losses.softmax import SoftmaxLoss
-from model.losses.triplet import TripletLoss, triplet_loss
-from model.network import EMBEDDING_SIZE
+from mien.model.centroids import class_centroids
+from mien.model.configuration import LossName, TrainingConfig
+from mien.model.errors import ConfigError
+from mien.model.losses.choice import new_loss
+from mien.model.losses.components import ComponentsLoss
+from mien.model.losses.gaussian import brier_score, gaussian_structured_loss
+from mien.model.losses.loss import EmbeddedBatch
+from mien.model.losses.multi_threshold import MultiThresholdTripletLoss, dual_triplet_loss
+from mien.model.losses.prototypical import PrototypicalLoss
+from mien.model.losses.running import RunningCentroids, RunningGaussianLoss
+from mien.model.losses.sigma import Sigma
+from mien.model.losses.softmax import SoftmaxLoss
+from mien.model.losses.triplet import TripletLoss, triplet_loss
+from mien.model.network import EMBEDDING_SIZE
 
 FIXED = Sigma("fixed", 1.0, 0.5)
 NAMES: list[LossName] = [

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from index.bundle import Bundle, default_bundle, load_bundle
-from index.gallery_sample import Sample
-from index.map import STANDARD_DEVIATIONS, ellipse, emotions_shown, flat_view
+from mien.index.bundle import Bundle, default_bundle, load_bundle
+from mien.index.gallery_sample import Sample
+from mien.index.map import STANDARD_DEVIATIONS, ellipse, emotions_shown, flat_view
 
 
 @pytest.fixture(scope="module")

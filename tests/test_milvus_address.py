@@ -2,8 +2,8 @@
 
 import pytest
 
-from index.milvus_address import MilvusAddress, is_address, parse_address
-from model.errors import ConfigError
+from mien.index.milvus_address import MilvusAddress, is_address, parse_address
+from mien.model.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from milvus_galleries import open_pooled
 
-from index.filters import parse_filter, passes
-from index.gallery_store import GalleryFace, SearchOptions
-from index.milvus_expressions import expression, searched_metadata, searching
-from index.milvus_gallery import MilvusGallery
-from model.errors import FilterError
+from mien.index.filters import parse_filter, passes
+from mien.index.gallery_store import GalleryFace, SearchOptions
+from mien.index.milvus_expressions import expression, searched_metadata, searching
+from mien.index.milvus_gallery import MilvusGallery
+from mien.model.errors import FilterError
 
 VALUES: list[Any] = [
     *(None, True, False, 0, 1, -1, 1.0, 1.5, 2**53, 2**63 - 1, -(2**62), 1e15, 1e-300, -0.5),

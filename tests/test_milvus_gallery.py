@@ -15,15 +15,15 @@ from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from milvus_galleries import open_gallery, open_pooled
 from milvus_server import shared_server, started_server
 
-from index.face_checks import MAX_THUMBNAIL_BYTES
-from index.filters import parse_filter
-from index.gallery_store import GalleryFace, GalleryStore, SearchOptions, every_face
-from index.milvus_address import parse_address
-from index.milvus_collection import make_collection
-from index.milvus_connection import MilvusConnection, sequence_of
-from index.milvus_gallery import MilvusGallery, open_milvus_gallery
-from index.milvus_schema import SCHEMA_VERSION, CollectionNote
-from model.errors import ConfigError, GalleryError, UnknownFaceError
+from mien.index.face_checks import MAX_THUMBNAIL_BYTES
+from mien.index.filters import parse_filter
+from mien.index.gallery_store import GalleryFace, GalleryStore, SearchOptions, every_face
+from mien.index.milvus_address import parse_address
+from mien.index.milvus_collection import make_collection
+from mien.index.milvus_connection import MilvusConnection, sequence_of
+from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
+from mien.index.milvus_schema import SCHEMA_VERSION, CollectionNote
+from mien.model.errors import ConfigError, GalleryError, UnknownFaceError
 
 ORIGIN = np.zeros((1, SIZE), dtype=np.float32)
 
@@ -43,9 +43,9 @@ def found(gallery: GalleryStore, k: int, **options: object) -> list[str]:
 OTHER_PROCESS = """
 import sys, time
 import numpy as np
-from index.gallery_store import GalleryFace
-from index.milvus_address import parse_address
-from index.milvus_gallery import open_milvus_gallery
+from mien.index.gallery_store import GalleryFace
+from mien.index.milvus_address import parse_address
+from mien.index.milvus_gallery import open_milvus_gallery
 
 gallery = open_milvus_gallery(parse_address(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
 print("open", flush=True)

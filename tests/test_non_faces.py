@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index import non_faces
-from index.non_faces import rehearsed, unrehearsed
+from mien.index import non_faces
+from mien.index.non_faces import rehearsed, unrehearsed
 
 Crops = NDArray[np.uint8]
 Draw = Callable[[int, int, np.random.Generator], Crops]

@@ -1,8 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from index.mixture import Mixture
-from index.occlusion import STEP_PX, closeness_map, emotion_map, occlude
+from mien.index.mixture import Mixture
+from mien.index.occlusion import STEP_PX, closeness_map, emotion_map, occlude
 
 
 def by_one_corner(crops: NDArray[np.uint8]) -> NDArray[np.float32]:

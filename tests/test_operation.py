@@ -15,10 +15,10 @@ from conftest import SmallRun
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import create_app
-from service.engine import Engine, load_engine
-from service.logs import FIELDS, JsonFormatter, request_id
-from service.settings import Settings
+from mien.service.app import create_app
+from mien.service.engine import Engine, load_engine
+from mien.service.logs import FIELDS, JsonFormatter, request_id
+from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}
 

@@ -5,9 +5,9 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from model.configuration import OPTION
-from model.errors import ConfigError
-from service.options import add_options, given_options, read_options
+from mien.model.configuration import OPTION
+from mien.model.errors import ConfigError
+from mien.service.options import add_options, given_options, read_options
 
 
 class Inner(BaseModel):

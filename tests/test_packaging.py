@@ -20,11 +20,11 @@ def test_the_service_starts_without_torch() -> None:
 import sys
 for name in ("torch", "onnx", "onnxscript", "sklearn", "matplotlib", "cv2"):
     sys.modules[name] = None
-from service.cli import main
-import service.server
-from service.app import create_app
-from service.engine import load_engine
-from service.settings import Settings
+from mien.service.cli import main
+import mien.service.server
+from mien.service.app import create_app
+from mien.service.engine import load_engine
+from mien.service.settings import Settings
 create_app(load_engine(Settings()), Settings())
 print(main(["train", "--data", "x", "--output", "y"]))
 """

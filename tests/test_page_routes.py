@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from model.votes import EMOTIONS
-from service.app import create_app
-from service.engine import Engine
-from service.keys import create_key
-from service.page_routes import FOLDER
-from service.settings import Settings
+from mien.model.votes import EMOTIONS
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.keys import create_key
+from mien.service.page_routes import FOLDER
+from mien.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())

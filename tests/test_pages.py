@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 
-from index.embedded_gallery import EmbeddedGallery, open_gallery
-from index.gallery_store import EVERYTHING, GalleryMatch, SearchOptions
-from index.index_policy import IndexPolicy
-from index.pages import MARK_LETTERS, MOST_MARKED, following, mark
-from service.retrieval_options import RetrievalOptions, cursor, search_options
+from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery_store import EVERYTHING, GalleryMatch, SearchOptions
+from mien.index.index_policy import IndexPolicy
+from mien.index.pages import MARK_LETTERS, MOST_MARKED, following, mark
+from mien.service.retrieval_options import RetrievalOptions, cursor, search_options
 
 QUERY = np.full((1, SIZE), 0.3, dtype=np.float32)
 FACES = 3000

@@ -8,10 +8,10 @@ import pytest
 from conftest import MakeFaces, cartoon
 from PIL import Image
 
-from index.bundle import EMBEDDER, default_bundle
-from model.decoding import DecodingLimits, decode
-from model.errors import ImageTooLargeError, NoFaceError
-from model.pipeline import Pipeline, load_pipeline
+from mien.index.bundle import EMBEDDER, default_bundle
+from mien.model.decoding import DecodingLimits, decode
+from mien.model.errors import ImageTooLargeError, NoFaceError
+from mien.model.pipeline import Pipeline, load_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageColor import getrgb
 
-from index import plots
-from index.reliability import expected_calibration_error, reliability_bins
-from model.votes import EMOTIONS
+from mien.index import plots
+from mien.index.reliability import expected_calibration_error, reliability_bins
+from mien.model.votes import EMOTIONS
 
 PNG_LIMIT_BYTES = 200_000
 
@@ -155,5 +155,5 @@ def test_the_plane_does_not_flip() -> None:
 
 
 def test_plots_keep_no_global_figures() -> None:
-    code = "import sys, index.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, mien.index.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

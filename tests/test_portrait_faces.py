@@ -4,9 +4,9 @@ from conftest import cartoon
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.detection import Detector
-from model.errors import DatasetError
-from model.portrait_faces import aligned_faces
+from mien.model.detection import Detector
+from mien.model.errors import DatasetError
+from mien.model.portrait_faces import aligned_faces
 
 
 @pytest.fixture(scope="module")

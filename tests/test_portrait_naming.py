@@ -3,9 +3,9 @@ import pytest
 import torch
 from conftest import SmallRun
 
-from index.bundle import Bundle, default_bundle, load_bundle
-from index.portraits import named_gaussians
-from model.portrait_naming import Naming
+from mien.index.bundle import Bundle, default_bundle, load_bundle
+from mien.index.portraits import named_gaussians
+from mien.model.portrait_naming import Naming
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pytest
 from conftest import SmallRun
 from PIL import Image
 
-from index.bundle import default_bundle, load_bundle
-from index.portrait_sheet import write_portrait_sheet
-from model.errors import BundleError
+from mien.index.bundle import default_bundle, load_bundle
+from mien.index.portrait_sheet import write_portrait_sheet
+from mien.model.errors import BundleError
 
 
 def test_it_has_a_portrait_for_each_emotion_and_sub_class(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from conftest import SmallRun
 
-from index.bundle import EMBEDDER, PORTRAITS, add_file, default_bundle, load_bundle
-from index.portraits import load_painter, portray_bundle, reread
-from model.embedder import Embedder
-from model.errors import BundleError, DatasetError, EmbedderError
-from model.ferplus import read_ferplus
-from model.portrait_configuration import PortraitConfig
-from model.portraits import PortraitPainter
+from mien.index.bundle import EMBEDDER, PORTRAITS, add_file, default_bundle, load_bundle
+from mien.index.portraits import load_painter, portray_bundle, reread
+from mien.model.embedder import Embedder
+from mien.model.errors import BundleError, DatasetError, EmbedderError
+from mien.model.ferplus import read_ferplus
+from mien.model.portrait_configuration import PortraitConfig
+from mien.model.portraits import PortraitPainter
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from model.checkpoint import write_checkpoint
-from model.configuration import NetworkConfig, TrainingConfig
-from model.embedder import Embedder
-from model.errors import DatasetError, EmbedderError
-from model.export import export
-from model.network import new_network
-from model.preprocessing import prepare
-from model.quantisation import FLOAT_CONVOLUTIONS, quantise
+from mien.model.checkpoint import write_checkpoint
+from mien.model.configuration import NetworkConfig, TrainingConfig
+from mien.model.embedder import Embedder
+from mien.model.errors import DatasetError, EmbedderError
+from mien.model.export import export
+from mien.model.network import new_network
+from mien.model.preprocessing import prepare
+from mien.model.quantisation import FLOAT_CONVOLUTIONS, quantise
 
 # Large enough that weights outweigh what QDQ adds to the graph.
 CONFIG = TrainingConfig(network=NetworkConfig(widths=(32, 128), blocks=(2, 2)))

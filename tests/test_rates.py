@@ -1,6 +1,6 @@
 import pytest
 
-from service.rates import BURST_S, MOST_CALLERS, Rates
+from mien.service.rates import BURST_S, MOST_CALLERS, Rates
 
 
 class Clock:

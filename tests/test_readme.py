@@ -11,10 +11,10 @@ import pytest
 from fastapi.testclient import TestClient
 from videos import encoded, scene
 
-from service.app import create_app
-from service.cli import build_parser
-from service.engine import Engine
-from service.settings import Settings
+from mien.service.app import create_app
+from mien.service.cli import build_parser
+from mien.service.engine import Engine
+from mien.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

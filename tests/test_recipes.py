@@ -2,8 +2,8 @@ from typing import get_args
 
 import pytest
 
-from model.configuration import TrainingConfig
-from model.recipes import FROM_WEIGHTS, RECIPES, RecipeName
+from mien.model.configuration import TrainingConfig
+from mien.model.recipes import FROM_WEIGHTS, RECIPES, RecipeName
 
 
 @pytest.mark.parametrize("name", get_args(RecipeName))

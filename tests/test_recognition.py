@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.bootstrap import mean_interval
-from index.calibration import calibration_scores
-from index.classification import classification_scores
-from index.gallery import Entry, Gallery
-from index.recognition import FREQUENT, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
-from model.votes import EMOTIONS
+from mien.index.bootstrap import mean_interval
+from mien.index.calibration import calibration_scores
+from mien.index.classification import classification_scores
+from mien.index.gallery import Entry, Gallery
+from mien.index.recognition import FREQUENT, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
+from mien.model.votes import EMOTIONS
 
 Labels = NDArray[np.int64]
 

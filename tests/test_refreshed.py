@@ -3,8 +3,8 @@ import threading
 import pytest
 from pydantic import BaseModel
 
-from service.refreshed import COST_SHARE, LEAST_AGE_S, Refreshed
-from service.written import Written
+from mien.service.refreshed import COST_SHARE, LEAST_AGE_S, Refreshed
+from mien.service.written import Written
 
 
 class Number(BaseModel):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from index.rejection import (
+from mien.index.rejection import (
     TypicalityOfKind,
     auroc,
     rejecting,
@@ -13,7 +13,7 @@ from index.rejection import (
     threshold_keeping,
     win_shares,
 )
-from model.errors import DatasetError
+from mien.model.errors import DatasetError
 
 
 def typicality(seed: int) -> tuple[np.ndarray, np.ndarray]:

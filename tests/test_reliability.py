@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.reliability import (
+from mien.index.reliability import (
     BIN_COUNT,
     chance_calibration_error,
     expected_calibration_error,
     reliability_bins,
     signed_gaps,
 )
-from model.errors import DatasetError
+from mien.model.errors import DatasetError
 
 Reals = NDArray[np.float64]
 

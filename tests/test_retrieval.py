@@ -3,13 +3,13 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-import index.retrieval
-from index.bootstrap import mean_interval
-from index.gallery import Entry, Gallery
-from index.held_out import HeldOutFaces
-from index.ranking import RankingTally
-from index.retrieval import ranking
-from model.votes import EMOTIONS
+import mien.index.retrieval
+from mien.index.bootstrap import mean_interval
+from mien.index.gallery import Entry, Gallery
+from mien.index.held_out import HeldOutFaces
+from mien.index.ranking import RankingTally
+from mien.index.retrieval import ranking
+from mien.model.votes import EMOTIONS
 
 
 def scene(n: int, seed: int) -> tuple[Gallery, HeldOutFaces]:
@@ -24,7 +24,7 @@ def scene(n: int, seed: int) -> tuple[Gallery, HeldOutFaces]:
 
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
 def test_scores_are_those_of_the_whole_ranking(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(index.retrieval, "_QUERIES_AT_ONCE", at_once)
+    monkeypatch.setattr(mien.index.retrieval, "_QUERIES_AT_ONCE", at_once)
     (gallery, shown), (_, queries) = scene(60, 0), scene(25, 1)
     scores, intervals = ranking(gallery, shown.labels, shown.groups, queries)
     tally = RankingTally(EMOTIONS, shown.labels, shown.groups)

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from index.bundle import default_bundle
-from model.errors import ConfigError
-from service.settings import Settings, read_settings
+from mien.index.bundle import default_bundle
+from mien.model.errors import ConfigError
+from mien.service.settings import Settings, read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.mixture import posterior_from
-from index.sigma import PRECISION, WIDEST, fit_sigma, scaled_posterior
-from model.errors import DatasetError
+from mien.index.mixture import posterior_from
+from mien.index.sigma import PRECISION, WIDEST, fit_sigma, scaled_posterior
+from mien.model.errors import DatasetError
 
 Reals = NDArray[np.float64]
 

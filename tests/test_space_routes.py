@@ -11,16 +11,16 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from index.bundle import EMBEDDER
-from index.embedded_gallery import open_gallery
-from index.gallery_store import GalleryFace, GalleryStore
-from model.votes import EMOTIONS
-from service import space
-from service.app import create_app
-from service.engine import Engine
-from service.map_schemas import MapAnswer
-from service.settings import Settings
-from service.space import KEPT_PORTRAITS, Space
+from mien.index.bundle import EMBEDDER
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_store import GalleryFace, GalleryStore
+from mien.model.votes import EMOTIONS
+from mien.service import space
+from mien.service.app import create_app
+from mien.service.engine import Engine
+from mien.service.map_schemas import MapAnswer
+from mien.service.settings import Settings
+from mien.service.space import KEPT_PORTRAITS, Space
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from conftest import MakeFaces
 from object_store import object_store
 from PIL import Image
 
-from index.bundle import EMBEDDER, default_bundle, read_manifest
-from index.embedded_gallery import open_gallery
-from index.gallery_store import GalleryFace, every_face
-from model.decoding import DecodingLimits
-from model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError
-from service.cli import main
-from service.stored_files import StoredFile, place_of
+from mien.index.bundle import EMBEDDER, default_bundle, read_manifest
+from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery_store import GalleryFace, every_face
+from mien.model.decoding import DecodingLimits
+from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError
+from mien.service.cli import main
+from mien.service.stored_files import StoredFile, place_of
 
 pytest.importorskip("pyarrow")
 

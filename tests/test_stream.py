@@ -20,12 +20,12 @@ from videos import scene
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from service.app import create_app_on
-from service.engine import Engine, Placed
-from service.keys import create_key, revoke_key
-from service.logs import JsonFormatter
-from service.runtime import Runtime
-from service.settings import Settings
+from mien.service.app import create_app_on
+from mien.service.engine import Engine, Placed
+from mien.service.keys import create_key, revoke_key
+from mien.service.logs import JsonFormatter
+from mien.service.runtime import Runtime
+from mien.service.settings import Settings
 
 
 def picture(x: int = 200, form: str = "JPEG") -> bytes:
@@ -332,7 +332,7 @@ def url(served_engine: Engine) -> Iterator[str]:
 
     settings = Settings(max_stream_frame_bytes=100_000, rate_per_s=0)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        from service.server import configured
+        from mien.service.server import configured
 
         runtime = Runtime(Engine(served_engine.bundle, served_engine.pipeline, 100), settings)
         server = uvicorn.Server(configured(create_app_on(runtime), settings))

@@ -1,11 +1,11 @@
 import numpy as np
 from test_discovery import QUICK, made_faces
 
-from index.discovery import discover
-from index.held_out import HeldOutFaces
-from index.mixture import fit_mixture
-from index.subclass_scores import describe, second_choices, subclass_scores
-from model.votes import EMOTIONS, distribution
+from mien.index.discovery import discover
+from mien.index.held_out import HeldOutFaces
+from mien.index.mixture import fit_mixture
+from mien.index.subclass_scores import describe, second_choices, subclass_scores
+from mien.model.votes import EMOTIONS, distribution
 
 
 def test_two_sorts_are_worth_telling_apart() -> None:

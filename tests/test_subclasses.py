@@ -5,11 +5,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from index.contact_sheet import caption, write_contact_sheet
-from index.subclasses import SubClass, SubClasses
-from index.subclasses_file import read_sub_classes, write_sub_classes
-from model.errors import BundleError
-from model.votes import VOTE_COLUMNS
+from mien.index.contact_sheet import caption, write_contact_sheet
+from mien.index.subclasses import SubClass, SubClasses
+from mien.index.subclasses_file import read_sub_classes, write_sub_classes
+from mien.model.errors import BundleError
+from mien.model.votes import VOTE_COLUMNS
 
 EMOTIONS = ("neutral", "happiness")
 FACES = ("a", "b", "c")

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 PROGRAM = """
-from index.bundle import EMBEDDER, default_bundle
-from model.embedder import Embedder
+from mien.index.bundle import EMBEDDER, default_bundle
+from mien.model.embedder import Embedder
 
 Embedder(default_bundle() / EMBEDDER, provider="cpu")
 """

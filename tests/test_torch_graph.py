@@ -5,10 +5,10 @@ import pytest
 import torch
 from conftest import SmallRun
 
-from index.bundle import EMBEDDER, default_bundle
-from model.embedder import Embedder
-from model.errors import EmbedderError
-from model.torch_graph import TorchGraph
+from mien.index.bundle import EMBEDDER, default_bundle
+from mien.model.embedder import Embedder
+from mien.model.errors import EmbedderError
+from mien.model.torch_graph import TorchGraph
 
 
 @pytest.fixture(params=["shipped", "small"])

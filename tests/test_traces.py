@@ -4,11 +4,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from service.app import create_app_on
-from service.engine import Engine
-from service.runtime import Runtime
-from service.settings import Settings
-from service.traces import ENDPOINTS, configured_provider, traced
+from mien.service.app import create_app_on
+from mien.service.engine import Engine
+from mien.service.runtime import Runtime
+from mien.service.settings import Settings
+from mien.service.traces import ENDPOINTS, configured_provider, traced
 
 
 def test_a_request_and_its_stages_are_spans(served_engine: Engine, crop_file: bytes) -> None:

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.configuration import TrainingConfig
-from model.errors import DatasetError
-from model.ferplus import LabelledFaces
-from model.training_set import SubClassLabels, read_sub_classes, training_set
-from model.votes import EMOTIONS, VOTE_COLUMNS
+from mien.model.configuration import TrainingConfig
+from mien.model.errors import DatasetError
+from mien.model.ferplus import LabelledFaces
+from mien.model.training_set import SubClassLabels, read_sub_classes, training_set
+from mien.model.votes import EMOTIONS, VOTE_COLUMNS
 
 
 def ballots(*rows: dict[str, int]) -> LabelledFaces:

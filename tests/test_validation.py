@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.configuration import NetworkConfig
-from model.ferplus import LabelledFaces
-from model.network import EMBEDDING_SIZE, new_network
-from model.preprocessing import standardise, to_unit
-from model.validation import embed_with, nearest_centroid_accuracy
+from mien.model.configuration import NetworkConfig
+from mien.model.ferplus import LabelledFaces
+from mien.model.network import EMBEDDING_SIZE, new_network
+from mien.model.preprocessing import standardise, to_unit
+from mien.model.validation import embed_with, nearest_centroid_accuracy
 
 MakeFaces = Callable[..., LabelledFaces]
 

@@ -15,9 +15,15 @@ import pytest
 from numpy.typing import NDArray
 from videos import encoded
 
-from model import video
-from model.errors import BrokenVideoError, NoVideoDecoderError, UnsupportedVideoError, VideoError, VideoTooLargeError
-from model.video import DEFAULT_LIMITS, Video, VideoEnd, VideoFrame, VideoLimits, can_decode_videos
+from mien.model import video
+from mien.model.errors import (
+    BrokenVideoError,
+    NoVideoDecoderError,
+    UnsupportedVideoError,
+    VideoError,
+    VideoTooLargeError,
+)
+from mien.model.video import DEFAULT_LIMITS, Video, VideoEnd, VideoFrame, VideoLimits, can_decode_videos
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
 
@@ -163,8 +169,8 @@ def grown_table(data: bytes) -> bytes:
 DECODE_AND_TELL = """
 import resource, sys
 from pathlib import Path
-from model.errors import VideoError
-from model.video import DEFAULT_LIMITS, Video, VideoEnd
+from mien.model.errors import VideoError
+from mien.model.video import DEFAULT_LIMITS, Video, VideoEnd
 try:
     with Video(Path(sys.argv[1]).read_bytes(), 10.0, DEFAULT_LIMITS) as decoding:
         while not isinstance(decoding.step(), VideoEnd):

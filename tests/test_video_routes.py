@@ -18,14 +18,14 @@ from starlette.types import Message
 from test_limits import SlowEngine, kind
 from videos import encoded, scene
 
-from model.errors import BrokenVideoError
-from model.video import can_decode_videos
-from service import video_routes
-from service.app import create_app, create_app_on
-from service.engine import Engine, Placed
-from service.runtime import Runtime
-from service.settings import Settings
-from service.video_schemas import EndLine, FrameLine, TrackLine
+from mien.model.errors import BrokenVideoError
+from mien.model.video import can_decode_videos
+from mien.service import video_routes
+from mien.service.app import create_app, create_app_on
+from mien.service.engine import Engine, Placed
+from mien.service.runtime import Runtime
+from mien.service.settings import Settings
+from mien.service.video_schemas import EndLine, FrameLine, TrackLine
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
 
@@ -297,7 +297,7 @@ def test_a_service_that_stops_ends_a_video_in_time(two_frames: TwoFrames, two_cr
 
 
 def test_a_decoder_that_fails_in_the_middle(two_frames: TwoFrames, monkeypatch: pytest.MonkeyPatch) -> None:
-    from service.video_answer import VideoAnswer
+    from mien.service.video_answer import VideoAnswer
 
     original = VideoAnswer._step
 

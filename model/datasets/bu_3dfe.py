@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from model.datasets.photographs import Collection, LabelledPhotographs, check_split, named_files
-from model.errors import DatasetError
+from mien.model.datasets.photographs import Collection, LabelledPhotographs, check_split, named_files
+from mien.model.errors import DatasetError
 
 EXPRESSIONS: Final = {
     "AN": "anger",

@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from model.datasets.photographs import Collection, LabelledPhotographs, check_split, first_folder
-from model.errors import DatasetError
+from mien.model.datasets.photographs import Collection, LabelledPhotographs, check_split, first_folder
+from mien.model.errors import DatasetError
 
 EMOTION_CODES: Final = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 """CK+'s classes by their number."""

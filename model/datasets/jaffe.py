@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-from model.datasets.bu_3dfe import EXPRESSIONS
-from model.datasets.photographs import Collection, LabelledPhotographs, check_split, named_files
-from model.errors import DatasetError
+from mien.model.datasets.bu_3dfe import EXPRESSIONS
+from mien.model.datasets.photographs import Collection, LabelledPhotographs, check_split, named_files
+from mien.model.errors import DatasetError
 
 SPLITS: Final = ("all",)
 

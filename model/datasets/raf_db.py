@@ -12,8 +12,8 @@ Wild*, CVPR 2017.
 from pathlib import Path
 from typing import Final, Literal
 
-from model.datasets.photographs import SUFFIXES, Box, Collection, LabelledPhotographs, check_split
-from model.errors import DatasetError
+from mien.model.datasets.photographs import SUFFIXES, Box, Collection, LabelledPhotographs, check_split
+from mien.model.errors import DatasetError
 
 EMOTION_CODES: Final = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """RAF-DB's classes by their number, from 1 on."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.datasets.photographs import LabelledPhotographs
-from model.errors import DatasetError
+from mien.model.datasets.photographs import LabelledPhotographs
+from mien.model.errors import DatasetError
 
 
 def subject_split(

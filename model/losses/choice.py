@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from model.configuration import LossName, TrainingConfig
-from model.losses.components import ComponentsLoss
-from model.losses.gaussian import GaussianLoss
-from model.losses.loss import Loss
-from model.losses.multi_threshold import MultiThresholdTripletLoss
-from model.losses.prototypical import PrototypicalLoss
-from model.losses.running import RunningGaussianLoss
-from model.losses.sigma import Sigma
-from model.losses.softmax import SoftmaxLoss
-from model.losses.triplet import TripletLoss
-from model.network import EMBEDDING_SIZE
+from mien.model.configuration import LossName, TrainingConfig
+from mien.model.losses.components import ComponentsLoss
+from mien.model.losses.gaussian import GaussianLoss
+from mien.model.losses.loss import Loss
+from mien.model.losses.multi_threshold import MultiThresholdTripletLoss
+from mien.model.losses.prototypical import PrototypicalLoss
+from mien.model.losses.running import RunningGaussianLoss
+from mien.model.losses.sigma import Sigma
+from mien.model.losses.softmax import SoftmaxLoss
+from mien.model.losses.triplet import TripletLoss
+from mien.model.network import EMBEDDING_SIZE
 
 
 def new_loss(config: TrainingConfig, class_count: int, emotion_of: Tensor | None = None) -> Loss:

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from model.centroids import class_centroids, squared_distances
-from model.losses.gaussian import brier_score
-from model.losses.loss import EmbeddedBatch, Loss
-from model.losses.running import RunningCentroids
-from model.losses.sigma import Sigma
+from mien.model.centroids import class_centroids, squared_distances
+from mien.model.losses.gaussian import brier_score
+from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.running import RunningCentroids
+from mien.model.losses.sigma import Sigma
 
 
 class ComponentsLoss(Loss):

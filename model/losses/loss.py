@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from model.losses.sigma import Sigma
+from mien.model.losses.sigma import Sigma
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ triplet loss), without which the hardest triplets let the embedding collapse.
 import torch
 from torch import Tensor
 
-from model.errors import ConfigError
-from model.losses.loss import EmbeddedBatch, Loss
-from model.losses.sigma import Sigma
-from model.losses.triplet import pairwise_distances
+from mien.model.errors import ConfigError
+from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.sigma import Sigma
+from mien.model.losses.triplet import pairwise_distances
 
 
 def dual_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:

@@ -8,9 +8,9 @@ all others.
 import torch
 from torch import Tensor
 
-from model.centroids import squared_distances_to_class_centroids
-from model.losses.loss import EmbeddedBatch, Loss
-from model.losses.sigma import Sigma
+from mien.model.centroids import squared_distances_to_class_centroids
+from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.sigma import Sigma
 
 
 class PrototypicalLoss(Loss):

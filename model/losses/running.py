@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from model.centroids import class_centroids, squared_distances
-from model.losses.gaussian import brier_score
-from model.losses.loss import EmbeddedBatch, Loss
-from model.losses.sigma import Sigma
+from mien.model.centroids import class_centroids, squared_distances
+from mien.model.losses.gaussian import brier_score
+from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.sigma import Sigma
 
 
 class RunningCentroids(nn.Module):

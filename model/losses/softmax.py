@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from model.losses.loss import EmbeddedBatch, Loss
-from model.losses.sigma import Sigma
+from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.sigma import Sigma
 
 
 class SoftmaxLoss(Loss):

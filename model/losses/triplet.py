@@ -8,8 +8,8 @@ hardest triplets alone let the embedding collapse.
 import torch
 from torch import Tensor
 
-from model.losses.loss import EmbeddedBatch, Loss
-from model.losses.sigma import Sigma
+from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.sigma import Sigma
 
 ROOT_FLOOR = 1e-12
 """Added under the root: the distance of two equal embeddings has a gradient."""
