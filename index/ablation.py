@@ -26,10 +26,10 @@ from mien.index.recognition import believing, naming, softmax_head, vote_of_neig
 from mien.index.rejection import auroc
 from mien.index.retrieval import ranking
 from mien.model.configuration import TrainingConfig
+from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
 from mien.model.ferplus import LabelledFaces, NearCopies
 from mien.model.files import written_whole
-from mien.model.votes import EMOTIONS, UNLABELLED, distribution, labels
 
 if TYPE_CHECKING:  # it brings torch, which only the commands that train have
     from mien.model.training import Progress

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mien.index.bundle import Bundle
 from mien.index.filters import AllOf, AnyOf, Comparison, Filter
 from mien.index.gallery_store import GalleryStore, SearchOptions
-from mien.model.votes import VOTE_COLUMNS
+from mien.model.emotions import VOTE_COLUMNS
 
 NEAREST: Final = 8
 """Faces that are shown of each emotion."""

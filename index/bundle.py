@@ -32,9 +32,9 @@ from mien.index.mixture import Calibration, Mixture
 from mien.index.subclasses import SubClasses
 from mien.index.subclasses_file import read_sub_classes, write_sub_classes
 from mien.model.embedder import Embedder
+from mien.model.emotions import VOTE_COLUMNS
 from mien.model.errors import BundleError, first_fault
 from mien.model.files import written_whole
-from mien.model.votes import VOTE_COLUMNS
 
 FORMAT_VERSION: Final = 1
 """Version of the bundle's layout; another one is refused."""

@@ -23,9 +23,9 @@ from mien.index.non_faces import COUNT, rehearsed
 from mien.index.rejection import threshold_keeping
 from mien.index.sigma import fit_sigma, scaled_posterior
 from mien.model.embedder import Embedder
+from mien.model.emotions import UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
 from mien.model.ferplus import LabelledFaces, NearCopies
-from mien.model.votes import UNLABELLED, distribution, labels
 
 BACKGROUND_SEED: Final = 1
 """Not the seed of an evaluation, which measures on other noise."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mien.index.subclasses import SubClass
+from mien.model.emotions import VOTE_COLUMNS
 from mien.model.files import written_whole
-from mien.model.votes import VOTE_COLUMNS
 
 _FACE_PX: Final = 96
 _GAP_PX: Final = 6

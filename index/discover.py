@@ -15,9 +15,9 @@ from mien.index.held_out import HeldOutFaces
 from mien.index.subclass_scores import describe, subclass_scores
 from mien.index.subclasses import SubClasses
 from mien.model.embedder import Embedder
+from mien.model.emotions import UNLABELLED, distribution, labels
 from mien.model.ferplus import LabelledFaces, NearCopies
 from mien.model.files import written_whole
-from mien.model.votes import UNLABELLED, distribution, labels
 
 ASSIGNMENTS_NAME: Final = "assignments.csv"
 

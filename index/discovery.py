@@ -17,8 +17,8 @@ from mien.index.emotion_components import EmotionFaces, fit_emotion
 from mien.index.mixture import Mixture
 from mien.index.partitions import MOST_PARTS, cheapest_pairs
 from mien.index.subclasses import SubClass, SubClasses
+from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import DatasetError
-from mien.model.votes import UNLABELLED, labels
 
 NEAREST: Final = 12
 """How many faces stand for a sub-class."""

@@ -32,9 +32,9 @@ from mien.index.recognition import Classifier, agreeing, believing, labels_of, n
 from mien.index.rejection import TypicalityOfKind, rejecting
 from mien.index.retrieval import ranking
 from mien.model.embedder import Embedder
+from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
 from mien.model.ferplus import LabelledFaces, NearCopies
-from mien.model.votes import EMOTIONS, UNLABELLED, distribution, labels
 
 SCORES_NAME: Final = "scores.json"
 TABLE_NAME: Final = "scores.md"

@@ -4,7 +4,7 @@ from typing import Any, Final, NamedTuple
 
 from mien.index.bootstrap import Interval
 from mien.index.ranking import RECALL_DEPTHS
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 
 INTERVALS: Final = "intervals"
 """Where in the scores the intervals are, by the paths of what they are of."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 
 
 @dataclass(frozen=True)

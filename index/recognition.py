@@ -12,7 +12,7 @@ from mien.index.calibration import calibration_scores, divergences, squared_erro
 from mien.index.classification import classification_scores
 from mien.index.gallery import Gallery
 from mien.index.reliability import signed_gaps
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 
 NEIGHBOURS: Final = 11
 """k of the nearest-neighbour classifier, as in the paper."""

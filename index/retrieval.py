@@ -10,7 +10,7 @@ from mien.index.bootstrap import Interval, Scored, percentile_interval, resample
 from mien.index.gallery import Gallery
 from mien.index.held_out import HeldOutFaces
 from mien.index.ranking import RECALL_DEPTHS, QueryScores, RankingTally
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 
 _QUERIES_AT_ONCE: Final = 128
 

@@ -17,7 +17,7 @@ from mien.index.held_out import HeldOutFaces
 from mien.index.mixture import Mixture
 from mien.index.partitions import adjusted_rand_index
 from mien.index.subclasses import SubClasses
-from mien.model.votes import EMOTIONS, VOTE_COLUMNS
+from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 
 SEEDS: Final = 3
 """Discoveries that are compared with one another."""

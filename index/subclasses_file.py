@@ -7,8 +7,8 @@ import numpy as np
 
 from mien.index.archive import check_arrays, check_covariances, read_arrays
 from mien.index.subclasses import SubClass, SubClasses
+from mien.model.emotions import VOTE_COLUMNS
 from mien.model.errors import BundleError
-from mien.model.votes import VOTE_COLUMNS
 
 _ARRAYS = (
     "ids",

@@ -22,10 +22,10 @@ from mien.index.mixture import Mixture
 from mien.index.ranking import RankingTally
 from mien.model.datasets.photographs import Box, LabelledPhotographs
 from mien.model.decoding import read_image
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, ImageError, NoFaceError
 from mien.model.faces import Face
 from mien.model.pipeline import Pipeline
-from mien.model.votes import EMOTIONS
 
 MOST_QUERIES: Final = 20_000
 """Of a larger set, so many photographs are drawn as queries; the gallery stays whole."""

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mien.model.votes import Protocol
+from mien.model.emotions import Protocol
 
 Count = Annotated[int, Field(ge=1)]
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from mien.model.centroids import class_centroids, squared_distances
+from mien.model.emotions import EMOTIONS
 from mien.model.network import Network
 from mien.model.preprocessing import standardise
 from mien.model.trained_network import load_network
 from mien.model.training_set import TrainingSet
 from mien.model.validation import embed_with
-from mien.model.votes import EMOTIONS
 
 
 @dataclass(frozen=True)

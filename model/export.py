@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from mien.model.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetadata
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import EmbedderError
 from mien.model.ferplus import FACE_PX
 from mien.model.network import EMBEDDING_SIZE, Network
 from mien.model.onnx_metadata import keep_only
 from mien.model.preprocessing import CONTRAST_FLOOR, prepare
 from mien.model.trained_network import mean_network
-from mien.model.votes import EMOTIONS
 
 PARITY_TOLERANCE: Final = 1e-3
 """Largest difference allowed between torch and ONNX Runtime, in embedding units."""

@@ -15,6 +15,7 @@ from mien.model.augmentation import augment
 from mien.model.checkpoint import config_of, read_checkpoint, write_checkpoint
 from mien.model.configuration import TrainingConfig
 from mien.model.distillation import Teacher, taught
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import CheckpointError
 from mien.model.initial import start_from
 from mien.model.losses.choice import new_loss
@@ -22,7 +23,6 @@ from mien.model.losses.loss import EmbeddedBatch, Loss
 from mien.model.negatives import negatives
 from mien.model.network import Network, new_network, parameter_count
 from mien.model.preprocessing import prepare, standardise, to_unit
-from mien.model.votes import EMOTIONS
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mien.model.configuration import TrainingConfig
 from mien.model.distillation import Teacher
+from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.ferplus import LabelledFaces
 from mien.model.files import written_whole
@@ -23,7 +24,6 @@ from mien.model.run import EpochReport, Run
 from mien.model.sampling import balanced_batches
 from mien.model.training_set import SubClassLabels, TrainingSet, training_set
 from mien.model.validation import LabelledCrops, nearest_centroid_accuracy
-from mien.model.votes import UNLABELLED, labels
 
 CHECKPOINT_NAME: Final = "checkpoint.pt"
 CURVES_NAME: Final = "curves.csv"

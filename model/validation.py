@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mien.model.centroids import class_centroids, squared_distances
+from mien.model.emotions import EMOTIONS
 from mien.model.network import EMBEDDING_SIZE, Network
 from mien.model.preprocessing import prepare
-from mien.model.votes import EMOTIONS
 
 LabelledCrops = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """(n, h, w) face crops and their (n,) indices into ``EMOTIONS``."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 from mien.service.problems import Problem
 from mien.service.retrieval_options import RetrievalOptions
 

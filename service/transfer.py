@@ -9,8 +9,8 @@ from mien.index.bundle import check_fits, load_bundle
 from mien.index.evaluate import save_scores
 from mien.index.transfer import embed_photographs, headline, save_skips, transfer_scores
 from mien.model.datasets.catalogue import read_dataset
+from mien.model.emotions import EMOTIONS
 from mien.model.pipeline import load_pipeline
-from mien.model.votes import EMOTIONS
 from mien.service.terminal import console, output, progress_bar
 
 _SKIPS_SHOWN = 5

@@ -14,8 +14,8 @@ import torch
 from cartoon import cartoon
 from PIL import Image
 
+from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.model.ferplus import FACE_PX, LabelledFaces, Split
-from mien.model.votes import EMOTIONS, VOTE_COLUMNS
 
 if TYPE_CHECKING:
     from mien.service.engine import Engine

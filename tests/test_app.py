@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import UnsupportedImageError
-from mien.model.votes import EMOTIONS
 from mien.service.app import create_app
 from mien.service.engine import Ask, Engine, Placed, load_engine
 from mien.service.settings import Settings

@@ -27,7 +27,7 @@ from served_app import served_app
 from mien.index.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.cli import main
 from mien.service.engine import Engine, load_engine

@@ -8,8 +8,8 @@ from conftest import MakeFaces, SmallRun
 from mien.index.build import build_bundle
 from mien.index.bundle import EMBEDDER, load_bundle
 from mien.model.embedder import Embedder
+from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import BundleError, DatasetError
-from mien.model.votes import UNLABELLED, labels
 
 
 def test_the_mixture_is_that_of_the_training_embeddings(small_run: SmallRun, make_faces: MakeFaces) -> None:

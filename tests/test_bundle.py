@@ -26,8 +26,8 @@ from mien.index.bundle import (
 )
 from mien.index.mixture import Calibration
 from mien.model.embedder import Embedder
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import BundleError
-from mien.model.votes import EMOTIONS
 
 
 @pytest.fixture

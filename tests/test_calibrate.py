@@ -21,9 +21,9 @@ from mien.index.calibrate import (
 from mien.index.held_out import HeldOutFaces
 from mien.index.mixture import Mixture, fit_mixture, posterior_from
 from mien.model.embedder import Embedder
+from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import BundleError, DatasetError
 from mien.model.ferplus import LabelledFaces, NearCopies
-from mien.model.votes import EMOTIONS, UNLABELLED, labels
 
 NO_COPIES = NearCopies({}, frozenset())
 

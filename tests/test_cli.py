@@ -8,7 +8,7 @@ from conftest import MakeFaces, SmallRun
 from PIL import Image
 
 from mien.index.bundle import default_bundle, load_bundle, read_manifest
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 from mien.service.cli import build_parser, main
 
 COMMANDS = ("train", "export", "quantise", "build", "discover", "calibrate", "evaluate", "ablate", "embed", "serve")

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from mien.index.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError
 from mien.service.client_batches import BATCH_BYTES, batches

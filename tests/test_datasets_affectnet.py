@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mien.model.datasets.affectnet import EXPRESSIONS, read_affectnet
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
-from mien.model.votes import EMOTIONS
 
 HEADING = [
     "subDirectory_filePath",

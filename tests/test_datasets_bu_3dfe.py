@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from mien.model.datasets.bu_3dfe import read_bu_3dfe
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
-from mien.model.votes import EMOTIONS
 
 
 def write(root: Path, *names: str) -> Path:

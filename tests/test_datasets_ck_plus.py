@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from mien.model.datasets.ck_plus import read_ck_plus
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
-from mien.model.votes import EMOTIONS
 
 
 def write_sequence(

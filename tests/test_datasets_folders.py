@@ -4,8 +4,8 @@ import pytest
 
 from mien.model.datasets.folders import read_folders
 from mien.model.datasets.names import emotion_of
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
-from mien.model.votes import EMOTIONS
 
 
 def write(root: Path, *names: str) -> Path:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from mien.model.datasets.jaffe import read_jaffe
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
-from mien.model.votes import EMOTIONS
 
 
 def test_photographs_by_their_names(tmp_path: Path) -> None:

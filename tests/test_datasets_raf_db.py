@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from mien.model.datasets.raf_db import read_raf_db
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
-from mien.model.votes import EMOTIONS
 
 ENTRIES = (
     ("train_00001.jpg", 5),

@@ -6,8 +6,8 @@ import pytest
 from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
 from mien.index.mixture import Mixture, fit_mixture
 from mien.index.partitions import adjusted_rand_index
+from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.model.errors import DatasetError
-from mien.model.votes import EMOTIONS, VOTE_COLUMNS
 
 SIZE = 10
 QUICK = DiscoveryConfig(components_max=3, least_faces=20, halvings=2, restarts=2)

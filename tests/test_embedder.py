@@ -7,8 +7,8 @@ import pytest
 
 from mien.index.bundle import EMBEDDER, default_bundle
 from mien.model.embedder import BATCH_FACES, METADATA_KEY, Embedder
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import EmbedderError
-from mien.model.votes import EMOTIONS
 
 
 def changed(**parts: object) -> str:

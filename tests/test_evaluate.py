@@ -11,9 +11,9 @@ from mien.index.calibrate import calibrate_bundle
 from mien.index.evaluate import evaluate, record_scores, save_plots, save_scores
 from mien.index.headline import headline
 from mien.model.embedder import Embedder
+from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import DatasetError
 from mien.model.ferplus import LabelledFaces, NearCopies
-from mien.model.votes import UNLABELLED, labels
 
 FEW = 30
 

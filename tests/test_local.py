@@ -10,7 +10,7 @@ from conftest import MakeFaces, cartoon
 from PIL import Image
 
 from mien.index.bundle import default_bundle, load_bundle
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 from mien.service.cli import main
 
 

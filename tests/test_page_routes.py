@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.engine import Engine
 from mien.service.keys import create_key

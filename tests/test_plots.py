@@ -11,7 +11,7 @@ from PIL.ImageColor import getrgb
 
 from mien.index import plots
 from mien.index.reliability import expected_calibration_error, reliability_bins
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 
 PNG_LIMIT_BYTES = 200_000
 

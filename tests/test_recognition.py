@@ -9,7 +9,7 @@ from mien.index.calibration import calibration_scores
 from mien.index.classification import classification_scores
 from mien.index.gallery import Entry, Gallery
 from mien.index.recognition import FREQUENT, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 
 Labels = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from mien.index.gallery import Entry, Gallery
 from mien.index.held_out import HeldOutFaces
 from mien.index.ranking import RankingTally
 from mien.index.retrieval import ranking
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 
 
 def scene(n: int, seed: int) -> tuple[Gallery, HeldOutFaces]:

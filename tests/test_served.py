@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mien.model.votes import EMOTIONS
+from mien.model.emotions import EMOTIONS
 
 
 @pytest.fixture(scope="module")

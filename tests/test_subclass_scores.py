@@ -5,7 +5,7 @@ from mien.index.discovery import discover
 from mien.index.held_out import HeldOutFaces
 from mien.index.mixture import fit_mixture
 from mien.index.subclass_scores import describe, second_choices, subclass_scores
-from mien.model.votes import EMOTIONS, distribution
+from mien.model.emotions import EMOTIONS, distribution
 
 
 def test_two_sorts_are_worth_telling_apart() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mien.model.checkpoint import read_checkpoint, write_checkpoint
 from mien.model.configuration import AugmentationConfig, NetworkConfig, TrainingConfig
+from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.ferplus import LabelledFaces
 from mien.model.initial import initial_sha256
@@ -27,7 +28,6 @@ from mien.model.training import (
     train,
 )
 from mien.model.training_set import SubClassLabels
-from mien.model.votes import EMOTIONS, UNLABELLED, labels
 
 MakeFaces = Callable[..., LabelledFaces]
 

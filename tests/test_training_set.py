@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mien.model.configuration import TrainingConfig
+from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.model.errors import DatasetError
 from mien.model.ferplus import LabelledFaces
 from mien.model.training_set import SubClassLabels, read_sub_classes, training_set
-from mien.model.votes import EMOTIONS, VOTE_COLUMNS
 
 
 def ballots(*rows: dict[str, int]) -> LabelledFaces:

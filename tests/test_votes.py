@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.model.votes import EMOTIONS, UNLABELLED, VOTE_COLUMNS, Protocol, distribution, drop_single_votes, labels
+from mien.model.emotions import EMOTIONS, UNLABELLED, VOTE_COLUMNS, Protocol, distribution, drop_single_votes, labels
 
 
 def ballots(**counts: int) -> NDArray[np.int64]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mien.model.datasets.names import emotion_of
 from mien.model.datasets.photographs import SUFFIXES, Collection, LabelledPhotographs
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 from mien.model.files import files_below
-from mien.model.votes import EMOTIONS
 
 
 def read_folders(root: Path, split: str = "all") -> LabelledPhotographs:

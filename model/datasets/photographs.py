@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 from mien.model.files import files_below
-from mien.model.votes import EMOTIONS
 
 Box = tuple[float, float, float, float]
 """x, y, width and height of a face, in pixels of its photograph."""
