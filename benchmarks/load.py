@@ -36,8 +36,8 @@ from PIL import Image
 
 from mien.index.bundle import default_bundle, load_bundle
 from mien.index.threads import search_single_threaded
-from mien.model.decoding import decode
 from mien.model.embedder import Embedder
+from mien.model.faces.decoding import decode
 from mien.model.pipeline import load_pipeline
 
 BATCHES: Final = (1, 2, 4, 8, 16, 32)

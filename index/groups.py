@@ -19,9 +19,9 @@ import numpy as np
 from mien.index.bootstrap import Interval
 from mien.index.bundle import Bundle
 from mien.model.datasets.listing import read_listing
-from mien.model.decoding import read_image
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, NoFaceError
+from mien.model.faces.decoding import read_image
 from mien.model.pipeline import Pipeline
 from mien.model.tables import rows
 

@@ -21,10 +21,10 @@ from mien.index.gallery import Entry, Gallery
 from mien.index.mixture import Mixture
 from mien.index.ranking import RankingTally
 from mien.model.datasets.photographs import Box, LabelledPhotographs
-from mien.model.decoding import read_image
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, ImageError, NoFaceError
-from mien.model.faces import Face
+from mien.model.faces.decoding import read_image
+from mien.model.faces.finder import Face
 from mien.model.pipeline import Pipeline
 
 MOST_QUERIES: Final = 20_000

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mien.model.bound_batch import BoundBatch
 from mien.model.errors import ConfigError, EmbedderError, first_fault
 from mien.model.execution import CUDA, Provider, open_session
-from mien.model.framing import SIDE_PX
+from mien.model.faces.alignment import SIDE_PX
 
 FORMAT_VERSION: Final = 1
 """Version of the metadata inside an exported network."""

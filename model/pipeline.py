@@ -13,12 +13,12 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
-from mien.model.detection import Detector
 from mien.model.embedder import Embedder
 from mien.model.errors import NoFaceError
 from mien.model.execution import Provider
-from mien.model.faces import Face, FaceFinder
+from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
+from mien.model.faces.detection import Detector
+from mien.model.faces.finder import Face, FaceFinder
 
 ENOUGH_PX: Final = 1920
 """The longer side down to which a photograph may be decoded at a fraction of its size.

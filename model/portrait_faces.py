@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.model.detection import Detector
 from mien.model.errors import DatasetError
-from mien.model.framing import crop_face
+from mien.model.faces.alignment import crop_face
+from mien.model.faces.detection import Detector
 
 DETECTION_PX: Final = 192
 """To what side a crop is scaled up for the detector."""

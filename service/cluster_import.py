@@ -23,12 +23,12 @@ from mien.index.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
 from mien.index.gallery_place import open_place
 from mien.index.gallery_store import GalleryStore
 from mien.index.milvus_address import is_address
-from mien.model.decoding import DecodingLimits
-from mien.model.detection import Detector
 from mien.model.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.errors import ConfigError, MienError
 from mien.model.execution import Provider
-from mien.model.faces import FaceFinder
+from mien.model.faces.decoding import DecodingLimits
+from mien.model.faces.detection import Detector
+from mien.model.faces.finder import FaceFinder
 from mien.model.pipeline import FaceReader
 from mien.service.gallery_additions import to_png
 from mien.service.gallery_import import Progress, check_network

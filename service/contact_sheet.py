@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mien.model.errors import ConfigError, QueryError
-from mien.model.faces import Face
+from mien.model.faces.finder import Face
 from mien.service.engine import Engine
 from mien.service.queries import FaceIdQuery, point_of
 from mien.service.schemas import FoundMatch, RetrievedFace

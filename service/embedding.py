@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from mien.index.bundle import EMBEDDER, check_fits, load_bundle
 from mien.index.mixture import Mixture
-from mien.model.decoding import DecodingLimits, read_file
 from mien.model.errors import ConfigError, ImageError
-from mien.model.faces import Face
+from mien.model.faces.decoding import DecodingLimits, read_file
+from mien.model.faces.finder import Face
 from mien.model.files import files_below, written_whole
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.terminal import console, progress_bar

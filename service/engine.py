@@ -21,7 +21,7 @@ from mien.index.mixture import posterior_from
 from mien.index.naming import sub_classes
 from mien.index.pages import following
 from mien.model.errors import ImageError, QueryError
-from mien.model.faces import Face
+from mien.model.faces.finder import Face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.metrics import Metrics
 from mien.service.owned_gallery import open_store

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from mien.index.gallery_store import EVERYTHING, SearchOptions
 from mien.model.errors import ImageError, QueryError
-from mien.model.faces import Face
+from mien.model.faces.finder import Face
 from mien.service import problems, uploads
 from mien.service.cores import Order
 from mien.service.direct_routes import DirectRoute

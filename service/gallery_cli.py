@@ -13,8 +13,8 @@ from mien.index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.embedded_gallery import EmbeddedGallery
 from mien.index.gallery_place import open_place
 from mien.index.milvus_gallery import MilvusGallery
-from mien.model.decoding import DecodingLimits
 from mien.model.errors import ConfigError
+from mien.model.faces.decoding import DecodingLimits
 from mien.model.pipeline import load_pipeline
 from mien.service.cluster_import import ClusterImporter, Work
 from mien.service.gallery_additions import to_png

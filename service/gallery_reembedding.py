@@ -17,8 +17,8 @@ from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_folder import network_of
 from mien.index.gallery_store import GalleryFace, GalleryStore, every_face
 from mien.index.naming import named
-from mien.model.decoding import read_file
 from mien.model.errors import GalleryError, ImageError, UnknownFaceError
+from mien.model.faces.decoding import read_file
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.terminal import console, progress_bar
 

@@ -11,9 +11,9 @@ import numpy as np
 from rich.table import Table
 
 from mien.index.bundle import load_bundle
-from mien.model.decoding import DecodingLimits, read_image
 from mien.model.errors import ConfigError, ImageError
-from mien.model.faces import Face
+from mien.model.faces.decoding import DecodingLimits, read_image
+from mien.model.faces.finder import Face
 from mien.model.pipeline import load_pipeline
 from mien.service.contact_sheet import check_sheet, contact_sheet
 from mien.service.embedding import files_of

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mien.model.decoding import DecodingLimits
+from mien.model.faces.decoding import DecodingLimits
 from mien.service.command import DONE, Command, add_bundle_option
 from mien.service.embedding import embed_paths
 from mien.service.options import add_options, read_options

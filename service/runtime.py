@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mien.model.errors import MienError, NoFaceError
-from mien.model.faces import Face
+from mien.model.faces.finder import Face
 from mien.service.admission import Admission
 from mien.service.batching import Batcher
 from mien.service.cores import Cores, Order

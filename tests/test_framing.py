@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.model.detection import Detector
-from mien.model.framing import SIDE_PX, TEMPLATE, crop_face, crop_whole
+from mien.model.faces.alignment import SIDE_PX, TEMPLATE, crop_face, crop_whole
+from mien.model.faces.detection import Detector
 
 FER_FACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "ferplus" / "FER2013Train"
 

@@ -9,8 +9,8 @@ from conftest import MakeFaces, cartoon
 from PIL import Image
 
 from mien.index.bundle import EMBEDDER, default_bundle
-from mien.model.decoding import DecodingLimits, decode
 from mien.model.errors import ImageTooLargeError, NoFaceError
+from mien.model.faces.decoding import DecodingLimits, decode
 from mien.model.pipeline import Pipeline, load_pipeline
 
 

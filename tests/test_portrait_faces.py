@@ -4,8 +4,8 @@ from conftest import cartoon
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.model.detection import Detector
 from mien.model.errors import DatasetError
+from mien.model.faces.detection import Detector
 from mien.model.portrait_faces import aligned_faces
 
 

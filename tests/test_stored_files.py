@@ -13,8 +13,8 @@ from PIL import Image
 from mien.index.bundle import EMBEDDER, default_bundle, read_manifest
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace, every_face
-from mien.model.decoding import DecodingLimits
 from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError
+from mien.model.faces.decoding import DecodingLimits
 from mien.service.cli import main
 from mien.service.stored_files import StoredFile, place_of
 

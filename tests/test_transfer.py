@@ -23,7 +23,7 @@ from mien.model.datasets.folders import read_folders
 from mien.model.datasets.photographs import Box, LabelledPhotographs
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
-from mien.model.faces import Face
+from mien.model.faces.finder import Face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.cli import main
 

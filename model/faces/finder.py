@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.detection import Detector
-from mien.model.framing import crop_face, crop_whole
+from mien.model.faces.alignment import crop_face, crop_whole
+from mien.model.faces.detection import Detector
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A photograph to face crops: decoding, detection, alignment."""
