@@ -14,7 +14,7 @@ from mien.index.device import Device
 from mien.model.errors import ConfigError
 from mien.model.execution import Provider
 from mien.model.faces.decoding import DecodingLimits
-from mien.model.video import DEFAULT_LIMITS, VideoLimits
+from mien.model.video.decoder import DEFAULT_LIMITS, VideoLimits
 
 PREFIX = "MIEN_"
 

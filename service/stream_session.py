@@ -12,7 +12,7 @@ import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mien.model.errors import ImageError
-from mien.model.tracks import Tracker
+from mien.model.video.tracker import Tracker
 from mien.service import problems
 from mien.service.logs import FIELDS
 from mien.service.problems import MalformedImageError, Problem, RequestError

@@ -10,8 +10,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mien.model.errors import VideoError, VideoTooLargeError
-from mien.model.tracks import LONGEST_GAP_S, Tracker
-from mien.model.video import Video, VideoEnd, VideoFrame
+from mien.model.video.decoder import Video, VideoEnd, VideoFrame
+from mien.model.video.tracker import LONGEST_GAP_S, Tracker
 from mien.service import problems
 from mien.service.cores import Order
 from mien.service.problems import NotReadyError, RequestError, TooLateError

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from mien.model.errors import NoVideoDecoderError
-from mien.model.video import can_decode_videos
+from mien.model.video.decoder import can_decode_videos
 from mien.service import problems, uploads
 from mien.service.faces_routes import check_faces
 from mien.service.problems import MissingFieldError

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from test_client import FAST
 from videos import encoded, scene
 
-from mien.model.video import can_decode_videos
+from mien.model.video.decoder import can_decode_videos
 from mien.service.app import create_app
 from mien.service.client import AsyncClient, Client, ClientError, ServiceError, VideoEnd, VideoFrame, VideoTrack
 from mien.service.engine import Engine

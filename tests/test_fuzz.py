@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from videos import CODECS, encoded, scene
 
-from mien.model.video import can_decode_videos
+from mien.model.video.decoder import can_decode_videos
 from mien.service.app import create_app
 from mien.service.engine import Engine
 from mien.service.settings import Settings

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.model.tracks import Tracker, distance_iou
+from mien.model.video.tracker import Tracker, distance_iou
 
 STEP_S = 0.1
 SAME = np.zeros(4)

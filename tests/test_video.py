@@ -15,7 +15,6 @@ import pytest
 from numpy.typing import NDArray
 from videos import encoded
 
-from mien.model import video
 from mien.model.errors import (
     BrokenVideoError,
     NoVideoDecoderError,
@@ -23,7 +22,8 @@ from mien.model.errors import (
     VideoError,
     VideoTooLargeError,
 )
-from mien.model.video import DEFAULT_LIMITS, Video, VideoEnd, VideoFrame, VideoLimits, can_decode_videos
+from mien.model.video import decoder
+from mien.model.video.decoder import DEFAULT_LIMITS, Video, VideoEnd, VideoFrame, VideoLimits, can_decode_videos
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
 
@@ -170,7 +170,7 @@ DECODE_AND_TELL = """
 import resource, sys
 from pathlib import Path
 from mien.model.errors import VideoError
-from mien.model.video import DEFAULT_LIMITS, Video, VideoEnd
+from mien.model.video.decoder import DEFAULT_LIMITS, Video, VideoEnd
 try:
     with Video(Path(sys.argv[1]).read_bytes(), 10.0, DEFAULT_LIMITS) as decoding:
         while not isinstance(decoding.step(), VideoEnd):
@@ -189,7 +189,7 @@ def test_a_small_file_that_would_take_gigabytes_takes_none_here(tmp_path: Path) 
     told = subprocess.run(
         # A process begins with what the one that started it took at most: a shell takes little.
         ["sh", "-c", '"$@" && true', "sh", sys.executable, "-c", DECODE_AND_TELL, str(path)],
-        env=os.environ | {"PYTHONPATH": str(Path(video.__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(Path(decoder.__file__).parents[1])},
         check=True,
         capture_output=True,
         text=True,

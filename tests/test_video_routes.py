@@ -19,7 +19,7 @@ from test_limits import SlowEngine, kind
 from videos import encoded, scene
 
 from mien.model.errors import BrokenVideoError
-from mien.model.video import can_decode_videos
+from mien.model.video.decoder import can_decode_videos
 from mien.service import video_routes
 from mien.service.app import create_app, create_app_on
 from mien.service.engine import Engine, Placed

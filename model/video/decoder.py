@@ -1,6 +1,6 @@
 """The bytes of a video file to upright RGB frames, within limits.
 
-FFmpeg decodes in a process of its own (``mien.model.video_child``): one that a hostile file makes fail, hang or grow is
+FFmpeg decodes in a process of its own (``mien.model.video.worker``): one that a hostile file makes fail, hang or grow is
 ended, and nothing else is touched. It works only while it is asked for a frame, so that whoever asks decides on which
 core's time. Nothing is written to disk and nothing is logged.
 """
@@ -27,7 +27,7 @@ from mien.model.errors import (
     VideoError,
     VideoTooLargeError,
 )
-from mien.model.video_child import Order
+from mien.model.video.worker import Order
 
 FORMATS: Final = ("MP4", "WebM", "GIF")
 """The formats that are decoded; WebM's parent Matroska and MP4's parent QuickTime, too."""

@@ -1,6 +1,6 @@
 """The decoder of videos, as a process of its own: FFmpeg never works on what a caller sent inside the service.
 
-``mien.model.video`` starts this file as a program, without the service's environment, and asks it for one frame after the
+``mien.model.video.decoder`` starts this file as a program, without the service's environment, and asks it for one frame after the
 other. What a hostile file can reach here is little: the process may take so much memory and time, may write no file,
 and dies with whoever started it. It needs nothing but the standard library and PyAV.
 

@@ -1,0 +1,1 @@
+"""A video file to frames, and the faces of a frame to tracks."""
