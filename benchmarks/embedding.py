@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 
 
 def main() -> None:

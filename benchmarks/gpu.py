@@ -25,9 +25,9 @@ import onnxruntime
 
 from mien.index.bundle import EMBEDDER, default_bundle
 from mien.index.device import DeviceSearch, device_problem, gpu_index
-from mien.model.bound_batch import BoundBatch
-from mien.model.embedder import Embedder
-from mien.model.execution import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
+from mien.model.embedder.embedder import Embedder
+from mien.model.embedder.io_binding import BoundBatch
+from mien.model.embedder.session import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
 from mien.model.half import halve
 
 SIZE = 64
@@ -159,7 +159,7 @@ def bandwidth_bytes_per_s(runs: int, size_bytes: int = 2**30) -> float:
     """How fast the card reads, by copying within its memory: each byte is read once and written once."""
     import ctypes
 
-    from mien.model.execution import DRIVER
+    from mien.model.embedder.session import DRIVER
 
     driver = ctypes.CDLL(DRIVER)
     context, source, target = ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_uint64()

@@ -36,7 +36,7 @@ from PIL import Image
 
 from mien.index.bundle import default_bundle, load_bundle
 from mien.index.threads import search_single_threaded
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.faces.decoding import decode
 from mien.model.pipeline import load_pipeline
 

@@ -31,7 +31,7 @@ from mien.index.gallery import Entry, Gallery
 from mien.index.mixture import Calibration, Mixture
 from mien.index.subclasses import SubClasses
 from mien.index.subclasses_file import read_sub_classes, write_sub_classes
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import VOTE_COLUMNS
 from mien.model.errors import BundleError, first_fault
 from mien.model.files import written_whole

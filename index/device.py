@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.resident import Leading
+from mien.model.embedder.session import driver_problem
 from mien.model.errors import ConfigError
-from mien.model.execution import driver_problem
 
 Device = Literal["auto", "cpu", "cuda", "require"]
-"""Where exact search runs; the words mean what they mean for the network (``mien.model.execution.Provider``)."""
+"""Where exact search runs; the words mean what they mean for the network (``mien.model.embedder.session.Provider``)."""
 
 EXACT_ON_DEVICE_UP_TO: Final = 20_000_000
 """Faces that are searched exactly on a GPU before ``auto`` goes over to cells: 5 GB, two milliseconds to read once."""

@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from mien.model.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetadata
+from mien.model.embedder.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetadata
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import EmbedderError
 from mien.model.ferplus import FACE_PX

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mien.model.embedder import METADATA_KEY, Embedder
+from mien.model.embedder.embedder import METADATA_KEY, Embedder
 from mien.model.errors import EmbedderError
 from mien.model.files import written_whole
 from mien.model.onnx_metadata import keep_only

@@ -13,9 +13,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
+from mien.model.embedder.session import Provider
 from mien.model.errors import NoFaceError
-from mien.model.execution import Provider
 from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
 from mien.model.faces.detection import Detector
 from mien.model.faces.finder import Face, FaceFinder

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mien.model.embedder import METADATA_KEY, Embedder
+from mien.model.embedder.embedder import METADATA_KEY, Embedder
 from mien.model.errors import DatasetError
 from mien.model.files import written_whole
 from mien.model.onnx_metadata import keep_only

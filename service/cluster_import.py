@@ -23,9 +23,9 @@ from mien.index.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
 from mien.index.gallery_place import open_place
 from mien.index.gallery_store import GalleryStore
 from mien.index.milvus_address import is_address
-from mien.model.embedder import GPU_BATCH_FACES, Embedder
+from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
+from mien.model.embedder.session import Provider
 from mien.model.errors import ConfigError, MienError
-from mien.model.execution import Provider
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.faces.detection import Detector
 from mien.model.faces.finder import FaceFinder

@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mien.index.bundle import default_bundle
 from mien.index.device import Device
+from mien.model.embedder.session import Provider
 from mien.model.errors import ConfigError
-from mien.model.execution import Provider
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.video.decoder import DEFAULT_LIMITS, VideoLimits
 

@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 
 from mien.index.bundle import EMBEDDER, default_bundle
-from mien.model.bound_batch import BoundBatch
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
+from mien.model.embedder.io_binding import BoundBatch
 
 
 @pytest.fixture(scope="module")

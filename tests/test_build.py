@@ -7,7 +7,7 @@ from conftest import MakeFaces, SmallRun
 
 from mien.index.build import build_bundle
 from mien.index.bundle import EMBEDDER, load_bundle
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import BundleError, DatasetError
 

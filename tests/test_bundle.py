@@ -25,7 +25,7 @@ from mien.index.bundle import (
     write_manifest,
 )
 from mien.index.mixture import Calibration
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import BundleError
 

@@ -20,7 +20,7 @@ from mien.index.calibrate import (
 )
 from mien.index.held_out import HeldOutFaces
 from mien.index.mixture import Mixture, fit_mixture, posterior_from
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import BundleError, DatasetError
 from mien.model.ferplus import LabelledFaces, NearCopies

@@ -20,7 +20,7 @@ from PIL import Image
 from mien.index.bundle import EMBEDDER, default_bundle, read_manifest
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace, every_face
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.service.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]

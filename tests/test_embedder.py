@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from mien.index.bundle import EMBEDDER, default_bundle
-from mien.model.embedder import BATCH_FACES, METADATA_KEY, Embedder
+from mien.model.embedder.embedder import BATCH_FACES, METADATA_KEY, Embedder
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import EmbedderError
 

@@ -6,9 +6,9 @@ import onnxruntime
 import pytest
 
 from mien.index.bundle import EMBEDDER, default_bundle
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
+from mien.model.embedder.session import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
 from mien.model.errors import ConfigError
-from mien.model.execution import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
 
 without_cuda = pytest.mark.skipif(has_cuda_build(), reason="this is what happens without onnxruntime-gpu")
 

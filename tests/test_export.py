@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import MakeFaces, SmallRun
 
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.errors import CheckpointError, EmbedderError
 from mien.model.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
 from mien.model.preprocessing import standardise, to_unit

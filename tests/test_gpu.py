@@ -13,8 +13,8 @@ from mien.index.device import DeviceSearch, device_of, device_problem, gpu_index
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace
 from mien.index.index_policy import IndexPolicy
-from mien.model.embedder import GPU_BATCH_FACES, Embedder
-from mien.model.execution import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
+from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
+from mien.model.embedder.session import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
 from mien.model.half import halve
 
 _REASON = driver_problem() or ("" if has_cuda_build() else "onnxruntime-gpu is not installed")

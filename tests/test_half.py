@@ -7,7 +7,7 @@ import onnx
 import pytest
 from conftest import MakeFaces, SmallRun
 
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
 from mien.model.half import between_convolutions, halve
 from mien.service.cli import main

@@ -6,7 +6,7 @@ from conftest import MakeFaces, SmallRun
 
 from mien.index.bundle import load_bundle
 from mien.index.portraits import named_gaussians
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import labels
 from mien.model.errors import DatasetError
 from mien.model.portrait_configuration import PortraitConfig

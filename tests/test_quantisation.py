@@ -9,7 +9,7 @@ from torch import nn
 
 from mien.model.checkpoint import write_checkpoint
 from mien.model.configuration import NetworkConfig, TrainingConfig
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.errors import DatasetError, EmbedderError
 from mien.model.export import export
 from mien.model.network import new_network

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PROGRAM = """
 from mien.index.bundle import EMBEDDER, default_bundle
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 
 Embedder(default_bundle() / EMBEDDER, provider="cpu")
 """

@@ -6,7 +6,7 @@ import torch
 from conftest import SmallRun
 
 from mien.index.bundle import EMBEDDER, default_bundle
-from mien.model.embedder import Embedder
+from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
 from mien.model.torch_graph import TorchGraph
 

@@ -10,9 +10,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mien.model.bound_batch import BoundBatch
+from mien.model.embedder.io_binding import BoundBatch
+from mien.model.embedder.session import CUDA, Provider, open_session
 from mien.model.errors import ConfigError, EmbedderError, first_fault
-from mien.model.execution import CUDA, Provider, open_session
 from mien.model.faces.alignment import SIDE_PX
 
 FORMAT_VERSION: Final = 1

@@ -1,0 +1,1 @@
+"""A face crop to a point: the exported network on ONNX Runtime."""
