@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from mien.model.centroids import class_centroids, squared_distances
 from mien.model.emotions import EMOTIONS
-from mien.model.network import Network
-from mien.model.preprocessing import standardise
+from mien.model.networks.network import Network
+from mien.model.networks.preprocessing import standardise
 from mien.model.trained_network import load_network
 from mien.model.training_set import TrainingSet
 from mien.model.validation import embed_with

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mien.model.ferplus import FACE_PX
-from mien.model.network import EMBEDDING_SIZE
-from mien.model.preprocessing import standardise
+from mien.model.networks.network import EMBEDDING_SIZE
+from mien.model.networks.preprocessing import standardise
 
 CONTRAST: Final = 0.22
 """Standard deviation of a painted face's greys, which run from 0 to 1: that of FER2013 on average."""

@@ -21,13 +21,13 @@ from torch.nn import functional
 from mien.model.errors import DatasetError, EmbedderError
 from mien.model.export import onnx_graph
 from mien.model.ferplus import FACE_PX
-from mien.model.network import EMBEDDING_SIZE
+from mien.model.networks.network import EMBEDDING_SIZE
+from mien.model.networks.preprocessing import standardise, to_unit
+from mien.model.networks.torch_graph import TorchGraph
 from mien.model.portrait_configuration import PortraitConfig
 from mien.model.portrait_naming import NamedGaussians, Naming
 from mien.model.portrait_network import PortraitNetwork, in_contrast
 from mien.model.portraits import FORMAT_VERSION, METADATA_KEY, PortraitPainter
-from mien.model.preprocessing import standardise, to_unit
-from mien.model.torch_graph import TorchGraph
 
 PARITY_GREYS: Final = 1
 """Largest difference allowed between torch and ONNX Runtime, in steps of 256 greys: rounding."""

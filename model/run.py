@@ -17,12 +17,12 @@ from mien.model.configuration import TrainingConfig
 from mien.model.distillation import Teacher, taught
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import CheckpointError
-from mien.model.initial import start_from
 from mien.model.losses.choice import new_loss
 from mien.model.losses.loss import EmbeddedBatch, Loss
 from mien.model.negatives import negatives
-from mien.model.network import Network, new_network, parameter_count
-from mien.model.preprocessing import prepare, standardise, to_unit
+from mien.model.networks.initial_weights import start_from
+from mien.model.networks.network import Network, new_network, parameter_count
+from mien.model.networks.preprocessing import prepare, standardise, to_unit
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Run:
         """Take initial weights over, before the first step.
 
         Args:
-            initial: see ``mien.model.initial``.
+            initial: see ``mien.model.networks.initial_weights``.
             crops: (n, h, w) uint8 faces of the training set, some hundred.
 
         Raises:

@@ -8,7 +8,7 @@ import torch
 from mien.model.checkpoint import config_of, read_checkpoint
 from mien.model.configuration import TrainingConfig
 from mien.model.errors import CheckpointError
-from mien.model.network import Network
+from mien.model.networks.network import Network
 
 
 def load_network(checkpoint: Path) -> tuple[Network, TrainingConfig, float]:

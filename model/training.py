@@ -19,7 +19,7 @@ from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.ferplus import LabelledFaces
 from mien.model.files import written_whole
-from mien.model.initial import initial_sha256
+from mien.model.networks.initial_weights import initial_sha256
 from mien.model.run import EpochReport, Run
 from mien.model.sampling import balanced_batches
 from mien.model.training_set import SubClassLabels, TrainingSet, training_set
@@ -103,7 +103,7 @@ def train(
         config: what to do.
         folder: receives ``checkpoint.pt`` and ``curves.csv``.
         device: where to compute.
-        initial: weights to start from (``mien.model.initial``); random ones without.
+        initial: weights to start from (``mien.model.networks.initial_weights``); random ones without.
         sub_classes: centroids are those of these sub-classes, while emotions stay what is supervised; with the
             weights of an earlier run as ``initial``, training goes on from it.
         teachers: checkpoints of networks whose posteriors are mixed into the targets (``mien.model.distillation``).

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from mien.model.centroids import class_centroids, squared_distances
 from mien.model.emotions import EMOTIONS
-from mien.model.network import EMBEDDING_SIZE, Network
-from mien.model.preprocessing import prepare
+from mien.model.networks.network import EMBEDDING_SIZE, Network
+from mien.model.networks.preprocessing import prepare
 
 LabelledCrops = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """(n, h, w) face crops and their (n,) indices into ``EMOTIONS``."""

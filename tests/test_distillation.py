@@ -10,8 +10,8 @@ from mien.model.configuration import NetworkConfig, TrainingConfig
 from mien.model.distillation import Teacher, taught
 from mien.model.errors import CheckpointError
 from mien.model.ferplus import LabelledFaces
-from mien.model.network import new_network
-from mien.model.preprocessing import to_unit
+from mien.model.networks.network import new_network
+from mien.model.networks.preprocessing import to_unit
 from mien.model.training import train
 from mien.model.training_set import training_set
 from mien.model.validation import embed_with

@@ -8,7 +8,7 @@ from conftest import MakeFaces, SmallRun
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import CheckpointError, EmbedderError
 from mien.model.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
-from mien.model.preprocessing import standardise, to_unit
+from mien.model.networks.preprocessing import standardise, to_unit
 from mien.model.trained_network import load_network
 
 

@@ -17,7 +17,7 @@ from mien.model.losses.running import RunningCentroids, RunningGaussianLoss
 from mien.model.losses.sigma import Sigma
 from mien.model.losses.softmax import SoftmaxLoss
 from mien.model.losses.triplet import TripletLoss, triplet_loss
-from mien.model.network import EMBEDDING_SIZE
+from mien.model.networks.network import EMBEDDING_SIZE
 
 FIXED = Sigma("fixed", 1.0, 0.5)
 NAMES: list[LossName] = [

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from mien.model.configuration import NetworkConfig
-from mien.model.network import EMBEDDING_SIZE, Network, new_network, parameter_count
+from mien.model.networks.network import EMBEDDING_SIZE, Network, new_network, parameter_count
 
 SMALL = NetworkConfig(widths=(8, 16), blocks=(1, 2))
 

@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
+from mien.model.networks.preprocessing import standardise
 from mien.model.portrait_network import CONTRAST, RIDGE, PortraitNetwork, in_contrast
-from mien.model.preprocessing import standardise
 
 
 def test_it_starts_as_ridge_regression() -> None:

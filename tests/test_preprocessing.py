@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mien.model.preprocessing import standardise, to_unit
+from mien.model.networks.preprocessing import standardise, to_unit
 
 
 def test_unit_faces_are_grey_values_over_255() -> None:

@@ -12,8 +12,8 @@ from mien.model.configuration import NetworkConfig, TrainingConfig
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import DatasetError, EmbedderError
 from mien.model.export import export
-from mien.model.network import new_network
-from mien.model.preprocessing import prepare
+from mien.model.networks.network import new_network
+from mien.model.networks.preprocessing import prepare
 from mien.model.quantisation import FLOAT_CONVOLUTIONS, quantise
 
 # Large enough that weights outweigh what QDQ adds to the graph.

@@ -8,7 +8,7 @@ from conftest import SmallRun
 from mien.index.bundle import EMBEDDER, default_bundle
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
-from mien.model.torch_graph import TorchGraph
+from mien.model.networks.torch_graph import TorchGraph
 
 
 @pytest.fixture(params=["shipped", "small"])

@@ -6,7 +6,7 @@ import torch
 from mien.model.checkpoint import write_checkpoint
 from mien.model.configuration import NetworkConfig, TrainingConfig
 from mien.model.errors import CheckpointError
-from mien.model.network import new_network
+from mien.model.networks.network import new_network
 from mien.model.trained_network import load_network, mean_network
 
 SMALL = NetworkConfig(widths=(8,), blocks=(1,))

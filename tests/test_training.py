@@ -18,8 +18,8 @@ from mien.model.configuration import AugmentationConfig, NetworkConfig, Training
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.ferplus import LabelledFaces
-from mien.model.initial import initial_sha256
-from mien.model.network import EMBEDDING_SIZE
+from mien.model.networks.initial_weights import initial_sha256
+from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.run import EpochReport, has_fast_bfloat16, with_background
 from mien.model.training import (
     Progress,

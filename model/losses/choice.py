@@ -14,7 +14,7 @@ from mien.model.losses.running import RunningGaussianLoss
 from mien.model.losses.sigma import Sigma
 from mien.model.losses.softmax import SoftmaxLoss
 from mien.model.losses.triplet import TripletLoss
-from mien.model.network import EMBEDDING_SIZE
+from mien.model.networks.network import EMBEDDING_SIZE
 
 
 def new_loss(config: TrainingConfig, class_count: int, emotion_of: Tensor | None = None) -> Loss:

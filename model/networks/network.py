@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mien.model.configuration import NetworkConfig
-from mien.model.mobilenet import mobilenet_stages
-from mien.model.residual import residual_stages
+from mien.model.networks.mobilenet import mobilenet_stages
+from mien.model.networks.residual import residual_stages
 
 EMBEDDING_SIZE: Final = 64
 """d: the dimensions of the embedding space."""
@@ -27,7 +27,7 @@ class Network(nn.Module):
         """Embed faces.
 
         Args:
-            pixels: (n, 1, h, w) float, standardised by ``mien.model.preprocessing``.
+            pixels: (n, 1, h, w) float, standardised by ``mien.model.networks.preprocessing``.
 
         Returns:
             (n, 64) embeddings.

@@ -11,8 +11,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from mien.model.errors import ConfigError
-from mien.model.folded import FoldedConvolution, unfold
-from mien.model.network import Network
+from mien.model.networks.batchnorm import FoldedConvolution, unfold
+from mien.model.networks.network import Network
 
 _PREFIX: Final = "network."
 """Of the network's arrays inside ``mien.model.export.ExportedNetwork``."""

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mien.model import exported_network, face_features
 from mien.model.checkpoint import config_of, read_checkpoint
 from mien.model.configuration import TrainingConfig
 from mien.model.errors import CheckpointError, ConfigError
-from mien.model.network import Network
+from mien.model.networks import from_onnx, from_tfjs
+from mien.model.networks.network import Network
 
 
 def initial_sha256(path: Path) -> str:
@@ -18,7 +18,7 @@ def initial_sha256(path: Path) -> str:
     Raises:
         ConfigError: they cannot be read.
     """
-    file = face_features.weights_beside(path) if path.suffix == ".json" else path
+    file = from_tfjs.weights_beside(path) if path.suffix == ".json" else path
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
@@ -30,8 +30,8 @@ def start_from(network: Network, path: Path, faces: Tensor) -> None:
 
     Args:
         network: the one that is to be trained.
-        path: ``.json``: a face network (``mien.model.face_features``); ``.onnx``: what ``mien export`` wrote
-            (``mien.model.exported_network``); anything else: a checkpoint of mien, whose averaged network is taken.
+        path: ``.json``: a face network (``mien.model.networks.from_tfjs``); ``.onnx``: what ``mien export`` wrote
+            (``mien.model.networks.from_onnx``); anything else: a checkpoint of mien, whose averaged network is taken.
         faces: (n, 1, h, w) standardised faces, some hundred of them.
 
     Raises:
@@ -39,10 +39,10 @@ def start_from(network: Network, path: Path, faces: Tensor) -> None:
         CheckpointError: the checkpoint cannot be read, or is of another shape.
     """
     if path.suffix == ".json":
-        face_features.start_from(network, path, faces)
+        from_tfjs.start_from(network, path, faces)
         return
     if path.suffix == ".onnx":
-        exported_network.start_from(network, path, faces)
+        from_onnx.start_from(network, path, faces)
         return
     state = read_checkpoint(path)
     config = config_of(path, state, TrainingConfig)

@@ -34,7 +34,7 @@ def unfold(stages: nn.Sequential, convolutions: Sequence[FoldedConvolution], fac
     where training can move it.
 
     Args:
-        stages: a flat backbone (``mien.model.mobilenet``): each convolution is followed by its normalisation.
+        stages: a flat backbone (``mien.model.networks.mobilenet``): each convolution is followed by its normalisation.
         convolutions: one for each convolution there, of its shape.
         faces: (n, 1, h, w) standardised faces, some hundred of them.
     """

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mien.model.errors import ConfigError
-from mien.model.folded import FoldedConvolution, unfold
-from mien.model.mobilenet import BLOCKS, STEM_CHANNELS
-from mien.model.network import Network
+from mien.model.networks.batchnorm import FoldedConvolution, unfold
+from mien.model.networks.mobilenet import BLOCKS, STEM_CHANNELS
+from mien.model.networks.network import Network
 
 GREY_LEVELS: Final = 60.0
 """Grey levels of one standard deviation: that network was given grey levels, this one standardised faces."""

@@ -1,0 +1,1 @@
+"""Networks in torch, and the weights that they start from."""
