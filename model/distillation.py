@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mien.model.centroids import class_centroids, squared_distances
 from mien.model.emotions import EMOTIONS
+from mien.model.losses.centroids import class_centroids, squared_distances
 from mien.model.networks.network import Network
 from mien.model.networks.preprocessing import standardise
 from mien.model.trained_network import load_network

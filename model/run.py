@@ -17,8 +17,8 @@ from mien.model.configuration import TrainingConfig
 from mien.model.distillation import Teacher, taught
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import CheckpointError
-from mien.model.losses.choice import new_loss
-from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.base import EmbeddedBatch, Loss
+from mien.model.losses.build import new_loss
 from mien.model.negatives import negatives
 from mien.model.networks.initial_weights import start_from
 from mien.model.networks.network import Network, new_network, parameter_count

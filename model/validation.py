@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mien.model.centroids import class_centroids, squared_distances
 from mien.model.emotions import EMOTIONS
+from mien.model.losses.centroids import class_centroids, squared_distances
 from mien.model.networks.network import EMBEDDING_SIZE, Network
 from mien.model.networks.preprocessing import prepare
 

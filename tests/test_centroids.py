@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mien.model.centroids import class_centroids, squared_distances, squared_distances_to_class_centroids
+from mien.model.losses.centroids import class_centroids, squared_distances, squared_distances_to_class_centroids
 
 
 def batch(n: int, c: int, d: int, seed: int, present: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mien.model.centroids import class_centroids, squared_distances
+from mien.model.losses.base import EmbeddedBatch
+from mien.model.losses.centroids import class_centroids, squared_distances
 from mien.model.losses.gaussian import GaussianLoss, gaussian_structured_loss
-from mien.model.losses.loss import EmbeddedBatch
 from mien.model.losses.sigma import Sigma
 
 

@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from mien.model.centroids import class_centroids
 from mien.model.configuration import LossName, TrainingConfig
 from mien.model.errors import ConfigError
-from mien.model.losses.choice import new_loss
-from mien.model.losses.components import ComponentsLoss
+from mien.model.losses.base import EmbeddedBatch
+from mien.model.losses.build import new_loss
+from mien.model.losses.centroids import class_centroids
 from mien.model.losses.gaussian import brier_score, gaussian_structured_loss
-from mien.model.losses.loss import EmbeddedBatch
-from mien.model.losses.multi_threshold import MultiThresholdTripletLoss, dual_triplet_loss
+from mien.model.losses.gaussian_components import ComponentsLoss
+from mien.model.losses.gaussian_running import RunningCentroids, RunningGaussianLoss
+from mien.model.losses.multi_threshold_triplet import MultiThresholdTripletLoss, dual_triplet_loss
 from mien.model.losses.prototypical import PrototypicalLoss
-from mien.model.losses.running import RunningCentroids, RunningGaussianLoss
 from mien.model.losses.sigma import Sigma
 from mien.model.losses.softmax import SoftmaxLoss
 from mien.model.losses.triplet import TripletLoss, triplet_loss

@@ -7,8 +7,8 @@ Recognition*, arXiv 2001.06612.
 import torch
 from torch import Tensor
 
-from mien.model.centroids import squared_distances_to_class_centroids
-from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.base import EmbeddedBatch, Loss
+from mien.model.losses.centroids import squared_distances_to_class_centroids
 from mien.model.losses.sigma import Sigma
 
 
@@ -39,7 +39,7 @@ def gaussian_structured_loss(
         labels: (n,) int64, the class whose centroid each embedding belongs to.
         targets: (n, c) float rows that sum to 1: one-hot as in the paper, or the shares of the raters' votes.
         sigma: standard deviation that all components share, in embedding units.
-        leave_one_out: leave each embedding out of its own centroid (see ``mien.model.centroids``).
+        leave_one_out: leave each embedding out of its own centroid (see ``mien.model.losses.centroids``).
         emotion_of: (s,) int64, the emotion (0..c-1) of each of s sub-classes; without it the classes are the
             emotions.
 

@@ -8,8 +8,8 @@ all others.
 import torch
 from torch import Tensor
 
-from mien.model.centroids import squared_distances_to_class_centroids
-from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.base import EmbeddedBatch, Loss
+from mien.model.losses.centroids import squared_distances_to_class_centroids
 from mien.model.losses.sigma import Sigma
 
 

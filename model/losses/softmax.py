@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.base import EmbeddedBatch, Loss
 from mien.model.losses.sigma import Sigma
 
 

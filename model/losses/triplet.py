@@ -8,7 +8,7 @@ hardest triplets alone let the embedding collapse.
 import torch
 from torch import Tensor
 
-from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.base import EmbeddedBatch, Loss
 from mien.model.losses.sigma import Sigma
 
 ROOT_FLOOR = 1e-12

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from torch import Tensor
 
 from mien.model.configuration import LossName, TrainingConfig
-from mien.model.losses.components import ComponentsLoss
+from mien.model.losses.base import Loss
 from mien.model.losses.gaussian import GaussianLoss
-from mien.model.losses.loss import Loss
-from mien.model.losses.multi_threshold import MultiThresholdTripletLoss
+from mien.model.losses.gaussian_components import ComponentsLoss
+from mien.model.losses.gaussian_running import RunningGaussianLoss
+from mien.model.losses.multi_threshold_triplet import MultiThresholdTripletLoss
 from mien.model.losses.prototypical import PrototypicalLoss
-from mien.model.losses.running import RunningGaussianLoss
 from mien.model.losses.sigma import Sigma
 from mien.model.losses.softmax import SoftmaxLoss
 from mien.model.losses.triplet import TripletLoss

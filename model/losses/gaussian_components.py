@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from mien.model.centroids import class_centroids, squared_distances
+from mien.model.losses.base import EmbeddedBatch, Loss
+from mien.model.losses.centroids import class_centroids, squared_distances
 from mien.model.losses.gaussian import brier_score
-from mien.model.losses.loss import EmbeddedBatch, Loss
-from mien.model.losses.running import RunningCentroids
+from mien.model.losses.gaussian_running import RunningCentroids
 from mien.model.losses.sigma import Sigma
 
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from mien.model.centroids import class_centroids, squared_distances
+from mien.model.losses.base import EmbeddedBatch, Loss
+from mien.model.losses.centroids import class_centroids, squared_distances
 from mien.model.losses.gaussian import brier_score
-from mien.model.losses.loss import EmbeddedBatch, Loss
 from mien.model.losses.sigma import Sigma
 
 

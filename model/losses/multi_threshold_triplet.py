@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mien.model.errors import ConfigError
-from mien.model.losses.loss import EmbeddedBatch, Loss
+from mien.model.losses.base import EmbeddedBatch, Loss
 from mien.model.losses.sigma import Sigma
 from mien.model.losses.triplet import pairwise_distances
 
