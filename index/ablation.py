@@ -25,14 +25,14 @@ from mien.index.non_faces import rehearsed, unrehearsed
 from mien.index.recognition import believing, naming, softmax_head, vote_of_neighbours
 from mien.index.rejection import auroc
 from mien.index.retrieval import ranking
-from mien.model.configuration import TrainingConfig
 from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
 from mien.model.ferplus import LabelledFaces, NearCopies
 from mien.model.files import written_whole
+from mien.model.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # it brings torch, which only the commands that train have
-    from mien.model.training import Progress
+    from mien.model.training.train import Progress
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -148,12 +148,12 @@ def ablate(
         on_row: called after each row.
 
     Raises:
-        ConfigError: see ``mien.model.training.train``.
+        ConfigError: see ``mien.model.training.train.train``.
         DatasetError: no face has a label, or ``ablation.csv`` is no table of this version.
     """
-    from mien.model.checkpoint import read_checkpoint
-    from mien.model.trained_network import load_network
-    from mien.model.training import choose_device, train
+    from mien.model.training.checkpoint import read_checkpoint
+    from mien.model.training.train import choose_device, train
+    from mien.model.training.trained_network import load_network
 
     chosen_device = choose_device(device)
     rows = read_rows(folder / ABLATION_NAME) if (folder / ABLATION_NAME).exists() else []
@@ -268,7 +268,7 @@ def read_rows(path: Path) -> list[AblationRow]:
 
 def _embedding(network: Any, device: Any) -> Embed:
     """The network as a function of crops. Its types are torch's, which loads with the training alone."""
-    from mien.model.validation import embed_with
+    from mien.model.training.validation import embed_with
 
     return lambda crops: np.asarray(embed_with(network, crops, device).numpy())
 

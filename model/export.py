@@ -19,7 +19,7 @@ from mien.model.ferplus import FACE_PX
 from mien.model.networks.network import EMBEDDING_SIZE, Network
 from mien.model.networks.preprocessing import CONTRAST_FLOOR, prepare
 from mien.model.onnx_metadata import keep_only
-from mien.model.trained_network import mean_network
+from mien.model.training.trained_network import mean_network
 
 PARITY_TOLERANCE: Final = 1e-3
 """Largest difference allowed between torch and ONNX Runtime, in embedding units."""

@@ -9,10 +9,10 @@ from rich.table import Table
 
 from mien.index.bundle import EMBEDDER, check_fits, load_bundle
 from mien.index.discovery import DiscoveryConfig
-from mien.model.configuration import TrainingConfig
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import ConfigError
 from mien.model.ferplus import Split, read_ferplus, read_near_copies
+from mien.model.training.config import TrainingConfig
 from mien.service.terminal import console, output, progress_bar, staged_bar
 
 _TRAINING_PARTS: Final = ("torch", "onnx", "onnxscript", "sklearn", "matplotlib")
@@ -32,18 +32,18 @@ def train(
     """``mien train``."""
     require_training_parts()
     from mien.index import plots
-    from mien.model import training
-    from mien.model.checkpoint import read_checkpoint
-    from mien.model.run import EpochReport
-    from mien.model.training_set import read_sub_classes
+    from mien.model.training import train
+    from mien.model.training.checkpoint import read_checkpoint
+    from mien.model.training.state import EpochReport
+    from mien.model.training.targets import read_sub_classes
 
-    chosen = training.choose_device(device)
+    chosen = train.choose_device(device)
     faces, validation = read_ferplus(data, "Training"), read_ferplus(data, "PublicTest")
     near_copies = read_near_copies(data)
     with progress_bar() as bar:
         task = bar.add_task("training", total=None, note="")
 
-        def on_progress(progress: training.Progress) -> None:
+        def on_progress(progress: train.Progress) -> None:
             bar.update(
                 task,
                 description=f"epoch {progress.epoch}/{progress.epochs}",
@@ -58,7 +58,7 @@ def train(
                 f"validation accuracy {report.validation_accuracy:.4f}, {report.seconds:.0f} s"
             )
 
-        path = training.train(
+        path = train.train(
             faces,
             near_copies.without_leaks(validation),
             config,
@@ -284,7 +284,7 @@ def ablate(
     """``mien ablate``."""
     require_training_parts()
     from mien.index import ablation, plots
-    from mien.model.training import Progress
+    from mien.model.training.train import Progress
 
     def on_row(row: ablation.AblationRow) -> None:
         bar.console.print(

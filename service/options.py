@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from mien.model.configuration import OPTION
 from mien.model.errors import ConfigError
+from mien.model.training.config import OPTION
 
 Config = TypeVar("Config", bound=BaseModel)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Final, get_args
 
 from mien.index.discovery import DiscoveryConfig
-from mien.model.configuration import TrainingConfig
 from mien.model.datasets.catalogue import DATASETS
 from mien.model.errors import ConfigError
 from mien.model.ferplus import Split
 from mien.model.portrait_configuration import PortraitConfig
-from mien.model.recipes import FROM_WEIGHTS, RECIPES, RecipeName
+from mien.model.training.config import TrainingConfig
+from mien.model.training.recipes import FROM_WEIGHTS, RECIPES, RecipeName
 from mien.service import offline
 from mien.service.command import Command, add_bundle_option
 from mien.service.options import add_options, read_options

@@ -5,8 +5,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mien.model.augmentation import augment
-from mien.model.configuration import AugmentationConfig
+from mien.model.training.augmentation import augment
+from mien.model.training.config import AugmentationConfig
 
 STILL: dict[str, Any] = {"mirror": False, "rotation_deg": 0, "scale": 0, "shift": 0, "gamma": 0, "erase": 0}
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from mien.model.checkpoint import config_of, read_checkpoint, write_checkpoint
 from mien.model.errors import CheckpointError
 from mien.model.files import written_whole
+from mien.model.training.checkpoint import config_of, read_checkpoint, write_checkpoint
 
 
 class Settings(BaseModel):

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from mien.model.checkpoint import read_checkpoint, write_checkpoint
-from mien.model.configuration import NetworkConfig, TrainingConfig
-from mien.model.distillation import Teacher, taught
 from mien.model.errors import CheckpointError
 from mien.model.ferplus import LabelledFaces
 from mien.model.networks.network import new_network
 from mien.model.networks.preprocessing import to_unit
-from mien.model.training import train
-from mien.model.training_set import training_set
-from mien.model.validation import embed_with
+from mien.model.training.checkpoint import read_checkpoint, write_checkpoint
+from mien.model.training.config import NetworkConfig, TrainingConfig
+from mien.model.training.distillation import Teacher, taught
+from mien.model.training.targets import training_set
+from mien.model.training.train import train
+from mien.model.training.validation import embed_with
 
 MakeFaces = Callable[..., LabelledFaces]
 

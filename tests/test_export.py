@@ -9,7 +9,7 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.errors import CheckpointError, EmbedderError
 from mien.model.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
 from mien.model.networks.preprocessing import standardise, to_unit
-from mien.model.trained_network import load_network
+from mien.model.training.trained_network import load_network
 
 
 def test_exported_equals_torch(small_run: SmallRun, make_faces: MakeFaces) -> None:

@@ -6,12 +6,12 @@ import torch
 from conftest import SmallRun
 from torch import nn
 
-from mien.model.checkpoint import write_checkpoint
-from mien.model.configuration import NetworkConfig, TrainingConfig
 from mien.model.errors import ConfigError
 from mien.model.export import export
 from mien.model.networks.initial_weights import start_from
 from mien.model.networks.network import Network, new_network
+from mien.model.training.checkpoint import write_checkpoint
+from mien.model.training.config import NetworkConfig, TrainingConfig
 
 CONFIG = TrainingConfig(network=NetworkConfig(backbone="mobilenet", side_px=32, dropout=0.0))
 

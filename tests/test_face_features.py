@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from mien.model.configuration import NetworkConfig
 from mien.model.errors import ConfigError
 from mien.model.networks.from_tfjs import GREY_LEVELS, read_arrays, start_from
 from mien.model.networks.mobilenet import BLOCKS, STEM_CHANNELS
 from mien.model.networks.network import new_network
+from mien.model.training.config import NetworkConfig
 
 MOBILENET = NetworkConfig(backbone="mobilenet", side_px=32)
 

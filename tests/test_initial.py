@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mien.model.checkpoint import write_checkpoint
-from mien.model.configuration import NetworkConfig, TrainingConfig
 from mien.model.errors import CheckpointError, ConfigError
 from mien.model.networks.initial_weights import initial_sha256, start_from
 from mien.model.networks.network import new_network
+from mien.model.training.checkpoint import write_checkpoint
+from mien.model.training.config import NetworkConfig, TrainingConfig
 
 CONFIG = TrainingConfig(network=NetworkConfig(widths=(8,), blocks=(1,), dropout=0.0))
 FACES = torch.zeros(2, 1, 48, 48)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from mien.model.configuration import LossName, TrainingConfig
 from mien.model.errors import ConfigError
 from mien.model.losses.base import EmbeddedBatch
 from mien.model.losses.build import new_loss
@@ -18,6 +17,7 @@ from mien.model.losses.sigma import Sigma
 from mien.model.losses.softmax import SoftmaxLoss
 from mien.model.losses.triplet import TripletLoss, triplet_loss
 from mien.model.networks.network import EMBEDDING_SIZE
+from mien.model.training.config import LossName, TrainingConfig
 
 FIXED = Sigma("fixed", 1.0, 0.5)
 NAMES: list[LossName] = [

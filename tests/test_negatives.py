@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mien.model.negatives import KINDS, negatives, textures
+from mien.model.training.outliers import KINDS, negatives, textures
 
 
 def faces(n: int) -> Tensor:

@@ -5,8 +5,8 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from mien.model.configuration import OPTION
 from mien.model.errors import ConfigError
+from mien.model.training.config import OPTION
 from mien.service.options import add_options, given_options, read_options
 
 

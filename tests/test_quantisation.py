@@ -7,14 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mien.model.checkpoint import write_checkpoint
-from mien.model.configuration import NetworkConfig, TrainingConfig
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import DatasetError, EmbedderError
 from mien.model.export import export
 from mien.model.networks.network import new_network
 from mien.model.networks.preprocessing import prepare
 from mien.model.quantisation import FLOAT_CONVOLUTIONS, quantise
+from mien.model.training.checkpoint import write_checkpoint
+from mien.model.training.config import NetworkConfig, TrainingConfig
 
 # Large enough that weights outweigh what QDQ adds to the graph.
 CONFIG = TrainingConfig(network=NetworkConfig(widths=(32, 128), blocks=(2, 2)))

@@ -2,8 +2,8 @@ from typing import get_args
 
 import pytest
 
-from mien.model.configuration import TrainingConfig
-from mien.model.recipes import FROM_WEIGHTS, RECIPES, RecipeName
+from mien.model.training.config import TrainingConfig
+from mien.model.training.recipes import FROM_WEIGHTS, RECIPES, RecipeName
 
 
 @pytest.mark.parametrize("name", get_args(RecipeName))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.model.errors import ConfigError
-from mien.model.sampling import balanced_batches, class_shares
+from mien.model.training.sampler import balanced_batches, class_shares
 
 COUNTS = (900, 500, 250, 250, 180, 20, 60, 10)
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(8), COUNTS))

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mien.model.checkpoint import write_checkpoint
-from mien.model.configuration import NetworkConfig, TrainingConfig
 from mien.model.errors import CheckpointError
 from mien.model.networks.network import new_network
-from mien.model.trained_network import load_network, mean_network
+from mien.model.training.checkpoint import write_checkpoint
+from mien.model.training.config import NetworkConfig, TrainingConfig
+from mien.model.training.trained_network import load_network, mean_network
 
 SMALL = NetworkConfig(widths=(8,), blocks=(1,))
 

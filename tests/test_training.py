@@ -13,21 +13,21 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mien.model.checkpoint import read_checkpoint, write_checkpoint
-from mien.model.configuration import AugmentationConfig, NetworkConfig, TrainingConfig
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.ferplus import LabelledFaces
 from mien.model.networks.initial_weights import initial_sha256
 from mien.model.networks.network import EMBEDDING_SIZE
-from mien.model.run import EpochReport, has_fast_bfloat16, with_background
-from mien.model.training import (
+from mien.model.training.checkpoint import read_checkpoint, write_checkpoint
+from mien.model.training.config import AugmentationConfig, NetworkConfig, TrainingConfig
+from mien.model.training.state import EpochReport, has_fast_bfloat16, with_background
+from mien.model.training.targets import SubClassLabels
+from mien.model.training.train import (
     Progress,
     choose_device,
     learning_rate_at,
     train,
 )
-from mien.model.training_set import SubClassLabels
 
 MakeFaces = Callable[..., LabelledFaces]
 
@@ -174,7 +174,7 @@ def test_a_kill_after_the_last_step_of_an_epoch_resumes_with_its_report(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("mien.model.training.nearest_centroid_accuracy", killed_here)
+        patch.setattr("mien.model.training.train.nearest_centroid_accuracy", killed_here)
         with pytest.raises(Killed):
             run_tiny(tmp_path, make_faces, checkpoint_every_s=0)
     state = read_checkpoint(tmp_path / "checkpoint.pt")
@@ -209,8 +209,8 @@ import sys, time
 from pathlib import Path
 import numpy as np, torch
 from mien.model.ferplus import LabelledFaces
-from mien.model.configuration import TrainingConfig
-from mien.model.training import train
+from mien.model.training.config import TrainingConfig
+from mien.model.training.train import train
 
 torch.set_num_threads(int(sys.argv[4]))
 faces = np.load(sys.argv[1])

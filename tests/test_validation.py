@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from mien.model.configuration import NetworkConfig
 from mien.model.ferplus import LabelledFaces
 from mien.model.networks.network import EMBEDDING_SIZE, new_network
 from mien.model.networks.preprocessing import standardise, to_unit
-from mien.model.validation import embed_with, nearest_centroid_accuracy
+from mien.model.training.config import NetworkConfig
+from mien.model.training.validation import embed_with, nearest_centroid_accuracy
 
 MakeFaces = Callable[..., LabelledFaces]
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from mien.model.configuration import LossName, TrainingConfig
 from mien.model.losses.base import Loss
 from mien.model.losses.gaussian import GaussianLoss
 from mien.model.losses.gaussian_components import ComponentsLoss
@@ -15,6 +14,7 @@ from mien.model.losses.sigma import Sigma
 from mien.model.losses.softmax import SoftmaxLoss
 from mien.model.losses.triplet import TripletLoss
 from mien.model.networks.network import EMBEDDING_SIZE
+from mien.model.training.config import LossName, TrainingConfig
 
 
 def new_loss(config: TrainingConfig, class_count: int, emotion_of: Tensor | None = None) -> Loss:

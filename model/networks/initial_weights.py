@@ -5,11 +5,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mien.model.checkpoint import config_of, read_checkpoint
-from mien.model.configuration import TrainingConfig
 from mien.model.errors import CheckpointError, ConfigError
 from mien.model.networks import from_onnx, from_tfjs
 from mien.model.networks.network import Network
+from mien.model.training.checkpoint import config_of, read_checkpoint
+from mien.model.training.config import TrainingConfig
 
 
 def initial_sha256(path: Path) -> str:

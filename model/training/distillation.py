@@ -16,9 +16,9 @@ from mien.model.emotions import EMOTIONS
 from mien.model.losses.centroids import class_centroids, squared_distances
 from mien.model.networks.network import Network
 from mien.model.networks.preprocessing import standardise
-from mien.model.trained_network import load_network
-from mien.model.training_set import TrainingSet
-from mien.model.validation import embed_with
+from mien.model.training.targets import TrainingSet
+from mien.model.training.trained_network import load_network
+from mien.model.training.validation import embed_with
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mien.model.configuration import TrainingConfig
-from mien.model.distillation import Teacher
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.ferplus import LabelledFaces
 from mien.model.files import written_whole
 from mien.model.networks.initial_weights import initial_sha256
-from mien.model.run import EpochReport, Run
-from mien.model.sampling import balanced_batches
-from mien.model.training_set import SubClassLabels, TrainingSet, training_set
-from mien.model.validation import LabelledCrops, nearest_centroid_accuracy
+from mien.model.training.config import TrainingConfig
+from mien.model.training.distillation import Teacher
+from mien.model.training.sampler import balanced_batches
+from mien.model.training.state import EpochReport, Run
+from mien.model.training.targets import SubClassLabels, TrainingSet, training_set
+from mien.model.training.validation import LabelledCrops, nearest_centroid_accuracy
 
 CHECKPOINT_NAME: Final = "checkpoint.pt"
 CURVES_NAME: Final = "curves.csv"
@@ -106,7 +106,7 @@ def train(
         initial: weights to start from (``mien.model.networks.initial_weights``); random ones without.
         sub_classes: centroids are those of these sub-classes, while emotions stay what is supervised; with the
             weights of an earlier run as ``initial``, training goes on from it.
-        teachers: checkpoints of networks whose posteriors are mixed into the targets (``mien.model.distillation``).
+        teachers: checkpoints of networks whose posteriors are mixed into the targets (``mien.model.training.distillation``).
         resume: go on from the folder's checkpoint if there is one.
         checkpoint_every_s: seconds between checkpoints within an epoch.
         on_progress: called after each step.

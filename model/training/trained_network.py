@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from mien.model.checkpoint import config_of, read_checkpoint
-from mien.model.configuration import TrainingConfig
 from mien.model.errors import CheckpointError
 from mien.model.networks.network import Network
+from mien.model.training.checkpoint import config_of, read_checkpoint
+from mien.model.training.config import TrainingConfig
 
 
 def load_network(checkpoint: Path) -> tuple[Network, TrainingConfig, float]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mien.model.configuration import AugmentationConfig
+from mien.model.training.config import AugmentationConfig
 
 
 def augment(faces: Tensor, config: AugmentationConfig, side_px: int, generator: torch.Generator) -> Tensor:

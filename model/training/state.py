@@ -11,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mien.model.augmentation import augment
-from mien.model.checkpoint import config_of, read_checkpoint, write_checkpoint
-from mien.model.configuration import TrainingConfig
-from mien.model.distillation import Teacher, taught
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import CheckpointError
 from mien.model.losses.base import EmbeddedBatch, Loss
 from mien.model.losses.build import new_loss
-from mien.model.negatives import negatives
 from mien.model.networks.initial_weights import start_from
 from mien.model.networks.network import Network, new_network, parameter_count
 from mien.model.networks.preprocessing import prepare, standardise, to_unit
+from mien.model.training.augmentation import augment
+from mien.model.training.checkpoint import config_of, read_checkpoint, write_checkpoint
+from mien.model.training.config import TrainingConfig
+from mien.model.training.distillation import Teacher, taught
+from mien.model.training.outliers import negatives
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-from mien.model.configuration import AugmentationConfig, NetworkConfig, TrainingConfig
+from mien.model.training.config import AugmentationConfig, NetworkConfig, TrainingConfig
 
 RecipeName = Literal["scratch", "faces", "structure", "gpu"]
 

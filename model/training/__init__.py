@@ -1,0 +1,1 @@
+"""Training of the network: configuration, batches, targets, the loop and its checkpoints."""
