@@ -28,7 +28,7 @@ from mien.index.device import DeviceSearch, device_problem, gpu_index
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.io_binding import BoundBatch
 from mien.model.embedder.session import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
-from mien.model.half import halve
+from mien.model.export.float16 import halve
 
 SIZE = 64
 

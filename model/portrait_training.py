@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mien.model.errors import DatasetError, EmbedderError
-from mien.model.export import onnx_graph
+from mien.model.export.export import onnx_graph
 from mien.model.ferplus import FACE_PX
 from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.networks.preprocessing import standardise, to_unit

@@ -80,7 +80,7 @@ def train(
 def export(checkpoints: Sequence[Path], network: Path, *, mirror: bool) -> int:
     """``mien export``."""
     require_training_parts()
-    from mien.model.export import export as write_network
+    from mien.model.export.export import export as write_network
 
     difference = write_network(checkpoints, network, mirror=mirror)
     console.print(f"{network}: differs from torch by at most {difference:.1e} embedding units")
@@ -95,13 +95,13 @@ def quantise(network: Path, data: Path | None, output_path: Path, *, half: bool)
     """
     require_training_parts()
     if half:
-        from mien.model.half import halve
+        from mien.model.export.float16 import halve
 
         halve(network, output_path)
     elif data is None:
         raise ConfigError("int8 needs faces to measure ranges on: name them with --data, or ask for --half")
     else:
-        from mien.model.quantisation import quantise as write_network
+        from mien.model.export.int8 import quantise as write_network
 
         faces = read_ferplus(data, "Training")
         with progress_bar() as bar:

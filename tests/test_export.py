@@ -7,7 +7,7 @@ from conftest import MakeFaces, SmallRun
 
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import CheckpointError, EmbedderError
-from mien.model.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
+from mien.model.export.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
 from mien.model.networks.preprocessing import standardise, to_unit
 from mien.model.training.trained_network import load_network
 
@@ -55,7 +55,7 @@ def test_a_failed_check_leaves_the_older_file(
 ) -> None:
     path = tmp_path / "embedder.onnx"
     path.write_bytes(b"older")
-    monkeypatch.setattr("mien.model.export.PARITY_TOLERANCE", -1.0)
+    monkeypatch.setattr("mien.model.export.export.PARITY_TOLERANCE", -1.0)
     with pytest.raises(EmbedderError, match="differs from torch"):
         export(small_run.checkpoint, path)
     assert path.read_bytes() == b"older"

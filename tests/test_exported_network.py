@@ -7,7 +7,7 @@ from conftest import SmallRun
 from torch import nn
 
 from mien.model.errors import ConfigError
-from mien.model.export import export
+from mien.model.export.export import export
 from mien.model.networks.initial_weights import start_from
 from mien.model.networks.network import Network, new_network
 from mien.model.training.checkpoint import write_checkpoint

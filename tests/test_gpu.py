@@ -15,7 +15,7 @@ from mien.index.gallery_store import GalleryFace
 from mien.index.index_policy import IndexPolicy
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.embedder.session import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
-from mien.model.half import halve
+from mien.model.export.float16 import halve
 
 _REASON = driver_problem() or ("" if has_cuda_build() else "onnxruntime-gpu is not installed")
 

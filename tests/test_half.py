@@ -9,7 +9,7 @@ from conftest import MakeFaces, SmallRun
 
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
-from mien.model.half import between_convolutions, halve
+from mien.model.export.float16 import between_convolutions, halve
 from mien.service.cli import main
 
 

@@ -9,10 +9,10 @@ from torch import nn
 
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import DatasetError, EmbedderError
-from mien.model.export import export
+from mien.model.export.export import export
+from mien.model.export.int8 import FLOAT_CONVOLUTIONS, quantise
 from mien.model.networks.network import new_network
 from mien.model.networks.preprocessing import prepare
-from mien.model.quantisation import FLOAT_CONVOLUTIONS, quantise
 from mien.model.training.checkpoint import write_checkpoint
 from mien.model.training.config import NetworkConfig, TrainingConfig
 

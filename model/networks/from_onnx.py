@@ -15,7 +15,7 @@ from mien.model.networks.batchnorm import FoldedConvolution, unfold
 from mien.model.networks.network import Network
 
 _PREFIX: Final = "network."
-"""Of the network's arrays inside ``mien.model.export.ExportedNetwork``."""
+"""Of the network's arrays inside ``mien.model.export.export.ExportedNetwork``."""
 
 
 @torch.no_grad()

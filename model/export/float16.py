@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mien.model.embedder.embedder import METADATA_KEY, Embedder
 from mien.model.errors import EmbedderError
+from mien.model.export.metadata import keep_only
 from mien.model.files import written_whole
-from mien.model.onnx_metadata import keep_only
 
 _SUFFIXES: Final = {TensorProto.FLOAT16: "_in_float16", TensorProto.FLOAT: "_in_float32"}
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from mien.model.embedder.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetadata
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import EmbedderError
+from mien.model.export.metadata import keep_only
 from mien.model.ferplus import FACE_PX
 from mien.model.networks.network import EMBEDDING_SIZE, Network
 from mien.model.networks.preprocessing import CONTRAST_FLOOR, prepare
-from mien.model.onnx_metadata import keep_only
 from mien.model.training.trained_network import mean_network
 
 PARITY_TOLERANCE: Final = 1e-3

@@ -17,8 +17,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mien.model.embedder.embedder import METADATA_KEY, Embedder
 from mien.model.errors import DatasetError
+from mien.model.export.metadata import keep_only
 from mien.model.files import written_whole
-from mien.model.onnx_metadata import keep_only
 
 CALIBRATION_FACES: Final = 512
 """Faces whose activations set the ranges; more change them little."""
