@@ -25,9 +25,9 @@ from mien.index.non_faces import rehearsed, unrehearsed
 from mien.index.recognition import believing, naming, softmax_head, vote_of_neighbours
 from mien.index.rejection import auroc
 from mien.index.retrieval import ranking
+from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
-from mien.model.ferplus import LabelledFaces, NearCopies
 from mien.model.files import written_whole
 from mien.model.training.config import TrainingConfig
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from mien.index.bundle import GalleryFaces, Manifest, check_output, sha256_of, write_bundle
 from mien.index.mixture import fit_mixture
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import DatasetError, EmbedderError
-from mien.model.ferplus import LabelledFaces
 
 
 def build_bundle(

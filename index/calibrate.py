@@ -22,10 +22,10 @@ from mien.index.mixture import KEEP_SHARE, Calibration, Mixture, quantile_table,
 from mien.index.non_faces import COUNT, rehearsed
 from mien.index.rejection import threshold_keeping
 from mien.index.sigma import fit_sigma, scaled_posterior
+from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
-from mien.model.ferplus import LabelledFaces, NearCopies
 
 BACKGROUND_SEED: Final = 1
 """Not the seed of an evaluation, which measures on other noise."""

@@ -14,9 +14,9 @@ from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, dis
 from mien.index.held_out import HeldOutFaces
 from mien.index.subclass_scores import describe, subclass_scores
 from mien.index.subclasses import SubClasses
+from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, distribution, labels
-from mien.model.ferplus import LabelledFaces, NearCopies
 from mien.model.files import written_whole
 
 ASSIGNMENTS_NAME: Final = "assignments.csv"

@@ -31,10 +31,10 @@ from mien.index.non_faces import COUNT, NonFaces, rehearsed, unrehearsed
 from mien.index.recognition import Classifier, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
 from mien.index.rejection import TypicalityOfKind, rejecting
 from mien.index.retrieval import ranking
+from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
-from mien.model.ferplus import LabelledFaces, NearCopies
 
 SCORES_NAME: Final = "scores.json"
 TABLE_NAME: Final = "scores.md"

@@ -18,12 +18,12 @@ import numpy as np
 
 from mien.index.bootstrap import Interval
 from mien.index.bundle import Bundle
-from mien.model.datasets.listing import read_listing
+from mien.model.datasets.csv_table import read_listing
+from mien.model.datasets.tables import rows
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, NoFaceError
 from mien.model.faces.decoding import read_image
 from mien.model.pipeline import Pipeline
-from mien.model.tables import rows
 
 EVERYBODY: Final = "everybody"
 """The group of all."""
@@ -115,7 +115,7 @@ def read_photographs(table: Path) -> tuple[list[Photograph], tuple[str, ...]]:
     """Read a table of labelled photographs with more columns, each of which divides people into groups.
 
     Args:
-        table: as ``mien.model.datasets.listing`` reads it, or the folder that holds it as ``labels.csv``.
+        table: as ``mien.model.datasets.csv_table`` reads it, or the folder that holds it as ``labels.csv``.
 
     Returns:
         The photographs, and the names of the columns.

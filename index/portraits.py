@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mien.index.bundle import EMBEDDER, PORTRAITS, Bundle, add_file, load_bundle
 from mien.index.components import Components
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import BundleError, DatasetError
 from mien.model.faces.detection import Detector
-from mien.model.ferplus import LabelledFaces
 from mien.model.portrait_configuration import PortraitConfig
 from mien.model.portraits import PortraitPainter
 

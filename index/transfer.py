@@ -20,7 +20,7 @@ from mien.index.classification import classification_scores
 from mien.index.gallery import Entry, Gallery
 from mien.index.mixture import Mixture
 from mien.index.ranking import RankingTally
-from mien.model.datasets.photographs import Box, LabelledPhotographs
+from mien.model.datasets.base import Box, LabelledPhotographs
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, ImageError, NoFaceError
 from mien.model.faces.decoding import read_image

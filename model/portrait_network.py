@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mien.model.ferplus import FACE_PX
+from mien.model.datasets.ferplus import FACE_PX
 from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.networks.preprocessing import standardise
 

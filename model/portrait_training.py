@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from mien.model.datasets.ferplus import FACE_PX
 from mien.model.errors import DatasetError, EmbedderError
 from mien.model.export.export import onnx_graph
-from mien.model.ferplus import FACE_PX
 from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.networks.preprocessing import standardise, to_unit
 from mien.model.networks.torch_graph import TorchGraph

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from mien.index.bundle import EMBEDDER, check_fits, load_bundle
 from mien.index.discovery import DiscoveryConfig
+from mien.model.datasets.ferplus import Split, read_ferplus, read_near_copies
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import ConfigError
-from mien.model.ferplus import Split, read_ferplus, read_near_copies
 from mien.model.training.config import TrainingConfig
 from mien.service.terminal import console, output, progress_bar, staged_bar
 

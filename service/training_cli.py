@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Final, get_args
 
 from mien.index.discovery import DiscoveryConfig
-from mien.model.datasets.catalogue import DATASETS
+from mien.model.datasets.ferplus import Split
+from mien.model.datasets.registry import DATASETS
 from mien.model.errors import ConfigError
-from mien.model.ferplus import Split
 from mien.model.portrait_configuration import PortraitConfig
 from mien.model.training.config import TrainingConfig
 from mien.model.training.recipes import FROM_WEIGHTS, RECIPES, RecipeName

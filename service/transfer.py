@@ -8,7 +8,7 @@ from rich.table import Table
 from mien.index.bundle import check_fits, load_bundle
 from mien.index.evaluate import save_scores
 from mien.index.transfer import embed_photographs, headline, save_skips, transfer_scores
-from mien.model.datasets.catalogue import read_dataset
+from mien.model.datasets.registry import read_dataset
 from mien.model.emotions import EMOTIONS
 from mien.model.pipeline import load_pipeline
 from mien.service.terminal import console, output, progress_bar

@@ -14,8 +14,8 @@ import torch
 from cartoon import cartoon
 from PIL import Image
 
+from mien.model.datasets.ferplus import FACE_PX, LabelledFaces, Split
 from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
-from mien.model.ferplus import FACE_PX, LabelledFaces, Split
 
 if TYPE_CHECKING:
     from mien.service.engine import Engine

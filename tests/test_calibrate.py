@@ -20,10 +20,10 @@ from mien.index.calibrate import (
 )
 from mien.index.held_out import HeldOutFaces
 from mien.index.mixture import Mixture, fit_mixture, posterior_from
+from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import BundleError, DatasetError
-from mien.model.ferplus import LabelledFaces, NearCopies
 
 NO_COPIES = NearCopies({}, frozenset())
 

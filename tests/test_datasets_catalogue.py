@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.model.datasets.catalogue import DATASETS, read_dataset
+from mien.model.datasets.registry import DATASETS, read_dataset
 from mien.model.errors import DatasetError
 
 

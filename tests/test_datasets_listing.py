@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.model.datasets.listing import read_listing
+from mien.model.datasets.csv_table import read_listing
 from mien.model.errors import DatasetError
 
 

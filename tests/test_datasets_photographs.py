@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.model.datasets.photographs import Collection, check_split, first_folder, named_files
+from mien.model.datasets.base import Collection, check_split, first_folder, named_files
 from mien.model.errors import DatasetError
 
 

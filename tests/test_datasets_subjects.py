@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.model.datasets.photographs import LabelledPhotographs
+from mien.model.datasets.base import LabelledPhotographs
 from mien.model.datasets.subjects import subject_split
 from mien.model.errors import DatasetError
 

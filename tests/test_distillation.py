@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.errors import CheckpointError
-from mien.model.ferplus import LabelledFaces
 from mien.model.networks.network import new_network
 from mien.model.networks.preprocessing import to_unit
 from mien.model.training.checkpoint import read_checkpoint, write_checkpoint

@@ -10,10 +10,10 @@ from mien.index.bundle import load_bundle, read_manifest
 from mien.index.calibrate import calibrate_bundle
 from mien.index.evaluate import evaluate, record_scores, save_plots, save_scores
 from mien.index.headline import headline
+from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import DatasetError
-from mien.model.ferplus import LabelledFaces, NearCopies
 
 FEW = 30
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mien.model.datasets.ferplus import LabelledFaces, NearCopies, Split, read_ferplus, read_near_copies
 from mien.model.emotions import UNLABELLED, VOTE_COLUMNS, labels
 from mien.model.errors import DatasetError
-from mien.model.ferplus import LabelledFaces, NearCopies, Split, read_ferplus, read_near_copies
 
 MakeFaces = Callable[..., LabelledFaces]
 WriteSplit = Callable[[Path, Split, LabelledFaces], Path]

@@ -9,9 +9,9 @@ from conftest import SmallRun
 
 from mien.index.bundle import EMBEDDER, PORTRAITS, add_file, default_bundle, load_bundle
 from mien.index.portraits import load_painter, portray_bundle, reread
+from mien.model.datasets.ferplus import read_ferplus
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import BundleError, DatasetError, EmbedderError
-from mien.model.ferplus import read_ferplus
 from mien.model.portrait_configuration import PortraitConfig
 from mien.model.portraits import PortraitPainter
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from mien.model.datasets.tables import lines, rows
 from mien.model.errors import DatasetError
-from mien.model.tables import lines, rows
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:

@@ -13,9 +13,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
-from mien.model.ferplus import LabelledFaces
 from mien.model.networks.initial_weights import initial_sha256
 from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.training.checkpoint import read_checkpoint, write_checkpoint
@@ -208,7 +208,7 @@ def test_a_process_killed_by_the_system_resumes(tmp_path: Path, make_faces: Make
 import sys, time
 from pathlib import Path
 import numpy as np, torch
-from mien.model.ferplus import LabelledFaces
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.training.config import TrainingConfig
 from mien.model.training.train import train
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.model.errors import DatasetError
-from mien.model.ferplus import LabelledFaces
 from mien.model.training.config import TrainingConfig
 from mien.model.training.targets import SubClassLabels, read_sub_classes, training_set
 

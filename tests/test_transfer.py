@@ -19,8 +19,8 @@ from mien.index.transfer import (
     save_skips,
     transfer_scores,
 )
+from mien.model.datasets.base import Box, LabelledPhotographs
 from mien.model.datasets.folders import read_folders
-from mien.model.datasets.photographs import Box, LabelledPhotographs
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 from mien.model.faces.finder import Face

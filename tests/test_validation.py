@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mien.model.ferplus import LabelledFaces
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.networks.network import EMBEDDING_SIZE, new_network
 from mien.model.networks.preprocessing import standardise, to_unit
 from mien.model.training.config import NetworkConfig

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from mien.model.datasets.photographs import Collection, LabelledPhotographs, check_split, named_files
+from mien.model.datasets.base import Collection, LabelledPhotographs, check_split, named_files
 from mien.model.errors import DatasetError
 
 EXPRESSIONS: Final = {

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from mien.model.datasets.photographs import Collection, LabelledPhotographs, check_split, first_folder
+from mien.model.datasets.base import Collection, LabelledPhotographs, check_split, first_folder
 from mien.model.errors import DatasetError
 
 EMOTION_CODES: Final = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")

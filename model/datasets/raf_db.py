@@ -12,7 +12,7 @@ Wild*, CVPR 2017.
 from pathlib import Path
 from typing import Final, Literal
 
-from mien.model.datasets.photographs import SUFFIXES, Box, Collection, LabelledPhotographs, check_split
+from mien.model.datasets.base import SUFFIXES, Box, Collection, LabelledPhotographs, check_split
 from mien.model.errors import DatasetError
 
 EMOTION_CODES: Final = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")

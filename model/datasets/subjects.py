@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mien.model.datasets.photographs import LabelledPhotographs
+from mien.model.datasets.base import LabelledPhotographs
 from mien.model.errors import DatasetError
 
 

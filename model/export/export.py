@@ -12,11 +12,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from mien.model.datasets.ferplus import FACE_PX
 from mien.model.embedder.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetadata
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import EmbedderError
 from mien.model.export.metadata import keep_only
-from mien.model.ferplus import FACE_PX
 from mien.model.networks.network import EMBEDDING_SIZE, Network
 from mien.model.networks.preprocessing import CONTRAST_FLOOR, prepare
 from mien.model.training.trained_network import mean_network

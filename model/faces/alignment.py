@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.model.ferplus import FACE_PX
+from mien.model.datasets.ferplus import FACE_PX
 
 SIDE_PX: Final = FACE_PX
 """Height and width of a crop: those of a FER2013 face."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, drop_single_votes, labels
 from mien.model.errors import DatasetError
-from mien.model.ferplus import LabelledFaces
 from mien.model.training.config import TrainingConfig
 
 

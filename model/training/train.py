@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
-from mien.model.ferplus import LabelledFaces
 from mien.model.files import written_whole
 from mien.model.networks.initial_weights import initial_sha256
 from mien.model.training.config import TrainingConfig

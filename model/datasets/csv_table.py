@@ -10,10 +10,10 @@ import math
 from pathlib import Path
 from typing import Final
 
+from mien.model.datasets.base import Box, Collection, LabelledPhotographs
 from mien.model.datasets.names import emotion_of
-from mien.model.datasets.photographs import Box, Collection, LabelledPhotographs
+from mien.model.datasets.tables import lines, rows
 from mien.model.errors import DatasetError
-from mien.model.tables import lines, rows
 
 _IMAGE: Final = ("image", "path")
 _LABEL: Final = ("label", "emotion")

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from mien.model.datasets.affectnet import read_affectnet
+from mien.model.datasets.base import LabelledPhotographs
 from mien.model.datasets.bu_3dfe import read_bu_3dfe
 from mien.model.datasets.ck_plus import read_ck_plus
+from mien.model.datasets.csv_table import read_listing
 from mien.model.datasets.folders import read_folders
 from mien.model.datasets.jaffe import read_jaffe
-from mien.model.datasets.listing import read_listing
-from mien.model.datasets.photographs import LabelledPhotographs
 from mien.model.datasets.raf_db import read_raf_db
 from mien.model.errors import DatasetError
 

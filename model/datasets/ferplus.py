@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.model.datasets.tables import lines, rows
 from mien.model.emotions import VOTE_COLUMNS
 from mien.model.errors import DatasetError
-from mien.model.tables import lines, rows
 
 Split = Literal["Training", "PublicTest", "PrivateTest"]
 
