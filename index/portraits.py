@@ -15,12 +15,12 @@ from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import BundleError, DatasetError
 from mien.model.faces.detection import Detector
-from mien.model.portrait_configuration import PortraitConfig
-from mien.model.portraits import PortraitPainter
+from mien.model.portraits.config import PortraitConfig
+from mien.model.portraits.painter import PortraitPainter
 
 if TYPE_CHECKING:  # it brings torch, which only the command that trains has
-    from mien.model.portrait_naming import NamedGaussians
-    from mien.model.portrait_training import Step
+    from mien.model.portraits.sub_class_posterior import NamedGaussians
+    from mien.model.portraits.train import Step
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def portray_bundle(
         DatasetError: none of the faces is in the gallery, or none can be aligned.
         EmbedderError: the bundle's network cannot be walked in torch.
     """
-    from mien.model.portrait_faces import aligned_faces
-    from mien.model.portrait_training import export_portraits, train_portraits
+    from mien.model.portraits.aligned_faces import aligned_faces
+    from mien.model.portraits.train import export_portraits, train_portraits
 
     bundle = load_bundle(folder)
     places = {Path(name).stem: place for place, name in enumerate(faces.names)}
@@ -99,7 +99,7 @@ def _middles(bundle: Bundle) -> NDArray[np.float64]:
 
 def named_gaussians(bundle: Bundle) -> "NamedGaussians":
     """The sub-classes of a bundle, or the Gaussians of its emotions where it has none."""
-    from mien.model.portrait_naming import NamedGaussians
+    from mien.model.portraits.sub_class_posterior import NamedGaussians
 
     mixture, sub_classes = bundle.mixture, bundle.subclasses
     emotions = range(len(mixture.emotions))

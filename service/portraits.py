@@ -7,11 +7,11 @@ from rich.table import Table
 
 from mien.index.bundle import PORTRAITS, load_bundle
 from mien.model.datasets.ferplus import read_ferplus
-from mien.model.portrait_configuration import PortraitConfig
+from mien.model.portraits.config import PortraitConfig
 from mien.service.terminal import console, output, progress_bar
 
 if TYPE_CHECKING:
-    from mien.model.portrait_training import Step
+    from mien.model.portraits.train import Step
 
 
 def portraits(bundle_folder: Path, data: Path, config: PortraitConfig) -> int:

@@ -22,7 +22,7 @@ from mien.index.gallery_store import GalleryStore
 from mien.index.map import FlatView, ellipse, emotions_shown, flat_view
 from mien.index.portraits import load_painter
 from mien.model.errors import QueryError
-from mien.model.portraits import PortraitPainter
+from mien.model.portraits.painter import PortraitPainter
 from mien.service.map_schemas import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
 from mien.service.queries import Query, point_of
 from mien.service.refreshed import Refreshed

@@ -8,7 +8,7 @@ from mien.index.discovery import DiscoveryConfig
 from mien.model.datasets.ferplus import Split
 from mien.model.datasets.registry import DATASETS
 from mien.model.errors import ConfigError
-from mien.model.portrait_configuration import PortraitConfig
+from mien.model.portraits.config import PortraitConfig
 from mien.model.training.config import TrainingConfig
 from mien.model.training.recipes import FROM_WEIGHTS, RECIPES, RecipeName
 from mien.service import offline

@@ -5,7 +5,7 @@ from conftest import SmallRun
 
 from mien.index.bundle import Bundle, default_bundle, load_bundle
 from mien.index.portraits import named_gaussians
-from mien.model.portrait_naming import Naming
+from mien.model.portraits.sub_class_posterior import Naming
 
 
 @pytest.fixture(scope="module")

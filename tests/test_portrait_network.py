@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from mien.model.networks.preprocessing import standardise
-from mien.model.portrait_network import CONTRAST, RIDGE, PortraitNetwork, in_contrast
+from mien.model.portraits.network import CONTRAST, RIDGE, PortraitNetwork, in_contrast
 
 
 def test_it_starts_as_ridge_regression() -> None:

@@ -9,10 +9,10 @@ from mien.index.portraits import named_gaussians
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import labels
 from mien.model.errors import DatasetError
-from mien.model.portrait_configuration import PortraitConfig
-from mien.model.portrait_network import PortraitNetwork
-from mien.model.portrait_training import Step, export_portraits, train_portraits
-from mien.model.portraits import PortraitPainter
+from mien.model.portraits.config import PortraitConfig
+from mien.model.portraits.network import PortraitNetwork
+from mien.model.portraits.painter import PortraitPainter
+from mien.model.portraits.train import Step, export_portraits, train_portraits
 
 CONFIG = PortraitConfig(width=4, steps=12, batch_size=16, read_faces=8, learning_rate=5e-3)
 

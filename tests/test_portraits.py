@@ -12,8 +12,8 @@ from mien.index.portraits import load_painter, portray_bundle, reread
 from mien.model.datasets.ferplus import read_ferplus
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import BundleError, DatasetError, EmbedderError
-from mien.model.portrait_configuration import PortraitConfig
-from mien.model.portraits import PortraitPainter
+from mien.model.portraits.config import PortraitConfig
+from mien.model.portraits.painter import PortraitPainter
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ from mien.model.export.export import onnx_graph
 from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.networks.preprocessing import standardise, to_unit
 from mien.model.networks.torch_graph import TorchGraph
-from mien.model.portrait_configuration import PortraitConfig
-from mien.model.portrait_naming import NamedGaussians, Naming
-from mien.model.portrait_network import PortraitNetwork, in_contrast
-from mien.model.portraits import FORMAT_VERSION, METADATA_KEY, PortraitPainter
+from mien.model.portraits.config import PortraitConfig
+from mien.model.portraits.network import PortraitNetwork, in_contrast
+from mien.model.portraits.painter import FORMAT_VERSION, METADATA_KEY, PortraitPainter
+from mien.model.portraits.sub_class_posterior import NamedGaussians, Naming
 
 PARITY_GREYS: Final = 1
 """Largest difference allowed between torch and ONNX Runtime, in steps of 256 greys: rounding."""

@@ -1,0 +1,1 @@
+"""Portraits: the average face of a point of the embedding space."""
