@@ -7,7 +7,7 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 
 from mien.index.bundle import default_bundle, load_bundle
-from mien.index.mixture import posterior_from
+from mien.index.mixture.mixture import posterior_from
 from mien.model.pipeline import load_pipeline
 
 app = FastAPI()

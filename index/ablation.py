@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.background import fit_background
 from mien.index.calibrate import calibrated, cross_fitted_posterior, cross_fitted_typicality
 from mien.index.gallery import Entry, Gallery
 from mien.index.held_out import HeldOutFaces
-from mien.index.mixture import fit_mixture
+from mien.index.mixture.background import fit_background
+from mien.index.mixture.mixture import fit_mixture
 from mien.index.non_faces import rehearsed, unrehearsed
 from mien.index.recognition import believing, naming, softmax_head, vote_of_neighbours
 from mien.index.rejection import auroc

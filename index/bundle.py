@@ -3,7 +3,7 @@
     manifest.json    format version, SHA-256 of each file, how it was made, its scores
     embedder.onnx    the network, with preprocessing, emotions, sigma and training settings in its metadata
     mixture.npz      centroids, covariances, weights, sigma, typical distances; once calibrated, the rest of
-                     ``mien.index.mixture.Calibration``
+                     ``mien.index.mixture.mixture.Calibration``
     gallery.npz      ids, embeddings, labels and votes of the faces that ship with it
     portraits.onnx   paints the average face of any point; a bundle may lack it
     subclasses.npz   once discovered: the sub-classes of each emotion, and that of each gallery face
@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mien.index.archive import check_arrays, check_ascending, check_covariances, check_positive, read_arrays
-from mien.index.background import Background
 from mien.index.gallery import Entry, Gallery
-from mien.index.mixture import Calibration, Mixture
-from mien.index.subclasses import SubClasses
+from mien.index.mixture.background import Background
+from mien.index.mixture.mixture import Calibration, Mixture
+from mien.index.mixture.sub_classes import SubClasses
 from mien.index.subclasses_file import read_sub_classes, write_sub_classes
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import VOTE_COLUMNS

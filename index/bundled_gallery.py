@@ -28,7 +28,7 @@ from mien.index.gallery_store import (
     check_limit,
     check_query,
 )
-from mien.index.naming import named
+from mien.index.mixture.labelling import named
 from mien.index.resident import Residents
 from mien.model.errors import ReadOnlyGalleryError, UnknownFaceError
 

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.components import RESTARTS, log_sum_exp
-from mien.index.emotion_components import EmotionFaces, fit_emotion
+from mien.index.mixture.em import RESTARTS, log_sum_exp
+from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
 from mien.index.partitions import adjusted_rand_index
 
 HALVINGS: Final = 5

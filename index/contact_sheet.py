@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mien.index.subclasses import SubClass
+from mien.index.mixture.sub_classes import SubClass
 from mien.model.emotions import VOTE_COLUMNS
 from mien.model.files import written_whole
 

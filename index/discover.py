@@ -12,8 +12,8 @@ from mien.index.bundle import Bundle, add_sub_classes
 from mien.index.contact_sheet import write_contact_sheet
 from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
 from mien.index.held_out import HeldOutFaces
+from mien.index.mixture.sub_classes import SubClasses
 from mien.index.subclass_scores import describe, subclass_scores
-from mien.index.subclasses import SubClasses
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, distribution, labels

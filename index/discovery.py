@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from mien.index.component_number import Candidate, choose_number, try_numbers
-from mien.index.components import Components
-from mien.index.emotion_components import EmotionFaces, fit_emotion
-from mien.index.mixture import Mixture
+from mien.index.mixture.em import Components
+from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
+from mien.index.mixture.mixture import Mixture
+from mien.index.mixture.sub_classes import SubClass, SubClasses
 from mien.index.partitions import MOST_PARTS, cheapest_pairs
-from mien.index.subclasses import SubClass, SubClasses
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import DatasetError
 

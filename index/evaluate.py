@@ -26,7 +26,7 @@ from mien.index.clustering import clustering_scores
 from mien.index.gallery import Entry, Gallery
 from mien.index.headline import INTERVALS, markdown
 from mien.index.held_out import HeldOutFaces
-from mien.index.mixture import posterior_from
+from mien.index.mixture.mixture import posterior_from
 from mien.index.non_faces import COUNT, NonFaces, rehearsed, unrehearsed
 from mien.index.recognition import Classifier, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
 from mien.index.rejection import TypicalityOfKind, rejecting

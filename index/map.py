@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.gallery_sample import Sample
-from mien.index.mixture import Mixture
+from mien.index.mixture.mixture import Mixture
 
 STANDARD_DEVIATIONS: Final = 1.5
 """How far an ellipse reaches: it then holds two thirds of a Gaussian's faces."""

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.mixture import Mixture
+from mien.index.mixture.mixture import Mixture
 
 PATCH_PX: Final = 12
 STEP_PX: Final = 4

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle import EMBEDDER, PORTRAITS, Bundle, add_file, load_bundle
-from mien.index.components import Components
+from mien.index.mixture.em import Components
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import BundleError, DatasetError

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.mixture import posterior_from
+from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import DatasetError
 
 WIDEST: Final = 20.0

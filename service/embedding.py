@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle import EMBEDDER, check_fits, load_bundle
-from mien.index.mixture import Mixture
+from mien.index.mixture.mixture import Mixture
 from mien.model.errors import ConfigError, ImageError
 from mien.model.faces.decoding import DecodingLimits, read_file
 from mien.model.faces.finder import Face

@@ -17,8 +17,8 @@ from mien.index.bundled_gallery import BundledGallery
 from mien.index.gallery import Entry, Match
 from mien.index.gallery_folder import check_network
 from mien.index.gallery_store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
-from mien.index.mixture import posterior_from
-from mien.index.naming import sub_classes
+from mien.index.mixture.labelling import sub_classes
+from mien.index.mixture.mixture import posterior_from
 from mien.index.pages import following
 from mien.model.errors import ImageError, QueryError
 from mien.model.faces.finder import Face

@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from mien.index.gallery_store import GalleryFace
-from mien.index.likeness import likeness
+from mien.index.mixture.comparison import likeness
 from mien.index.occlusion import Occlusion, closeness_map, emotion_map, occlude
 from mien.model.errors import QueryError, UnknownFaceError
 from mien.service.engine import Engine

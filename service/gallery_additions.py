@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from mien.index.face_checks import json_text
 from mien.index.filters import seconds_of
 from mien.index.gallery_store import GalleryFace
-from mien.index.naming import named
+from mien.index.mixture.labelling import named
 from mien.model.errors import FaceFieldError, ImageError, first_fault
 from mien.service import uploads
 from mien.service.engine import Ask

@@ -16,7 +16,7 @@ from mien.index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_folder import network_of
 from mien.index.gallery_store import GalleryFace, GalleryStore, every_face
-from mien.index.naming import named
+from mien.index.mixture.labelling import named
 from mien.model.errors import GalleryError, ImageError, UnknownFaceError
 from mien.model.faces.decoding import read_file
 from mien.model.pipeline import Pipeline, load_pipeline

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mien.index.bundle import Bundle
 from mien.index.face_checks import check_face
 from mien.index.gallery_store import GalleryFace, GalleryStore
-from mien.index.naming import named
+from mien.index.mixture.labelling import named
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import FaceConflictError, ImageError, QueryError
 from mien.model.faces.decoding import read_file

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from mien.index.background import FLOOR_SHARE, Background, fit_background
+from mien.index.mixture.background import FLOOR_SHARE, Background, fit_background
 
 
 def test_the_density_is_a_gaussian_on_a_floor() -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from conftest import SmallRun
 
-from mien.index.background import Background
 from mien.index.bundle import (
     CALIBRATION_ARRAYS,
     EMBEDDER,
@@ -24,7 +23,8 @@ from mien.index.bundle import (
     sha256_of,
     write_manifest,
 )
-from mien.index.mixture import Calibration
+from mien.index.mixture.background import Background
+from mien.index.mixture.mixture import Calibration
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import BundleError

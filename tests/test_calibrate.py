@@ -8,7 +8,6 @@ import pytest
 from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
-from mien.index.background import Background, fit_background
 from mien.index.bundle import load_bundle, read_manifest
 from mien.index.calibrate import (
     calibrate_bundle,
@@ -19,7 +18,8 @@ from mien.index.calibrate import (
     distance_from_uniform,
 )
 from mien.index.held_out import HeldOutFaces
-from mien.index.mixture import Mixture, fit_mixture, posterior_from
+from mien.index.mixture.background import Background, fit_background
+from mien.index.mixture.mixture import Mixture, fit_mixture, posterior_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels

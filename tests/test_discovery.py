@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
-from mien.index.mixture import Mixture, fit_mixture
+from mien.index.mixture.mixture import Mixture, fit_mixture
 from mien.index.partitions import adjusted_rand_index
 from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.model.errors import DatasetError

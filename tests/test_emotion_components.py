@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.emotion_components import EmotionFaces, fit_emotion
+from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
 from mien.index.partitions import adjusted_rand_index
 
 

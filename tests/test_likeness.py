@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.index.bundle import Bundle, default_bundle, load_bundle
-from mien.index.likeness import directions, likeness
+from mien.index.mixture.comparison import directions, likeness
 
 NAMES = ("a", "b", "c")
 CENTROIDS = np.array([[3.0, 0, 0, 0], [0, 3.0, 0, 0], [0, 0, 3.0, 0]])

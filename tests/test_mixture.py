@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.background import Background
-from mien.index.mixture import (
+from mien.index.mixture.background import Background
+from mien.index.mixture.mixture import (
     Calibration,
     Mixture,
     fit_mixture,

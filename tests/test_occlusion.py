@@ -1,7 +1,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.mixture import Mixture
+from mien.index.mixture.mixture import Mixture
 from mien.index.occlusion import STEP_PX, closeness_map, emotion_map, occlude
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.mixture import posterior_from
+from mien.index.mixture.mixture import posterior_from
 from mien.index.sigma import PRECISION, WIDEST, fit_sigma, scaled_posterior
 from mien.model.errors import DatasetError
 

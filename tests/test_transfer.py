@@ -9,7 +9,7 @@ from PIL import Image
 
 from mien.index.bundle import load_bundle
 from mien.index.classification import classification_scores
-from mien.index.mixture import Mixture, fit_mixture
+from mien.index.mixture.mixture import Mixture, fit_mixture
 from mien.index.transfer import (
     EmbeddedPhotographs,
     Skip,

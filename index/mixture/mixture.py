@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.background import Background
-from mien.index.components import Components
+from mien.index.mixture.background import Background
+from mien.index.mixture.em import Components
 
 PRIOR_FACES: Final = 128
 """How many faces the mean covariance of all emotions counts for in each emotion's own.

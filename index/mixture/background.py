@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.components import Components
+from mien.index.mixture.em import Components
 
 FLOOR_SHARE: Final = 0.005
 """The share of training faces that are less likely under the emotions than the background is anywhere."""

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.components import Components
+from mien.index.mixture.em import Components
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.components import RESTARTS, Components, Prior, fit_components
-from mien.index.mixture import PRIOR_FACES
+from mien.index.mixture.em import RESTARTS, Components, Prior, fit_components
+from mien.index.mixture.mixture import PRIOR_FACES
 
 SHARE_OF_VARIANCE: Final = 0.9
 """How much of an emotion's variance the principal axes hold in which its components differ.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle import Bundle
-from mien.index.naming import named
+from mien.index.mixture.labelling import named
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The mixture of Gaussians over the embedding space: emotions, sub-classes, background."""
