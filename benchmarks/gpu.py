@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from mien.index.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.bundle import EMBEDDER, default_bundle
 from mien.index.device import DeviceSearch, device_problem, gpu_index
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.io_binding import BoundBatch

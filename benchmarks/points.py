@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle import default_bundle, load_bundle
+from mien.index.bundle.bundle import default_bundle, load_bundle
 
 
 def drawn(count: int, seed: int) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle import Bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.filters import AllOf, AnyOf, Comparison, Filter
 from mien.index.gallery_store import GalleryStore, SearchOptions
 from mien.model.emotions import VOTE_COLUMNS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.index.bundle import GalleryFaces, Manifest, check_output, sha256_of, write_bundle
+from mien.index.bundle.bundle import GalleryFaces, Manifest, check_output, sha256_of, write_bundle
 from mien.index.mixture.mixture import fit_mixture
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder

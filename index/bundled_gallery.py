@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle import EMBEDDER, Bundle
+from mien.index.bundle.bundle import EMBEDDER, Bundle
 from mien.index.columns import Field, fields_of
 from mien.index.face_checks import shown
 from mien.index.filters import Filter, value_of

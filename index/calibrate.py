@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle import EMBEDDER, Manifest, check_fits, load_bundle, recalibrate
+from mien.index.bundle.bundle import EMBEDDER, Manifest, check_fits, load_bundle, recalibrate
 from mien.index.calibration import brier_score, calibration_scores, kl_divergence
 from mien.index.folds import FOLDS, cross_fitted, folds_of
 from mien.index.held_out import HeldOutFaces

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mien.index.bundle import Bundle, add_sub_classes
+from mien.index.bundle.bundle import Bundle, add_sub_classes
 from mien.index.contact_sheet import write_contact_sheet
 from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
 from mien.index.held_out import HeldOutFaces

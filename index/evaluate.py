@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bootstrap import Scored, gathered, mean_interval
-from mien.index.bundle import Bundle, read_manifest, write_manifest
+from mien.index.bundle.bundle import Bundle, read_manifest, write_manifest
 from mien.index.calibrate import (
     cross_fitted_posterior,
     cross_fitted_typicality,

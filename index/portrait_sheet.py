@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.index.bundle import Bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.portraits import load_painter
 from mien.model.errors import BundleError
 

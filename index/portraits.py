@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle import EMBEDDER, PORTRAITS, Bundle, add_file, load_bundle
+from mien.index.bundle.bundle import EMBEDDER, PORTRAITS, Bundle, add_file, load_bundle
 from mien.index.mixture.em import Components
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from mien.index.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
+from mien.index.bundle.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
 from mien.index.gallery_place import open_place
 from mien.index.gallery_store import GalleryStore
 from mien.index.milvus_address import is_address

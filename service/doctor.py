@@ -13,7 +13,7 @@ from typing import Final, Literal
 import numpy as np
 from rich.table import Table
 
-from mien.index.bundle import Bundle, check_fits, load_bundle
+from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
 from mien.index.device import device_problem, has_gpu_build
 from mien.index.portraits import load_painter
 from mien.model.embedder.embedder import Embedder

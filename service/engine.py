@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.bundled_gallery import BundledGallery
 from mien.index.gallery import Entry, Match
 from mien.index.gallery_folder import check_network

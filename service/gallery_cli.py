@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from mien.index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.embedded_gallery import EmbeddedGallery
 from mien.index.gallery_place import open_place
 from mien.index.milvus_gallery import MilvusGallery

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from mien.index.bundle import Bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.face_checks import json_text
 from mien.index.gallery_store import GalleryFace, GalleryStore, every_face
 from mien.model.errors import GalleryError

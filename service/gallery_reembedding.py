@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.index.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_folder import network_of
 from mien.index.gallery_store import GalleryFace, GalleryStore, every_face

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle import Bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.face_checks import check_face
 from mien.index.gallery_store import GalleryFace, GalleryStore
 from mien.index.mixture.labelling import named

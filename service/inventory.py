@@ -12,7 +12,7 @@ from importlib.metadata import Distribution, distributions, version
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mien.index.bundle import default_bundle, read_manifest
+from mien.index.bundle.bundle import default_bundle, read_manifest
 
 DPKG_STATUS: Final = Path("/var/lib/dpkg/status")
 COPYRIGHTS: Final = Path("/usr/share/doc")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.table import Table
 
-from mien.index.bundle import load_bundle
+from mien.index.bundle.bundle import load_bundle
 from mien.model.errors import ConfigError, ImageError
 from mien.model.faces.decoding import DecodingLimits, read_image
 from mien.model.faces.finder import Face

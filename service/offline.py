@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from mien.index.bundle import EMBEDDER, check_fits, load_bundle
+from mien.index.bundle.bundle import EMBEDDER, check_fits, load_bundle
 from mien.index.discovery import DiscoveryConfig
 from mien.model.datasets.ferplus import Split, read_ferplus, read_near_copies
 from mien.model.embedder.embedder import Embedder

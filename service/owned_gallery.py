@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mien.index.bundle import EMBEDDER, Bundle
+from mien.index.bundle.bundle import EMBEDDER, Bundle
 from mien.index.bundled_gallery import BundledGallery
 from mien.index.device import EXACT_ON_DEVICE_UP_TO, device_of
 from mien.index.gallery_place import open_place

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from mien.index.bundle import Bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.gallery import Gallery
 from mien.index.gallery_store import GalleryStore
 from mien.model.errors import QueryError, UnknownFaceError

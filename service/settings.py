@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from mien.index.bundle import default_bundle
+from mien.index.bundle.bundle import default_bundle
 from mien.index.device import Device
 from mien.model.embedder.session import Provider
 from mien.model.errors import ConfigError

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.index.atlas import Region, emotions_of, of_gallery, sub_classes_of
-from mien.index.bundle import Bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.bundled_gallery import BundledGallery
 from mien.index.gallery_store import GalleryStore
 from mien.index.map import FlatView, ellipse, emotions_shown, flat_view

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.index.atlas import NEAREST, emotions_of, sub_classes_of
-from mien.index.bundle import Bundle, default_bundle, load_bundle
+from mien.index.bundle.bundle import Bundle, default_bundle, load_bundle
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from served_app import served_app
 
-from mien.index.bundle import EMBEDDER
+from mien.index.bundle.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace
 from mien.model.emotions import EMOTIONS

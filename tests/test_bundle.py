@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import SmallRun
 
-from mien.index.bundle import (
+from mien.index.bundle.bundle import (
     CALIBRATION_ARRAYS,
     EMBEDDER,
     FILES,

@@ -8,7 +8,7 @@ import pytest
 from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
-from mien.index.bundle import load_bundle, read_manifest
+from mien.index.bundle.bundle import load_bundle, read_manifest
 from mien.index.calibrate import (
     calibrate_bundle,
     calibrated,

@@ -7,7 +7,7 @@ import pytest
 from conftest import MakeFaces, SmallRun
 from PIL import Image
 
-from mien.index.bundle import default_bundle, load_bundle, read_manifest
+from mien.index.bundle.bundle import default_bundle, load_bundle, read_manifest
 from mien.model.emotions import EMOTIONS
 from mien.service.cli import build_parser, main
 

@@ -14,7 +14,7 @@ from PIL import Image
 from served_app import served_app
 from starlette.types import Receive, Scope, Send
 
-from mien.index.bundle import EMBEDDER
+from mien.index.bundle.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app

@@ -17,7 +17,7 @@ from milvus_galleries import open_gallery as open_distributed
 from milvus_server import shared_server
 from PIL import Image
 
-from mien.index.bundle import EMBEDDER, default_bundle, read_manifest
+from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace, every_face
 from mien.model.embedder.embedder import Embedder

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from conftest import SmallRun
 
-from mien.index.bundle import default_bundle
+from mien.index.bundle.bundle import default_bundle
 from mien.service.cli import main
 from mien.service.doctor import look
 

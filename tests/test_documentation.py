@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mien.index.bundle import EMBEDDER, default_bundle, read_manifest
+from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
 from mien.index.headline import markdown
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import MakeFaces, SmallRun
 
-from mien.index.bundle import load_bundle, read_manifest
+from mien.index.bundle.bundle import load_bundle, read_manifest
 from mien.index.calibrate import calibrate_bundle
 from mien.index.evaluate import evaluate, record_scores, save_plots, save_scores
 from mien.index.headline import headline

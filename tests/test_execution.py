@@ -5,7 +5,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from mien.index.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.bundle import EMBEDDER, default_bundle
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.session import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
 from mien.model.errors import ConfigError

@@ -10,8 +10,8 @@ import pytest
 from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from milvus_server import shared_server
 
-from mien.index.bundle import EMBEDDER as EMBEDDER_FILE
-from mien.index.bundle import default_bundle, read_manifest
+from mien.index.bundle.bundle import EMBEDDER as EMBEDDER_FILE
+from mien.index.bundle.bundle import default_bundle, read_manifest
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_migration import Migration, migrate
 from mien.index.gallery_place import open_place

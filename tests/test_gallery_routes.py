@@ -14,7 +14,7 @@ from conftest import MakeFaces
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from mien.index.bundle import EMBEDDER
+from mien.index.bundle.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
 from mien.service.app import create_app
 from mien.service.engine import Engine

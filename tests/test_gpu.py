@@ -8,7 +8,7 @@ import pytest
 from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
-from mien.index.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.bundle import EMBEDDER, default_bundle
 from mien.index.device import DeviceSearch, device_of, device_problem, gpu_index
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace

@@ -11,7 +11,7 @@ from conftest import cartoon
 from PIL import Image
 from served_app import served_app
 
-from mien.index.bundle import EMBEDDER
+from mien.index.bundle.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace
 from mien.service.app import create_app

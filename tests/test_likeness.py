@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.index.bundle import Bundle, default_bundle, load_bundle
+from mien.index.bundle.bundle import Bundle, default_bundle, load_bundle
 from mien.index.mixture.comparison import directions, likeness
 
 NAMES = ("a", "b", "c")

@@ -9,7 +9,7 @@ import pytest
 from conftest import MakeFaces, cartoon
 from PIL import Image
 
-from mien.index.bundle import default_bundle, load_bundle
+from mien.index.bundle.bundle import default_bundle, load_bundle
 from mien.model.emotions import EMOTIONS
 from mien.service.cli import main
 

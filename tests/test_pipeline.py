@@ -8,7 +8,7 @@ import pytest
 from conftest import MakeFaces, cartoon
 from PIL import Image
 
-from mien.index.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.bundle import EMBEDDER, default_bundle
 from mien.model.errors import ImageTooLargeError, NoFaceError
 from mien.model.faces.decoding import DecodingLimits, decode
 from mien.model.pipeline import Pipeline, load_pipeline

@@ -3,7 +3,7 @@ import pytest
 import torch
 from conftest import SmallRun
 
-from mien.index.bundle import Bundle, default_bundle, load_bundle
+from mien.index.bundle.bundle import Bundle, default_bundle, load_bundle
 from mien.index.portraits import named_gaussians
 from mien.model.portraits.sub_class_posterior import Naming
 

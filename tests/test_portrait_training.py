@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import MakeFaces, SmallRun
 
-from mien.index.bundle import load_bundle
+from mien.index.bundle.bundle import load_bundle
 from mien.index.portraits import named_gaussians
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import labels

@@ -19,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from videos import encoded, scene
 
-from mien.index.bundle import default_bundle
+from mien.index.bundle.bundle import default_bundle
 
 CROPPED = {"already_cropped": "true"}
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.index.bundle import EMBEDDER
+from mien.index.bundle.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace, GalleryStore
 from mien.model.emotions import EMOTIONS

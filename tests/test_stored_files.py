@@ -10,7 +10,7 @@ from conftest import MakeFaces
 from object_store import object_store
 from PIL import Image
 
-from mien.index.bundle import EMBEDDER, default_bundle, read_manifest
+from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery_store import GalleryFace, every_face
 from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError

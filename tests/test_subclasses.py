@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.index.bundle.sub_classes_file import read_sub_classes, write_sub_classes
 from mien.index.contact_sheet import caption, write_contact_sheet
 from mien.index.mixture.sub_classes import SubClass, SubClasses
-from mien.index.subclasses_file import read_sub_classes, write_sub_classes
 from mien.model.emotions import VOTE_COLUMNS
 from mien.model.errors import BundleError
 

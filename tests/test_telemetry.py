@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PROGRAM = """
-from mien.index.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.bundle import EMBEDDER, default_bundle
 from mien.model.embedder.embedder import Embedder
 
 Embedder(default_bundle() / EMBEDDER, provider="cpu")

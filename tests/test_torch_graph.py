@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import SmallRun
 
-from mien.index.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.bundle import EMBEDDER, default_bundle
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
 from mien.model.networks.torch_graph import TorchGraph

@@ -7,7 +7,7 @@ import pytest
 from conftest import MakeFaces, SmallRun, cartoon
 from PIL import Image
 
-from mien.index.bundle import load_bundle
+from mien.index.bundle.bundle import load_bundle
 from mien.index.classification import classification_scores
 from mien.index.mixture.mixture import Mixture, fit_mixture
 from mien.index.transfer import (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle import Bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.mixture.labelling import named
 
 

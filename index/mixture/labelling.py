@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle import Bundle
+from mien.index.bundle.bundle import Bundle
 
 
 def named(bundle: Bundle, embeddings: NDArray[np.float32]) -> list[tuple[str, str | None]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.index.archive import check_arrays, check_covariances, read_arrays
+from mien.index.bundle.npz import check_arrays, check_covariances, read_arrays
 from mien.index.mixture.sub_classes import SubClass, SubClasses
 from mien.model.emotions import VOTE_COLUMNS
 from mien.model.errors import BundleError

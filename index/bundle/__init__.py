@@ -1,0 +1,1 @@
+"""The bundle: the folder that the service loads."""
