@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from mien.index.bootstrap import Scored, gathered, mean_interval
 from mien.index.bundle.bundle import Bundle, read_manifest, write_manifest
-from mien.index.calibrate import (
+from mien.index.clustering import clustering_scores
+from mien.index.fitting.calibrate import (
     cross_fitted_posterior,
     cross_fitted_typicality,
     cross_fitted_vote_shares,
 )
-from mien.index.clustering import clustering_scores
 from mien.index.gallery import Entry, Gallery
 from mien.index.headline import INTERVALS, markdown
 from mien.index.held_out import HeldOutFaces

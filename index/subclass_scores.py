@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover, emotion_faces
+from mien.index.fitting.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover, emotion_faces
 from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.emotion_mixture import fit_emotion
 from mien.index.mixture.mixture import Mixture

@@ -8,7 +8,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from mien.index.bundle.bundle import EMBEDDER, check_fits, load_bundle
-from mien.index.discovery import DiscoveryConfig
+from mien.index.fitting.discovery import DiscoveryConfig
 from mien.model.datasets.ferplus import Split, read_ferplus, read_near_copies
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import ConfigError
@@ -119,7 +119,7 @@ def quantise(network: Path, data: Path | None, output_path: Path, *, half: bool)
 
 def build(network: Path, data: Path, folder: Path) -> int:
     """``mien build``."""
-    from mien.index.build import build_bundle
+    from mien.index.fitting.build import build_bundle
 
     faces = read_ferplus(data, "Training")
     with progress_bar() as bar:
@@ -134,7 +134,7 @@ def build(network: Path, data: Path, folder: Path) -> int:
 
 def calibrate(bundle: Path, data: Path) -> int:
     """``mien calibrate``."""
-    from mien.index.calibrate import calibrate_bundle
+    from mien.index.fitting.calibrate import calibrate_bundle
 
     training, validation = read_ferplus(data, "Training"), read_ferplus(data, "PublicTest")
     with progress_bar() as bar:
@@ -156,7 +156,7 @@ def discover(
     bundle_folder: Path, data: Path, folder: Path, config: DiscoveryConfig, previous_folder: Path | None
 ) -> int:
     """``mien discover``."""
-    from mien.index.discover import discover_in_bundle
+    from mien.index.fitting.discover import discover_in_bundle
 
     bundle = load_bundle(bundle_folder)
     embedder = Embedder(bundle.embedder_path)

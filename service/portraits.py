@@ -22,7 +22,7 @@ def portraits(bundle_folder: Path, data: Path, config: PortraitConfig) -> int:
         DatasetError: the data set is not in its owner's layout, or has no face that can be used.
         OSError: the bundle cannot be written.
     """
-    from mien.index.portraits import portray_bundle
+    from mien.index.fitting.portraits import portray_bundle
 
     faces = read_ferplus(data, "Training")
     with progress_bar() as bar:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Final, get_args
 
-from mien.index.discovery import DiscoveryConfig
+from mien.index.fitting.discovery import DiscoveryConfig
 from mien.model.datasets.ferplus import Split
 from mien.model.datasets.registry import DATASETS
 from mien.model.errors import ConfigError

@@ -104,7 +104,7 @@ class SmallRun:
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory, make_faces: MakeFaces, write_split: WriteSplit) -> SmallRun:
     """Train, export and build, for real but small: some seconds, once for all tests. Do not write into it."""
-    from mien.index.build import build_bundle
+    from mien.index.fitting.build import build_bundle
     from mien.model.export.export import export
     from mien.model.training.config import NetworkConfig, TrainingConfig
     from mien.model.training.train import train

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from conftest import MakeFaces, SmallRun
 
-from mien.index.build import build_bundle
 from mien.index.bundle.bundle import EMBEDDER, load_bundle
+from mien.index.fitting.build import build_bundle
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import BundleError, DatasetError

@@ -9,7 +9,7 @@ from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import load_bundle, read_manifest
-from mien.index.calibrate import (
+from mien.index.fitting.calibrate import (
     calibrate_bundle,
     calibrated,
     cross_fitted_posterior,

@@ -1,7 +1,7 @@
 import numpy as np
 from test_emotion_components import two_clouds
 
-from mien.index.component_number import Candidate, choose_number, try_numbers
+from mien.index.fitting.component_count import Candidate, choose_number, try_numbers
 
 
 def test_two_clouds_are_two_and_not_three() -> None:

@@ -7,8 +7,8 @@ import pytest
 from conftest import MakeFaces, SmallRun
 
 from mien.index.bundle.bundle import load_bundle, read_manifest
-from mien.index.calibrate import calibrate_bundle
 from mien.index.evaluate import evaluate, record_scores, save_plots, save_scores
+from mien.index.fitting.calibrate import calibrate_bundle
 from mien.index.headline import headline
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder

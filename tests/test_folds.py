@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.index.folds import cross_fitted, folds_of
+from mien.index.fitting.cross_fitting import cross_fitted, folds_of
 from mien.model.errors import DatasetError
 
 

@@ -4,7 +4,7 @@ import torch
 from conftest import SmallRun
 
 from mien.index.bundle.bundle import Bundle, default_bundle, load_bundle
-from mien.index.portraits import named_gaussians
+from mien.index.fitting.portraits import named_gaussians
 from mien.model.portraits.sub_class_posterior import Naming
 
 

@@ -5,7 +5,7 @@ import pytest
 from conftest import MakeFaces, SmallRun
 
 from mien.index.bundle.bundle import load_bundle
-from mien.index.portraits import named_gaussians
+from mien.index.fitting.portraits import named_gaussians
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import labels
 from mien.model.errors import DatasetError

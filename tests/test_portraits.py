@@ -8,7 +8,7 @@ import pytest
 from conftest import SmallRun
 
 from mien.index.bundle.bundle import EMBEDDER, PORTRAITS, add_file, default_bundle, load_bundle
-from mien.index.portraits import load_painter, portray_bundle, reread
+from mien.index.fitting.portraits import load_painter, portray_bundle, reread
 from mien.model.datasets.ferplus import read_ferplus
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import BundleError, DatasetError, EmbedderError

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mien.index.fitting.sigma import PRECISION, WIDEST, fit_sigma, scaled_posterior
 from mien.index.mixture.mixture import posterior_from
-from mien.index.sigma import PRECISION, WIDEST, fit_sigma, scaled_posterior
 from mien.model.errors import DatasetError
 
 Reals = NDArray[np.float64]

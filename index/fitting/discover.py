@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.index.bundle.bundle import Bundle, add_sub_classes
 from mien.index.contact_sheet import write_contact_sheet
-from mien.index.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
+from mien.index.fitting.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
 from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.sub_classes import SubClasses
 from mien.index.subclass_scores import describe, subclass_scores

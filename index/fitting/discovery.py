@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from mien.index.component_number import Candidate, choose_number, try_numbers
+from mien.index.fitting.component_count import Candidate, choose_number, try_numbers
 from mien.index.mixture.em import Components
 from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
 from mien.index.mixture.mixture import Mixture
