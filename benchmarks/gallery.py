@@ -32,8 +32,8 @@ from points import drawn
 
 from mien.index.cells import recall_of
 from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
-from mien.index.filters import parse_filter
-from mien.index.gallery_store import GalleryFace, SearchOptions
+from mien.index.gallery.filters import parse_filter
+from mien.index.gallery.store import GalleryFace, SearchOptions
 from mien.index.index_policy import IndexPolicy
 from mien.index.milvus_address import parse_address
 from mien.index.milvus_connection import MilvusConnection

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.fitting.calibrate import calibrated, cross_fitted_posterior, cross_fitted_typicality
-from mien.index.gallery import Entry, Gallery
+from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.background import fit_background
 from mien.index.mixture.mixture import fit_mixture

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.filters import AllOf, AnyOf, Comparison, Filter
-from mien.index.gallery_store import GalleryStore, SearchOptions
+from mien.index.gallery.filters import AllOf, AnyOf, Comparison, Filter
+from mien.index.gallery.store import GalleryStore, SearchOptions
 from mien.model.emotions import VOTE_COLUMNS
 
 NEAREST: Final = 8

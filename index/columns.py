@@ -1,7 +1,7 @@
 """Columns: one field of all faces in arrays, so that a filter over a million faces takes milliseconds.
 
 Texts, truths and nothing are codes into a vocabulary; numbers stand beside them. Which faces pass a filter is what
-``mien.index.filters.passes`` says of each, computed for all at once.
+``mien.index.gallery.filters.passes`` says of each, computed for all at once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.filters import AllOf, AnyOf, Comparison, Filter, Not, OneOf, Operator, Scalar, compare, kind_of
+from mien.index.gallery.filters import AllOf, AnyOf, Comparison, Filter, Not, OneOf, Operator, Scalar, compare, kind_of
 
 Field = tuple[str, ...]
 
@@ -55,7 +55,7 @@ class Column:
     """One field of n faces, in their order."""
 
     def __init__(self, values: Iterable[Any] = ()) -> None:
-        """Hold ``values``, anything that ``mien.index.filters.value_of`` gives."""
+        """Hold ``values``, anything that ``mien.index.gallery.filters.value_of`` gives."""
         self._vocabulary: dict[tuple[str, Any], int] = {}
         self._codes = GrowingArray(np.empty(0, dtype=np.int32))
         self._numbers = GrowingArray(np.empty(0, dtype=np.float64))

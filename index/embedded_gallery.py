@@ -14,16 +14,9 @@ from numpy.typing import NDArray
 
 from mien.index.cells import Cells
 from mien.index.columns import Field, fields_of
-from mien.index.face_checks import changed, check_faces, shown
-from mien.index.filters import Filter
-from mien.index.gallery_check import check_gallery
-from mien.index.gallery_database import FACE, GalleryDatabase, create_database, in_parts, to_face
-from mien.index.gallery_folder import DATABASE, LOCK, check_network, lock_folder
-from mien.index.gallery_memory import GalleryMemory
-from mien.index.gallery_sample import Sample, drawn
-from mien.index.gallery_search import FaceHasGoneError, GallerySearch, fields_needed
-from mien.index.gallery_snapshots import take_snapshot, write_snapshot
-from mien.index.gallery_store import (
+from mien.index.gallery.filters import Filter
+from mien.index.gallery.sample import Sample, drawn
+from mien.index.gallery.store import (
     EVERYTHING,
     Added,
     GalleryFace,
@@ -34,6 +27,13 @@ from mien.index.gallery_store import (
     check_limit,
     check_query,
 )
+from mien.index.gallery.validation import changed, check_faces, shown
+from mien.index.gallery_check import check_gallery
+from mien.index.gallery_database import FACE, GalleryDatabase, create_database, in_parts, to_face
+from mien.index.gallery_folder import DATABASE, LOCK, check_network, lock_folder
+from mien.index.gallery_memory import GalleryMemory
+from mien.index.gallery_search import FaceHasGoneError, GallerySearch, fields_needed
+from mien.index.gallery_snapshots import take_snapshot, write_snapshot
 from mien.index.gallery_upkeep import GalleryUpkeep
 from mien.index.gallery_write import GalleryWrite
 from mien.index.index_policy import IndexPolicy

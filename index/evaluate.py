@@ -23,7 +23,7 @@ from mien.index.fitting.calibrate import (
     cross_fitted_typicality,
     cross_fitted_vote_shares,
 )
-from mien.index.gallery import Entry, Gallery
+from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.headline import INTERVALS, markdown
 from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.mixture import posterior_from

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from mien.index.cells import Cells
 from mien.index.cells_file import CellsImage, read_cells, write_cells
 from mien.index.columns import Column, Field
-from mien.index.filters import value_of
+from mien.index.gallery.filters import value_of
+from mien.index.gallery.store import GalleryFace
 from mien.index.gallery_database import FACE, GalleryDatabase, embeddings_of, to_face, values_of
 from mien.index.gallery_folder import CELLS, DATABASE, RESIDENTS, held
-from mien.index.gallery_store import GalleryFace
 from mien.index.index_policy import IndexPolicy
 from mien.index.resident import Residents, View
 from mien.index.resident_file import ResidentImage, read_residents, write_residents

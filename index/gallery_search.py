@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.columns import Column, Field, mask_of
-from mien.index.filters import Filter
-from mien.index.gallery_store import GalleryFace, GalleryMatch, SearchOptions
-from mien.index.pages import MOST_MARKED, mark
+from mien.index.gallery.cursor import MOST_MARKED, mark
+from mien.index.gallery.filters import Filter
+from mien.index.gallery.store import GalleryFace, GalleryMatch, SearchOptions
 from mien.index.resident import Nearest, View
 
 SUBJECT: Final[Field] = ("subject",)

@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 from mien.index import milvus_expressions as expressions
 from mien.index.embedded_gallery import open_gallery
 from mien.index.exact import ExactSearch
-from mien.index.face_checks import changed, check_faces, shown
-from mien.index.filters import Filter
 from mien.index.folder_pages import folder_pages
-from mien.index.gallery_sample import Sample, drawn
-from mien.index.gallery_store import (
+from mien.index.gallery.filters import Filter
+from mien.index.gallery.sample import Sample, drawn
+from mien.index.gallery.store import (
     EVERYTHING,
     Added,
     GalleryFace,
@@ -40,6 +39,7 @@ from mien.index.gallery_store import (
     check_limit,
     check_query,
 )
+from mien.index.gallery.validation import changed, check_faces, shown
 from mien.index.milvus_address import MilvusAddress
 from mien.index.milvus_collection import make_collection, open_collection
 from mien.index.milvus_connection import EVERY_WRITE, MilvusConnection, all_until, sequence_of
@@ -71,7 +71,7 @@ _STRIPES: Final = 64
 
 
 class MilvusGallery:
-    """A gallery in a collection of a Milvus server; see ``mien.index.gallery_store.GalleryStore``. Thread-safe."""
+    """A gallery in a collection of a Milvus server; see ``mien.index.gallery.store.GalleryStore``. Thread-safe."""
 
     def __init__(self, connection: MilvusConnection, note: CollectionNote) -> None:
         """Use a collection that ``open_milvus_gallery`` made or found."""

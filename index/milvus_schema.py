@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mien.index.face_checks import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_THUMBNAIL_BYTES, json_text
-from mien.index.gallery_store import GalleryFace
+from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.validation import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_THUMBNAIL_BYTES, json_text
 from mien.index.milvus_address import IndexType
 from mien.index.milvus_expressions import searched_metadata
 from mien.model.errors import GalleryError

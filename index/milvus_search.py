@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index import milvus_expressions as expressions
-from mien.index.gallery_store import GalleryFace, GalleryMatch, SearchOptions
+from mien.index.gallery.cursor import mark
+from mien.index.gallery.store import GalleryFace, GalleryMatch, SearchOptions
 from mien.index.milvus_connection import MilvusConnection
 from mien.index.milvus_schema import FACE_FIELDS, CollectionNote, face_of
-from mien.index.pages import mark
 
 MOST_ROWS: Final = 16_384
 """The most that Milvus answers to one query."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bootstrap import Interval, Scored, percentile_interval, resampled_means
-from mien.index.gallery import Gallery
+from mien.index.gallery.gallery import Gallery
 from mien.index.held_out import HeldOutFaces
 from mien.index.ranking import RECALL_DEPTHS, QueryScores, RankingTally
 from mien.model.emotions import EMOTIONS

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.classification import classification_scores
-from mien.index.gallery import Entry, Gallery
+from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.mixture.mixture import Mixture
 from mien.index.ranking import RankingTally
 from mien.model.datasets.base import Box, LabelledPhotographs

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
-from mien.index.gallery_place import open_place
-from mien.index.gallery_store import GalleryStore
+from mien.index.gallery.open import open_place
+from mien.index.gallery.store import GalleryStore
 from mien.index.milvus_address import is_address
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.embedder.session import Provider

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from mien.index.bundled_gallery import BundledGallery
-from mien.index.gallery import Entry, Match
+from mien.index.gallery.cursor import following
+from mien.index.gallery.gallery import Entry, Match
+from mien.index.gallery.shipped import BundledGallery
+from mien.index.gallery.store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
 from mien.index.gallery_folder import check_network
-from mien.index.gallery_store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
 from mien.index.mixture.labelling import sub_classes
 from mien.index.mixture.mixture import posterior_from
-from mien.index.pages import following
 from mien.model.errors import ImageError, QueryError
 from mien.model.faces.finder import Face
 from mien.model.pipeline import Pipeline, load_pipeline

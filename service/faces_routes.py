@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from mien.index.gallery_store import EVERYTHING, SearchOptions
+from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.model.errors import ImageError, QueryError
 from mien.model.faces.finder import Face
 from mien.service import problems, uploads

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.embedded_gallery import EmbeddedGallery
-from mien.index.gallery_place import open_place
+from mien.index.gallery.open import open_place
 from mien.index.milvus_gallery import MilvusGallery
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits

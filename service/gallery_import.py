@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.face_checks import json_text
-from mien.index.gallery_store import GalleryFace, GalleryStore, every_face
+from mien.index.gallery.store import GalleryFace, GalleryStore, every_face
+from mien.index.gallery.validation import json_text
 from mien.model.errors import GalleryError
 from mien.model.files import written_whole
 from mien.model.pipeline import Pipeline

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.filters import seconds_of
+from mien.index.gallery.filters import seconds_of
 from mien.model.errors import ConfigError, DatasetError
 from mien.model.files import files_below
 from mien.service.stored_files import StoredFile, is_address, place_of

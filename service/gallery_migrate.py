@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mien.index.bundle.bundle import EMBEDDER, read_manifest
-from mien.index.gallery_migration import migrate
+from mien.index.gallery.migrate import migrate
 from mien.model.embedder.embedder import Embedder
 from mien.service.terminal import console, output, progress_bar
 

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from mien.index.filters import Comparison, Filter, parse_filter
-from mien.index.gallery_store import GalleryFace, GalleryStore
+from mien.index.gallery.filters import Comparison, Filter, parse_filter
+from mien.index.gallery.store import GalleryFace, GalleryStore
 from mien.model.errors import FaceFieldError, QueryError, UnknownFaceError
 from mien.service import problems, uploads
 from mien.service.gallery_additions import ITEMS, read_additions, time_of, to_faces

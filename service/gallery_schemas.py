@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mien.index.gallery_store import GalleryFace, Statistics
+from mien.index.gallery.store import GalleryFace, Statistics
 
 _ID = "holiday/0042"
 _METADATA = {"camera": "hall", "album": {"year": 2026}}

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.face_checks import check_face
-from mien.index.gallery_store import GalleryFace, GalleryStore
+from mien.index.gallery.store import GalleryFace, GalleryStore
+from mien.index.gallery.validation import check_face
 from mien.index.mixture.labelling import named
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import FaceConflictError, ImageError, QueryError

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.gallery import Gallery
-from mien.index.gallery_store import GalleryStore
+from mien.index.gallery.gallery import Gallery
+from mien.index.gallery.store import GalleryStore
 from mien.model.errors import QueryError, UnknownFaceError
 from mien.service.retrieval_options import RetrievalOptions
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mien.index.filters import parse_filter
-from mien.index.gallery_store import EVERYTHING, SearchOptions
-from mien.index.pages import MARK_LETTERS
+from mien.index.gallery.cursor import MARK_LETTERS
+from mien.index.gallery.filters import parse_filter
+from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.model.errors import FilterError, QueryError
 
 COPIES_WITHIN: Final = 0.05
@@ -82,7 +82,7 @@ def cursor(page: SearchOptions) -> str:
     """What a next page is asked for with: where it starts, and in which state of the gallery.
 
     Args:
-        page: its options, as ``mien.index.pages`` gives them.
+        page: its options, as ``mien.index.gallery.cursor`` gives them.
     """
     start: list[Any] = [page.snapshot, *(page.after or ())]
     if page.shown:

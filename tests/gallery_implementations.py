@@ -9,7 +9,7 @@ from milvus_galleries import open_pooled
 from numpy.typing import NDArray
 
 from mien.index.embedded_gallery import open_gallery
-from mien.index.gallery_store import GalleryFace, GalleryStore
+from mien.index.gallery.store import GalleryFace, GalleryStore
 
 SIZE: Final = 8
 EMBEDDER: Final = "ab" * 32

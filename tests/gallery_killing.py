@@ -20,7 +20,7 @@ import numpy as np
 from gallery_implementations import EMBEDDER, SIZE, face
 
 from mien.index.embedded_gallery import open_gallery
-from mien.index.gallery_store import SearchOptions, every_face
+from mien.index.gallery.store import SearchOptions, every_face
 from mien.index.index_policy import IndexPolicy
 
 POLICY = IndexPolicy(tail=20, tail_share=0.0)

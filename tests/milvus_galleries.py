@@ -7,7 +7,7 @@ from typing import Final
 
 from milvus_server import shared_server
 
-from mien.index.filters import Comparison, Not
+from mien.index.gallery.filters import Comparison, Not
 from mien.index.milvus_address import parse_address
 from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
 

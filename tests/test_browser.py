@@ -26,7 +26,7 @@ from served_app import served_app
 
 from mien.index.bundle.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
-from mien.index.gallery_store import GalleryFace
+from mien.index.gallery.store import GalleryFace
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.cli import main

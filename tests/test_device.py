@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mien.index.device import Device, DeviceSearch, device_of, has_gpu_build, on_device
 from mien.index.embedded_gallery import open_gallery
-from mien.index.gallery_store import GalleryFace
+from mien.index.gallery.store import GalleryFace
 from mien.index.index_policy import IndexPolicy
 from mien.model.errors import ConfigError
 from mien.service.owned_gallery import index_policy

@@ -14,9 +14,9 @@ from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from gallery_killing import kill_rounds
 
 from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
-from mien.index.filters import parse_filter
+from mien.index.gallery.filters import parse_filter
+from mien.index.gallery.store import SearchOptions, every_face
 from mien.index.gallery_folder import CELLS, DATABASE, RESIDENTS
-from mien.index.gallery_store import SearchOptions, every_face
 from mien.index.index_policy import IndexPolicy
 from mien.model.errors import GalleryError, GalleryFullError
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
-from mien.index.gallery_store import GalleryFace
+from mien.index.gallery.store import GalleryFace
 from mien.service.app import create_app
 from mien.service.engine import Engine
 from mien.service.settings import Settings

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.index.gallery import Entry, Gallery
+from mien.index.gallery.gallery import Entry, Gallery
 from mien.model.errors import QueryError
 
 

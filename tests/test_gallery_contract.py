@@ -1,4 +1,4 @@
-"""What every gallery does alike: the contract of ``mien.index.gallery_store``, against each implementation."""
+"""What every gallery does alike: the contract of ``mien.index.gallery.store``, against each implementation."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from gallery_implementations import EMBEDDER, IMPLEMENTATIONS, SIZE, OpenGallery, face, random_faces
 
-from mien.index.filters import parse_filter, passes
-from mien.index.gallery_store import GalleryFace, GalleryStore, SearchOptions, every_face
+from mien.index.gallery.filters import parse_filter, passes
+from mien.index.gallery.store import GalleryFace, GalleryStore, SearchOptions, every_face
 from mien.model.errors import FaceConflictError, FaceFieldError, GalleryError, QueryError, UnknownFaceError
 
 ORIGIN = np.zeros((1, SIZE), dtype=np.float32)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.index.gallery_sample import drawn
+from mien.index.gallery.sample import drawn
 
 
 @pytest.mark.parametrize("count", [0, 1, 10])

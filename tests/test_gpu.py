@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mien.index.bundle.bundle import EMBEDDER, default_bundle
 from mien.index.device import DeviceSearch, device_of, device_problem, gpu_index
 from mien.index.embedded_gallery import open_gallery
-from mien.index.gallery_store import GalleryFace
+from mien.index.gallery.store import GalleryFace
 from mien.index.index_policy import IndexPolicy
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.embedder.session import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build

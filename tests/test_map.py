@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.index.bundle.bundle import Bundle, default_bundle, load_bundle
-from mien.index.gallery_sample import Sample
+from mien.index.gallery.sample import Sample
 from mien.index.map import STANDARD_DEVIATIONS, ellipse, emotions_shown, flat_view
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from milvus_galleries import open_pooled
 
-from mien.index.filters import parse_filter, passes
-from mien.index.gallery_store import GalleryFace, SearchOptions
+from mien.index.gallery.filters import parse_filter, passes
+from mien.index.gallery.store import GalleryFace, SearchOptions
 from mien.index.milvus_expressions import expression, searched_metadata, searching
 from mien.index.milvus_gallery import MilvusGallery
 from mien.model.errors import FilterError

@@ -15,9 +15,9 @@ from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from milvus_galleries import open_gallery, open_pooled
 from milvus_server import shared_server, started_server
 
-from mien.index.face_checks import MAX_THUMBNAIL_BYTES
-from mien.index.filters import parse_filter
-from mien.index.gallery_store import GalleryFace, GalleryStore, SearchOptions, every_face
+from mien.index.gallery.filters import parse_filter
+from mien.index.gallery.store import GalleryFace, GalleryStore, SearchOptions, every_face
+from mien.index.gallery.validation import MAX_THUMBNAIL_BYTES
 from mien.index.milvus_address import parse_address
 from mien.index.milvus_collection import make_collection
 from mien.index.milvus_connection import MilvusConnection, sequence_of
@@ -43,7 +43,7 @@ def found(gallery: GalleryStore, k: int, **options: object) -> list[str]:
 OTHER_PROCESS = """
 import sys, time
 import numpy as np
-from mien.index.gallery_store import GalleryFace
+from mien.index.gallery.store import GalleryFace
 from mien.index.milvus_address import parse_address
 from mien.index.milvus_gallery import open_milvus_gallery
 

@@ -5,7 +5,7 @@ import pytest
 
 import mien.index.retrieval
 from mien.index.bootstrap import mean_interval
-from mien.index.gallery import Entry, Gallery
+from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.held_out import HeldOutFaces
 from mien.index.ranking import RankingTally
 from mien.index.retrieval import ranking

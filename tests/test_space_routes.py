@@ -13,7 +13,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER
 from mien.index.embedded_gallery import open_gallery
-from mien.index.gallery_store import GalleryFace, GalleryStore
+from mien.index.gallery.store import GalleryFace, GalleryStore
 from mien.model.emotions import EMOTIONS
 from mien.service import space
 from mien.service.app import create_app

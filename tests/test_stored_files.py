@@ -12,7 +12,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
 from mien.index.embedded_gallery import open_gallery
-from mien.index.gallery_store import GalleryFace, every_face
+from mien.index.gallery.store import GalleryFace, every_face
 from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError
 from mien.model.faces.decoding import DecodingLimits
 from mien.service.cli import main

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mien.index.bundle.npz import check_arrays, check_ascending, check_covariances, check_positive, read_arrays
 from mien.index.bundle.sub_classes_file import read_sub_classes, write_sub_classes
-from mien.index.gallery import Entry, Gallery
+from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.mixture.background import Background
 from mien.index.mixture.mixture import Calibration, Mixture
 from mien.index.mixture.sub_classes import SubClasses

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle
 from mien.index.columns import Field, fields_of
-from mien.index.face_checks import shown
-from mien.index.filters import Filter, value_of
-from mien.index.gallery_sample import Sample, drawn
-from mien.index.gallery_search import GallerySearch, fields_needed
-from mien.index.gallery_store import (
+from mien.index.gallery.filters import Filter, value_of
+from mien.index.gallery.sample import Sample, drawn
+from mien.index.gallery.store import (
     EVERYTHING,
     GalleryFace,
     Listing,
@@ -28,6 +26,8 @@ from mien.index.gallery_store import (
     check_limit,
     check_query,
 )
+from mien.index.gallery.validation import shown
+from mien.index.gallery_search import GallerySearch, fields_needed
 from mien.index.mixture.labelling import named
 from mien.index.resident import Residents
 from mien.model.errors import ReadOnlyGalleryError, UnknownFaceError

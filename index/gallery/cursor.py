@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from mien.index.gallery_store import SearchOptions
+from mien.index.gallery.store import SearchOptions
 
 MOST_MARKED: Final = 100
 """Matches of a page that may be approximate: more are searched exactly, so that the start of the next page is short."""

@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.filters import Filter
-from mien.index.gallery_sample import Sample
+from mien.index.gallery.filters import Filter
+from mien.index.gallery.sample import Sample
 from mien.model.errors import QueryError
 
 FORMAT_VERSION: Final = 1
@@ -31,7 +31,7 @@ class GalleryFace:
     """A face of a gallery. Two are the same face if they have the same id.
 
     Attributes:
-        id: unique in the gallery; see ``mien.index.face_checks`` for what it may consist of.
+        id: unique in the gallery; see ``mien.index.gallery.validation`` for what it may consist of.
         embedding: (d,) float32, finite.
         label: the emotion that the owner says it shows.
         emotion: the emotion that the mixture named when it was added.
@@ -86,7 +86,7 @@ class SearchOptions:
         max_distance: none that is farther, in embedding units.
         snapshot: none that was added or replaced after this snapshot number.
         after: (distance, id) of the last match of the page before; only what stands after it. For one query alone.
-        shown: marks (``mien.index.pages``) of faces that a page before has shown although they may stand after it.
+        shown: marks (``mien.index.gallery.cursor``) of faces that a page before has shown although they may stand after it.
         shown_until: the distance of the last of them.
     """
 
@@ -207,7 +207,7 @@ class GalleryStore(Protocol):
         """Add faces, all or none.
 
         Args:
-            faces: to add; ``mien.index.face_checks.check_face`` says what each may be.
+            faces: to add; ``mien.index.gallery.validation.check_face`` says what each may be.
             replace: faces with an id that is there with other content take its place.
 
         Raises:
@@ -229,7 +229,7 @@ class GalleryStore(Protocol):
         """Those of the faces with these ids that are there, by id, without thumbnails."""
 
     def update(self, face_id: str, changes: Mapping[str, Any]) -> GalleryFace:
-        """Change what is said of a face; see ``mien.index.face_checks.changed``. Returns it as it is now.
+        """Change what is said of a face; see ``mien.index.gallery.validation.changed``. Returns it as it is now.
 
         Raises:
             UnknownFaceError: there is none.

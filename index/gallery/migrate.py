@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from mien.index.gallery_place import open_place, pages_of
+from mien.index.gallery.open import open_place, pages_of
 from mien.model.errors import GalleryError
 
 
@@ -43,7 +43,7 @@ def migrate(
     that the target has besides stay.
 
     Args:
-        source: a folder or an address; see ``mien.index.gallery_place``.
+        source: a folder or an address; see ``mien.index.gallery.open``.
         target: likewise; made if it is not there.
         embedding_size: d, dimensions of the network.
         embedder_sha256: of the network that made the embeddings of both.

@@ -1,0 +1,1 @@
+"""Galleries: the faces that a query is compared with."""
