@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from points import drawn
 
 from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
-from mien.index.exact import ExactSearch
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import EVERYTHING, GalleryFace, SearchOptions
-from mien.index.index_policy import IndexPolicy
+from mien.index.gallery.vectors.flat import ExactSearch
+from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.index.milvus_address import IndexType, parse_address
 from mien.index.milvus_connection import MilvusConnection
 from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery

@@ -30,11 +30,11 @@ import numpy as np
 from peers import PEERS, PROBES, K, Points, Rows, Search
 from points import drawn
 
-from mien.index.cells import recall_of
 from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import GalleryFace, SearchOptions
-from mien.index.index_policy import IndexPolicy
+from mien.index.gallery.vectors.ivf import recall_of
+from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.index.milvus_address import parse_address
 from mien.index.milvus_connection import MilvusConnection
 from mien.index.milvus_gallery import open_milvus_gallery

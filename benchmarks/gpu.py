@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime
 
 from mien.index.bundle.bundle import EMBEDDER, default_bundle
-from mien.index.device import DeviceSearch, device_problem, gpu_index
+from mien.index.gallery.vectors.gpu import DeviceSearch, device_problem, gpu_index
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.io_binding import BoundBatch
 from mien.model.embedder.session import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build

@@ -35,7 +35,7 @@ from load_report import write_report
 from PIL import Image
 
 from mien.index.bundle.bundle import default_bundle, load_bundle
-from mien.index.threads import search_single_threaded
+from mien.index.gallery.vectors.threads import search_single_threaded
 from mien.model.embedder.embedder import Embedder
 from mien.model.faces.decoding import decode
 from mien.model.pipeline import load_pipeline

@@ -12,8 +12,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.cells import Cells
-from mien.index.columns import Field, fields_of
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.sample import Sample, drawn
 from mien.index.gallery.store import (
@@ -28,15 +26,17 @@ from mien.index.gallery.store import (
     check_query,
 )
 from mien.index.gallery.validation import changed, check_faces, shown
+from mien.index.gallery.vectors.columns import Field, fields_of
+from mien.index.gallery.vectors.filtered_search import FaceHasGoneError, GallerySearch, fields_needed
+from mien.index.gallery.vectors.ivf import Cells
+from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.index.gallery_check import check_gallery
 from mien.index.gallery_database import FACE, GalleryDatabase, create_database, in_parts, to_face
 from mien.index.gallery_folder import DATABASE, LOCK, check_network, lock_folder
 from mien.index.gallery_memory import GalleryMemory
-from mien.index.gallery_search import FaceHasGoneError, GallerySearch, fields_needed
 from mien.index.gallery_snapshots import take_snapshot, write_snapshot
 from mien.index.gallery_upkeep import GalleryUpkeep
 from mien.index.gallery_write import GalleryWrite
-from mien.index.index_policy import IndexPolicy
 from mien.model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
 _FEW: Final = 2_000

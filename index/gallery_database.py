@@ -25,9 +25,9 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.columns import nested
 from mien.index.gallery.store import FORMAT_VERSION, GalleryFace
 from mien.index.gallery.validation import json_text
+from mien.index.gallery.vectors.columns import nested
 from mien.model.errors import GalleryError, GalleryFullError
 
 APPLICATION_ID: Final = 0x6D69656E

@@ -16,16 +16,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.cells import Cells
-from mien.index.cells_file import CellsImage, read_cells, write_cells
-from mien.index.columns import Column, Field
 from mien.index.gallery.filters import value_of
 from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.vectors.columns import Column, Field
+from mien.index.gallery.vectors.ivf import Cells
+from mien.index.gallery.vectors.ivf_file import CellsImage, read_cells, write_cells
+from mien.index.gallery.vectors.policy import IndexPolicy
+from mien.index.gallery.vectors.vectors import Residents, View
+from mien.index.gallery.vectors.vectors_file import ResidentImage, read_residents, write_residents
 from mien.index.gallery_database import FACE, GalleryDatabase, embeddings_of, to_face, values_of
 from mien.index.gallery_folder import CELLS, DATABASE, RESIDENTS, held
-from mien.index.index_policy import IndexPolicy
-from mien.index.resident import Residents, View
-from mien.index.resident_file import ResidentImage, read_residents, write_residents
 from mien.model.errors import GalleryError
 
 _CHANGES_KEPT: Final = 10_000

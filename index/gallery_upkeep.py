@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from mien.index.cells import Cells
+from mien.index.gallery.vectors.ivf import Cells
 from mien.index.gallery_database import GalleryDatabase
 from mien.index.gallery_memory import GalleryMemory
 from mien.model.errors import GalleryError

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from mien.index import milvus_expressions as expressions
 from mien.index.embedded_gallery import open_gallery
-from mien.index.exact import ExactSearch
 from mien.index.folder_pages import folder_pages
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.sample import Sample, drawn
@@ -40,6 +39,7 @@ from mien.index.gallery.store import (
     check_query,
 )
 from mien.index.gallery.validation import changed, check_faces, shown
+from mien.index.gallery.vectors.flat import ExactSearch
 from mien.index.milvus_address import MilvusAddress
 from mien.index.milvus_collection import make_collection, open_collection
 from mien.index.milvus_connection import EVERY_WRITE, MilvusConnection, all_until, sequence_of

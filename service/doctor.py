@@ -14,8 +14,8 @@ import numpy as np
 from rich.table import Table
 
 from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
-from mien.index.device import device_problem, has_gpu_build
 from mien.index.fitting.portraits import load_painter
+from mien.index.gallery.vectors.gpu import device_problem, has_gpu_build
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import MienError
 from mien.model.faces.detection import Detector

@@ -3,11 +3,11 @@
 from typing import Final
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle
-from mien.index.device import EXACT_ON_DEVICE_UP_TO, device_of
 from mien.index.gallery.open import open_place
 from mien.index.gallery.shipped import BundledGallery
 from mien.index.gallery.store import GalleryStore
-from mien.index.index_policy import EXACT_UP_TO, IndexPolicy
+from mien.index.gallery.vectors.gpu import EXACT_ON_DEVICE_UP_TO, device_of
+from mien.index.gallery.vectors.policy import EXACT_UP_TO, IndexPolicy
 from mien.service.settings import Settings
 
 _SEEDED_AT_ONCE: Final = 2_000

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mien.index.bundle.bundle import default_bundle
-from mien.index.device import Device
+from mien.index.gallery.vectors.gpu import Device
 from mien.model.embedder.session import Provider
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits

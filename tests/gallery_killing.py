@@ -21,7 +21,7 @@ from gallery_implementations import EMBEDDER, SIZE, face
 
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery.store import SearchOptions, every_face
-from mien.index.index_policy import IndexPolicy
+from mien.index.gallery.vectors.policy import IndexPolicy
 
 POLICY = IndexPolicy(tail=20, tail_share=0.0)
 """Merges often, so that kills meet merges."""

@@ -10,10 +10,10 @@ import pytest
 from gallery_implementations import EMBEDDER, SIZE, random_faces
 from numpy.typing import NDArray
 
-from mien.index.device import Device, DeviceSearch, device_of, has_gpu_build, on_device
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery.store import GalleryFace
-from mien.index.index_policy import IndexPolicy
+from mien.index.gallery.vectors.gpu import Device, DeviceSearch, device_of, has_gpu_build, on_device
+from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.model.errors import ConfigError
 from mien.service.owned_gallery import index_policy
 from mien.service.settings import Settings

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.index.exact import ExactSearch
+from mien.index.gallery.vectors.flat import ExactSearch
 
 
 @pytest.mark.parametrize("queries", [1, 3, 64])

@@ -9,10 +9,10 @@ from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER, default_bundle
-from mien.index.device import DeviceSearch, device_of, device_problem, gpu_index
 from mien.index.embedded_gallery import open_gallery
 from mien.index.gallery.store import GalleryFace
-from mien.index.index_policy import IndexPolicy
+from mien.index.gallery.vectors.gpu import DeviceSearch, device_of, device_problem, gpu_index
+from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.embedder.session import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
 from mien.model.export.float16 import halve

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.exact import ExactSearch
+from mien.index.gallery.vectors.flat import ExactSearch
 from mien.model.errors import QueryError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
 from mien.index.folder_pages import folder_pages
 from mien.index.gallery.store import GalleryFace
-from mien.index.index_policy import IndexPolicy
+from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.index.milvus_address import is_address, parse_address
 from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
 

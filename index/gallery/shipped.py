@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle
-from mien.index.columns import Field, fields_of
 from mien.index.gallery.filters import Filter, value_of
 from mien.index.gallery.sample import Sample, drawn
 from mien.index.gallery.store import (
@@ -27,9 +26,10 @@ from mien.index.gallery.store import (
     check_query,
 )
 from mien.index.gallery.validation import shown
-from mien.index.gallery_search import GallerySearch, fields_needed
+from mien.index.gallery.vectors.columns import Field, fields_of
+from mien.index.gallery.vectors.filtered_search import GallerySearch, fields_needed
+from mien.index.gallery.vectors.vectors import Residents
 from mien.index.mixture.labelling import named
-from mien.index.resident import Residents
 from mien.model.errors import ReadOnlyGalleryError, UnknownFaceError
 
 

@@ -1,6 +1,6 @@
 """The base of a gallery in the memory of a GPU, for exact search (``faiss-gpu``).
 
-The base does not move (``mien.index.resident``): it is copied once, and again when tail and holes are merged into a new one.
+The base does not move (``mien.index.gallery.vectors.vectors``): it is copied once, and again when tail and holes are merged into a new one.
 What came since is in the tail and is searched on the CPU; what has gone since is found here still, and passed over by
 whoever asks, as with cells.
 """
@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.resident import Leading
+from mien.index.gallery.vectors.vectors import Leading
 from mien.model.embedder.session import driver_problem
 from mien.model.errors import ConfigError
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class DeviceSearch:
-    """Exact neighbours in a base that a device holds; ``mien.index.resident.Leading``. Thread-safe."""
+    """Exact neighbours in a base that a device holds; ``mien.index.gallery.vectors.vectors.Leading``. Thread-safe."""
 
     def __init__(self, base: NDArray[np.float32], build: Build) -> None:
         """Copy a base to the device.

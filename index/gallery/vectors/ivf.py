@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.resident import SPARE
+from mien.index.gallery.vectors.vectors import SPARE
 
 SAMPLE_PER_CELL: Final = 48
 """Faces that k-means sees for each cell."""

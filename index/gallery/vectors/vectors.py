@@ -1,7 +1,7 @@
 """Residents: the embeddings of a gallery in memory, searched by FAISS while they change.
 
 Faces stand by their sequence numbers, which only grow: a new face goes to the end, one that goes leaves a hole. The
-first of them are the *base*, which does not move: it may be a file mapped into memory, and cells (``mien.index.cells``) may
+first of them are the *base*, which does not move: it may be a file mapped into memory, and cells (``mien.index.gallery.vectors.ivf``) may
 lead through it. The *tail* behind it grows, and is always searched exactly. Once the tail or the holes have become
 many, everything is merged into a new base.
 
@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.columns import Column, Field, GrowingArray
+from mien.index.gallery.vectors.columns import Column, Field, GrowingArray
 
 HOLE: Final = 1e15
 """Every coordinate of a face that has gone: farther than anything, and its square is still a float32."""

@@ -6,11 +6,11 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.columns import Column, Field, mask_of
 from mien.index.gallery.cursor import MOST_MARKED, mark
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.store import GalleryFace, GalleryMatch, SearchOptions
-from mien.index.resident import Nearest, View
+from mien.index.gallery.vectors.columns import Column, Field, mask_of
+from mien.index.gallery.vectors.vectors import Nearest, View
 
 SUBJECT: Final[Field] = ("subject",)
 

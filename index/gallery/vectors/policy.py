@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.resident import Leading
+from mien.index.gallery.vectors.vectors import Leading
 
 EXACT_UP_TO: Final = 100_000
 """Faces that ``auto`` searches exactly: one millisecond on one core."""
@@ -22,7 +22,7 @@ class IndexPolicy:
         exact_up_to: faces that ``auto`` searches exactly.
         tail: faces that may stand behind the base before they are merged into it, at least.
         tail_share: the same, as a share of the base.
-        to_device: copies a base to a GPU, where it is then searched exactly (``mien.index.device``); None is the CPU.
+        to_device: copies a base to a GPU, where it is then searched exactly (``mien.index.gallery.vectors.gpu``); None is the CPU.
     """
 
     kind: str = "auto"
