@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from points import drawn
 
-from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import EVERYTHING, GalleryFace, SearchOptions
 from mien.index.gallery.vectors.flat import ExactSearch

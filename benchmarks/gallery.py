@@ -30,7 +30,7 @@ import numpy as np
 from peers import PEERS, PROBES, K, Points, Rows, Search
 from points import drawn
 
-from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import GalleryFace, SearchOptions
 from mien.index.gallery.vectors.ivf import recall_of

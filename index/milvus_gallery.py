@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index import milvus_expressions as expressions
-from mien.index.embedded_gallery import open_gallery
-from mien.index.folder_pages import folder_pages
+from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.embedded.pages import folder_pages
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.sample import Sample, drawn
 from mien.index.gallery.store import (

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.gallery.cursor import following
+from mien.index.gallery.embedded.folder import check_network
 from mien.index.gallery.gallery import Entry, Match
 from mien.index.gallery.shipped import BundledGallery
 from mien.index.gallery.store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
-from mien.index.gallery_folder import check_network
 from mien.index.mixture.labelling import sub_classes
 from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import ImageError, QueryError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from mien.index.embedded_gallery import EmbeddedGallery
+from mien.index.gallery.embedded.gallery import EmbeddedGallery
 from mien.index.gallery.open import open_place
 from mien.index.milvus_gallery import MilvusGallery
 from mien.model.errors import ConfigError

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.folder import network_of
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace, GalleryStore, every_face
-from mien.index.gallery_folder import network_of
 from mien.index.mixture.labelling import named
 from mien.model.errors import GalleryError, ImageError, UnknownFaceError
 from mien.model.faces.decoding import read_file

@@ -8,7 +8,7 @@ import numpy as np
 from milvus_galleries import open_pooled
 from numpy.typing import NDArray
 
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace, GalleryStore
 
 SIZE: Final = 8

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from gallery_implementations import EMBEDDER, SIZE, face
 
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import SearchOptions, every_face
 from mien.index.gallery.vectors.policy import IndexPolicy
 

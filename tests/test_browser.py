@@ -25,7 +25,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from served_app import served_app
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app

@@ -15,7 +15,7 @@ from served_app import served_app
 from starlette.types import Receive, Scope, Send
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError

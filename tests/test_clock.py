@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.service.app import create_app
 from mien.service.engine import Engine
 from mien.service.keys import create_key, revoke_key

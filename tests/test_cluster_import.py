@@ -18,7 +18,7 @@ from milvus_server import shared_server
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace, every_face
 from mien.model.embedder.embedder import Embedder
 from mien.service.cli import main

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from gallery_implementations import EMBEDDER, SIZE, face
 
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.database import GalleryDatabase, values_of
+from mien.index.gallery.embedded.folder import DATABASE
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.filters import MAX_FIELDS, parse_filter, passes, value_of
 from mien.index.gallery.vectors.columns import Column, mask_of
 from mien.index.gallery.vectors.vectors import MOST_COLUMNS
-from mien.index.gallery_database import GalleryDatabase, values_of
-from mien.index.gallery_folder import DATABASE
 from mien.model.errors import FilterError
 
 TEXTS = ["a", None, "b", "a", "ä", None, ""]

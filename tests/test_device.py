@@ -10,7 +10,7 @@ import pytest
 from gallery_implementations import EMBEDDER, SIZE, random_faces
 from numpy.typing import NDArray
 
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.vectors.gpu import Device, DeviceSearch, device_of, has_gpu_build, on_device
 from mien.index.gallery.vectors.policy import IndexPolicy

@@ -13,11 +13,11 @@ import pytest
 from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from gallery_killing import kill_rounds
 
-from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.folder import CELLS, DATABASE, RESIDENTS
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import SearchOptions, every_face
 from mien.index.gallery.vectors.policy import IndexPolicy
-from mien.index.gallery_folder import CELLS, DATABASE, RESIDENTS
 from mien.model.errors import GalleryError, GalleryFullError
 
 GOLDEN = Path(__file__).parent / "data" / "gallery_1"

@@ -12,7 +12,7 @@ from conftest import MakeFaces, SmallRun
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest, sha256_of
-from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder
 from mien.service.cli import main

@@ -12,7 +12,7 @@ from milvus_server import shared_server
 
 from mien.index.bundle.bundle import EMBEDDER as EMBEDDER_FILE
 from mien.index.bundle.bundle import default_bundle, read_manifest
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.migrate import Migration, migrate
 from mien.index.gallery.open import open_place
 from mien.index.gallery.store import GalleryFace, GalleryStore, every_face

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.service.app import create_app
 from mien.service.engine import Engine
 from mien.service.settings import Settings

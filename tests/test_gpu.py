@@ -9,7 +9,7 @@ from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER, default_bundle
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.vectors.gpu import DeviceSearch, device_of, device_problem, gpu_index
 from mien.index.gallery.vectors.policy import IndexPolicy

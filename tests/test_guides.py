@@ -12,7 +12,7 @@ from PIL import Image
 from served_app import served_app
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace
 from mien.service.app import create_app
 from mien.service.engine import Engine

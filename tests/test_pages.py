@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from gallery_implementations import EMBEDDER, SIZE, face, random_faces
 
-from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.cursor import MARK_LETTERS, MOST_MARKED, following, mark
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.store import EVERYTHING, GalleryMatch, SearchOptions
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.service.retrieval_options import RetrievalOptions, cursor, search_options

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace, GalleryStore
 from mien.model.emotions import EMOTIONS
 from mien.service import space

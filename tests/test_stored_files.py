@@ -11,7 +11,7 @@ from object_store import object_store
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
-from mien.index.embedded_gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace, every_face
 from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError
 from mien.model.faces.decoding import DecodingLimits

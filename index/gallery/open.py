@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from mien.index.embedded_gallery import EmbeddedGallery, open_gallery
-from mien.index.folder_pages import folder_pages
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.pages import folder_pages
 from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.index.milvus_address import is_address, parse_address

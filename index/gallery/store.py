@@ -286,7 +286,7 @@ class GalleryStore(Protocol):
     def snapshot(self, folder: Path) -> int:
         """Write all there is at this moment to a new folder, while others read and write; returns the number of faces.
 
-        The folder is an embedded gallery (``mien.index.embedded_gallery``), whatever implementation wrote it, so that
+        The folder is an embedded gallery (``mien.index.gallery.embedded.gallery``), whatever implementation wrote it, so that
         what one wrote any can restore.
 
         Raises:

@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from mien.index.gallery.embedded.database import GalleryDatabase
+from mien.index.gallery.embedded.memory import GalleryMemory
 from mien.index.gallery.vectors.ivf import Cells
-from mien.index.gallery_database import GalleryDatabase
-from mien.index.gallery_memory import GalleryMemory
 from mien.model.errors import GalleryError
 
 _POLL_S: Final = 0.2

@@ -1,4 +1,4 @@
-"""The embedded gallery: a folder on this machine, and nothing else (``mien.index.gallery_folder``).
+"""The embedded gallery: a folder on this machine, and nothing else (``mien.index.gallery.embedded.folder``).
 
 A write is acknowledged once SQLite has it on disk and the embeddings in this process's memory know it. Other processes
 look for changes several times a second and before each write of their own.
@@ -12,6 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.gallery.embedded.check import check_gallery
+from mien.index.gallery.embedded.database import FACE, GalleryDatabase, create_database, in_parts, to_face
+from mien.index.gallery.embedded.folder import DATABASE, LOCK, check_network, lock_folder
+from mien.index.gallery.embedded.maintenance import GalleryUpkeep
+from mien.index.gallery.embedded.memory import GalleryMemory
+from mien.index.gallery.embedded.snapshots import take_snapshot, write_snapshot
+from mien.index.gallery.embedded.transaction import GalleryWrite
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.sample import Sample, drawn
 from mien.index.gallery.store import (
@@ -30,13 +37,6 @@ from mien.index.gallery.vectors.columns import Field, fields_of
 from mien.index.gallery.vectors.filtered_search import FaceHasGoneError, GallerySearch, fields_needed
 from mien.index.gallery.vectors.ivf import Cells
 from mien.index.gallery.vectors.policy import IndexPolicy
-from mien.index.gallery_check import check_gallery
-from mien.index.gallery_database import FACE, GalleryDatabase, create_database, in_parts, to_face
-from mien.index.gallery_folder import DATABASE, LOCK, check_network, lock_folder
-from mien.index.gallery_memory import GalleryMemory
-from mien.index.gallery_snapshots import take_snapshot, write_snapshot
-from mien.index.gallery_upkeep import GalleryUpkeep
-from mien.index.gallery_write import GalleryWrite
 from mien.model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
 _FEW: Final = 2_000

@@ -6,10 +6,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.gallery.embedded.database import GalleryDatabase, embeddings_of
+from mien.index.gallery.embedded.memory import GalleryMemory
 from mien.index.gallery.vectors.ivf import Cells
 from mien.index.gallery.vectors.vectors import View
-from mien.index.gallery_database import GalleryDatabase, embeddings_of
-from mien.index.gallery_memory import GalleryMemory
 
 _BLOCK: Final = 10_000
 

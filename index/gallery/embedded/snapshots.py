@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mien.index.gallery_database import FACE, INSERT_FACE, INSERT_THUMBNAIL, GalleryDatabase
-from mien.index.gallery_folder import DATABASE, check_network
+from mien.index.gallery.embedded.database import FACE, INSERT_FACE, INSERT_THUMBNAIL, GalleryDatabase
+from mien.index.gallery.embedded.folder import DATABASE, check_network
 from mien.model.errors import GalleryError
 
 

@@ -5,9 +5,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from mien.index.gallery.embedded.database import FACE, GalleryDatabase, to_face
+from mien.index.gallery.embedded.folder import DATABASE, check_network
 from mien.index.gallery.store import GalleryFace
-from mien.index.gallery_database import FACE, GalleryDatabase, to_face
-from mien.index.gallery_folder import DATABASE, check_network
 
 _PAGE: Final = 500
 
