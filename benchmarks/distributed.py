@@ -25,12 +25,12 @@ from points import drawn
 
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.filters import parse_filter
+from mien.index.gallery.milvus.address import IndexType, parse_address
+from mien.index.gallery.milvus.connection import MilvusConnection
+from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
 from mien.index.gallery.store import EVERYTHING, GalleryFace, SearchOptions
 from mien.index.gallery.vectors.flat import ExactSearch
 from mien.index.gallery.vectors.policy import IndexPolicy
-from mien.index.milvus_address import IndexType, parse_address
-from mien.index.milvus_connection import MilvusConnection
-from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
 
 NETWORK: Final = "0" * 64
 K: Final = 10

@@ -32,12 +32,12 @@ from points import drawn
 
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.filters import parse_filter
+from mien.index.gallery.milvus.address import parse_address
+from mien.index.gallery.milvus.connection import MilvusConnection
+from mien.index.gallery.milvus.gallery import open_milvus_gallery
 from mien.index.gallery.store import GalleryFace, SearchOptions
 from mien.index.gallery.vectors.ivf import recall_of
 from mien.index.gallery.vectors.policy import IndexPolicy
-from mien.index.milvus_address import parse_address
-from mien.index.milvus_connection import MilvusConnection
-from mien.index.milvus_gallery import open_milvus_gallery
 
 SHA256: Final = "0" * 64
 LABELS: Final = 100

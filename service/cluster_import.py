@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
+from mien.index.gallery.milvus.address import is_address
 from mien.index.gallery.open import open_place
 from mien.index.gallery.store import GalleryStore
-from mien.index.milvus_address import is_address
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.embedder.session import Provider
 from mien.model.errors import ConfigError, MienError

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.gallery.embedded.gallery import EmbeddedGallery
+from mien.index.gallery.milvus.gallery import MilvusGallery
 from mien.index.gallery.open import open_place
-from mien.index.milvus_gallery import MilvusGallery
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.pipeline import load_pipeline

@@ -8,8 +8,8 @@ from typing import Final
 from milvus_server import shared_server
 
 from mien.index.gallery.filters import Comparison, Not
-from mien.index.milvus_address import parse_address
-from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
+from mien.index.gallery.milvus.address import parse_address
+from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
 
 _owners: Final[dict[str, Path]] = {}
 """Name of a gallery to the folder that stands for it in the present test, or did in one that ended."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mien.index.milvus_address import MilvusAddress, is_address, parse_address
+from mien.index.gallery.milvus.address import MilvusAddress, is_address, parse_address
 from mien.model.errors import ConfigError
 
 

@@ -9,9 +9,9 @@ import pytest
 from milvus_galleries import open_pooled
 
 from mien.index.gallery.filters import parse_filter, passes
+from mien.index.gallery.milvus.expressions import expression, searched_metadata, searching
+from mien.index.gallery.milvus.gallery import MilvusGallery
 from mien.index.gallery.store import GalleryFace, SearchOptions
-from mien.index.milvus_expressions import expression, searched_metadata, searching
-from mien.index.milvus_gallery import MilvusGallery
 from mien.model.errors import FilterError
 
 VALUES: list[Any] = [

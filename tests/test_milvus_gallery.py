@@ -16,13 +16,13 @@ from milvus_galleries import open_gallery, open_pooled
 from milvus_server import shared_server, started_server
 
 from mien.index.gallery.filters import parse_filter
+from mien.index.gallery.milvus.address import parse_address
+from mien.index.gallery.milvus.collection import make_collection
+from mien.index.gallery.milvus.connection import MilvusConnection, sequence_of
+from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
+from mien.index.gallery.milvus.schema import SCHEMA_VERSION, CollectionNote
 from mien.index.gallery.store import GalleryFace, GalleryStore, SearchOptions, every_face
 from mien.index.gallery.validation import MAX_THUMBNAIL_BYTES
-from mien.index.milvus_address import parse_address
-from mien.index.milvus_collection import make_collection
-from mien.index.milvus_connection import MilvusConnection, sequence_of
-from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
-from mien.index.milvus_schema import SCHEMA_VERSION, CollectionNote
 from mien.model.errors import ConfigError, GalleryError, UnknownFaceError
 
 ORIGIN = np.zeros((1, SIZE), dtype=np.float32)
@@ -44,8 +44,8 @@ OTHER_PROCESS = """
 import sys, time
 import numpy as np
 from mien.index.gallery.store import GalleryFace
-from mien.index.milvus_address import parse_address
-from mien.index.milvus_gallery import open_milvus_gallery
+from mien.index.gallery.milvus.address import parse_address
+from mien.index.gallery.milvus.gallery import open_milvus_gallery
 
 gallery = open_milvus_gallery(parse_address(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
 print("open", flush=True)

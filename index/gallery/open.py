@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.embedded.pages import folder_pages
+from mien.index.gallery.milvus.address import is_address, parse_address
+from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
 from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.vectors.policy import IndexPolicy
-from mien.index.milvus_address import is_address, parse_address
-from mien.index.milvus_gallery import MilvusGallery, open_milvus_gallery
 
 
 def open_place(

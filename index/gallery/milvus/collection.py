@@ -1,8 +1,8 @@
 """The collection of a distributed gallery: made where it is not there, and refused where it is another's."""
 
-from mien.index.milvus_address import MilvusAddress
-from mien.index.milvus_connection import MilvusConnection
-from mien.index.milvus_schema import SCHEMA_VERSION, CollectionNote, index_parameters, read_note, schema
+from mien.index.gallery.milvus.address import MilvusAddress
+from mien.index.gallery.milvus.connection import MilvusConnection
+from mien.index.gallery.milvus.schema import SCHEMA_VERSION, CollectionNote, index_parameters, read_note, schema
 from mien.model.errors import GalleryError
 
 

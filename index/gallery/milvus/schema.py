@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mien.index.gallery.milvus.address import IndexType
+from mien.index.gallery.milvus.expressions import searched_metadata
 from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.validation import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_THUMBNAIL_BYTES, json_text
-from mien.index.milvus_address import IndexType
-from mien.index.milvus_expressions import searched_metadata
 from mien.model.errors import GalleryError
 
 if TYPE_CHECKING:

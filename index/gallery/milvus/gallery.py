@@ -22,10 +22,23 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index import milvus_expressions as expressions
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.embedded.pages import folder_pages
 from mien.index.gallery.filters import Filter
+from mien.index.gallery.milvus import expressions
+from mien.index.gallery.milvus.address import MilvusAddress
+from mien.index.gallery.milvus.collection import make_collection, open_collection
+from mien.index.gallery.milvus.connection import EVERY_WRITE, MilvusConnection, all_until, sequence_of
+from mien.index.gallery.milvus.schema import (
+    FACE_FIELDS,
+    THUMBNAIL_PARTS,
+    CollectionNote,
+    face_of,
+    row_bytes,
+    row_of,
+    thumbnail_of,
+)
+from mien.index.gallery.milvus.search import MilvusSearch
 from mien.index.gallery.sample import Sample, drawn
 from mien.index.gallery.store import (
     EVERYTHING,
@@ -40,19 +53,6 @@ from mien.index.gallery.store import (
 )
 from mien.index.gallery.validation import changed, check_faces, shown
 from mien.index.gallery.vectors.flat import ExactSearch
-from mien.index.milvus_address import MilvusAddress
-from mien.index.milvus_collection import make_collection, open_collection
-from mien.index.milvus_connection import EVERY_WRITE, MilvusConnection, all_until, sequence_of
-from mien.index.milvus_schema import (
-    FACE_FIELDS,
-    THUMBNAIL_PARTS,
-    CollectionNote,
-    face_of,
-    row_bytes,
-    row_of,
-    thumbnail_of,
-)
-from mien.index.milvus_search import MilvusSearch
 from mien.model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
 BATCH_FACES: Final = 2000
@@ -390,7 +390,7 @@ class MilvusGallery:
 def open_milvus_gallery(
     address: MilvusAddress, embedding_size: int, embedder_sha256: str, *, create: bool = True
 ) -> MilvusGallery:
-    """Open the gallery of a collection; see ``mien.index.milvus_collection.open_collection``."""
+    """Open the gallery of a collection; see ``mien.index.gallery.milvus.collection.open_collection``."""
     return MilvusGallery(*open_collection(address, embedding_size, embedder_sha256, create=create))
 
 

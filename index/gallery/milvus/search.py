@@ -14,11 +14,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index import milvus_expressions as expressions
 from mien.index.gallery.cursor import mark
+from mien.index.gallery.milvus import expressions
+from mien.index.gallery.milvus.connection import MilvusConnection
+from mien.index.gallery.milvus.schema import FACE_FIELDS, CollectionNote, face_of
 from mien.index.gallery.store import GalleryFace, GalleryMatch, SearchOptions
-from mien.index.milvus_connection import MilvusConnection
-from mien.index.milvus_schema import FACE_FIELDS, CollectionNote, face_of
 
 MOST_ROWS: Final = 16_384
 """The most that Milvus answers to one query."""

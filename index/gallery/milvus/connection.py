@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from mien.index.milvus_address import MilvusAddress
+from mien.index.gallery.milvus.address import MilvusAddress
 from mien.model.errors import ConfigError, GalleryError, GalleryFullError
 
 Answer = TypeVar("Answer")

@@ -1,0 +1,1 @@
+"""The distributed gallery, in Milvus."""
