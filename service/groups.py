@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from mien.index.bundle.bundle import EMBEDDER, load_bundle
-from mien.index.groups import Figure, GroupFigures, figures_of, look, read_photographs
+from mien.index.evaluation.groups import Figure, GroupFigures, figures_of, look, read_photographs
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.pipeline import load_pipeline
 from mien.service.terminal import console, output, progress_bar

@@ -31,7 +31,7 @@ def train(
 ) -> int:
     """``mien train``."""
     require_training_parts()
-    from mien.index import plots
+    from mien.index.evaluation import plots
     from mien.model.training import train
     from mien.model.training.checkpoint import read_checkpoint
     from mien.model.training.state import EpochReport
@@ -217,8 +217,8 @@ def _worth(report: dict[str, Any]) -> Table:
 def evaluate(bundle_folder: Path, data: Path, split: Split, folder: Path, *, record: bool) -> int:
     """``mien evaluate``."""
     require_training_parts()
-    from mien.index import evaluate as evaluation
-    from mien.index.headline import headline
+    from mien.index.evaluation import evaluate as evaluation
+    from mien.index.evaluation.summary import headline
 
     bundle = load_bundle(bundle_folder)
     embedder = Embedder(bundle_folder / EMBEDDER)
@@ -283,7 +283,7 @@ def ablate(
 ) -> int:
     """``mien ablate``."""
     require_training_parts()
-    from mien.index import ablation, plots
+    from mien.index.evaluation import ablation, plots
     from mien.model.training.train import Progress
 
     def on_row(row: ablation.AblationRow) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.table import Table
 
 from mien.index.bundle.bundle import check_fits, load_bundle
-from mien.index.evaluate import save_scores
-from mien.index.transfer import embed_photographs, headline, save_skips, transfer_scores
+from mien.index.evaluation.evaluate import save_scores
+from mien.index.evaluation.transfer import embed_photographs, headline, save_skips, transfer_scores
 from mien.model.datasets.registry import read_dataset
 from mien.model.emotions import EMOTIONS
 from mien.model.pipeline import load_pipeline

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mien.index.ablation import ABLATION_NAME, DECISIVE, ROWS, AblationRow, ablate, by_name, read_rows
+from mien.index.evaluation.ablation import ABLATION_NAME, DECISIVE, ROWS, AblationRow, ablate, by_name, read_rows
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.errors import DatasetError
 from mien.model.training.config import NetworkConfig, TrainingConfig

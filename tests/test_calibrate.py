@@ -9,6 +9,7 @@ from conftest import MakeFaces, SmallRun
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import load_bundle, read_manifest
+from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.fitting.calibrate import (
     calibrate_bundle,
     calibrated,
@@ -17,7 +18,6 @@ from mien.index.fitting.calibrate import (
     cross_fitted_vote_shares,
     distance_from_uniform,
 )
-from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.background import Background, fit_background
 from mien.index.mixture.mixture import Mixture, fit_mixture, posterior_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
-from mien.index.calibration import (
+from mien.index.evaluation.calibration import (
     PROBABILITY_FLOOR,
     brier_score,
     calibration_scores,
@@ -16,7 +16,7 @@ from mien.index.calibration import (
     negative_log_likelihood,
     squared_errors,
 )
-from mien.index.reliability import BIN_COUNT, expected_calibration_error, reliability_bins
+from mien.index.evaluation.reliability import BIN_COUNT, expected_calibration_error, reliability_bins
 from mien.model.errors import DatasetError
 
 Reals = NDArray[np.float64]

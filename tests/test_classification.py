@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from mien.index.classification import classification_scores, confusion_counts, normalised_mutual_information
+from mien.index.evaluation.classification import classification_scores, confusion_counts, normalised_mutual_information
 from mien.model.errors import DatasetError
 
 NAMES = ("joy", "fear", "anger", "sadness")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from mien.index.classification import confusion_counts, normalised_mutual_information
-from mien.index.clustering import clustering_scores
+from mien.index.evaluation.classification import confusion_counts, normalised_mutual_information
+from mien.index.evaluation.clustering import clustering_scores
 from mien.model.errors import DatasetError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mien.index.evaluation.partitions import adjusted_rand_index, cheapest_pairs
 from mien.index.mixture.em import Components, Prior, fit_components, log_sum_exp
-from mien.index.partitions import adjusted_rand_index, cheapest_pairs
 
 Points = NDArray[np.float64]
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mien.index.evaluation.partitions import adjusted_rand_index
 from mien.index.fitting.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
 from mien.index.mixture.mixture import Mixture, fit_mixture
-from mien.index.partitions import adjusted_rand_index
 from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.model.errors import DatasetError
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
-from mien.index.headline import markdown
+from mien.index.evaluation.summary import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mien.index.evaluation.partitions import adjusted_rand_index
 from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
-from mien.index.partitions import adjusted_rand_index
 
 
 def two_clouds(count: int = 400, size: int = 12, seed: int = 0) -> tuple[EmotionFaces, NDArray[np.int64]]:

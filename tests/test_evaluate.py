@@ -7,9 +7,9 @@ import pytest
 from conftest import MakeFaces, SmallRun
 
 from mien.index.bundle.bundle import load_bundle, read_manifest
-from mien.index.evaluate import evaluate, record_scores, save_plots, save_scores
+from mien.index.evaluation.evaluate import evaluate, record_scores, save_plots, save_scores
+from mien.index.evaluation.summary import headline
 from mien.index.fitting.calibrate import calibrate_bundle
-from mien.index.headline import headline
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, labels

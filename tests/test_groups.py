@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.groups import EVERYBODY, NOT_SAID, Looked, Photograph, figures_of, read_photographs, wilson
+from mien.index.evaluation.groups import EVERYBODY, NOT_SAID, Looked, Photograph, figures_of, read_photographs, wilson
 from mien.model.errors import DatasetError
 from mien.service.cli import main
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from mien.index.headline import headline
+from mien.index.evaluation.summary import headline
 
 
 def some_scores() -> dict[str, Any]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index import non_faces
-from mien.index.non_faces import rehearsed, unrehearsed
+from mien.index.evaluation import outliers
+from mien.index.evaluation.outliers import rehearsed, unrehearsed
 
 Crops = NDArray[np.uint8]
 Draw = Callable[[int, int, np.random.Generator], Crops]
@@ -18,7 +18,7 @@ def some_faces(n: int = 8) -> Crops:
     return np.stack([one + row for row in range(n)]).astype(np.uint8)
 
 
-@pytest.mark.parametrize("make", [non_faces.noise, non_faces.textures, non_faces.gratings])
+@pytest.mark.parametrize("make", [outliers.noise, outliers.textures, outliers.gratings])
 def test_pictures_of_nothing_are_reproducible_and_use_the_whole_range(make: Draw) -> None:
     crops = make(6, 48, np.random.default_rng(0))
     assert crops.shape == (6, 48, 48)
@@ -31,13 +31,13 @@ def test_pictures_of_nothing_are_reproducible_and_use_the_whole_range(make: Draw
 
 def test_upside_down_is_half_a_turn() -> None:
     faces = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    turned = non_faces.upside_down(faces)
+    turned = outliers.upside_down(faces)
     assert (turned[0] == np.rot90(faces[0], 2)).all()
 
 
 def test_on_their_side_is_a_quarter_turn_either_way() -> None:
     faces = some_faces(4)
-    turned = non_faces.on_their_side(faces)
+    turned = outliers.on_their_side(faces)
     for row, quarters in enumerate((1, -1, 1, -1)):
         assert (turned[row] == np.rot90(faces[row], quarters)).all()
 
@@ -46,14 +46,14 @@ def test_corners_show_one_corner_alone_the_four_in_turn() -> None:
     for row, (top, left) in enumerate(((0, 0), (0, 32), (32, 0), (32, 32))):
         faces = np.zeros((4, 48, 48), dtype=np.uint8)
         faces[:, top : top + 16, left : left + 16] = 200
-        shown = non_faces.corners(faces)
+        shown = outliers.corners(faces)
         assert (shown[row] == 200).all()
         assert (shown[[other for other in range(4) if other != row]] == 0).all()
 
 
 def test_half_out_shows_half_of_the_face_and_its_edge_repeated() -> None:
     face = some_faces(1)[0]
-    down, up, right, left = non_faces.half_out(np.stack([face] * 4))
+    down, up, right, left = outliers.half_out(np.stack([face] * 4))
     assert (down[24:] == face[:24]).all()
     assert (down[:24] == face[0]).all()
     assert (up[:24] == face[24:]).all()
@@ -65,7 +65,7 @@ def test_half_out_shows_half_of_the_face_and_its_edge_repeated() -> None:
 def test_a_tiny_face_is_somewhere_with_its_edges_repeated_or_clouds_around() -> None:
     faces = np.zeros((40, 48, 48), dtype=np.uint8)
     faces[:, 8:40, 8:40] = 255  # a bright square with a dark rim
-    crops = non_faces.tiny(faces, np.random.default_rng(0))
+    crops = outliers.tiny(faces, np.random.default_rng(0))
     bright = (crops > 200).mean(axis=(1, 2))
     on_edges, on_clouds = crops[0::2], crops[1::2]
     assert (bright[0::2] < 0.4**2).all()
@@ -80,7 +80,7 @@ def test_scrambled_faces_have_no_quarter_in_its_own_place() -> None:
     faces = np.zeros((200, 4, 4), dtype=np.uint8)
     for number, (y, x) in enumerate(((0, 0), (0, 2), (2, 0), (2, 2))):
         faces[:, y : y + 2, x : x + 2] = number
-    mixed = non_faces.scrambled(faces, np.random.default_rng(0))
+    mixed = outliers.scrambled(faces, np.random.default_rng(0))
     quarters = mixed[:, ::2, ::2].reshape(200, 4)
     assert (mixed == quarters.reshape(200, 2, 2).repeat(2, 1).repeat(2, 2)).all()
     assert (np.sort(quarters, axis=1) == np.arange(4)).all()

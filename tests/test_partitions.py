@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from mien.index.partitions import adjusted_rand_index, cheapest_pairs
+from mien.index.evaluation.partitions import adjusted_rand_index, cheapest_pairs
 
 
 def test_agreement_is_that_of_scikit_learn() -> None:

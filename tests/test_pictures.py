@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.pictures import LEAST_SHARE, handwriting, objects, patches, reliefs
+from mien.index.evaluation.pictures import LEAST_SHARE, handwriting, objects, patches, reliefs
 
 Draw = Callable[[int, int, np.random.Generator], NDArray[np.uint8]]
 

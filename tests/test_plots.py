@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageColor import getrgb
 
-from mien.index import plots
-from mien.index.reliability import expected_calibration_error, reliability_bins
+from mien.index.evaluation import plots
+from mien.index.evaluation.reliability import expected_calibration_error, reliability_bins
 from mien.model.emotions import EMOTIONS
 
 PNG_LIMIT_BYTES = 200_000
@@ -155,5 +155,5 @@ def test_the_plane_does_not_flip() -> None:
 
 
 def test_plots_keep_no_global_figures() -> None:
-    code = "import sys, mien.index.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, mien.index.evaluation.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

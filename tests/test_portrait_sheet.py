@@ -6,7 +6,7 @@ from conftest import SmallRun
 from PIL import Image
 
 from mien.index.bundle.bundle import default_bundle, load_bundle
-from mien.index.portrait_sheet import write_portrait_sheet
+from mien.index.evaluation.portrait_sheet import write_portrait_sheet
 from mien.model.errors import BundleError
 
 

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-import mien.index.ranking
-from mien.index.ranking import RankingScores, RankingTally
+import mien.index.evaluation.ranking
+from mien.index.evaluation.ranking import RankingScores, RankingTally
 from mien.model.errors import DatasetError, QueryError
 
 NAMES = ("joy", "fear", "anger")
@@ -180,7 +180,7 @@ def test_blocks_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch, cells:
     ranked, query_labels, gallery_labels, query_groups, gallery_groups = scene(3)
     whole = RankingTally(NAMES, gallery_labels, gallery_groups)
     whole.add(ranked, query_labels, query_groups)
-    monkeypatch.setattr(mien.index.ranking, "_CELLS_AT_ONCE", cells)
+    monkeypatch.setattr(mien.index.evaluation.ranking, "_CELLS_AT_ONCE", cells)
     streamed = RankingTally(NAMES, gallery_labels, gallery_groups)
     for part in (slice(0, 1), slice(1, 1), slice(1, 17), slice(17, 40)):
         streamed.add(ranked[part].astype(np.int32), query_labels[part], query_groups[part])

@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.bootstrap import mean_interval
-from mien.index.calibration import calibration_scores
-from mien.index.classification import classification_scores
+from mien.index.evaluation.calibration import calibration_scores
+from mien.index.evaluation.classification import classification_scores
+from mien.index.evaluation.intervals import mean_interval
+from mien.index.evaluation.recognition import (
+    FREQUENT,
+    agreeing,
+    believing,
+    labels_of,
+    naming,
+    softmax_head,
+    vote_of_neighbours,
+)
 from mien.index.gallery.gallery import Entry, Gallery
-from mien.index.recognition import FREQUENT, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
 from mien.model.emotions import EMOTIONS
 
 Labels = NDArray[np.int64]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mien.index.rejection import (
+from mien.index.evaluation.rejection import (
     TypicalityOfKind,
     auroc,
     rejecting,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.reliability import (
+from mien.index.evaluation.reliability import (
     BIN_COUNT,
     chance_calibration_error,
     expected_calibration_error,

@@ -3,12 +3,12 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-import mien.index.retrieval
-from mien.index.bootstrap import mean_interval
+import mien.index.evaluation.retrieval
+from mien.index.evaluation.held_out import HeldOutFaces
+from mien.index.evaluation.intervals import mean_interval
+from mien.index.evaluation.ranking import RankingTally
+from mien.index.evaluation.retrieval import ranking
 from mien.index.gallery.gallery import Entry, Gallery
-from mien.index.held_out import HeldOutFaces
-from mien.index.ranking import RankingTally
-from mien.index.retrieval import ranking
 from mien.model.emotions import EMOTIONS
 
 
@@ -24,7 +24,7 @@ def scene(n: int, seed: int) -> tuple[Gallery, HeldOutFaces]:
 
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
 def test_scores_are_those_of_the_whole_ranking(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(mien.index.retrieval, "_QUERIES_AT_ONCE", at_once)
+    monkeypatch.setattr(mien.index.evaluation.retrieval, "_QUERIES_AT_ONCE", at_once)
     (gallery, shown), (_, queries) = scene(60, 0), scene(25, 1)
     scores, intervals = ranking(gallery, shown.labels, shown.groups, queries)
     tally = RankingTally(EMOTIONS, shown.labels, shown.groups)

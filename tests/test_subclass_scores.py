@@ -1,10 +1,10 @@
 import numpy as np
 from test_discovery import QUICK, made_faces
 
+from mien.index.evaluation.held_out import HeldOutFaces
+from mien.index.evaluation.sub_classes import describe, second_choices, subclass_scores
 from mien.index.fitting.discovery import discover
-from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.mixture import fit_mixture
-from mien.index.subclass_scores import describe, second_choices, subclass_scores
 from mien.model.emotions import EMOTIONS, distribution
 
 

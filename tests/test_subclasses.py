@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.index.bundle.sub_classes_file import read_sub_classes, write_sub_classes
-from mien.index.contact_sheet import caption, write_contact_sheet
+from mien.index.evaluation.sheets import caption, write_contact_sheet
 from mien.index.mixture.sub_classes import SubClass, SubClasses
 from mien.model.emotions import VOTE_COLUMNS
 from mien.model.errors import BundleError

@@ -8,9 +8,8 @@ from conftest import MakeFaces, SmallRun, cartoon
 from PIL import Image
 
 from mien.index.bundle.bundle import load_bundle
-from mien.index.classification import classification_scores
-from mien.index.mixture.mixture import Mixture, fit_mixture
-from mien.index.transfer import (
+from mien.index.evaluation.classification import classification_scores
+from mien.index.evaluation.transfer import (
     EmbeddedPhotographs,
     Skip,
     embed_photographs,
@@ -19,6 +18,7 @@ from mien.index.transfer import (
     save_skips,
     transfer_scores,
 )
+from mien.index.mixture.mixture import Mixture, fit_mixture
 from mien.model.datasets.base import Box, LabelledPhotographs
 from mien.model.datasets.folders import read_folders
 from mien.model.emotions import EMOTIONS
@@ -146,8 +146,8 @@ def test_nothing_to_retrieve_is_none_and_not_an_error(mixture: Mixture) -> None:
 
 
 def test_a_large_set_is_queried_by_a_part_of_it(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.index.transfer.MOST_QUERIES", 50)
-    monkeypatch.setattr("mien.index.transfer._CELLS_AT_ONCE", 1000)
+    monkeypatch.setattr("mien.index.evaluation.transfer.MOST_QUERIES", 50)
+    monkeypatch.setattr("mien.index.evaluation.transfer._CELLS_AT_ONCE", 1000)
     labels = [row % 8 for row in range(200)]
     progress: list[tuple[int, int]] = []
     scores = transfer_scores(
@@ -207,7 +207,7 @@ def test_photographs_go_the_way_of_an_upload(pipeline: Pipeline, tmp_path: Path)
 def test_crops_are_taken_whole_and_batches_keep_their_order(
     pipeline: Pipeline, make_faces: MakeFaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mien.index.transfer._FILES_AT_ONCE", 3)
+    monkeypatch.setattr("mien.index.evaluation.transfer._FILES_AT_ONCE", 3)
     crops = make_faces(8).images
     for row, crop in enumerate(crops):
         Image.fromarray(crop).save(tmp_path / f"{row}.png")

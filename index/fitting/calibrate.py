@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER, Manifest, check_fits, load_bundle, recalibrate
-from mien.index.calibration import brier_score, calibration_scores, kl_divergence
+from mien.index.evaluation.calibration import brier_score, calibration_scores, kl_divergence
+from mien.index.evaluation.held_out import HeldOutFaces
+from mien.index.evaluation.outliers import COUNT, rehearsed
+from mien.index.evaluation.rejection import threshold_keeping
 from mien.index.fitting.cross_fitting import FOLDS, cross_fitted, folds_of
 from mien.index.fitting.sigma import fit_sigma, scaled_posterior
-from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.background import Background, fit_background
 from mien.index.mixture.mixture import KEEP_SHARE, Calibration, Mixture, quantile_table, typicality_from
-from mien.index.non_faces import COUNT, rehearsed
-from mien.index.rejection import threshold_keeping
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, distribution, labels

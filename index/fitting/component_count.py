@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.evaluation.partitions import adjusted_rand_index
 from mien.index.mixture.em import RESTARTS, log_sum_exp
 from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
-from mien.index.partitions import adjusted_rand_index
 
 HALVINGS: Final = 5
 """How often the faces are halved at random."""

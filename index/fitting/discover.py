@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from mien.index.bundle.bundle import Bundle, add_sub_classes
-from mien.index.contact_sheet import write_contact_sheet
+from mien.index.evaluation.held_out import HeldOutFaces
+from mien.index.evaluation.sheets import write_contact_sheet
+from mien.index.evaluation.sub_classes import describe, subclass_scores
 from mien.index.fitting.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
-from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.sub_classes import SubClasses
-from mien.index.subclass_scores import describe, subclass_scores
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, distribution, labels

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from mien.index.evaluation.partitions import MOST_PARTS, cheapest_pairs
 from mien.index.fitting.component_count import Candidate, choose_number, try_numbers
 from mien.index.mixture.em import Components
 from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
 from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClass, SubClasses
-from mien.index.partitions import MOST_PARTS, cheapest_pairs
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import DatasetError
 

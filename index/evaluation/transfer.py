@@ -16,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.classification import classification_scores
+from mien.index.evaluation.classification import classification_scores
+from mien.index.evaluation.ranking import RankingTally
 from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.mixture.mixture import Mixture
-from mien.index.ranking import RankingTally
 from mien.model.datasets.base import Box, LabelledPhotographs
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, ImageError, NoFaceError

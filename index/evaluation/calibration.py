@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.reliability import (
+from mien.index.evaluation.reliability import (
     ReliabilityBin,
     chance_calibration_error,
     check_distributions,

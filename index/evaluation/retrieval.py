@@ -6,10 +6,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bootstrap import Interval, Scored, percentile_interval, resampled_means
+from mien.index.evaluation.held_out import HeldOutFaces
+from mien.index.evaluation.intervals import Interval, Scored, percentile_interval, resampled_means
+from mien.index.evaluation.ranking import RECALL_DEPTHS, QueryScores, RankingTally
 from mien.index.gallery.gallery import Gallery
-from mien.index.held_out import HeldOutFaces
-from mien.index.ranking import RECALL_DEPTHS, QueryScores, RankingTally
 from mien.model.emotions import EMOTIONS
 
 _QUERIES_AT_ONCE: Final = 128

@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.evaluation.held_out import HeldOutFaces
+from mien.index.evaluation.partitions import adjusted_rand_index
 from mien.index.fitting.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover, emotion_faces
-from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.emotion_mixture import fit_emotion
 from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClasses
-from mien.index.partitions import adjusted_rand_index
 from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 
 SEEDS: Final = 3

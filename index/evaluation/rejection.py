@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bootstrap import Interval, Scored, mean_interval, percentile_interval, resampled_means
+from mien.index.evaluation.intervals import Interval, Scored, mean_interval, percentile_interval, resampled_means
 from mien.model.errors import DatasetError
 
 

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bootstrap import Scored, basic_interval, mean_interval, percentile_interval, resampled_means
-from mien.index.calibration import calibration_scores, divergences, squared_errors
-from mien.index.classification import classification_scores
+from mien.index.evaluation.calibration import calibration_scores, divergences, squared_errors
+from mien.index.evaluation.classification import classification_scores
+from mien.index.evaluation.intervals import Scored, basic_interval, mean_interval, percentile_interval, resampled_means
+from mien.index.evaluation.reliability import signed_gaps
 from mien.index.gallery.gallery import Gallery
-from mien.index.reliability import signed_gaps
 from mien.model.emotions import EMOTIONS
 
 NEIGHBOURS: Final = 11

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.index.pictures import handwriting, objects, reliefs
+from mien.index.evaluation.pictures import handwriting, objects, reliefs
 
 COUNT: Final = 1000
 """Crops of each kind."""

@@ -2,8 +2,8 @@
 
 from typing import Any, Final, NamedTuple
 
-from mien.index.bootstrap import Interval
-from mien.index.ranking import RECALL_DEPTHS
+from mien.index.evaluation.intervals import Interval
+from mien.index.evaluation.ranking import RECALL_DEPTHS
 from mien.model.emotions import EMOTIONS
 
 INTERVALS: Final = "intervals"

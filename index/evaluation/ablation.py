@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.evaluation.held_out import HeldOutFaces
+from mien.index.evaluation.outliers import rehearsed, unrehearsed
+from mien.index.evaluation.recognition import believing, naming, softmax_head, vote_of_neighbours
+from mien.index.evaluation.rejection import auroc
+from mien.index.evaluation.retrieval import ranking
 from mien.index.fitting.calibrate import calibrated, cross_fitted_posterior, cross_fitted_typicality
 from mien.index.gallery.gallery import Entry, Gallery
-from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.background import fit_background
 from mien.index.mixture.mixture import fit_mixture
-from mien.index.non_faces import rehearsed, unrehearsed
-from mien.index.recognition import believing, naming, softmax_head, vote_of_neighbours
-from mien.index.rejection import auroc
-from mien.index.retrieval import ranking
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError

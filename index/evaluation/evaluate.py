@@ -15,22 +15,30 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bootstrap import Scored, gathered, mean_interval
 from mien.index.bundle.bundle import Bundle, read_manifest, write_manifest
-from mien.index.clustering import clustering_scores
+from mien.index.evaluation.clustering import clustering_scores
+from mien.index.evaluation.held_out import HeldOutFaces
+from mien.index.evaluation.intervals import Scored, gathered, mean_interval
+from mien.index.evaluation.outliers import COUNT, NonFaces, rehearsed, unrehearsed
+from mien.index.evaluation.recognition import (
+    Classifier,
+    agreeing,
+    believing,
+    labels_of,
+    naming,
+    softmax_head,
+    vote_of_neighbours,
+)
+from mien.index.evaluation.rejection import TypicalityOfKind, rejecting
+from mien.index.evaluation.retrieval import ranking
+from mien.index.evaluation.summary import INTERVALS, markdown
 from mien.index.fitting.calibrate import (
     cross_fitted_posterior,
     cross_fitted_typicality,
     cross_fitted_vote_shares,
 )
 from mien.index.gallery.gallery import Entry, Gallery
-from mien.index.headline import INTERVALS, markdown
-from mien.index.held_out import HeldOutFaces
 from mien.index.mixture.mixture import posterior_from
-from mien.index.non_faces import COUNT, NonFaces, rehearsed, unrehearsed
-from mien.index.recognition import Classifier, agreeing, believing, labels_of, naming, softmax_head, vote_of_neighbours
-from mien.index.rejection import TypicalityOfKind, rejecting
-from mien.index.retrieval import ranking
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
@@ -150,9 +158,9 @@ def save_plots(
     face_labels: NDArray[np.int64],
 ) -> None:
     """Write the confusion matrix, the reliability diagram, the map of the embedding and portraits into ``folder``."""
-    from mien.index import plots
-    from mien.index.portrait_sheet import write_portrait_sheet
-    from mien.index.reliability import ReliabilityBin
+    from mien.index.evaluation import plots
+    from mien.index.evaluation.portrait_sheet import write_portrait_sheet
+    from mien.index.evaluation.reliability import ReliabilityBin
 
     clear = scores["majority"]
     plots.confusion_matrix(folder / "confusion.png", clear["nearest_centroid"]["confusion"], EMOTIONS)

@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from mien.index.bootstrap import Interval
 from mien.index.bundle.bundle import Bundle
+from mien.index.evaluation.intervals import Interval
 from mien.model.datasets.csv_table import read_listing
 from mien.model.datasets.tables import rows
 from mien.model.emotions import EMOTIONS

@@ -1,0 +1,1 @@
+"""The metrics of the evaluation protocol, their intervals and plots."""
