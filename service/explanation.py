@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mien.index.gallery.store import GalleryFace
 from mien.index.mixture.comparison import likeness
-from mien.index.occlusion import Occlusion, closeness_map, emotion_map, occlude
+from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
 from mien.model.errors import QueryError, UnknownFaceError
 from mien.service.engine import Engine
 from mien.service.queries import FaceIdQuery, Query, point_of

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mien.index.atlas import NEAREST, emotions_of, sub_classes_of
 from mien.index.bundle.bundle import Bundle, default_bundle, load_bundle
+from mien.index.views.atlas import NEAREST, emotions_of, sub_classes_of
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import pytest
 
 from mien.index.bundle.bundle import Bundle, default_bundle, load_bundle
 from mien.index.gallery.sample import Sample
-from mien.index.map import STANDARD_DEVIATIONS, ellipse, emotions_shown, flat_view
+from mien.index.views.map import STANDARD_DEVIATIONS, ellipse, emotions_shown, flat_view
 
 
 @pytest.fixture(scope="module")

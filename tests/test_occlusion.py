@@ -2,7 +2,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.mixture.mixture import Mixture
-from mien.index.occlusion import STEP_PX, closeness_map, emotion_map, occlude
+from mien.index.views.occlusion import STEP_PX, closeness_map, emotion_map, occlude
 
 
 def by_one_corner(crops: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,0 +1,1 @@
+"""Views of the embedding space: map, atlas, occlusion."""
