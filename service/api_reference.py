@@ -131,7 +131,7 @@ def main() -> None:
     """Write the reference to standard output."""
     from mien.index.bundle.bundle import default_bundle
     from mien.service.app import create_app
-    from mien.service.engine import load_engine
+    from mien.service.inference.engine import load_engine
     from mien.service.settings import Settings
 
     settings = Settings(bundle=default_bundle(), provider="cpu")

@@ -12,18 +12,18 @@ from mien.service import problems
 from mien.service.access import Access
 from mien.service.docs_routes import describe, serve_docs
 from mien.service.door import Door
-from mien.service.engine import Engine
 from mien.service.explain_routes import explain_router
-from mien.service.explanation import PointPair
 from mien.service.faces_routes import faces_router
 from mien.service.gallery_routes import gallery_router
 from mien.service.gallery_schemas import FaceChanges, NewFaces
 from mien.service.health_routes import health_router
+from mien.service.inference.engine import Engine
+from mien.service.inference.explanation import PointPair
+from mien.service.inference.runtime import Runtime
 from mien.service.keys import Keys
 from mien.service.page_routes import serve_page
 from mien.service.queries import PointQuery
 from mien.service.rates import Rates
-from mien.service.runtime import Runtime
 from mien.service.settings import Settings
 from mien.service.space_routes import space_router
 from mien.service.stream_routes import stream_router

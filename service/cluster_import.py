@@ -30,10 +30,10 @@ from mien.model.faces.decoding import DecodingLimits
 from mien.model.faces.detection import Detector
 from mien.model.faces.finder import FaceFinder
 from mien.model.pipeline import FaceReader
-from mien.service.gallery_additions import to_png
 from mien.service.gallery_import import Progress, check_network
 from mien.service.gallery_manifests import Manifest, Planned
 from mien.service.import_stages import Draft, ImportReport, Preparing, Writing, each_once, embed_drafts, stored_of
+from mien.service.inference.gallery_additions import to_png
 
 PARCEL_FACES: Final = 32
 """Faces that go from machine to machine together, and are done again together where one dies."""

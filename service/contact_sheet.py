@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.model.errors import ConfigError, QueryError
 from mien.model.faces.finder import Face
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
+from mien.service.inference.space import Space
 from mien.service.queries import FaceIdQuery, point_of
 from mien.service.schemas import FoundMatch, RetrievedFace
-from mien.service.space import Space
 
 MOST_MATCHES: Final = 200
 """Matches of one face on a sheet: more cannot be looked at, and would be a picture of gigabytes."""

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mien.service import problems
 from mien.service.access import QUESTIONS
-from mien.service.admission import Admission
+from mien.service.inference.admission import Admission
 from mien.service.tracking import ROUTE_KEY
 
 _KIND: Final = problems.ANSWERS[problems.QueueFullError][1]

@@ -8,12 +8,12 @@ from fastapi.responses import Response
 
 from mien.model.errors import QueryError
 from mien.service import uploads
-from mien.service.cores import Order
-from mien.service.engine import Engine
-from mien.service.explanation import ExplainQuery, Explanation, PointPair, explained, explained_pair
 from mien.service.faces_routes import PROBLEMS
+from mien.service.inference.engine import Engine
+from mien.service.inference.explanation import ExplainQuery, Explanation, PointPair, explained, explained_pair
+from mien.service.inference.runtime import Runtime
+from mien.service.inference.worker_pool import Order
 from mien.service.problems import MissingFieldError
-from mien.service.runtime import Runtime
 
 
 def explain_router(runtime: Runtime) -> APIRouter:

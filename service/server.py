@@ -15,9 +15,9 @@ from mien.service import logs
 from mien.service.access import is_loopback
 from mien.service.app import create_app_on
 from mien.service.connections import timed_protocol
-from mien.service.engine import load_engine
+from mien.service.inference.engine import load_engine
+from mien.service.inference.runtime import Runtime
 from mien.service.processes import serve_in_processes
-from mien.service.runtime import Runtime
 from mien.service.settings import Settings
 from mien.service.terminal import console
 from mien.service.traces import configured_provider, traced

@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.model.errors import first_fault
-from mien.service.admission import Admission
 from mien.service.forms import FormError, Part, parts
+from mien.service.inference.admission import Admission
 from mien.service.problems import (
     BodyTooLargeError,
     BodyTooSlowError,

@@ -18,7 +18,7 @@ from mien.model.datasets.ferplus import FACE_PX, LabelledFaces, Split
 from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 
 if TYPE_CHECKING:
-    from mien.service.engine import Engine
+    from mien.service.inference.engine import Engine
 
 __all__ = ["MakeFaces", "SmallRun", "WriteSplit", "cartoon"]
 
@@ -125,7 +125,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, make_faces: MakeFaces, w
 @pytest.fixture(scope="session")
 def served_engine() -> "Engine":
     """The bundle that ships, loaded once. Do not change it."""
-    from mien.service.engine import load_engine
+    from mien.service.inference.engine import load_engine
     from mien.service.settings import Settings
 
     return load_engine(Settings(provider="cpu"))

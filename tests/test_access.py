@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from mien.model.errors import ConfigError
 from mien.service.access import is_loopback, needed_scope
 from mien.service.app import create_app
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.keys import Scope, create_key
 from mien.service.server import serve
 from mien.service.settings import Settings

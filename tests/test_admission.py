@@ -1,6 +1,6 @@
 import pytest
 
-from mien.service.admission import Admission
+from mien.service.inference.admission import Admission
 from mien.service.problems import QueueFullError
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from mien.service.api_reference import reference
 from mien.service.app import create_app
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "api.md"

@@ -16,7 +16,7 @@ from PIL import Image
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import UnsupportedImageError
 from mien.service.app import create_app
-from mien.service.engine import Ask, Engine, Placed, load_engine
+from mien.service.inference.engine import Ask, Engine, Placed, load_engine
 from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}

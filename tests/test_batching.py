@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mien.service.batching import Batcher
-from mien.service.cores import Cores
+from mien.service.inference.queue import Batcher
+from mien.service.inference.worker_pool import Cores
 
 
 class Recorder:

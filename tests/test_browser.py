@@ -30,7 +30,7 @@ from mien.index.gallery.store import GalleryFace
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.cli import main
-from mien.service.engine import Engine, load_engine
+from mien.service.inference.engine import Engine, load_engine
 from mien.service.keys import create_key
 from mien.service.settings import Settings
 

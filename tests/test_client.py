@@ -20,7 +20,7 @@ from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError
 from mien.service.client_batches import BATCH_BYTES, batches
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.keys import create_key
 from mien.service.settings import Settings
 

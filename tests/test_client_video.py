@@ -14,7 +14,7 @@ from videos import encoded, scene
 from mien.model.video.decoder import can_decode_videos
 from mien.service.app import create_app
 from mien.service.client import AsyncClient, Client, ClientError, ServiceError, VideoEnd, VideoFrame, VideoTrack
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")

@@ -10,7 +10,7 @@ from PIL import Image
 from mien.model.errors import QueryError
 from mien.service.cli import main
 from mien.service.contact_sheet import contact_sheet
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.schemas import FoundMatch, RetrievedFace
 
 

@@ -3,7 +3,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from mien.service.cores import Cores, Order
+from mien.service.inference.worker_pool import Cores, Order
 
 
 def test_what_is_nearest_to_an_answer_comes_first() -> None:

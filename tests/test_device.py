@@ -15,7 +15,7 @@ from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.vectors.gpu import Device, DeviceSearch, device_of, has_gpu_build, on_device
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.model.errors import ConfigError
-from mien.service.owned_gallery import index_policy
+from mien.service.inference.served_gallery import index_policy
 from mien.service.settings import Settings
 
 without_gpu = pytest.mark.skipif(has_gpu_build(), reason="this is what happens without faiss-gpu")

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from mien.service.app import create_app
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}

@@ -30,7 +30,7 @@ from videos import CODECS, encoded, scene
 
 from mien.model.video.decoder import can_decode_videos
 from mien.service.app import create_app
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

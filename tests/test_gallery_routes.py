@@ -17,7 +17,7 @@ from PIL import Image
 from mien.index.bundle.bundle import EMBEDDER
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.service.app import create_app
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}
@@ -263,7 +263,7 @@ def test_the_gallery_that_ships_answers_and_takes_no_writes(served_engine: Engin
 
 
 def test_the_owner_s_gallery_is_seeded_where_the_settings_say_so(served_engine: Engine, tmp_path: Path) -> None:
-    from mien.service.owned_gallery import open_store
+    from mien.service.inference.served_gallery import open_store
 
     settings = Settings(gallery=tmp_path / "gallery", gallery_seed=True)
     store = open_store(settings, served_engine.bundle)

@@ -15,7 +15,7 @@ from mien.index.bundle.bundle import EMBEDDER
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace
 from mien.service.app import create_app
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

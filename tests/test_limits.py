@@ -13,8 +13,8 @@ from starlette.types import Message
 
 from mien.model.errors import ConfigError
 from mien.service.app import create_app, create_app_on
-from mien.service.engine import Engine, Placed
-from mien.service.runtime import Runtime
+from mien.service.inference.engine import Engine, Placed
+from mien.service.inference.runtime import Runtime
 from mien.service.settings import Settings, read_settings
 
 CROPPED = {"already_cropped": "true"}
@@ -142,7 +142,7 @@ def test_a_declared_length_that_is_too_large(served_engine: Engine, crop_file: b
 
 
 def test_bytes_and_pixels_of_an_image(served_engine: Engine, crop_file: bytes, photograph_file: bytes) -> None:
-    from mien.service.engine import load_engine
+    from mien.service.inference.engine import load_engine
 
     for settings in (Settings(max_image_bytes=len(crop_file) - 1), Settings(max_image_pixels=48 * 48 - 1)):
         with TestClient(create_app(load_engine(settings), settings)) as client:

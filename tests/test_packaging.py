@@ -23,7 +23,7 @@ for name in ("torch", "onnx", "onnxscript", "sklearn", "matplotlib", "cv2"):
 from mien.service.cli import main
 import mien.service.server
 from mien.service.app import create_app
-from mien.service.engine import load_engine
+from mien.service.inference.engine import load_engine
 from mien.service.settings import Settings
 create_app(load_engine(Settings()), Settings())
 print(main(["train", "--data", "x", "--output", "y"]))

@@ -13,7 +13,7 @@ from videos import encoded, scene
 
 from mien.service.app import create_app
 from mien.service.cli import build_parser
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,12 +15,12 @@ from mien.index.bundle.bundle import EMBEDDER
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace, GalleryStore
 from mien.model.emotions import EMOTIONS
-from mien.service import space
 from mien.service.app import create_app
-from mien.service.engine import Engine
+from mien.service.inference import space
+from mien.service.inference.engine import Engine
+from mien.service.inference.space import KEPT_PORTRAITS, Space
 from mien.service.map_schemas import MapAnswer
 from mien.service.settings import Settings
-from mien.service.space import KEPT_PORTRAITS, Space
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from mien.service.app import create_app_on
-from mien.service.engine import Engine
-from mien.service.runtime import Runtime
+from mien.service.inference.engine import Engine
+from mien.service.inference.runtime import Runtime
 from mien.service.settings import Settings
 from mien.service.traces import ENDPOINTS, configured_provider, traced
 

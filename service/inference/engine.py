@@ -23,8 +23,8 @@ from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import ImageError, QueryError
 from mien.model.faces.finder import Face
 from mien.model.pipeline import Pipeline, load_pipeline
+from mien.service.inference.served_gallery import open_store
 from mien.service.metrics import Metrics
-from mien.service.owned_gallery import open_store
 from mien.service.retrieval_options import cursor
 from mien.service.schemas import (
     Classification,

@@ -12,10 +12,10 @@ import numpy as np
 
 from mien.model.errors import MienError, NoFaceError
 from mien.model.faces.finder import Face
-from mien.service.admission import Admission
-from mien.service.batching import Batcher
-from mien.service.cores import Cores, Order
-from mien.service.engine import Ask, Engine, Placed, load_engine
+from mien.service.inference.admission import Admission
+from mien.service.inference.engine import Ask, Engine, Placed, load_engine
+from mien.service.inference.queue import Batcher
+from mien.service.inference.worker_pool import Cores, Order
 from mien.service.logs import FIELDS
 from mien.service.metrics import resident_bytes
 from mien.service.problems import NotReadyError, ReloadError, TooLateError

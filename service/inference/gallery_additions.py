@@ -20,10 +20,10 @@ from mien.index.gallery.validation import json_text
 from mien.index.mixture.labelling import named
 from mien.model.errors import FaceFieldError, ImageError, first_fault
 from mien.service import uploads
-from mien.service.engine import Ask
 from mien.service.gallery_schemas import NewFace, NewFaces
+from mien.service.inference.engine import Ask
+from mien.service.inference.runtime import Runtime, Serving
 from mien.service.problems import MalformedBodyError, MissingFieldError
-from mien.service.runtime import Runtime, Serving
 
 ITEMS: Final = "items"
 """The field of a form that says what the images are: a JSON list, one object for each image."""

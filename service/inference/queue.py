@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from mien.service.cores import Cores, Order
+from mien.service.inference.worker_pool import Cores, Order
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -12,7 +12,7 @@ from mien.index.gallery.store import GalleryFace
 from mien.index.mixture.comparison import likeness
 from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
 from mien.model.errors import QueryError, UnknownFaceError
-from mien.service.engine import Engine
+from mien.service.inference.engine import Engine
 from mien.service.queries import FaceIdQuery, Query, point_of
 from mien.service.schemas import Rounded
 

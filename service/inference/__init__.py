@@ -1,0 +1,1 @@
+"""Images to predictions: the loaded engine, its queue and its worker threads."""
