@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.model.errors import ConfigError
-from mien.service.keys import SCOPE_NAMES, create_key, read_keys, revoke_key
+from mien.service.middleware.api_keys import SCOPE_NAMES, create_key, read_keys, revoke_key
 from mien.service.settings import read_settings
 from mien.service.terminal import console, output
 

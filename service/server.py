@@ -12,11 +12,11 @@ from starlette.types import ASGIApp
 
 from mien.model.errors import ConfigError
 from mien.service import logs
-from mien.service.access import is_loopback
 from mien.service.app import create_app_on
 from mien.service.connections import timed_protocol
 from mien.service.inference.engine import load_engine
 from mien.service.inference.runtime import Runtime
+from mien.service.middleware.auth import is_loopback
 from mien.service.processes import serve_in_processes
 from mien.service.settings import Settings
 from mien.service.terminal import console

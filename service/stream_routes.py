@@ -9,10 +9,10 @@ from starlette.websockets import WebSocket
 
 from mien.model.errors import QueryError, first_fault
 from mien.service import problems
-from mien.service.access import STILL_ALLOWED
 from mien.service.faces_routes import check_faces
 from mien.service.inference.runtime import Runtime
-from mien.service.origins import may_open
+from mien.service.middleware.auth import STILL_ALLOWED
+from mien.service.middleware.origins import may_open
 from mien.service.problems import ForeignPageError, RequestError
 from mien.service.schemas import FaceQuery
 from mien.service.stream_session import StreamSession

@@ -16,8 +16,8 @@ from mien.model.video.tracker import Tracker
 from mien.service import problems
 from mien.service.inference.runtime import Runtime, Serving
 from mien.service.logs import FIELDS
+from mien.service.middleware.rate_limit import Rates
 from mien.service.problems import MalformedImageError, Problem, RequestError
-from mien.service.rates import Rates
 from mien.service.schemas import FaceQuery
 from mien.service.video_schemas import StreamAnswer, TrackedFace
 

@@ -9,10 +9,10 @@ from fastapi.testclient import TestClient
 from starlette.routing import BaseRoute
 
 from mien.model.errors import ConfigError
-from mien.service.access import is_loopback, needed_scope
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
-from mien.service.keys import Scope, create_key
+from mien.service.middleware.api_keys import Scope, create_key
+from mien.service.middleware.auth import is_loopback, needed_scope
 from mien.service.server import serve
 from mien.service.settings import Settings
 

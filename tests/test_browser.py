@@ -31,7 +31,7 @@ from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.cli import main
 from mien.service.inference.engine import Engine, load_engine
-from mien.service.keys import create_key
+from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
 
 PATIENCE_S = 90

@@ -21,7 +21,7 @@ from mien.service.app import create_app
 from mien.service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError
 from mien.service.client_batches import BATCH_BYTES, batches
 from mien.service.inference.engine import Engine
-from mien.service.keys import create_key
+from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
 
 FAST = Retries(most=3, first_pause_s=0.01, longest_pause_s=0.05)

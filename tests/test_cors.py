@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from mien.model.errors import ConfigError
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
-from mien.service.keys import create_key
+from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings, read_settings
 
 FRIEND = "https://friend.example"

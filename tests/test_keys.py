@@ -6,7 +6,7 @@ import pytest
 
 from mien.model.errors import ConfigError
 from mien.service.cli import main
-from mien.service.keys import LOOK_AGAIN_S, Keys, create_key, read_keys, revoke_key
+from mien.service.middleware.api_keys import LOOK_AGAIN_S, Keys, create_key, read_keys, revoke_key
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
-from mien.service.keys import create_key
+from mien.service.middleware.api_keys import create_key
 from mien.service.page_routes import FOLDER
 from mien.service.settings import Settings
 

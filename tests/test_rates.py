@@ -1,6 +1,6 @@
 import pytest
 
-from mien.service.rates import BURST_S, MOST_CALLERS, Rates
+from mien.service.middleware.rate_limit import BURST_S, MOST_CALLERS, Rates
 
 
 class Clock:

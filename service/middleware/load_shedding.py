@@ -6,9 +6,9 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mien.service import problems
-from mien.service.access import QUESTIONS
 from mien.service.inference.admission import Admission
-from mien.service.tracking import ROUTE_KEY
+from mien.service.middleware.auth import QUESTIONS
+from mien.service.middleware.request_log import ROUTE_KEY
 
 _KIND: Final = problems.ANSWERS[problems.QueueFullError][1]
 

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mien.service import problems
-from mien.service.keys import Keys
-from mien.service.keys import Scope as KeyScope
-from mien.service.rates import Rates
+from mien.service.middleware.api_keys import Keys
+from mien.service.middleware.api_keys import Scope as KeyScope
+from mien.service.middleware.rate_limit import Rates
 
 PUBLIC_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
 """Open to all: whether the service lives, and the page, which shows nothing without a key."""
