@@ -8,13 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from mien.service import problems
-from mien.service.docs_routes import describe, serve_docs
-from mien.service.explain_routes import explain_router
-from mien.service.faces_routes import faces_router
-from mien.service.gallery_routes import gallery_router
 from mien.service.gallery_schemas import FaceChanges, NewFaces
-from mien.service.health_routes import health_router
 from mien.service.inference.engine import Engine
 from mien.service.inference.explanation import PointPair
 from mien.service.inference.runtime import Runtime
@@ -23,13 +17,19 @@ from mien.service.middleware.auth import Access
 from mien.service.middleware.load_shedding import Door
 from mien.service.middleware.rate_limit import Rates
 from mien.service.middleware.request_log import Tracking
-from mien.service.page_routes import serve_page
 from mien.service.queries import PointQuery
+from mien.service.routes import problems
+from mien.service.routes.docs import describe, serve_docs
+from mien.service.routes.explain import explain_router
+from mien.service.routes.faces import faces_router
+from mien.service.routes.gallery import gallery_router
+from mien.service.routes.health import health_router
+from mien.service.routes.page import serve_page
+from mien.service.routes.space import space_router
+from mien.service.routes.stream import stream_router
+from mien.service.routes.uploads import BodyLimit, JsonImages
+from mien.service.routes.video import VIDEO_PATH, video_router
 from mien.service.settings import Settings
-from mien.service.space_routes import space_router
-from mien.service.stream_routes import stream_router
-from mien.service.uploads import BodyLimit, JsonImages
-from mien.service.video_routes import VIDEO_PATH, video_router
 from mien.service.video_schemas import EndLine, FrameLine, TrackLine
 
 DESCRIPTION: Final = """

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from mien.service.problems import Problem
+from mien.service.routes.problems import Problem
 from mien.service.schemas import ClassifiedFace, FaceQuery, Rounded
 
 

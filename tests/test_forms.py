@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.service.forms import FormError, Part, parts
+from mien.service.routes.forms import FormError, Part, parts
 
 KIND = "multipart/form-data; boundary=b"
 

@@ -12,7 +12,7 @@ from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
-from mien.service.page_routes import FOLDER
+from mien.service.routes.page import FOLDER
 from mien.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

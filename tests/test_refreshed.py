@@ -3,8 +3,8 @@ import threading
 import pytest
 from pydantic import BaseModel
 
-from mien.service.refreshed import COST_SHARE, LEAST_AGE_S, Refreshed
-from mien.service.written import Written
+from mien.service.routes.cached_json import Written
+from mien.service.routes.refreshed import COST_SHARE, LEAST_AGE_S, Refreshed
 
 
 class Number(BaseModel):

@@ -20,10 +20,10 @@ from videos import encoded, scene
 
 from mien.model.errors import BrokenVideoError
 from mien.model.video.decoder import can_decode_videos
-from mien.service import video_routes
 from mien.service.app import create_app, create_app_on
 from mien.service.inference.engine import Engine, Placed
 from mien.service.inference.runtime import Runtime
+from mien.service.routes import video
 from mien.service.settings import Settings
 from mien.service.video_schemas import EndLine, FrameLine, TrackLine
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mien.service.problems import QueueFullError
+from mien.service.routes.problems import QueueFullError
 
 
 class Admission:

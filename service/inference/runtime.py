@@ -18,7 +18,7 @@ from mien.service.inference.queue import Batcher
 from mien.service.inference.worker_pool import Cores, Order
 from mien.service.logs import FIELDS
 from mien.service.metrics import resident_bytes
-from mien.service.problems import NotReadyError, ReloadError, TooLateError
+from mien.service.routes.problems import NotReadyError, ReloadError, TooLateError
 from mien.service.settings import Settings
 
 BROKEN_AFTER = 3

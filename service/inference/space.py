@@ -25,8 +25,8 @@ from mien.model.errors import QueryError
 from mien.model.portraits.painter import PortraitPainter
 from mien.service.map_schemas import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
 from mien.service.queries import Query, point_of
-from mien.service.refreshed import Refreshed
-from mien.service.written import Written
+from mien.service.routes.cached_json import Written
+from mien.service.routes.refreshed import Refreshed
 
 KEPT_PORTRAITS: Final = 4096
 """Portraits that are kept painted: 9 MiB."""

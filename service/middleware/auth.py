@@ -11,10 +11,10 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mien.service import problems
 from mien.service.middleware.api_keys import Keys
 from mien.service.middleware.api_keys import Scope as KeyScope
 from mien.service.middleware.rate_limit import Rates
+from mien.service.routes import problems
 
 PUBLIC_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
 """Open to all: whether the service lives, and the page, which shows nothing without a key."""

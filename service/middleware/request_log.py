@@ -9,9 +9,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.service import problems
 from mien.service.logs import FIELDS, request_id
 from mien.service.metrics import Metrics
+from mien.service.routes import problems
 
 REQUEST_ID: Final = b"x-request-id"
 """The header that carries a request's id, both ways."""

@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.model.errors import first_fault
-from mien.service.forms import FormError, Part, parts
 from mien.service.inference.admission import Admission
-from mien.service.problems import (
+from mien.service.routes.forms import FormError, Part, parts
+from mien.service.routes.problems import (
     BodyTooLargeError,
     BodyTooSlowError,
     MalformedBodyError,

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from mien.index.gallery.filters import Comparison, Filter, parse_filter
 from mien.index.gallery.store import GalleryFace, GalleryStore
 from mien.model.errors import FaceFieldError, QueryError, UnknownFaceError
-from mien.service import problems, uploads
 from mien.service.gallery_schemas import (
     AddedFaces,
     AddingQuery,
@@ -32,6 +31,7 @@ from mien.service.gallery_schemas import (
 from mien.service.inference.gallery_additions import ITEMS, read_additions, time_of, to_faces
 from mien.service.inference.runtime import Runtime
 from mien.service.retrieval_options import parse_filter_text
+from mien.service.routes import problems, uploads
 
 PROBLEMS: Final = problems.documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504, 507)
 

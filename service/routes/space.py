@@ -9,14 +9,14 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from mien.model.errors import QueryError
-from mien.service import problems, uploads
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.space import Space
 from mien.service.inference.worker_pool import Order
 from mien.service.map_schemas import Atlas, MapAnswer
 from mien.service.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery
 from mien.service.queries import Query as PointName
-from mien.service.written import Written
+from mien.service.routes import problems, uploads
+from mien.service.routes.cached_json import Written
 
 MOST_PORTRAITS: Final = 256
 """Portraits of one request."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from mien.service.written import Written
+from mien.service.routes.cached_json import Written
 
 LEAST_AGE_S: Final = 2.0
 """A younger answer is given as it is."""

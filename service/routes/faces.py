@@ -14,14 +14,14 @@ from pydantic import BaseModel
 from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.model.errors import ImageError, QueryError
 from mien.model.faces.finder import Face
-from mien.service import problems, uploads
-from mien.service.direct_routes import DirectRoute
 from mien.service.inference.engine import Ask, Engine, Placed
 from mien.service.inference.runtime import Runtime, Serving
 from mien.service.inference.worker_pool import Order
-from mien.service.problems import MissingFieldError, RequestError
 from mien.service.queries import PointQuery, point_of
 from mien.service.retrieval_options import parse_filter_text, search_options
+from mien.service.routes import problems, uploads
+from mien.service.routes.direct import DirectRoute
+from mien.service.routes.problems import MissingFieldError, RequestError
 from mien.service.schemas import (
     Classification,
     Classifications,

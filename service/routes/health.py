@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from mien.service import problems
 from mien.service.inference.runtime import Runtime
+from mien.service.routes import problems
 from mien.service.schemas import Health, Reloaded
 
 

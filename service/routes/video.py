@@ -7,10 +7,10 @@ from fastapi.responses import Response
 
 from mien.model.errors import NoVideoDecoderError
 from mien.model.video.decoder import can_decode_videos
-from mien.service import problems, uploads
-from mien.service.faces_routes import check_faces
 from mien.service.inference.runtime import Runtime
-from mien.service.problems import MissingFieldError
+from mien.service.routes import problems, uploads
+from mien.service.routes.faces import check_faces
+from mien.service.routes.problems import MissingFieldError
 from mien.service.video_answer import NDJSON, answer_video
 from mien.service.video_schemas import EndLine, FrameLine, TrackLine, VideoQuery
 

@@ -8,12 +8,12 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from mien.model.errors import QueryError, first_fault
-from mien.service import problems
-from mien.service.faces_routes import check_faces
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.auth import STILL_ALLOWED
 from mien.service.middleware.origins import may_open
-from mien.service.problems import ForeignPageError, RequestError
+from mien.service.routes import problems
+from mien.service.routes.faces import check_faces
+from mien.service.routes.problems import ForeignPageError, RequestError
 from mien.service.schemas import FaceQuery
 from mien.service.stream_session import StreamSession
 
