@@ -8,7 +8,6 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from mien.service.gallery_schemas import FaceChanges, NewFaces
 from mien.service.inference.engine import Engine
 from mien.service.inference.explanation import PointPair
 from mien.service.inference.runtime import Runtime
@@ -17,7 +16,6 @@ from mien.service.middleware.auth import Access
 from mien.service.middleware.load_shedding import Door
 from mien.service.middleware.rate_limit import Rates
 from mien.service.middleware.request_log import Tracking
-from mien.service.queries import PointQuery
 from mien.service.routes import problems
 from mien.service.routes.docs import describe, serve_docs
 from mien.service.routes.explain import explain_router
@@ -29,8 +27,10 @@ from mien.service.routes.space import space_router
 from mien.service.routes.stream import stream_router
 from mien.service.routes.uploads import BodyLimit, JsonImages
 from mien.service.routes.video import VIDEO_PATH, video_router
+from mien.service.schemas.gallery import FaceChanges, NewFaces
+from mien.service.schemas.queries import PointQuery
+from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
-from mien.service.video_schemas import EndLine, FrameLine, TrackLine
 
 DESCRIPTION: Final = """
 **mien** retrieves faces by expression: a photograph goes in; out come the faces with the most similar expression, and

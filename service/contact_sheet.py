@@ -13,8 +13,8 @@ from mien.model.errors import ConfigError, QueryError
 from mien.model.faces.finder import Face
 from mien.service.inference.engine import Engine
 from mien.service.inference.space import Space
-from mien.service.queries import FaceIdQuery, point_of
-from mien.service.schemas import FoundMatch, RetrievedFace
+from mien.service.schemas.faces import FoundMatch, RetrievedFace
+from mien.service.schemas.queries import FaceIdQuery, point_of
 
 MOST_MATCHES: Final = 200
 """Matches of one face on a sheet: more cannot be looked at, and would be a picture of gigabytes."""

@@ -19,7 +19,7 @@ from mien.service.contact_sheet import check_sheet, contact_sheet
 from mien.service.embedding import files_of
 from mien.service.inference.engine import Ask, Engine, Placed
 from mien.service.inference.served_gallery import open_store
-from mien.service.schemas import ClassifiedFace
+from mien.service.schemas.faces import ClassifiedFace
 from mien.service.settings import Settings
 from mien.service.terminal import console, output, progress_bar
 

@@ -18,8 +18,8 @@ from mien.service.logs import FIELDS
 from mien.service.middleware.rate_limit import Rates
 from mien.service.routes import problems
 from mien.service.routes.problems import MalformedImageError, Problem, RequestError
-from mien.service.schemas import FaceQuery
-from mien.service.video_schemas import StreamAnswer, TrackedFace
+from mien.service.schemas.faces import FaceQuery
+from mien.service.schemas.video import StreamAnswer, TrackedFace
 
 FLOOD: Final = 10
 """Who sends so many times as many frames as are answered is no webcam: the stream is closed."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.service.video_schemas import TrackedFace, TrackLine
+from mien.service.schemas.video import TrackedFace, TrackLine
 
 
 @dataclass

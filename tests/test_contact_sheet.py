@@ -11,7 +11,7 @@ from mien.model.errors import QueryError
 from mien.service.cli import main
 from mien.service.contact_sheet import contact_sheet
 from mien.service.inference.engine import Engine
-from mien.service.schemas import FoundMatch, RetrievedFace
+from mien.service.schemas.faces import FoundMatch, RetrievedFace
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mien.index.gallery.cursor import MARK_LETTERS, MOST_MARKED, following, mark
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.store import EVERYTHING, GalleryMatch, SearchOptions
 from mien.index.gallery.vectors.policy import IndexPolicy
-from mien.service.retrieval_options import RetrievalOptions, cursor, search_options
+from mien.service.schemas.retrieval import RetrievalOptions, cursor, search_options
 
 QUERY = np.full((1, SIZE), 0.3, dtype=np.float32)
 FACES = 3000

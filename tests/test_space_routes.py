@@ -19,7 +19,7 @@ from mien.service.app import create_app
 from mien.service.inference import space
 from mien.service.inference.engine import Engine
 from mien.service.inference.space import KEPT_PORTRAITS, Space
-from mien.service.map_schemas import MapAnswer
+from mien.service.schemas.map import MapAnswer
 from mien.service.settings import Settings
 
 

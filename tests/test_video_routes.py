@@ -24,8 +24,8 @@ from mien.service.app import create_app, create_app_on
 from mien.service.inference.engine import Engine, Placed
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import video
+from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
-from mien.service.video_schemas import EndLine, FrameLine, TrackLine
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
 

@@ -25,8 +25,7 @@ from mien.model.faces.finder import Face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.inference.served_gallery import open_store
 from mien.service.metrics import Metrics
-from mien.service.retrieval_options import cursor
-from mien.service.schemas import (
+from mien.service.schemas.faces import (
     Classification,
     ClassifiedFace,
     EmbeddedFace,
@@ -36,6 +35,7 @@ from mien.service.schemas import (
     Retrieval,
     RetrievedFace,
 )
+from mien.service.schemas.retrieval import cursor
 from mien.service.settings import Settings
 
 

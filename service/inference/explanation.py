@@ -13,8 +13,8 @@ from mien.index.mixture.comparison import likeness
 from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
 from mien.model.errors import QueryError, UnknownFaceError
 from mien.service.inference.engine import Engine
-from mien.service.queries import FaceIdQuery, Query, point_of
-from mien.service.schemas import Rounded
+from mien.service.schemas.faces import Rounded
+from mien.service.schemas.queries import FaceIdQuery, Query, point_of
 
 MOST_ID = 1000
 """Characters of an id in a request."""

@@ -19,11 +19,11 @@ from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.validation import json_text
 from mien.index.mixture.labelling import named
 from mien.model.errors import FaceFieldError, ImageError, first_fault
-from mien.service.gallery_schemas import NewFace, NewFaces
 from mien.service.inference.engine import Ask
 from mien.service.inference.runtime import Runtime, Serving
 from mien.service.routes import uploads
 from mien.service.routes.problems import MalformedBodyError, MissingFieldError
+from mien.service.schemas.gallery import NewFace, NewFaces
 
 ITEMS: Final = "items"
 """The field of a form that says what the images are: a JSON list, one object for each image."""

@@ -23,10 +23,10 @@ from mien.index.views.atlas import Region, emotions_of, of_gallery, sub_classes_
 from mien.index.views.map import FlatView, ellipse, emotions_shown, flat_view
 from mien.model.errors import QueryError
 from mien.model.portraits.painter import PortraitPainter
-from mien.service.map_schemas import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
-from mien.service.queries import Query, point_of
 from mien.service.routes.cached_json import Written
 from mien.service.routes.refreshed import Refreshed
+from mien.service.schemas.map import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
+from mien.service.schemas.queries import Query, point_of
 
 KEPT_PORTRAITS: Final = 4096
 """Portraits that are kept painted: 9 MiB."""

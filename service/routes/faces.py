@@ -17,12 +17,10 @@ from mien.model.faces.finder import Face
 from mien.service.inference.engine import Ask, Engine, Placed
 from mien.service.inference.runtime import Runtime, Serving
 from mien.service.inference.worker_pool import Order
-from mien.service.queries import PointQuery, point_of
-from mien.service.retrieval_options import parse_filter_text, search_options
 from mien.service.routes import problems, uploads
 from mien.service.routes.direct import DirectRoute
 from mien.service.routes.problems import MissingFieldError, RequestError
-from mien.service.schemas import (
+from mien.service.schemas.faces import (
     Classification,
     Classifications,
     Embedding,
@@ -34,6 +32,8 @@ from mien.service.schemas import (
     RetrievalQuery,
     Retrievals,
 )
+from mien.service.schemas.queries import PointQuery, point_of
+from mien.service.schemas.retrieval import parse_filter_text, search_options
 
 PROBLEMS: Final = problems.documented(400, 401, 403, 408, 413, 415, 422, 429, 503, 504)
 

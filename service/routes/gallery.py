@@ -14,7 +14,10 @@ from pydantic import BaseModel
 from mien.index.gallery.filters import Comparison, Filter, parse_filter
 from mien.index.gallery.store import GalleryFace, GalleryStore
 from mien.model.errors import FaceFieldError, QueryError, UnknownFaceError
-from mien.service.gallery_schemas import (
+from mien.service.inference.gallery_additions import ITEMS, read_additions, time_of, to_faces
+from mien.service.inference.runtime import Runtime
+from mien.service.routes import problems, uploads
+from mien.service.schemas.gallery import (
     AddedFaces,
     AddingQuery,
     Deleted,
@@ -28,10 +31,7 @@ from mien.service.gallery_schemas import (
     face_words,
     statistics_words,
 )
-from mien.service.inference.gallery_additions import ITEMS, read_additions, time_of, to_faces
-from mien.service.inference.runtime import Runtime
-from mien.service.retrieval_options import parse_filter_text
-from mien.service.routes import problems, uploads
+from mien.service.schemas.retrieval import parse_filter_text
 
 PROBLEMS: Final = problems.documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504, 507)
 

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems
-from mien.service.schemas import Health, Reloaded
+from mien.service.schemas.faces import Health, Reloaded
 
 
 def health_router(runtime: Runtime) -> APIRouter:

@@ -12,11 +12,11 @@ from mien.model.errors import QueryError
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.space import Space
 from mien.service.inference.worker_pool import Order
-from mien.service.map_schemas import Atlas, MapAnswer
-from mien.service.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery
-from mien.service.queries import Query as PointName
 from mien.service.routes import problems, uploads
 from mien.service.routes.cached_json import Written
+from mien.service.schemas.map import Atlas, MapAnswer
+from mien.service.schemas.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery
+from mien.service.schemas.queries import Query as PointName
 
 MOST_PORTRAITS: Final = 256
 """Portraits of one request."""

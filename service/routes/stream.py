@@ -14,7 +14,7 @@ from mien.service.middleware.origins import may_open
 from mien.service.routes import problems
 from mien.service.routes.faces import check_faces
 from mien.service.routes.problems import ForeignPageError, RequestError
-from mien.service.schemas import FaceQuery
+from mien.service.schemas.faces import FaceQuery
 from mien.service.stream_session import StreamSession
 
 STREAM_PATH: Final = "/stream"

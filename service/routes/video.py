@@ -11,8 +11,8 @@ from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
 from mien.service.routes.faces import check_faces
 from mien.service.routes.problems import MissingFieldError
+from mien.service.schemas.video import EndLine, FrameLine, TrackLine, VideoQuery
 from mien.service.video_answer import NDJSON, answer_video
-from mien.service.video_schemas import EndLine, FrameLine, TrackLine, VideoQuery
 
 VIDEO_PATH: Final = "/classify/video"
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from mien.service.routes.problems import Problem
-from mien.service.schemas import ClassifiedFace, FaceQuery, Rounded
+from mien.service.schemas.faces import ClassifiedFace, FaceQuery, Rounded
 
 
 class VideoQuery(FaceQuery):

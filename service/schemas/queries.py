@@ -12,7 +12,7 @@ from mien.index.bundle.bundle import Bundle
 from mien.index.gallery.gallery import Gallery
 from mien.index.gallery.store import GalleryStore
 from mien.model.errors import QueryError, UnknownFaceError
-from mien.service.retrieval_options import RetrievalOptions
+from mien.service.schemas.retrieval import RetrievalOptions
 
 MOST_PARTS: Final = 16
 """Parts of one mix."""

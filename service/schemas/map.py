@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from mien.service.schemas import Rounded
+from mien.service.schemas.faces import Rounded
 
 
 class MapRegion(BaseModel):
