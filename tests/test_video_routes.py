@@ -297,7 +297,7 @@ def test_a_service_that_stops_ends_a_video_in_time(two_frames: TwoFrames, two_cr
 
 
 def test_a_decoder_that_fails_in_the_middle(two_frames: TwoFrames, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mien.service.video_answer import VideoAnswer
+    from mien.service.video.answer import VideoAnswer
 
     original = VideoAnswer._step
 

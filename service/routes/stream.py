@@ -15,7 +15,7 @@ from mien.service.routes import problems
 from mien.service.routes.faces import check_faces
 from mien.service.routes.problems import ForeignPageError, RequestError
 from mien.service.schemas.faces import FaceQuery
-from mien.service.stream_session import StreamSession
+from mien.service.video.session import StreamSession
 
 STREAM_PATH: Final = "/stream"
 

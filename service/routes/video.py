@@ -12,7 +12,7 @@ from mien.service.routes import problems, uploads
 from mien.service.routes.faces import check_faces
 from mien.service.routes.problems import MissingFieldError
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine, VideoQuery
-from mien.service.video_answer import NDJSON, answer_video
+from mien.service.video.answer import NDJSON, answer_video
 
 VIDEO_PATH: Final = "/classify/video"
 

@@ -17,7 +17,7 @@ from mien.service.inference.worker_pool import Order
 from mien.service.routes import problems
 from mien.service.routes.problems import NotReadyError, RequestError, TooLateError
 from mien.service.schemas.video import EndLine, FrameLine, Skipped, TrackedFace, TrackLine, VideoQuery
-from mien.service.timelines import Timelines
+from mien.service.video.summary import Timelines
 
 NDJSON: Final = "application/x-ndjson"
 
