@@ -87,7 +87,7 @@ def _embed(arguments: argparse.Namespace) -> int:
 
 
 def _inventory(arguments: argparse.Namespace) -> int:
-    from mien.service import inventory
+    from mien.service.operation import inventory
 
     if arguments.format == "licences":
         text = inventory.as_licences()

@@ -14,8 +14,8 @@ from mien.index.bundle.bundle import EMBEDDER
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
-from mien.service.logs import JsonFormatter
 from mien.service.middleware.api_keys import create_key, revoke_key
+from mien.service.operation.logs import JsonFormatter
 from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mien.service.metrics import Metrics
+from mien.service.operation.metrics import Metrics
 from mien.service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.service.installation import ALTERNATIVES, installation_problem
+from mien.service.operation.installation import ALTERNATIVES, installation_problem
 
 
 def environment(folder: Path, *names: str) -> Path:

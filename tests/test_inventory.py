@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mien.service import inventory
 from mien.service.cli import main
-from mien.service.inventory import Part
+from mien.service.operation import inventory
+from mien.service.operation.inventory import Part
 
 STATUS = """Package: zlib1g
 Status: install ok installed

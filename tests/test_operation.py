@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine, load_engine
-from mien.service.logs import FIELDS, JsonFormatter, request_id
+from mien.service.operation.logs import FIELDS, JsonFormatter, request_id
 from mien.service.settings import Settings
 
 CROPPED = {"already_cropped": "true"}

@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from mien.service.probe import probe
+from mien.service.operation.probe import probe
 
 
 class Answers(BaseHTTPRequestHandler):

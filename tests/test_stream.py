@@ -23,8 +23,8 @@ from websockets.sync.client import connect
 from mien.service.app import create_app_on
 from mien.service.inference.engine import Engine, Placed
 from mien.service.inference.runtime import Runtime
-from mien.service.logs import JsonFormatter
 from mien.service.middleware.api_keys import create_key, revoke_key
+from mien.service.operation.logs import JsonFormatter
 from mien.service.settings import Settings
 
 

@@ -7,8 +7,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from mien.service.app import create_app_on
 from mien.service.inference.engine import Engine
 from mien.service.inference.runtime import Runtime
+from mien.service.operation.traces import ENDPOINTS, configured_provider, traced
 from mien.service.settings import Settings
-from mien.service.traces import ENDPOINTS, configured_provider, traced
 
 
 def test_a_request_and_its_stages_are_spans(served_engine: Engine, crop_file: bytes) -> None:

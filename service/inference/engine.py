@@ -24,7 +24,7 @@ from mien.model.errors import ImageError, QueryError
 from mien.model.faces.finder import Face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.inference.served_gallery import open_store
-from mien.service.metrics import Metrics
+from mien.service.operation.metrics import Metrics
 from mien.service.schemas.faces import (
     Classification,
     ClassifiedFace,

@@ -9,8 +9,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.service.logs import FIELDS, request_id
-from mien.service.metrics import Metrics
+from mien.service.operation.logs import FIELDS, request_id
+from mien.service.operation.metrics import Metrics
 from mien.service.routes import problems
 
 REQUEST_ID: Final = b"x-request-id"

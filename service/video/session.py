@@ -14,8 +14,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from mien.model.errors import ImageError
 from mien.model.video.tracker import Tracker
 from mien.service.inference.runtime import Runtime, Serving
-from mien.service.logs import FIELDS
 from mien.service.middleware.rate_limit import Rates
+from mien.service.operation.logs import FIELDS
 from mien.service.routes import problems
 from mien.service.routes.problems import MalformedImageError, Problem, RequestError
 from mien.service.schemas.faces import FaceQuery

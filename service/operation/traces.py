@@ -12,7 +12,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp
 
 from mien.model.errors import ConfigError
-from mien.service.metrics import Metrics
+from mien.service.operation.metrics import Metrics
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """OpenTelemetry's variables, either of which turns traces on."""

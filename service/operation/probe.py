@@ -1,4 +1,4 @@
-"""Ask the service on this machine whether it is ready: the healthcheck of a container, ``python -m mien.service.probe``.
+"""Ask the service on this machine whether it is ready: the healthcheck of a container, ``python -m mien.service.operation.probe``.
 
 It imports nothing but the standard library, as it runs every few seconds.
 """

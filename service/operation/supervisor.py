@@ -16,7 +16,7 @@ from typing import Final
 from prometheus_client.multiprocess import mark_process_dead
 
 from mien.model.errors import MienError
-from mien.service.metrics import SHARED_FOLDER
+from mien.service.operation.metrics import SHARED_FOLDER
 from mien.service.settings import Settings
 from mien.service.terminal import console
 
