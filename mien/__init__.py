@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mien.model.errors import MienError as MienError
-    from mien.service.client import AsyncClient as AsyncClient
-    from mien.service.client import Client as Client
-    from mien.service.client import ServiceError as ServiceError
+    from mien.service.client.client import AsyncClient as AsyncClient
+    from mien.service.client.client import Client as Client
+    from mien.service.client.client import ServiceError as ServiceError
 
 _HOMES: Final = {
-    "AsyncClient": "mien.service.client",
-    "Client": "mien.service.client",
+    "AsyncClient": "mien.service.client.client",
+    "Client": "mien.service.client.client",
     "MienError": "mien.model.errors",
-    "ServiceError": "mien.service.client",
+    "ServiceError": "mien.service.client.client",
 }
 """Where each public name is defined."""
 

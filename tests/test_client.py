@@ -18,8 +18,8 @@ from mien.index.bundle.bundle import EMBEDDER
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
-from mien.service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError
-from mien.service.client_batches import BATCH_BYTES, batches
+from mien.service.client.batches import BATCH_BYTES, batches
+from mien.service.client.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings

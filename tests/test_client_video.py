@@ -13,7 +13,7 @@ from videos import encoded, scene
 
 from mien.model.video.decoder import can_decode_videos
 from mien.service.app import create_app
-from mien.service.client import AsyncClient, Client, ClientError, ServiceError, VideoEnd, VideoFrame, VideoTrack
+from mien.service.client.client import AsyncClient, Client, ClientError, ServiceError, VideoEnd, VideoFrame, VideoTrack
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 

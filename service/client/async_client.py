@@ -9,8 +9,8 @@ from typing import Any, Final, Self, TypeVar
 
 import httpx
 
-from mien.service import client_requests as requests
-from mien.service.client_answers import (
+from mien.service.client import requests
+from mien.service.client.answers import (
     Added,
     Classification,
     ClientError,
@@ -22,7 +22,7 @@ from mien.service.client_answers import (
     ServiceError,
     VideoEnd,
 )
-from mien.service.client_batches import (
+from mien.service.client.batches import (
     BATCH_IMAGES,
     Batch,
     NewFace,
@@ -35,7 +35,7 @@ from mien.service.client_batches import (
     progress_of,
     read_images,
 )
-from mien.service.client_requests import (
+from mien.service.client.requests import (
     DEFAULT_RETRIES,
     PAGE,
     Filter,

@@ -1,6 +1,6 @@
 """The Python client: the service from a program, with typed answers.
 
-    from mien.service.client import Client
+    from mien.service.client.client import Client
 
     with Client("http://127.0.0.1:8000") as client:
         for face in client.retrieve("photo.jpg", k=5).faces:
@@ -18,8 +18,8 @@ from typing import Self
 
 import httpx
 
-from mien.service import client_requests as requests
-from mien.service.client_answers import (
+from mien.service.client import requests
+from mien.service.client.answers import (
     Added,
     Answer,
     Classification,
@@ -38,8 +38,8 @@ from mien.service.client_answers import (
     VideoFrame,
     VideoTrack,
 )
-from mien.service.client_async import AsyncClient
-from mien.service.client_batches import (
+from mien.service.client.async_client import AsyncClient
+from mien.service.client.batches import (
     BATCH_IMAGES,
     Batch,
     NewFace,
@@ -52,7 +52,7 @@ from mien.service.client_batches import (
     progress_of,
     read_images,
 )
-from mien.service.client_requests import (
+from mien.service.client.requests import (
     DEFAULT_RETRIES,
     PAGE,
     Filter,

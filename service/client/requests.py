@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, TypeVar
 import httpx
 from pydantic import Field, TypeAdapter
 
-from mien.service.client_answers import (
+from mien.service.client.answers import (
     Answer,
     ClientError,
     FoundMatch,

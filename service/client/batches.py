@@ -12,8 +12,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import httpx
 
-from mien.service.client_answers import ClientError, ServiceError
-from mien.service.client_requests import Image, Kind, Parameters, Request, bytes_of, image_parameters, refusal
+from mien.service.client.answers import ClientError, ServiceError
+from mien.service.client.requests import Image, Kind, Parameters, Request, bytes_of, image_parameters, refusal
 
 BATCH_IMAGES: Final = 8
 """Most images of a request: half of what a service takes unless it is set otherwise, so that two are always busy."""
