@@ -16,18 +16,18 @@ from mien.index.gallery.open import open_place
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.pipeline import load_pipeline
-from mien.service.cluster_import import ClusterImporter, Work
-from mien.service.gallery_import import Importer, export_parquet
-from mien.service.gallery_manifests import read_manifest
+from mien.service.bulk.local import Importer, export_parquet
+from mien.service.bulk.manifests import read_manifest
+from mien.service.bulk.object_store import place_of
+from mien.service.bulk.ray import ClusterImporter, Work
+from mien.service.bulk.reembed import re_embed_gallery
+from mien.service.bulk.stages import ImportReport
 from mien.service.gallery_migrate import migrate_gallery
-from mien.service.gallery_reembedding import re_embed_gallery
-from mien.service.import_stages import ImportReport
 from mien.service.inference.gallery_additions import to_png
 from mien.service.inference.served_gallery import index_policy
 from mien.service.options import add_options as add_config_options
 from mien.service.options import read_options
 from mien.service.settings import Settings, read_settings
-from mien.service.stored_files import place_of
 from mien.service.terminal import console, output, progress_bar
 
 _SHOWN: Final = 10

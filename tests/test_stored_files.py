@@ -15,8 +15,8 @@ from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace, every_face
 from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError
 from mien.model.faces.decoding import DecodingLimits
+from mien.service.bulk.object_store import StoredFile, place_of
 from mien.service.cli import main
-from mien.service.stored_files import StoredFile, place_of
 
 pytest.importorskip("pyarrow")
 

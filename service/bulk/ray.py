@@ -1,6 +1,6 @@
 """Import by a cluster, over Ray Data: many machines decode, detect and embed; the gallery is written in batches.
 
-The stages are those of ``mien.service.import_stages``. A machine that dies takes nothing with it: what it was working on is
+The stages are those of ``mien.service.bulk.stages``. A machine that dies takes nothing with it: what it was working on is
 done again by another, and faces that come twice are one face, as their ids are the same. Where there are GPUs, faces
 are prepared on CPUs and embedded on GPUs; otherwise each actor does both, as nothing is then to be balanced. A gallery
 in a folder is written by the process that runs the import, a distributed one by several actors at once.
@@ -30,9 +30,9 @@ from mien.model.faces.decoding import DecodingLimits
 from mien.model.faces.detection import Detector
 from mien.model.faces.finder import FaceFinder
 from mien.model.pipeline import FaceReader
-from mien.service.gallery_import import Progress, check_network
-from mien.service.gallery_manifests import Manifest, Planned
-from mien.service.import_stages import Draft, ImportReport, Preparing, Writing, each_once, embed_drafts, stored_of
+from mien.service.bulk.local import Progress, check_network
+from mien.service.bulk.manifests import Manifest, Planned
+from mien.service.bulk.stages import Draft, ImportReport, Preparing, Writing, each_once, embed_drafts, stored_of
 from mien.service.inference.gallery_additions import to_png
 
 PARCEL_FACES: Final = 32

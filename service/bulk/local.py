@@ -18,8 +18,8 @@ from mien.index.gallery.validation import json_text
 from mien.model.errors import GalleryError
 from mien.model.files import written_whole
 from mien.model.pipeline import Pipeline
-from mien.service.gallery_manifests import EMBEDDER_KEY, Manifest, Planned, pyarrow
-from mien.service.import_stages import (
+from mien.service.bulk.manifests import EMBEDDER_KEY, Manifest, Planned, pyarrow
+from mien.service.bulk.stages import (
     ImportReport,
     Preparing,
     Thumbnail,

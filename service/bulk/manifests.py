@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mien.index.gallery.filters import seconds_of
 from mien.model.errors import ConfigError, DatasetError
 from mien.model.files import files_below
-from mien.service.stored_files import StoredFile, is_address, place_of
+from mien.service.bulk.object_store import StoredFile, is_address, place_of
 
 COLUMNS: Final = frozenset({"path", "id", "label", "subject", "metadata", "time", "embedding"})
 """What a table may say of a face; besides, an exported one has what the mixture named, and thumbnails if asked for."""

@@ -20,7 +20,7 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.errors import FaceConflictError, ImageError, QueryError
 from mien.model.faces.decoding import read_file
 from mien.model.pipeline import FaceReader
-from mien.service.gallery_manifests import Planned
+from mien.service.bulk.manifests import Planned
 
 Thumbnail = Callable[[NDArray[np.uint8]], bytes]
 

@@ -1,0 +1,1 @@
+"""Many faces into a gallery, on one machine or by a cluster."""
