@@ -102,7 +102,7 @@ def service() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = "import sys; from mien.service.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from mien.service.commands.main import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", program, "serve", "--port", str(port), "--rate-per-s", "0"], stderr=subprocess.DEVNULL
     )

@@ -2,6 +2,6 @@
 
 import sys
 
-from mien.service.cli import main
+from mien.service.commands.main import main
 
 sys.exit(main())

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from mien.model.errors import ConfigError
 from mien.service.app import create_app_on
+from mien.service.commands.terminal import console
 from mien.service.inference.engine import load_engine
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.auth import is_loopback
@@ -20,7 +21,6 @@ from mien.service.operation.header_timeout import timed_protocol
 from mien.service.operation.supervisor import serve_in_processes
 from mien.service.operation.traces import configured_provider, traced
 from mien.service.settings import Settings
-from mien.service.terminal import console
 
 SWITCH_S: Final = 0.0005
 """How long a thread keeps Python to itself while another wants it.

@@ -29,7 +29,7 @@ from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
-from mien.service.cli import main
+from mien.service.commands.main import main
 from mien.service.inference.engine import Engine, load_engine
 from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import default_bundle, load_bundle, read_manifest
 from mien.model.emotions import EMOTIONS
-from mien.service.cli import build_parser, main
+from mien.service.commands.main import build_parser, main
 
 COMMANDS = ("train", "export", "quantise", "build", "discover", "calibrate", "evaluate", "ablate", "embed", "serve")
 

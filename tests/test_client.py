@@ -260,7 +260,7 @@ def test_a_progress_bar_is_drawn_where_it_is_asked_for(
 ) -> None:
     from rich.console import Console
 
-    from mien.service import terminal
+    from mien.service.commands import terminal
 
     with Client(small) as client:
         list(client.classify_all([crop_file] * 2, already_cropped=True))

@@ -21,7 +21,7 @@ from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace, every_face
 from mien.model.embedder.embedder import Embedder
-from mien.service.cli import main
+from mien.service.commands.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = 400

@@ -8,8 +8,8 @@ from conftest import cartoon
 from PIL import Image
 
 from mien.model.errors import QueryError
-from mien.service.cli import main
-from mien.service.contact_sheet import contact_sheet
+from mien.service.commands.contact_sheet import contact_sheet
+from mien.service.commands.main import main
 from mien.service.inference.engine import Engine
 from mien.service.schemas.faces import FoundMatch, RetrievedFace
 

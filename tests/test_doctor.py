@@ -4,8 +4,8 @@ import pytest
 from conftest import SmallRun
 
 from mien.index.bundle.bundle import default_bundle
-from mien.service.cli import main
-from mien.service.doctor import look
+from mien.service.commands.doctor import look
+from mien.service.commands.main import main
 
 
 def test_a_good_installation(capsys: pytest.CaptureFixture[str]) -> None:

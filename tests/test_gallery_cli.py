@@ -15,7 +15,7 @@ from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest, sh
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder
-from mien.service.cli import main
+from mien.service.commands.main import main
 
 SIZE = 64
 

@@ -17,7 +17,7 @@ from mien.index.gallery.migrate import Migration, migrate
 from mien.index.gallery.open import open_place
 from mien.index.gallery.store import GalleryFace, GalleryStore, every_face
 from mien.model.errors import FaceConflictError, GalleryError
-from mien.service.cli import main
+from mien.service.commands.main import main
 
 
 @pytest.fixture

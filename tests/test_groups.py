@@ -6,7 +6,7 @@ import pytest
 
 from mien.index.evaluation.groups import EVERYBODY, NOT_SAID, Looked, Photograph, figures_of, read_photographs, wilson
 from mien.model.errors import DatasetError
-from mien.service.cli import main
+from mien.service.commands.main import main
 
 
 def looked(person: str, label: str, emotion: str | None, group: str) -> Looked:

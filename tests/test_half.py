@@ -10,7 +10,7 @@ from conftest import MakeFaces, SmallRun
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
 from mien.model.export.float16 import between_convolutions, halve
-from mien.service.cli import main
+from mien.service.commands.main import main
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.service.cli import main
+from mien.service.commands.main import main
 from mien.service.operation import inventory
 from mien.service.operation.inventory import Part
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mien.model.errors import ConfigError
-from mien.service.cli import main
+from mien.service.commands.main import main
 from mien.service.middleware.api_keys import LOOK_AGAIN_S, Keys, create_key, read_keys, revoke_key
 
 

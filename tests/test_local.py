@@ -11,7 +11,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import default_bundle, load_bundle
 from mien.model.emotions import EMOTIONS
-from mien.service.cli import main
+from mien.service.commands.main import main
 
 
 @pytest.fixture

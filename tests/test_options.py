@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from mien.model.errors import ConfigError
 from mien.model.training.config import OPTION
-from mien.service.options import add_options, given_options, read_options
+from mien.service.commands.options import add_options, given_options, read_options
 
 
 class Inner(BaseModel):

@@ -20,7 +20,7 @@ def test_the_service_starts_without_torch() -> None:
 import sys
 for name in ("torch", "onnx", "onnxscript", "sklearn", "matplotlib", "cv2"):
     sys.modules[name] = None
-from mien.service.cli import main
+from mien.service.commands.main import main
 import mien.service.server
 from mien.service.app import create_app
 from mien.service.inference.engine import load_engine

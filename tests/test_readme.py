@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from videos import encoded, scene
 
 from mien.service.app import create_app
-from mien.service.cli import build_parser
+from mien.service.commands.main import build_parser
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 

@@ -16,7 +16,7 @@ from mien.index.gallery.store import GalleryFace, every_face
 from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError
 from mien.model.faces.decoding import DecodingLimits
 from mien.service.bulk.object_store import StoredFile, place_of
-from mien.service.cli import main
+from mien.service.commands.main import main
 
 pytest.importorskip("pyarrow")
 

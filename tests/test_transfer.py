@@ -25,7 +25,7 @@ from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 from mien.model.faces.finder import Face
 from mien.model.pipeline import Pipeline, load_pipeline
-from mien.service.cli import main
+from mien.service.commands.main import main
 
 
 @pytest.fixture(scope="module")

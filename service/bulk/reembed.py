@@ -20,7 +20,7 @@ from mien.index.mixture.labelling import named
 from mien.model.errors import GalleryError, ImageError, UnknownFaceError
 from mien.model.faces.decoding import read_file
 from mien.model.pipeline import Pipeline, load_pipeline
-from mien.service.terminal import console, progress_bar
+from mien.service.commands.terminal import console, progress_bar
 
 _AT_ONCE: Final = 128
 _SHOWN: Final = 10

@@ -163,7 +163,7 @@ def progress_of(items: Iterable[Any], *, progress: bool, on_progress: OnProgress
     with ExitStack() as stack:
         bar = None
         if progress:
-            from mien.service.terminal import progress_bar  # a program without a terminal needs none
+            from mien.service.commands.terminal import progress_bar  # a program without a terminal needs none
 
             bar = stack.enter_context(progress_bar())
             bar.add_task("images", total=total, note="")

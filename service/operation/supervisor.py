@@ -16,9 +16,9 @@ from typing import Final
 from prometheus_client.multiprocess import mark_process_dead
 
 from mien.model.errors import MienError
+from mien.service.commands.terminal import console
 from mien.service.operation.metrics import SHARED_FOLDER
 from mien.service.settings import Settings
-from mien.service.terminal import console
 
 COULD_NOT_START: Final = 3
 """The exit status of a process that could not start, uvicorn's too: another one would not either."""

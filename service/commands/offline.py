@@ -13,7 +13,7 @@ from mien.model.datasets.ferplus import Split, read_ferplus, read_near_copies
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import ConfigError
 from mien.model.training.config import TrainingConfig
-from mien.service.terminal import console, output, progress_bar, staged_bar
+from mien.service.commands.terminal import console, output, progress_bar, staged_bar
 
 _TRAINING_PARTS: Final = ("torch", "onnx", "onnxscript", "sklearn", "matplotlib")
 

@@ -11,7 +11,7 @@ from mien.index.bundle.bundle import EMBEDDER, load_bundle
 from mien.index.evaluation.groups import Figure, GroupFigures, figures_of, look, read_photographs
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.pipeline import load_pipeline
-from mien.service.terminal import console, output, progress_bar
+from mien.service.commands.terminal import console, output, progress_bar
 
 
 def groups(table: Path, bundle_folder: Path, limits: DecodingLimits, *, markdown: Path | None, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from rich.table import Table
 from mien.index.bundle.bundle import PORTRAITS, load_bundle
 from mien.model.datasets.ferplus import read_ferplus
 from mien.model.portraits.config import PortraitConfig
-from mien.service.terminal import console, output, progress_bar
+from mien.service.commands.terminal import console, output, progress_bar
 
 if TYPE_CHECKING:
     from mien.model.portraits.train import Step

@@ -17,7 +17,7 @@ from mien.model.faces.decoding import DecodingLimits, read_file
 from mien.model.faces.finder import Face
 from mien.model.files import files_below, written_whole
 from mien.model.pipeline import Pipeline, load_pipeline
-from mien.service.terminal import console, progress_bar
+from mien.service.commands.terminal import console, progress_bar
 
 _FILES_AT_ONCE: Final = 64
 

@@ -15,13 +15,13 @@ from mien.model.errors import ConfigError, ImageError
 from mien.model.faces.decoding import DecodingLimits, read_image
 from mien.model.faces.finder import Face
 from mien.model.pipeline import load_pipeline
-from mien.service.contact_sheet import check_sheet, contact_sheet
-from mien.service.embedding import files_of
+from mien.service.commands.contact_sheet import check_sheet, contact_sheet
+from mien.service.commands.embed import files_of
+from mien.service.commands.terminal import console, output, progress_bar
 from mien.service.inference.engine import Ask, Engine, Placed
 from mien.service.inference.served_gallery import open_store
 from mien.service.schemas.faces import ClassifiedFace
 from mien.service.settings import Settings
-from mien.service.terminal import console, output, progress_bar
 
 Form = Literal["table", "json", "csv"]
 """How answers are written."""

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from mien.model.faces.decoding import DecodingLimits
-from mien.service.command import DONE, Command, add_bundle_option
-from mien.service.embedding import embed_paths
-from mien.service.options import add_options, read_options
+from mien.service.commands.command import DONE, Command, add_bundle_option
+from mien.service.commands.embed import embed_paths
+from mien.service.commands.options import add_options, read_options
 
 
 def add_commands(command: Command) -> None:
@@ -99,7 +99,7 @@ def _inventory(arguments: argparse.Namespace) -> int:
 
 
 def _classify(arguments: argparse.Namespace) -> int:
-    from mien.service.local import classify_paths
+    from mien.service.commands.local import classify_paths
 
     return classify_paths(
         arguments.paths,
@@ -111,7 +111,7 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _retrieve(arguments: argparse.Namespace) -> int:
-    from mien.service.local import retrieve_image
+    from mien.service.commands.local import retrieve_image
 
     return retrieve_image(
         arguments.image,
@@ -126,7 +126,7 @@ def _retrieve(arguments: argparse.Namespace) -> int:
 
 
 def _groups(arguments: argparse.Namespace) -> int:
-    from mien.service.groups import groups
+    from mien.service.commands.groups import groups
 
     return groups(
         arguments.table,
@@ -138,6 +138,6 @@ def _groups(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from mien.service.doctor import doctor
+    from mien.service.commands.doctor import doctor
 
     return doctor(arguments.bundle)

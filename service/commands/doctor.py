@@ -19,8 +19,8 @@ from mien.index.gallery.vectors.gpu import device_problem, has_gpu_build
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import MienError
 from mien.model.faces.detection import Detector
+from mien.service.commands.terminal import output
 from mien.service.operation.installation import ALTERNATIVES, installation_problem
-from mien.service.terminal import output
 
 State = Literal["good", "note", "bad"]
 

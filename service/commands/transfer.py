@@ -11,7 +11,7 @@ from mien.index.evaluation.transfer import embed_photographs, headline, save_ski
 from mien.model.datasets.registry import read_dataset
 from mien.model.emotions import EMOTIONS
 from mien.model.pipeline import load_pipeline
-from mien.service.terminal import console, output, progress_bar
+from mien.service.commands.terminal import console, output, progress_bar
 
 _SKIPS_SHOWN = 5
 

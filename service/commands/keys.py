@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mien.model.errors import ConfigError
+from mien.service.commands.terminal import console, output
 from mien.service.middleware.api_keys import SCOPE_NAMES, create_key, read_keys, revoke_key
 from mien.service.settings import read_settings
-from mien.service.terminal import console, output
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -11,9 +11,9 @@ from mien.model.errors import ConfigError
 from mien.model.portraits.config import PortraitConfig
 from mien.model.training.config import TrainingConfig
 from mien.model.training.recipes import FROM_WEIGHTS, RECIPES, RecipeName
-from mien.service import offline
-from mien.service.command import Command, add_bundle_option
-from mien.service.options import add_options, read_options
+from mien.service.commands import offline
+from mien.service.commands.command import Command, add_bundle_option
+from mien.service.commands.options import add_options, read_options
 
 _DATA_HELP: Final = "FER+ folder: FER2013Train/ and FER2013Valid/ with label.csv, or fer2013.csv and fer2013new.csv"
 _DATASET_HELP: Final = "A data set and its folder: " + "; ".join(
@@ -230,7 +230,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _portraits(arguments: argparse.Namespace) -> int:
     offline.require_training_parts()
-    from mien.service.portraits import portraits
+    from mien.service.commands.portraits import portraits
 
     return portraits(arguments.bundle, arguments.data, read_options(arguments, PortraitConfig))
 
@@ -253,7 +253,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.dataset is not None:
         if arguments.record:
             raise ConfigError("--record keeps the scores on FER+: expected --data, got --dataset")
-        from mien.service.transfer import transfer
+        from mien.service.commands.transfer import transfer
 
         name, root = arguments.dataset
         return transfer(

@@ -22,13 +22,13 @@ from mien.service.bulk.object_store import place_of
 from mien.service.bulk.ray import ClusterImporter, Work
 from mien.service.bulk.reembed import re_embed_gallery
 from mien.service.bulk.stages import ImportReport
-from mien.service.gallery_migrate import migrate_gallery
+from mien.service.commands.gallery_migrate import migrate_gallery
+from mien.service.commands.options import add_options as add_config_options
+from mien.service.commands.options import read_options
+from mien.service.commands.terminal import console, output, progress_bar
 from mien.service.inference.gallery_additions import to_png
 from mien.service.inference.served_gallery import index_policy
-from mien.service.options import add_options as add_config_options
-from mien.service.options import read_options
 from mien.service.settings import Settings, read_settings
-from mien.service.terminal import console, output, progress_bar
 
 _SHOWN: Final = 10
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from mien.index.bundle.bundle import EMBEDDER, read_manifest
 from mien.index.gallery.migrate import migrate
 from mien.model.embedder.embedder import Embedder
-from mien.service.terminal import console, output, progress_bar
+from mien.service.commands.terminal import console, output, progress_bar
 
 
 def migrate_gallery(source: str, target: str, bundle: Path, *, replace: bool = False) -> int:

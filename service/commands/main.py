@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from mien.model.errors import MienError
-from mien.service import gallery_cli, keys_cli, local_cli, training_cli
-from mien.service.command import FAILED
-from mien.service.options import add_options, given_options
+from mien.service.commands import gallery, keys, local_cli, training_cli
+from mien.service.commands.command import FAILED
+from mien.service.commands.options import add_options, given_options
+from mien.service.commands.terminal import console
 from mien.service.settings import Settings, read_settings
-from mien.service.terminal import console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,10 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_options(
         command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>."), Settings
     )
-    gallery_cli.add_options(
-        command("gallery", gallery_cli.run, "Import into a gallery, export it, keep, restore and check it.")
+    gallery.add_options(
+        command("gallery", gallery.run, "Import into a gallery, export it, keep, restore and check it.")
     )
-    keys_cli.add_options(command("keys", keys_cli.run, "Create, list and revoke the API keys of a service."))
+    keys.add_options(command("keys", keys.run, "Create, list and revoke the API keys of a service."))
     return parser
 
 

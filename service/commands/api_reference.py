@@ -1,6 +1,6 @@
 """The reference of the HTTP interface, written from its OpenAPI description.
 
-    python -m mien.service.api_reference > docs/api.md
+    python -m mien.service.commands.api_reference > docs/api.md
 
 The same description is what ``/docs`` and ``/redoc`` of a running service show, with forms to try it.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 OPENING: Final = """# The HTTP interface
 
-Written from the service's OpenAPI description by `python -m mien.service.api_reference`; a running service has the same at
+Written from the service's OpenAPI description by `python -m mien.service.commands.api_reference`; a running service has the same at
 `/docs`, with forms to try it, and as JSON at `/openapi.json`. Errors are RFC 9457 problem details: the README has their
 table. Where the service was started with keys, `Authorization: Bearer KEY` or `X-API-Key: KEY` goes with each request.
 """
