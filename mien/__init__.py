@@ -1,7 +1,7 @@
 """Expression retrieval: a face to a point, the point to its neighbours and its emotion.
 
-The public names are loaded when they are first used: ``import mien`` alone loads none of the engines (ONNX Runtime, FAISS,
-torch) and no web framework.
+The public names are loaded when they are first used: ``import mien`` alone loads none of the engines (ONNX Runtime,
+FAISS, torch) and no web framework.
 """
 
 from importlib import import_module

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from cartoon import cartoon
 from PIL import Image
 
 from mien.model.datasets.ferplus import FACE_PX, LabelledFaces, Split
 from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
+from tests.support.cartoon import cartoon
 
 if TYPE_CHECKING:
     from mien.service.inference.engine import Engine

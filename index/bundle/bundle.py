@@ -127,7 +127,7 @@ class Bundle:
 
 def default_bundle() -> Path:
     """The bundle that ships with mien."""
-    return Path(__file__).parent / "default_bundle"
+    return Path(__file__).parents[1] / "default_bundle"
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -86,7 +86,8 @@ class SearchOptions:
         max_distance: none that is farther, in embedding units.
         snapshot: none that was added or replaced after this snapshot number.
         after: (distance, id) of the last match of the page before; only what stands after it. For one query alone.
-        shown: marks (``mien.index.gallery.cursor``) of faces that a page before has shown although they may stand after it.
+        shown: marks (``mien.index.gallery.cursor``) of faces that a page before has shown although they may stand after
+            it.
         shown_until: the distance of the last of them.
     """
 
@@ -286,8 +287,8 @@ class GalleryStore(Protocol):
     def snapshot(self, folder: Path) -> int:
         """Write all there is at this moment to a new folder, while others read and write; returns the number of faces.
 
-        The folder is an embedded gallery (``mien.index.gallery.embedded.gallery``), whatever implementation wrote it, so that
-        what one wrote any can restore.
+        The folder is an embedded gallery (``mien.index.gallery.embedded.gallery``), whatever implementation wrote it,
+        so that what one wrote any can restore.
 
         Raises:
             GalleryError: the folder is there already.

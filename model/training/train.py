@@ -106,7 +106,8 @@ def train(
         initial: weights to start from (``mien.model.networks.initial_weights``); random ones without.
         sub_classes: centroids are those of these sub-classes, while emotions stay what is supervised; with the
             weights of an earlier run as ``initial``, training goes on from it.
-        teachers: checkpoints of networks whose posteriors are mixed into the targets (``mien.model.training.distillation``).
+        teachers: checkpoints of networks whose posteriors are mixed into the targets
+            (``mien.model.training.distillation``).
         resume: go on from the folder's checkpoint if there is one.
         checkpoint_every_s: seconds between checkpoints within an epoch.
         on_progress: called after each step.

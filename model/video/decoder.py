@@ -1,8 +1,8 @@
 """The bytes of a video file to upright RGB frames, within limits.
 
-FFmpeg decodes in a process of its own (``mien.model.video.worker``): one that a hostile file makes fail, hang or grow is
-ended, and nothing else is touched. It works only while it is asked for a frame, so that whoever asks decides on which
-core's time. Nothing is written to disk and nothing is logged.
+FFmpeg decodes in a process of its own (``mien.model.video.worker``): one that a hostile file makes fail, hang or grow
+is ended, and nothing else is touched. It works only while it is asked for a frame, so that whoever asks decides on
+which core's time. Nothing is written to disk and nothing is logged.
 """
 
 import importlib.util
@@ -124,7 +124,7 @@ class Video:
         self._order = Order(bytes=len(data), format=form, fps=fps, **limits.model_dump())  # type: ignore[typeddict-item]
         self._data: bytes | None = data
         self._lock = threading.Lock()
-        child = Path(__file__).with_name("video_child.py")
+        child = Path(__file__).with_name("worker.py")
         self._process = subprocess.Popen(  # noqa: S603 the program and its arguments are written here
             [sys.executable, "-I", str(child)],
             stdin=subprocess.PIPE,

@@ -1,8 +1,8 @@
 """The decoder of videos, as a process of its own: FFmpeg never works on what a caller sent inside the service.
 
-``mien.model.video.decoder`` starts this file as a program, without the service's environment, and asks it for one frame after the
-other. What a hostile file can reach here is little: the process may take so much memory and time, may write no file,
-and dies with whoever started it. It needs nothing but the standard library and PyAV.
+``mien.model.video.decoder`` starts this file as a program, without the service's environment, and asks it for one frame
+after the other. What a hostile file can reach here is little: the process may take so much memory and time, may write
+no file, and dies with whoever started it. It needs nothing but the standard library and PyAV.
 
 On standard input come a line of JSON (``Order``), the video's bytes, and then one line for each reply that is wanted;
 each reply on standard output is the length of a line of JSON (4 bytes, big-endian), the line, and as many bytes as it

@@ -1,7 +1,7 @@
 """Import by a cluster, over Ray Data: many machines decode, detect and embed; the gallery is written in batches.
 
-The stages are those of ``mien.service.bulk.stages``. A machine that dies takes nothing with it: what it was working on is
-done again by another, and faces that come twice are one face, as their ids are the same. Where there are GPUs, faces
+The stages are those of ``mien.service.bulk.stages``. A machine that dies takes nothing with it: what it was working on
+is done again by another, and faces that come twice are one face, as their ids are the same. Where there are GPUs, faces
 are prepared on CPUs and embedded on GPUs; otherwise each actor does both, as nothing is then to be balanced. A gallery
 in a folder is written by the process that runs the import, a distributed one by several actors at once.
 """

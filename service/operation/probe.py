@@ -1,6 +1,7 @@
-"""Ask the service on this machine whether it is ready: the healthcheck of a container, ``python -m mien.service.operation.probe``.
+"""The healthcheck of a container: asks the service on this machine whether it is ready.
 
-It imports nothing but the standard library, as it runs every few seconds.
+Run as ``python -m mien.service.operation.probe``. It imports nothing but the standard library, as it runs every few
+seconds.
 """
 
 import http.client

@@ -1,8 +1,8 @@
 """The folder of an embedded gallery: what its files are called, who holds it, and whose embeddings it has.
 
-gallery.sqlite   the durable truth (``mien.index.gallery.embedded.database``)
-residents        embeddings as they lie in memory, for a quick restart (``mien.index.gallery.vectors.vectors_file``)
-cells.npz        which cell each face is in, where the gallery is searched by cells (``mien.index.gallery.vectors.ivf_file``)
+gallery.sqlite   the durable truth (``embedded.database``)
+residents        embeddings as they lie in memory, for a quick restart (``vectors.vectors_file``)
+cells.npz        which cell each face is in, where the gallery is searched by cells (``vectors.ivf_file``)
 lock             held shared by every process that has the gallery open, or alone by one that changes its form
 """
 

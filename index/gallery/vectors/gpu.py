@@ -1,8 +1,8 @@
 """The base of a gallery in the memory of a GPU, for exact search (``faiss-gpu``).
 
-The base does not move (``mien.index.gallery.vectors.vectors``): it is copied once, and again when tail and holes are merged into a new one.
-What came since is in the tail and is searched on the CPU; what has gone since is found here still, and passed over by
-whoever asks, as with cells.
+The base does not move (``mien.index.gallery.vectors.vectors``): it is copied once, and again when tail and holes are
+merged into a new one. What came since is in the tail and is searched on the CPU; what has gone since is found here
+still, and passed over by whoever asks, as with cells.
 """
 
 import logging

@@ -22,7 +22,8 @@ class IndexPolicy:
         exact_up_to: faces that ``auto`` searches exactly.
         tail: faces that may stand behind the base before they are merged into it, at least.
         tail_share: the same, as a share of the base.
-        to_device: copies a base to a GPU, where it is then searched exactly (``mien.index.gallery.vectors.gpu``); None is the CPU.
+        to_device: copies a base to a GPU, where it is then searched exactly (``mien.index.gallery.vectors.gpu``); None
+            is the CPU.
     """
 
     kind: str = "auto"

@@ -1,9 +1,9 @@
 """Residents: the embeddings of a gallery in memory, searched by FAISS while they change.
 
 Faces stand by their sequence numbers, which only grow: a new face goes to the end, one that goes leaves a hole. The
-first of them are the *base*, which does not move: it may be a file mapped into memory, and cells (``mien.index.gallery.vectors.ivf``) may
-lead through it. The *tail* behind it grows, and is always searched exactly. Once the tail or the holes have become
-many, everything is merged into a new base.
+first of them are the *base*, which does not move: it may be a file mapped into memory, and cells
+(``mien.index.gallery.vectors.ivf``) may lead through it. The *tail* behind it grows, and is always searched exactly.
+Once the tail or the holes have become many, everything is merged into a new base.
 
 Searches take no lock: they look at what there was when they began. One writer at a time changes residents.
 """

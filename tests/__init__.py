@@ -1,0 +1,1 @@
+"""Tests: model/, index/ and service/ mirror the rooms; system/ tests the whole; support/ has helpers."""

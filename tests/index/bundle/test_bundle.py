@@ -1,0 +1,248 @@
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.index.bundle.bundle import (
+    CALIBRATION_ARRAYS,
+    EMBEDDER,
+    FILES,
+    GALLERY,
+    MANIFEST,
+    MIXTURE,
+    check_fits,
+    default_bundle,
+    load_bundle,
+    read_manifest,
+    recalibrate,
+    sha256_of,
+    write_manifest,
+)
+from mien.index.mixture.background import Background
+from mien.index.mixture.mixture import Calibration
+from mien.model.embedder.embedder import Embedder
+from mien.model.emotions import EMOTIONS
+from mien.model.errors import BundleError
+from tests.conftest import SmallRun
+
+
+@pytest.fixture
+def bundle(small_run: SmallRun, tmp_path: Path) -> Path:
+    """A bundle that a test may break."""
+    return Path(shutil.copytree(small_run.bundle, tmp_path / "bundle"))
+
+
+def seal(folder: Path) -> None:
+    """Make the manifest agree with the files again, as someone who replaces a file by hand would."""
+    manifest = read_manifest(folder)
+    sums = {name: sha256_of(folder / name) for name in FILES}
+    write_manifest(folder, manifest.model_copy(update={"sha256": sums}))
+
+
+def change_arrays(path: Path, change: "Callable[[dict[str, object]], object]") -> None:
+    with np.load(path) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez_compressed(path, **arrays)
+
+
+def test_what_is_written_is_loaded(small_run: SmallRun) -> None:
+    bundle = load_bundle(small_run.bundle)
+    assert bundle.mixture.emotions == EMOTIONS
+    assert bundle.mixture.covariances.shape == (8, 64, 64)
+    assert bundle.manifest.made_from["gallery_faces"] == len(bundle.gallery)
+    entry = bundle.gallery.entries[0]
+    assert entry.metadata["dataset"] == "FER+"
+    assert sum(entry.metadata["votes"].values()) == 10
+    check_fits(bundle, Embedder(bundle.embedder_path, provider="cpu"))
+
+
+def test_the_gallery_holds_no_pictures(small_run: SmallRun) -> None:
+    with np.load(small_run.bundle / GALLERY) as file:
+        assert set(file.files) == {"embedder_sha256", "ids", "embeddings", "labels", "votes", "source"}
+        assert file["embeddings"].shape[1] == 64
+
+
+def test_the_bundle_that_ships_is_small_and_scored() -> None:
+    folder = default_bundle()
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 25 * 2**20
+    manifest = read_manifest(folder)
+    assert manifest.scores is not None
+    assert manifest.scores["majority"]["nearest_centroid"]["accuracy"] >= 0.66
+    assert manifest.made_from["dataset"] == "FER+ Training"
+    assert len(load_bundle(folder).gallery) == 28_385
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=name):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_file_is_named(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(BundleError, match=rf"{name} does not belong to this bundle"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "is broken"), ("{}", "is broken"), ("[1]", "is broken"), ('{"format_version": "x"}', "is broken")],
+)
+def test_a_broken_manifest(bundle: Path, content: str, message: str) -> None:
+    (bundle / MANIFEST).write_text(content)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle)
+
+
+def test_another_format_version(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    (bundle / MANIFEST).write_text(json.dumps({**manifest, "format_version": 2}))
+    with pytest.raises(BundleError, match="has format version 2, this version of mien reads 1"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", [MIXTURE, GALLERY])
+def test_a_part_of_another_bundle_is_refused_even_with_a_fitting_manifest(bundle: Path, name: str) -> None:
+    shutil.copyfile(default_bundle() / name, bundle / name)
+    seal(bundle)
+    with pytest.raises(BundleError, match=f"{name} was made with another embedder.onnx"):
+        load_bundle(bundle)
+
+
+def test_an_archive_that_needs_code_to_load_is_refused(bundle: Path) -> None:
+    change_arrays(bundle / GALLERY, lambda arrays: arrays.update(ids=np.array([{"code": 1}], dtype=object)))
+    seal(bundle)
+    with pytest.raises(BundleError, match="is broken"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (MIXTURE, lambda arrays: arrays.pop("sigma"), "is broken"),
+        (MIXTURE, lambda arrays: arrays.update(sigma=np.array([1.0, 1.0])), "sigma should be finite"),
+        (MIXTURE, lambda arrays: arrays.update(sigma=np.array(np.inf)), "sigma should be finite"),
+        (MIXTURE, lambda arrays: arrays.update(typical=np.array([])), "typical should be two or more"),
+        (MIXTURE, lambda arrays: arrays.update(typical=np.array([2.0, 1.0])), "ascending"),
+        (MIXTURE, lambda arrays: arrays.update(typical=np.array([0.0, np.nan])), "typical should be finite"),
+        (MIXTURE, lambda arrays: arrays.update(emotions=np.array("one")), "emotions should be"),
+        (MIXTURE, lambda arrays: arrays.update(centroids=np.array(1.0)), "centroids should be"),
+        (MIXTURE, lambda arrays: arrays.update(covariances=-arrays["covariances"]), "positive definite"),
+        (GALLERY, lambda arrays: arrays.update(labels=arrays["labels"] + 8), "labels should be from 0 to 7"),
+        (GALLERY, lambda arrays: arrays.update(votes=arrays["votes"][:, 1:]), "votes should be"),
+        (GALLERY, lambda arrays: arrays.update(ids=np.full_like(arrays["ids"], "a")), "all different"),
+        (GALLERY, lambda arrays: arrays.update(ids=np.arange(len(arrays["ids"]))), "ids should be"),
+        (GALLERY, lambda arrays: arrays.update(source=np.array("{")), "source should be a JSON object"),
+        (GALLERY, lambda arrays: arrays.update(source=np.array("1")), "source should be a JSON object"),
+        (GALLERY, lambda arrays: arrays.update(embeddings=arrays["embeddings"].astype("U")), "embeddings should be"),
+        (MIXTURE, lambda arrays: arrays.update(sigma=np.array(0.0)), "sigma should be positive"),
+        (MIXTURE, lambda arrays: arrays.update(centroids=arrays["centroids"] * np.nan), "centroids should be finite"),
+        (MIXTURE, lambda arrays: arrays.update(covariances=arrays["covariances"][:2]), "covariances should be finite"),
+        (GALLERY, lambda arrays: arrays.update(votes=arrays["votes"][1:]), "votes should be"),
+        (GALLERY, lambda arrays: arrays.update(embeddings=arrays["embeddings"][:, :8]), "the gallery has 8 dimensions"),
+    ],
+)
+def test_arrays_that_do_not_fit(
+    bundle: Path, name: str, change: "Callable[[dict[str, object]], object]", message: str
+) -> None:
+    change_arrays(bundle / name, change)
+    seal(bundle)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle)
+
+
+def test_garbage_in_place_of_an_archive(bundle: Path) -> None:
+    (bundle / GALLERY).write_bytes(b"garbage")
+    seal(bundle)
+    with pytest.raises(BundleError, match="is broken"):
+        load_bundle(bundle)
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"it has no manifest\.json"):
+        load_bundle(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(BundleError, match="a bundle is a folder"):
+        load_bundle(tmp_path / "file")
+
+
+def test_an_embedder_of_other_emotions_is_refused(small_run: SmallRun) -> None:
+    bundle = load_bundle(small_run.bundle)
+    embedder = Embedder(bundle.folder / EMBEDDER, provider="cpu")
+    embedder.emotions = ("joy",)
+    with pytest.raises(BundleError, match="the mixture has the emotions"):
+        check_fits(bundle, embedder)
+
+
+@pytest.fixture
+def calibrated(bundle: Path) -> Path:
+    """The bundle, with a calibration, and a file that this version knows nothing of."""
+    (bundle / "more.bin").write_bytes(b"more")
+    mixture = load_bundle(bundle).mixture
+    background = Background(np.arange(64.0), 2 * np.eye(64), floor=-7.5)
+    calibration = Calibration(mixture.sigma, 1.5, background, np.array([-2.0, 0.0, 3.0]), min_typicality=0.07)
+    recalibrate(bundle, replace(mixture, sigma=0.9, calibration=calibration), {"dataset": "made faces"})
+    return bundle
+
+
+def test_a_calibration_is_kept_with_the_mixture(small_run: SmallRun, calibrated: Path) -> None:
+    before, after = load_bundle(small_run.bundle), load_bundle(calibrated)
+    assert after.manifest.calibration == {"dataset": "made faces"}
+    assert after.manifest.made_from == before.manifest.made_from
+    assert (after.mixture.sigma, after.mixture.trained_sigma) == (0.9, before.mixture.sigma)
+    calibration = after.mixture.calibration
+    assert calibration is not None
+    assert (calibration.votes_sigma, calibration.min_typicality, calibration.background.floor) == (1.5, 0.07, -7.5)
+    assert calibration.strangeness.tolist() == [-2.0, 0.0, 3.0]
+    np.testing.assert_array_equal(calibration.background.centroid, np.arange(64.0))
+    np.testing.assert_array_equal(calibration.background.covariance, 2 * np.eye(64))
+    np.testing.assert_array_equal(after.mixture.typical, before.mixture.typical)
+    assert (calibrated / "more.bin").read_bytes() == b"more"
+    assert not list(calibrated.parent.glob("*.partial"))
+
+
+def test_a_bundle_in_the_working_folder_can_be_calibrated(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundle)
+    recalibrate(Path(), load_bundle(bundle).mixture, {})
+    assert load_bundle(bundle).manifest.calibration == {}
+
+
+@pytest.mark.parametrize("name", CALIBRATION_ARRAYS)
+def test_half_a_calibration_is_refused(calibrated: Path, name: str) -> None:
+    change_arrays(calibrated / MIXTURE, lambda arrays: arrays.pop(name))
+    seal(calibrated)
+    with pytest.raises(BundleError, match=f"is broken: .*{name}"):
+        load_bundle(calibrated)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("trained_sigma", np.array(0.0), "trained_sigma should be positive"),
+        ("votes_sigma", np.array(-1.0), "votes_sigma should be positive"),
+        ("background_centroid", np.zeros(3), "background_centroid should be"),
+        ("background_covariance", -np.eye(64), "background_covariance should be positive definite"),
+        ("background_floor", np.array(np.nan), "background_floor should be finite"),
+        ("strangeness", np.array([1.0, 0.0]), "strangeness should be two or more .* ascending"),
+        ("min_typicality", np.array(1.5), "min_typicality should be from 0 to 1, got 1.5"),
+    ],
+)
+def test_a_calibration_that_does_not_fit(calibrated: Path, name: str, value: np.ndarray, message: str) -> None:
+    change_arrays(calibrated / MIXTURE, lambda arrays: arrays.update({name: value}))
+    seal(calibrated)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(calibrated)
+
+
+def test_the_networks_that_ship_say_nothing_of_where_they_were_made() -> None:
+    for path in default_bundle().glob("*.onnx"):
+        assert b'File "' not in path.read_bytes(), f"{path.name} has traces of the exporter's source lines"

@@ -1,0 +1,315 @@
+"""What the embedded gallery does beyond the contract: folders, processes, kills, full disks, broken files, versions."""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.index.gallery.embedded.folder import CELLS, DATABASE, RESIDENTS
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.filters import parse_filter
+from mien.index.gallery.store import SearchOptions, every_face
+from mien.index.gallery.vectors.policy import IndexPolicy
+from mien.model.errors import GalleryError, GalleryFullError
+from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
+from tests.support.gallery_killing import kill_rounds
+
+GOLDEN = Path(__file__).parents[3] / "data" / "gallery_1"
+ORIGIN = np.zeros((1, SIZE), dtype=np.float32)
+
+
+def opened(folder: Path, **options: object) -> EmbeddedGallery:
+    return open_gallery(folder, SIZE, EMBEDDER, **options)  # type: ignore[arg-type]
+
+
+def found(gallery: EmbeddedGallery, k: int = 1000, options: SearchOptions | None = None) -> list[str]:
+    (matches,) = gallery.search(ORIGIN, k, options or SearchOptions()).matches
+    return [match.face.id for match in matches]
+
+
+def soon(condition: object, longest_s: float = 5.0) -> bool:
+    assert callable(condition)
+    end = time.monotonic() + longest_s
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_nothing_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
+    tally = kill_rounds(tmp_path / "gallery", rounds=20)
+    assert tally.acknowledged > 20
+    assert (tally.lost, tally.resurrected, tally.disagreements) == (0, 0, 0), tally
+
+
+class TestSeveral:
+    def test_each_finds_what_another_wrote_within_a_second(self, tmp_path: Path) -> None:
+        """Two galleries of one process know no more of each other than two processes do."""
+        one, other = opened(tmp_path / "g"), opened(tmp_path / "g")
+        one.add(random_faces(30))
+        assert soon(lambda: other.count() == 30, 1.0)
+        assert other.count(parse_filter({"label": "fear"})) == 10
+        one.delete(["face-00001"])
+        one.update("face-00000", {"label": "anger"})
+        one.add([face("face-00002", 0.001)], replace=True)
+        assert soon(lambda: other.count() == 29 and found(other, 1) == ["face-00002"], 1.0)
+        assert other.count(parse_filter({"label": "anger"})) == 1
+        assert found(other) == found(one)
+        other.add([face("theirs", 0.0001)])
+        assert soon(lambda: found(one, 1) == ["theirs"], 1.0)
+        one.snapshot(tmp_path / "kept")
+        one.delete_where(parse_filter({"not": {"id": "theirs"}}))
+        other.restore(tmp_path / "kept")
+        assert soon(lambda: one.count() == 30, 1.0)
+        one.close()
+        other.close()
+
+    def test_a_write_sees_what_others_wrote_just_before(self, tmp_path: Path) -> None:
+        one, other = opened(tmp_path / "g"), opened(tmp_path / "g")
+        for number in range(30):
+            (one, other)[number % 2].add([face(f"f{number}", number)])
+            assert len(found((one, other)[number % 2])) == number + 1
+        assert other.delete_where(parse_filter({"id": {"in": ["f28", "f29"]}})) == 2
+        one.close()
+        other.close()
+
+    def test_another_process_shares_the_folder(self, tmp_path: Path) -> None:
+        store = opened(tmp_path / "g")
+        context = multiprocessing.get_context("forkserver")
+        process = context.Process(target=_add_in_another_process, args=(tmp_path / "g",))
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0
+        assert soon(lambda: found(store) == ["from another process"], 1.0)
+        store.close()
+
+    def test_a_gallery_that_is_held_alone(self, tmp_path: Path) -> None:
+        store = opened(tmp_path / "g", alone=True)
+        with pytest.raises(GalleryError, match="another process holds"):
+            opened(tmp_path / "g")
+        store.close()
+        store = opened(tmp_path / "g")
+        with pytest.raises(GalleryError, match="cannot be opened alone"):
+            opened(tmp_path / "g", alone=True)
+        store.close()
+
+
+def _add_in_another_process(folder: Path) -> None:
+    store = opened(folder)
+    store.add([face("from another process")])
+    store.close()
+
+
+class TestFolders:
+    def test_another_network(self, tmp_path: Path) -> None:
+        opened(tmp_path / "g").close()
+        with pytest.raises(GalleryError, match="two networks"):
+            open_gallery(tmp_path / "g", SIZE, "cd" * 32)
+        with pytest.raises(GalleryError, match="holds 8 dimensions"):
+            open_gallery(tmp_path / "g", SIZE + 1, EMBEDDER)
+
+    def test_a_newer_version(self, tmp_path: Path) -> None:
+        opened(tmp_path / "g").close()
+        connection = sqlite3.connect(tmp_path / "g" / DATABASE)
+        connection.execute("PRAGMA user_version=2")
+        connection.close()
+        with pytest.raises(GalleryError, match="format version 2, this version of mien reads 1"):
+            opened(tmp_path / "g")
+
+    def test_what_is_no_gallery(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(GalleryError, match="cannot be the folder"):
+            opened(tmp_path / "file")
+        with pytest.raises(GalleryError, match="something else"):
+            opened(tmp_path)
+        (tmp_path / "g").mkdir()
+        sqlite3.connect(tmp_path / "g" / DATABASE).close()
+        with pytest.raises(GalleryError, match="not the database of a gallery"):
+            opened(tmp_path / "g")
+        (tmp_path / "g" / DATABASE).write_bytes(b"no database at all" * 100)
+        with pytest.raises(GalleryError, match="fails"):
+            opened(tmp_path / "g")
+
+    def test_a_closed_gallery_says_so(self, tmp_path: Path) -> None:
+        store = opened(tmp_path / "g")
+        store.close()
+        store.close()
+        with pytest.raises(GalleryError, match="closed"):
+            store.get("a")
+
+    def test_a_gallery_of_version_1_loads(self, tmp_path: Path) -> None:
+        shutil.copytree(GOLDEN, tmp_path / "g")
+        store = opened(tmp_path / "g")
+        assert not store.remarks
+        expected = random_faces(20)
+        assert [each.id for each in every_face(store)] == [each.id for each in expected if each.id != "face-00003"]
+        kept = store.get("face-00007")
+        np.testing.assert_allclose(kept.embedding, expected[7].embedding, rtol=1e-6)
+        assert kept.metadata == expected[7].metadata
+        assert kept.time == expected[7].time
+        assert store.get("face-00001").thumbnail == b"a picture"
+        assert store.get("face-00001").label == "surprise"
+        assert len(found(store)) == 19
+        store.close()
+
+
+class TestResidentFile:
+    def test_a_restart_goes_on_from_it_with_what_came_after(self, tmp_path: Path) -> None:
+        store = opened(tmp_path / "g")
+        store.add(random_faces(50))
+        store.save()
+        store.add([face("later", 0.01)])
+        store.delete(["face-00001"])
+        store.update("face-00002", {"label": "anger"})
+        nearest = found(store)
+        store.close()
+        store = opened(tmp_path / "g")
+        assert found(store) == nearest
+        assert store.count(parse_filter({"label": "anger"})) == 1
+        assert not store.remarks
+        assert store.check()["memory_agrees_with_database"]
+        store.close()
+
+    @pytest.mark.parametrize("damage", ["cut", "byte", "empty", "noise", "version"])
+    def test_a_damaged_one_is_rebuilt_from_the_database_and_said_so(self, tmp_path: Path, damage: str) -> None:
+        store = opened(tmp_path / "g")
+        store.add(random_faces(50))
+        store.save()
+        store.close()
+        path = tmp_path / "g" / RESIDENTS
+        whole = path.read_bytes()
+        flipped = whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:]
+        newer = whole.replace(b'"format_version": 1', b'"format_version": 9', 1)
+        cut = whole[: len(whole) // 2]
+        path.write_bytes(
+            {"cut": cut, "byte": flipped, "empty": b"", "noise": os.urandom(9000), "version": newer}[damage]
+        )
+        store = opened(tmp_path / "g")
+        assert "rebuilt from gallery.sqlite" in store.remarks[0]
+        assert sorted(found(store)) == [each.id for each in random_faces(50)]
+        assert store.check()["memory_agrees_with_database"]
+        store.close()
+
+    def test_one_of_another_gallery_is_not_used(self, tmp_path: Path) -> None:
+        for name, count in (("one", 5), ("other", 9)):
+            store = opened(tmp_path / name)
+            store.add(random_faces(count))
+            store.save()
+            store.close()
+        shutil.copy(tmp_path / "one" / RESIDENTS, tmp_path / "other" / RESIDENTS)
+        store = opened(tmp_path / "other")
+        assert len(found(store)) == 9
+        store.close()
+
+
+def _fill_until_refused(folder: Path, pipe: object) -> None:
+    """In a process of its own: files may not grow beyond a limit, which SQLite meets as a full disk."""
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    store = opened(folder)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+    acknowledged: list[str] = []
+    try:
+        for number in range(10_000):
+            names = [f"f{number}-{row}" for row in range(20)]
+            store.add([face(name, 1.0, metadata={"filling": "x" * 500}) for name in names])
+            acknowledged += names
+    except GalleryFullError as error:
+        pipe.send((acknowledged, str(error), len(found(store, 100_000)), store.count()))  # type: ignore[attr-defined]
+    os._exit(0)
+
+
+def test_a_full_disk_refuses_the_write_and_keeps_the_rest(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_fill_until_refused, args=(tmp_path / "g", sending))
+    process.start()
+    assert receiving.poll(60)
+    acknowledged, message, searched, counted = receiving.recv()
+    process.join()
+    assert "no space is left" in message
+    assert acknowledged
+    assert searched == counted == len(acknowledged)
+    store = opened(tmp_path / "g")
+    assert sorted(each.id for each in every_face(store)) == sorted(acknowledged)
+    assert sorted(found(store, 100_000)) == sorted(acknowledged)
+    store.add([face("there is space again", 0.0)])
+    assert found(store, 1) == ["there is space again"]
+    store.close()
+
+
+class TestIndex:
+    def test_what_was_added_and_deleted_is_merged_in_the_background(self, tmp_path: Path) -> None:
+        store = opened(tmp_path / "g", policy=IndexPolicy(tail=50, tail_share=0.0))
+        faces = random_faces(400)
+        for start in range(0, 400, 20):
+            store.add(faces[start : start + 20])
+            store.delete([faces[start].id])
+            assert len(found(store)) == start + 20 - (start // 20 + 1)
+        store.wait_for_index()
+        report = store.check()
+        assert report["memory_agrees_with_database"]
+        assert report["behind_the_base"] <= 50
+        assert store.count(parse_filter({"metadata.flash": True})) == sum(
+            each.metadata["flash"] for row, each in enumerate(faces) if row % 20
+        )
+        store.close()
+
+    def test_cells_are_made_by_size_and_never_fall_short(self, tmp_path: Path) -> None:
+        policy = IndexPolicy(kind="auto", exact_up_to=2000)
+        store = opened(tmp_path / "g", policy=policy)
+        faces = random_faces(6000)
+        store.add(faces[:1000])
+        store.wait_for_index()
+        assert store.check()["index"] == "exact"
+        store.add(faces[1000:])
+        assert soon(lambda: store.cells is not None, 60)
+        store.wait_for_index()
+        report = store.check()
+        assert report["index"] == "cells"
+        assert report["recall_at_10"] >= 0.95
+        assert len(found(store, 6000)) == 6000
+        rare = parse_filter({"metadata.row": {"in": [5, 50, 500]}})
+        assert len(found(store, 3, SearchOptions(filter=rare))) == 3
+        most = parse_filter({"not": {"metadata.row": 5}})
+        assert len(found(store, 100, SearchOptions(filter=most))) == 100
+        store.add([face("just added", 0.0)])
+        assert found(store, 1) == ["just added"]
+        store.delete(["just added"])
+        assert "just added" not in found(store, 10)
+        store.add([face("in the tail", 0.0)])
+        store.save()
+        probes = store.cells.probes if store.cells is not None else 0
+        store.close()
+        store = opened(tmp_path / "g", policy=policy)
+        assert store.cells is not None, "they are there at once"
+        assert store.cells.probes == probes
+        assert found(store, 1) == ["in the tail"]
+        assert store.check()["recall_at_10"] >= 0.95
+        store.close()
+        (tmp_path / "g" / CELLS).write_bytes(b"broken")
+        store = opened(tmp_path / "g", policy=policy)
+        assert "the cells are made anew" in store.remarks[0]
+        assert len(found(store, 6001)) == 6001
+        assert soon(lambda: store.cells is not None, 60)
+        store.close()
+
+
+def write_golden() -> None:
+    """How ``tests/data/gallery_1`` was made. Never again for version 1: it is what old galleries look like."""
+    store = opened(GOLDEN)
+    faces = random_faces(20)
+    store.add([face("face-00001", 5, thumbnail=b"a picture")])
+    store.add([*faces[:1], *faces[2:]])
+    store.add([face("face-00001", faces[1].embedding, label="surprise", thumbnail=b"a picture")], replace=True)
+    store.save()
+    store.delete(["face-00003"])
+    store.close()

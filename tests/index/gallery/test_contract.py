@@ -1,0 +1,460 @@
+"""What every gallery does alike: the contract of ``mien.index.gallery.store``, against each implementation."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mien.index.gallery.filters import parse_filter, passes
+from mien.index.gallery.store import GalleryFace, GalleryStore, SearchOptions, every_face
+from mien.model.errors import FaceConflictError, FaceFieldError, GalleryError, QueryError, UnknownFaceError
+from tests.support.gallery_implementations import EMBEDDER, IMPLEMENTATIONS, SIZE, OpenGallery, face, random_faces
+
+ORIGIN = np.zeros((1, SIZE), dtype=np.float32)
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def opener(request: pytest.FixtureRequest) -> OpenGallery:
+    return IMPLEMENTATIONS[request.param]
+
+
+@pytest.fixture
+def gallery(opener: OpenGallery, tmp_path: Path) -> Iterator[GalleryStore]:
+    store = opener(tmp_path / "gallery")
+    yield store
+    store.close()
+
+
+def found(gallery: GalleryStore, k: int = 10, **options: Any) -> list[str]:
+    """Ids of the k nearest faces to the origin."""
+    (matches,) = gallery.search(ORIGIN, k, SearchOptions(**options)).matches
+    return [match.face.id for match in matches]
+
+
+def ids(faces: list[GalleryFace]) -> list[str]:
+    return [each.id for each in faces]
+
+
+def test_an_empty_gallery_answers(gallery: GalleryStore) -> None:
+    assert gallery.embedding_size == SIZE
+    assert gallery.embedder_sha256 == EMBEDDER
+    assert not gallery.read_only
+    assert gallery.count() == 0
+    assert found(gallery) == []
+    assert gallery.listing(10).faces == []
+    assert gallery.statistics().faces == 0
+    assert gallery.add([]).added == ()
+
+
+def test_a_sample_shows_faces_as_they_are(gallery: GalleryStore) -> None:
+    assert gallery.sample(10).ids == []
+    assert gallery.sample(10).embeddings.shape == (0, SIZE)
+    faces = {each.id: each for each in random_faces(60)}
+    gallery.add(list(faces.values()))
+    whole, part = gallery.sample(100), gallery.sample(20)
+    assert sorted(whole.ids) == sorted(faces)
+    assert (whole.faces, part.faces) == (60, 60)
+    assert len(set(part.ids)) == 20
+    assert list(part.ids) == list(gallery.sample(20).ids)
+    for face_id, embedding, emotion in zip(part.ids, part.embeddings, part.emotions, strict=True):
+        np.testing.assert_array_equal(embedding, faces[face_id].embedding)
+        assert emotion == (faces[face_id].label or faces[face_id].emotion)
+    gone = list(faces)[:50]
+    gallery.delete(gone)
+    assert sorted(gallery.sample(100).ids) == sorted(set(faces) - set(gone))
+
+
+def test_what_was_added_is_found_at_once_as_it_was_given(gallery: GalleryStore) -> None:
+    given = face(
+        "a/b ü.png",
+        1.5,
+        label="happiness",
+        emotion="fear",
+        sub_class="fear/2",
+        subject="Anna",
+        metadata={"n": 1, "deep": {"list": [1, 2.5, None, True, "x"]}, "text": "ß"},
+        content_sha256="0" * 64,
+        time=12.5,
+        thumbnail=b"\xff\xd8",
+    )
+    assert gallery.add([given]).added == ("a/b ü.png",)
+    (matches,) = gallery.search(ORIGIN, 1).matches
+    assert matches[0].distance == pytest.approx(1.5)
+    stored = gallery.get("a/b ü.png")
+    assert stored.thumbnail == b"\xff\xd8"
+    gallery.add([face("b")])
+    assert gallery.thumbnails(["b", "a/b ü.png", "none"]) == {"a/b ü.png": b"\xff\xd8"}
+    gallery.delete(["b"])
+    for each in (stored, matches[0].face, gallery.listing(1).faces[0]):
+        np.testing.assert_array_equal(each.embedding, given.embedding)
+        for name in ("id", "label", "emotion", "sub_class", "subject", "metadata", "content_sha256", "time"):
+            assert getattr(each, name) == getattr(given, name)
+
+
+def test_what_is_stored_under_ids(gallery: GalleryStore) -> None:
+    faces = random_faces(40)
+    gallery.add(faces)
+    found = gallery.stored([*(each.id for each in faces[:30]), "nobody"])
+    assert sorted(found) == [each.id for each in faces[:30]]
+    assert all(each.same_content(found[each.id]) for each in faces[:30])
+    assert gallery.stored([]) == {}
+
+
+def test_a_face_without_a_time_has_that_of_its_addition(gallery: GalleryStore) -> None:
+    import time
+
+    before = time.time()
+    gallery.add([face("a")])
+    stored = gallery.get("a").time
+    assert stored is not None
+    assert before - 1 <= stored <= time.time() + 1
+
+
+def test_all_that_was_acknowledged_is_there_after_reopening(opener: OpenGallery, tmp_path: Path) -> None:
+    store = opener(tmp_path / "gallery")
+    store.add(random_faces(50))
+    store.delete(["face-00003"])
+    store.update("face-00004", {"label": "sadness"})
+    nearest = found(store, 49)
+    store.close()
+    store = opener(tmp_path / "gallery")
+    assert store.count() == 49
+    assert found(store, 49) == nearest
+    assert store.get("face-00004").label == "sadness"
+    with pytest.raises(UnknownFaceError):
+        store.get("face-00003")
+    store.close()
+
+
+class TestAdding:
+    def test_the_same_again_changes_nothing(self, gallery: GalleryStore) -> None:
+        gallery.add([face("a", 1, label="fear", metadata={"x": [1]})])
+        before = gallery.get("a")
+        again = gallery.add([face("a", 1, label="fear", metadata={"x": [1]}), face("b", 2)])
+        assert again.unchanged == ("a",)
+        assert again.added == ("b",)
+        assert gallery.get("a").sequence == before.sequence
+        assert gallery.get("a").time == before.time
+        assert gallery.count() == 2
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            face("a", 2, label="fear"),
+            face("a", 1, label="anger"),
+            face("a", 1, label="fear", subject="s"),
+            face("a", 1, label="fear", metadata={"x": 1}),
+            face("a", 1, label="fear", time=1.0),
+            face("a", 1, label="fear", content_sha256="1" * 64),
+        ],
+    )
+    def test_other_content_is_a_conflict_unless_it_replaces(self, gallery: GalleryStore, other: GalleryFace) -> None:
+        gallery.add([face("a", 1, label="fear", time=0.0)])
+        with pytest.raises(FaceConflictError, match="'a'"):
+            gallery.add([face("new", 9), other])
+        assert found(gallery) == ["a"], "none of a refused request is added"
+        assert gallery.get("a").label == "fear"
+        done = gallery.add([face("new", 9), other], replace=True)
+        assert (done.added, done.replaced) == (("new",), ("a",))
+        assert gallery.count() == 2
+        (matches,) = gallery.search(ORIGIN, 1).matches
+        assert matches[0].distance == pytest.approx(float(other.embedding[0]))
+        assert gallery.get("a").label == other.label
+
+    def test_an_id_twice_in_one_request(self, gallery: GalleryStore) -> None:
+        with pytest.raises(FaceFieldError, match="'a' stands twice"):
+            gallery.add([face("a", 1), face("b"), face("a", 1)])
+        assert gallery.count() == 0
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            face("", 1),
+            face(" a", 1),
+            face("a\n", 1),
+            face("a\x00b", 1),
+            face("x/../y", 1),
+            face("x" * 300, 1),
+            face("a", float("nan")),
+            face("a", float("inf")),
+            GalleryFace("a", np.zeros(SIZE + 1, dtype=np.float32)),
+            GalleryFace("a", np.zeros(SIZE, dtype=np.float64)),
+            face("a", subject="s" * 300),
+            face("a", label=""),
+            face("a", metadata={"x": "y" * 20_000}),
+            face("a", metadata={"1": {"2": {"3": {"4": {"5": {"6": {"7": {"8": {}}}}}}}}}),
+            face("a", metadata={"x": float("nan")}),
+            face("a", metadata={"x": object()}),
+            face("a", metadata={"x": "\ud800"}),
+            face("a", time=float("nan")),
+            face("a", content_sha256="abc"),
+            face("a", thumbnail=bytes(100_000)),
+        ],
+    )
+    def test_what_cannot_be_kept_is_refused_with_all_that_came_with_it(
+        self, gallery: GalleryStore, bad: GalleryFace
+    ) -> None:
+        with pytest.raises(FaceFieldError):
+            gallery.add([face("good"), bad])
+        assert gallery.count() == 0
+
+    def test_many_threads_at_once(self, gallery: GalleryStore) -> None:
+        faces = random_faces(120)
+        with ThreadPoolExecutor(6) as threads:
+            for _ in threads.map(lambda start: gallery.add(faces[start : start + 10]), range(0, 120, 10)):
+                pass
+            for _ in threads.map(lambda each: gallery.delete([each.id]), faces[::3]):
+                pass
+        left = [each for row, each in enumerate(faces) if row % 3]
+        assert ids(list(every_face(gallery))) == ids(left)
+        assert sorted(found(gallery, 200)) == ids(left)
+
+
+class TestChanging:
+    def test_update(self, gallery: GalleryStore) -> None:
+        gallery.add([face("a", 1, label="fear", subject="s", metadata={"x": 1, "deep": {"y": 2, "z": 3}}, time=5.0)])
+        now = gallery.update("a", {"label": None, "metadata": {"x": None, "deep": {"y": 9}, "new": [1]}})
+        assert now.label is None
+        assert now.subject == "s"
+        assert now.metadata == {"deep": {"y": 9, "z": 3}, "new": [1]}
+        assert gallery.get("a").metadata == now.metadata
+        assert found(gallery, filter=parse_filter({"metadata.deep.y": 9})) == ["a"]
+        assert found(gallery, filter=parse_filter({"metadata.x": 1})) == []
+
+    @pytest.mark.parametrize(
+        "changes", [{"id": "b"}, {"embedding": []}, {"label": ""}, {"metadata": 5}, {"time": None}, {"time": "x"}]
+    )
+    def test_what_cannot_be_changed(self, gallery: GalleryStore, changes: dict[str, Any]) -> None:
+        gallery.add([face("a", 1, label="fear")])
+        with pytest.raises(FaceFieldError):
+            gallery.update("a", changes)
+        assert gallery.get("a").label == "fear"
+
+    def test_merged_metadata_is_within_the_limits_too(self, gallery: GalleryStore) -> None:
+        gallery.add([face("a", metadata={"x": "y" * 9000})])
+        with pytest.raises(FaceFieldError, match="16384 bytes"):
+            gallery.update("a", {"metadata": {"z": "y" * 9000}})
+
+    def test_unknown_ids(self, gallery: GalleryStore) -> None:
+        with pytest.raises(UnknownFaceError, match="'nobody'"):
+            gallery.get("nobody")
+        with pytest.raises(UnknownFaceError, match="'nobody'"):
+            gallery.update("nobody", {"label": "fear"})
+
+
+class TestDeleting:
+    def test_delete(self, gallery: GalleryStore) -> None:
+        gallery.add([face("a", 1), face("b", 2), face("c", 3)])
+        assert gallery.delete(["c", "nobody", "a"]) == ("c", "a")
+        assert found(gallery) == ["b"]
+        assert gallery.delete(["a"]) == ()
+        gallery.add([face("a", 4)])
+        assert found(gallery) == ["b", "a"]
+
+    def test_everything_of_a_person(self, gallery: GalleryStore) -> None:
+        gallery.add(random_faces(60))
+        assert gallery.delete_where(parse_filter({"subject": "subject 2"})) == 10
+        assert gallery.delete_where(parse_filter({"subject": "subject 2"})) == 0
+        assert gallery.count() == 50
+        assert gallery.count(parse_filter({"subject": "subject 2"})) == 0
+        assert len(found(gallery, 100)) == 50
+
+
+FILTERS: list[dict[str, Any]] = [
+    {"emotion": "happiness"},
+    {"label": None},
+    {"sub_class": {"in": ["fear/1", "happiness/2"]}},
+    {"subject": {"gte": "subject 2", "lt": "subject 4"}},
+    {"id": "face-00007"},
+    {"id": {"lt": "face-00007"}},
+    {"time": {"gt": 1_700_000_010, "lte": 1_700_000_020}},
+    {"time": {"lt": "2023-11-14T22:13:30Z"}},
+    {"metadata.row": {"gte": 90}},
+    {"metadata.row": 7},
+    {"metadata.row": 7.0},
+    {"metadata.row": "7"},
+    {"metadata.row": {"in": [1, 2, "3", None]}},
+    {"metadata.camera.name": "cam3"},
+    {"metadata.camera.name": {"gt": "cam4"}},
+    {"metadata.camera": "cam3"},
+    {"metadata.flash": True},
+    {"metadata.flash": 1},
+    {"metadata.nothing": None},
+    {"metadata.nothing": {"lt": 5}},
+    {"not": {"metadata.nothing": {"lt": 5}}},
+    {"not": {"label": "fear"}},
+    {"and": [{"emotion": "fear"}, {"or": [{"label": "fear"}, {"metadata.flash": True}]}]},
+    {"emotion": "fear", "not": {"subject": {"in": ["subject 1", None]}}},
+    {"or": [{"metadata.row": {"lt": 3}}, {"metadata.row": {"gt": 96}}]},
+]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, scope="module")
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalleryStore]:
+    store = IMPLEMENTATIONS[request.param](tmp_path_factory.mktemp("filtered") / "gallery")
+    store.add(random_faces(100))
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("written", FILTERS)
+def test_each_filter_finds_what_its_definition_says(filled: GalleryStore, written: dict[str, Any]) -> None:
+    condition = parse_filter(written)
+    expected = [each for each in random_faces(100) if passes(condition, each)]
+    assert filled.count(condition) == len(expected)
+    assert ids(list(every_face(filled, condition, page=7))) == ids(expected)
+    by_distance = sorted(expected, key=lambda each: float(np.linalg.norm(each.embedding.astype(np.float64))))
+    assert found(filled, 100, filter=condition) == ids(by_distance)
+    assert found(filled, 3, filter=condition) == ids(by_distance[:3])
+
+
+class TestSearching:
+    @pytest.mark.parametrize("queries", [1, 3, 40])
+    @pytest.mark.parametrize("k", [1, 10, 500])
+    def test_agrees_with_brute_force(self, gallery: GalleryStore, queries: int, k: int) -> None:
+        faces = random_faces(300)
+        gallery.add(faces)
+        asked = np.random.default_rng(1).normal(size=(queries, SIZE)).astype(np.float32)
+        points = np.stack([each.embedding for each in faces]).astype(np.float64)
+        result = gallery.search(asked, k)
+        assert len(result.matches) == queries
+        for query, matches in zip(asked, result.matches, strict=True):
+            distances = np.linalg.norm(points - query, axis=1)
+            order = np.argsort(distances)[:k]
+            assert [match.face.id for match in matches] == [faces[row].id for row in order]
+            np.testing.assert_allclose([match.distance for match in matches], distances[order], atol=1e-5)
+
+    def test_equal_distances_stand_by_id(self, gallery: GalleryStore) -> None:
+        order = np.random.default_rng(0).permutation(40)
+        gallery.add([face(f"f{row:02d}", 1) for row in order])
+        assert found(gallery, 40) == [f"f{row:02d}" for row in range(40)]
+        assert found(gallery, 5) == [f"f{row:02d}" for row in range(5)]
+
+    @pytest.mark.parametrize("k", [0, -1])
+    def test_k_below_one(self, gallery: GalleryStore, k: int) -> None:
+        with pytest.raises(QueryError, match=f"k should be at least 1, got {k}"):
+            gallery.search(ORIGIN, k)
+
+    def test_queries_that_cannot_be_answered(self, gallery: GalleryStore) -> None:
+        with pytest.raises(QueryError, match=r"expected queries \(q, 8\), got \(1, 9\)"):
+            gallery.search(np.zeros((1, SIZE + 1), dtype=np.float32), 1)
+        with pytest.raises(QueryError, match="NaN"):
+            gallery.search(np.full((1, SIZE), np.nan, dtype=np.float32), 1)
+        with pytest.raises(QueryError, match="max_distance"):
+            gallery.search(ORIGIN, 1, SearchOptions(max_distance=-1.0))
+        with pytest.raises(QueryError, match="one query"):
+            gallery.search(np.zeros((2, SIZE), dtype=np.float32), 1, SearchOptions(after=(0.0, "a")))
+
+    def test_one_of_each_subject(self, gallery: GalleryStore) -> None:
+        gallery.add([face(f"{subject}{n}", n, subject=subject) for subject in ("a", "b") for n in range(1, 60)])
+        gallery.add([face("nobody1", 70), face("nobody2", 71)])
+        assert found(gallery, 10, one_per_subject=True) == ["a1", "b1", "nobody1", "nobody2"]
+        assert found(gallery, 1, one_per_subject=True) == ["a1"]
+
+    def test_exclusions(self, gallery: GalleryStore) -> None:
+        gallery.add([face(f"a{n:02d}", n, subject="a" if n < 50 else None) for n in range(60)])
+        gallery.add([face("picture", 0.5, content_sha256="c" * 64)])
+        assert found(gallery, 2, exclude_subjects=frozenset({"a"})) == ["picture", "a50"]
+        assert found(gallery, 2, exclude_ids=frozenset({"a00", "a01", "unknown"})) == ["picture", "a02"]
+        assert found(gallery, 2, exclude_content=frozenset({"c" * 64})) == ["a00", "a01"]
+        assert found(gallery, 2, copies_within=0.5) == ["a01", "a02"]
+        assert found(gallery, 60, max_distance=2.0) == ["a00", "picture", "a01", "a02"]
+        assert found(gallery, 60, max_distance=0.0) == ["a00"]
+
+    def test_few_that_pass_are_all_found_among_many(self, gallery: GalleryStore) -> None:
+        gallery.add([face(f"near{n:04d}", n / 1000) for n in range(900)])
+        gallery.add([face(f"far{n}", 50 + n, label="rare") for n in range(5)])
+        rare = parse_filter({"label": "rare"})
+        assert found(gallery, 5, filter=rare) == [f"far{n}" for n in range(5)]
+        assert found(gallery, 9, filter=rare) == [f"far{n}" for n in range(5)]
+
+    def test_pages_put_together_are_the_whole_though_the_gallery_changes(self, gallery: GalleryStore) -> None:
+        gallery.add([face(f"f{n:02d}", n // 2, subject=f"s{n % 9}") for n in range(40)])
+        for options in ({}, {"one_per_subject": True}, {"filter": parse_filter({"subject": {"lt": "s5"}})}):
+            whole = found(gallery, 100, **options)
+            pages: list[str] = []
+            after, snapshot = None, None
+            for page in range(100):
+                result = gallery.search(
+                    ORIGIN,
+                    3,
+                    SearchOptions(**options, after=after, snapshot=snapshot),
+                )
+                (matches,) = result.matches
+                if not matches:
+                    break
+                pages.extend(match.face.id for match in matches)
+                after, snapshot = (matches[-1].distance, matches[-1].face.id), result.snapshot
+                gallery.add([face(f"later{len(pages)}-{page}", 0.1, subject="s0")])
+            assert pages == whole
+            gallery.delete_where(parse_filter({"id": {"gte": "later"}}))
+
+    def test_what_is_replaced_later_is_not_in_an_older_snapshot(self, gallery: GalleryStore) -> None:
+        gallery.add([face("a", 1), face("b", 2)])
+        snapshot = gallery.search(ORIGIN, 1).snapshot
+        gallery.add([face("a", 3)], replace=True)
+        gallery.update("b", {"label": "fear"})
+        assert found(gallery) == ["b", "a"]
+        assert found(gallery, snapshot=snapshot) == ["b"]
+
+
+class TestListing:
+    def test_pages_by_id(self, gallery: GalleryStore) -> None:
+        faces = random_faces(25)
+        gallery.add(faces[::-1])
+        page = gallery.listing(10)
+        assert ids(page.faces) == ids(faces[:10])
+        assert page.next_after == "face-00009"
+        gallery.add([face("face-00009b")])
+        rest = gallery.listing(100, after=page.next_after, snapshot=page.snapshot)
+        assert ids(rest.faces) == ids(faces[10:])
+        assert rest.next_after is None
+        with pytest.raises(QueryError, match="limit"):
+            gallery.listing(0)
+
+    def test_statistics(self, gallery: GalleryStore) -> None:
+        gallery.add(random_faces(60))
+        statistics = gallery.statistics()
+        assert statistics.faces == 60
+        assert statistics.subjects == 5
+        assert statistics.emotions == {"happiness": 30, "fear": 30}
+        assert statistics.labels == {"happiness": 20, "fear": 20, None: 20}
+        assert statistics.sub_classes == {"happiness/1": 15, "happiness/2": 15, "fear/1": 15, "fear/2": 15}
+
+
+class TestSnapshots:
+    def test_restore_brings_back_what_was(self, gallery: GalleryStore, tmp_path: Path) -> None:
+        gallery.add(random_faces(40))
+        nearest = found(gallery, 40)
+        assert gallery.snapshot(tmp_path / "kept") == 40
+        gallery.delete(["face-00001"])
+        gallery.update("face-00002", {"label": "anger", "metadata": {"row": None}})
+        gallery.add([face("later", 0)])
+        assert gallery.restore(tmp_path / "kept") == 40
+        assert found(gallery, 100) == nearest
+        assert ids(list(every_face(gallery))) == ids(random_faces(40))
+        assert gallery.get("face-00002").label is None
+        assert gallery.get("face-00002").metadata["row"] == 2
+
+    def test_a_snapshot_is_restored_by_any_implementation(self, gallery: GalleryStore, tmp_path: Path) -> None:
+        gallery.add(random_faces(12))
+        gallery.snapshot(tmp_path / "kept")
+        for name, opener in IMPLEMENTATIONS.items():
+            other = opener(tmp_path / f"other {name}")
+            other.add([face("goes away")])
+            other.restore(tmp_path / "kept")
+            assert found(other, 100) == found(gallery, 100)
+            other.close()
+
+    def test_what_is_no_snapshot_changes_nothing(self, gallery: GalleryStore, tmp_path: Path) -> None:
+        gallery.add([face("a")])
+        (tmp_path / "empty").mkdir()
+        for folder in (tmp_path / "nowhere", tmp_path / "empty"):
+            with pytest.raises(GalleryError):
+                gallery.restore(folder)
+        with pytest.raises(GalleryError, match="already"):
+            gallery.snapshot(tmp_path / "empty")
+        assert found(gallery) == ["a"]

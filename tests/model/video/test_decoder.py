@@ -1,0 +1,253 @@
+"""Videos to frames: formats, sampling, limits, and what a hostile file can do."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mien.model.errors import (
+    BrokenVideoError,
+    NoVideoDecoderError,
+    UnsupportedVideoError,
+    VideoError,
+    VideoTooLargeError,
+)
+from mien.model.video import decoder
+from mien.model.video.decoder import DEFAULT_LIMITS, Video, VideoEnd, VideoFrame, VideoLimits, can_decode_videos
+from tests.support.videos import encoded
+
+pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
+
+
+def grey(number: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+    """A frame that tells its number by how bright it is; its upper left corner is white."""
+    frame = np.full((height, width, 3), 40 + 5 * number, np.uint8)
+    frame[: height // 2, : width // 2] = 255
+    return frame
+
+
+def decoded(data: bytes, fps: float = 10.0, limits: VideoLimits = DEFAULT_LIMITS) -> tuple[list[VideoFrame], VideoEnd]:
+    frames = []
+    with Video(data, fps, limits) as decoding:
+        while not isinstance(step := decoding.step(), VideoEnd):
+            if step is not None:
+                frames.append(step)
+    return frames, step
+
+
+@pytest.mark.parametrize(
+    ("form", "codec"), [("mp4", None), ("mp4", "mpeg4"), ("webm", None), ("webm", "libvpx"), ("gif", None)]
+)
+def test_each_format_gives_its_frames(form: str, codec: str | None) -> None:
+    frames, end = decoded(encoded([grey(number) for number in range(20)], form, codec=codec))
+    assert [frame.number for frame in frames] == list(range(20))
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(20) / 10, atol=0.011)
+    assert (end.frames, end.damaged, end.cut) == (20, 0, False)
+    for number, frame in enumerate(frames):
+        assert frame.image.shape == (48, 64, 3)
+        assert abs(frame.image[40, 50].mean() - (40 + 5 * number)) < 40
+        assert frame.image[8, 8].mean() > 220
+
+
+@pytest.mark.parametrize(
+    ("fps", "numbers"), [(100.0, range(30)), (5.0, range(0, 30, 2)), (1.0, (0, 10, 20)), (0.1, (0,))]
+)
+def test_frames_are_sampled(fps: float, numbers: range | tuple[int, ...]) -> None:
+    frames, end = decoded(encoded([grey(number) for number in range(30)]), fps)
+    assert [frame.number for frame in frames] == list(numbers)
+    assert end.frames == 30
+
+
+def test_sampling_keeps_the_rate_where_it_does_not_divide_the_video_s() -> None:
+    """25 frames a second at 10: as many as there are tenths, though none falls on most of them."""
+    frames, _ = decoded(encoded([grey(number % 40) for number in range(50)], rate=25), 10.0)
+    assert len(frames) == 20
+    assert {b.number - a.number for a, b in pairwise(frames)} == {2, 3}
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_video_that_was_held_sideways_comes_upright(turn: int) -> None:
+    """The file says by how many degrees, against the clock, a frame is turned to be shown."""
+    (frame, *_), _ = decoded(encoded([grey(0)] * 3, turn=turn))
+    np.testing.assert_allclose(frame.image, np.rot90(grey(0), turn // 90), atol=12)
+
+
+def test_what_is_transparent_lies_on_white() -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    pictures = [Image.new("RGBA", (32, 32), (255, 0, 0, 0)) for _ in range(3)]
+    for number, picture in enumerate(pictures):
+        picture.paste((0, 0, 200, 255), (0, 0, 16, 16 + number))
+    buffer = BytesIO()
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=100, disposal=2)
+    frames, _ = decoded(buffer.getvalue())
+    assert len(frames) == 3
+    for frame in frames:
+        assert frame.image[30, 30].tolist() == [255, 255, 255]
+        assert frame.image[4, 4].tolist() == [0, 0, 200]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"GIF", b"\xff\xd8\xff\xe0 a picture", b"#EXTM3U\nfile:///etc/passwd", b"RIFF0000AVI "]
+)
+def test_what_is_no_video_is_refused(data: bytes) -> None:
+    """A playlist, too: FFmpeg would go and read what it names."""
+    with pytest.raises(UnsupportedVideoError, match=f"MP4, WebM, GIF.*got {len(data)} bytes"):
+        Video(data, 5.0)
+
+
+def test_an_mp4_without_pictures_or_of_a_codec_that_is_not_decoded() -> None:
+    data = encoded([grey(0)] * 3)
+    unknown = data.replace(b"avc1", b"zzzz")
+    with pytest.raises(VideoError):
+        decoded(unknown)
+
+
+def test_a_broken_file() -> None:
+    data = encoded([grey(number) for number in range(30)])
+    with pytest.raises(BrokenVideoError, match="cut off or damaged"):
+        decoded(data[: len(data) // 2])  # MP4 has its table at the end
+    with pytest.raises(BrokenVideoError):
+        decoded(b"\x1a\x45\xdf\xa3" + bytes(1000))
+    gif = encoded([grey(number) for number in range(30)], "gif")
+    frames, _ = decoded(gif[: len(gif) // 2])
+    assert 5 < len(frames) < 30, "of a film that ends early, what is there"
+
+
+def test_damage_in_the_middle_is_counted_and_passed() -> None:
+    data = bytearray(
+        encoded([np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8) for number in range(30)])
+    )
+    at = data.index(b"mdat") + 20_000
+    data[at : at + 2000] = bytes(2000)
+    frames, end = decoded(bytes(data))
+    assert frames
+    assert end.frames + end.damaged >= 25
+    assert [frame.time_s for frame in frames] == sorted(frame.time_s for frame in frames)
+
+
+def test_limits() -> None:
+    data = encoded([grey(number) for number in range(30)])
+    with pytest.raises(VideoTooLargeError, match="at most 3000 pixels, got 64x48"):
+        decoded(data, limits=VideoLimits(max_pixels=3000))
+    with pytest.raises(VideoTooLargeError, match=r"at most 2 s, got one of 3\.0 s"):
+        decoded(data, limits=VideoLimits(max_s=2))
+    with pytest.raises(VideoTooLargeError, match=r"20 frames to look at, got about 30: for 3\.0 s, ask for 6\.7 fps"):
+        decoded(data, limits=VideoLimits(max_frames=20))
+    assert len(decoded(data, 6.0, VideoLimits(max_frames=20))[0]) == 18
+
+
+def test_a_video_that_says_it_is_shorter_than_it_is_is_cut() -> None:
+    data = bytearray(encoded([grey(number) for number in range(30)], "webm"))
+    at = data.index(b"\x44\x89\x88") + 3
+    data[at : at + 8] = struct.pack(">d", 500.0)  # its duration, milliseconds
+    frames, end = decoded(bytes(data), limits=VideoLimits(max_s=1.0))
+    assert end.cut
+    assert 9 <= len(frames) <= 11
+    assert end.last_s <= 1.0
+
+
+def grown_table(data: bytes) -> bytes:
+    """An MP4 whose table says that there are 50 million samples of seven bytes, all in the first chunk."""
+    grown, count = bytearray(data), 50_000_000
+    for name, numbers in ((b"stsz", (7, count)), (b"stsc", (1, 1, count, 1)), (b"stts", (1, count, 1))):
+        struct.pack_into(f">{len(numbers)}I", grown, data.index(name) + 8, *numbers)
+    return bytes(grown)
+
+
+DECODE_AND_TELL = """
+import resource, sys
+from pathlib import Path
+from mien.model.errors import VideoError
+from mien.model.video.decoder import DEFAULT_LIMITS, Video, VideoEnd
+try:
+    with Video(Path(sys.argv[1]).read_bytes(), 10.0, DEFAULT_LIMITS) as decoding:
+        while not isinstance(decoding.step(), VideoEnd):
+            pass
+except VideoError:
+    print(*(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+"""
+"""In a process of its own: what its children took at most cannot be told apart from those of other tests here."""
+
+
+def test_a_small_file_that_would_take_gigabytes_takes_none_here(tmp_path: Path) -> None:
+    """FFmpeg makes the table it is told of, 3.5 GB for these 2 KB. The process that does is not the one that asks."""
+    data, path = grown_table(encoded([grey(number) for number in range(30)])), tmp_path / "grown.mp4"
+    assert len(data) < 3000
+    path.write_bytes(data)
+    told = subprocess.run(
+        # A process begins with what the one that started it took at most: a shell takes little.
+        ["sh", "-c", '"$@" && true', "sh", sys.executable, "-c", DECODE_AND_TELL, str(path)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    own_kb, child_kb = map(int, told.stdout.split())
+    assert own_kb < 200_000
+    assert child_kb < 1_500_000
+
+
+def test_a_decoder_that_dies_is_an_error_of_the_video() -> None:
+    with Video(encoded([grey(number) for number in range(30)]), 10.0) as decoding:
+        while decoding.step() is None:
+            pass
+        decoding.kill()
+        with pytest.raises(BrokenVideoError, match="decoder fails"):
+            decoding.step()
+
+
+def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(decoder, "PATIENCE_S", 0.3)
+    with Video(encoded([grey(0)] * 3), 10.0) as decoding:
+        os.kill(decoding._process.pid, signal.SIGSTOP)
+        with pytest.raises(BrokenVideoError, match="decoder fails"):
+            decoding.step()
+
+
+def test_it_can_be_ended_while_somebody_waits_for_it() -> None:
+    decoding = Video(encoded([grey(0)] * 3), 10.0)
+    os.kill(decoding._process.pid, signal.SIGSTOP)
+    failed: list[VideoError] = []
+
+    def wait() -> None:
+        try:
+            decoding.step()
+        except VideoError as error:
+            failed.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.1)
+    decoding.close()
+    waiting.join(5)
+    assert len(failed) == 1
+    assert decoding._process.returncode is not None
+
+
+def test_nothing_is_left_behind() -> None:
+    data = encoded([grey(number) for number in range(10)])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        decoded(data)
+        with Video(data, 10.0) as decoding:
+            decoding.step()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_without_the_decoder_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "can_decode_videos", lambda: False)
+    with pytest.raises(NoVideoDecoderError, match="extra 'video'"):
+        Video(b"GIF89a", 5.0)

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from mien.index.bundle.bundle import default_bundle
+from mien.service.commands.doctor import look
+from mien.service.commands.main import main
+from tests.conftest import SmallRun
+
+
+def test_a_good_installation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    table = capsys.readouterr().out
+    for what in ("versions", "ONNX Runtime", "FAISS", "cores", "detector", "bundle", "portraits", "provider", "search"):
+        assert what in table
+
+
+def test_each_part_is_looked_at() -> None:
+    found = {finding.what: finding for finding in look(default_bundle())}
+    assert all(finding.state != "bad" for finding in found.values())
+    assert "28385 faces" in found["bundle"].found
+    assert "ms" in found["one embedding"].found
+
+
+def test_a_broken_bundle_is_bad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--bundle", str(tmp_path)]) == 1
+    findings = list(look(tmp_path))
+    assert findings[-1].state == "bad"
+    assert "is not a bundle" in findings[-1].found
+    assert "--bundle" in findings[-1].advice
+
+
+def test_what_a_bundle_lacks_is_noted(small_run: SmallRun) -> None:
+    found = {finding.what: finding for finding in look(small_run.bundle)}
+    assert found["calibration"].state == "note"
+    assert "mien portraits" in found["portraits"].advice
+
+
+def test_a_bound_on_threads_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    cores = next(finding for finding in look(default_bundle()) if finding.what == "cores")
+    assert cores.state == "note"
+    assert "unset it" in cores.advice

@@ -1,0 +1,349 @@
+"""The service over HTTP, in process."""
+
+import json
+import logging
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from PIL import Image
+
+from mien.model.emotions import EMOTIONS
+from mien.model.errors import UnsupportedImageError
+from mien.service.app import create_app
+from mien.service.inference.engine import Ask, Engine, Placed, load_engine
+from mien.service.settings import Settings
+from tests.conftest import MakeFaces, cartoon
+
+CROPPED = {"already_cropped": "true"}
+PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return load_engine(Settings(provider="cpu"))
+
+
+@pytest.fixture(scope="module")
+def client(engine: Engine) -> Iterator[TestClient]:
+    with TestClient(create_app(engine, Settings(max_body_bytes=3 * 2**20)), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def crop(make_faces: MakeFaces) -> bytes:
+    return encoded(Image.fromarray(make_faces(1).images[0]), "PNG")
+
+
+def encoded(image: Image.Image, form: str) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+def problem(response: Response, status: int) -> str:
+    """Check the form of an error; returns its one sentence."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == status
+    assert body["type"].startswith("urn:mien:")
+    assert body["title"]
+    assert body["detail"]
+    return str(body["detail"])
+
+
+def test_classify_answers_as_documented(client: TestClient, engine: Engine, crop: bytes) -> None:
+    response = client.post("/classify", params=CROPPED, files={"image": crop})
+    assert response.status_code == 200
+    (face,) = response.json()["faces"]
+    assert set(face) == {"box", "detection", "emotion", "posterior", "sub_class", "distance", "typicality", "known"}
+    assert face["box"] == [0, 0, 48, 48]
+    assert face["detection"] is None
+    assert tuple(face["posterior"]) == EMOTIONS
+    assert sum(face["posterior"].values()) == pytest.approx(1, abs=1e-5)
+    assert max(face["posterior"], key=face["posterior"].get) == face["emotion"]
+    assert 0 <= face["typicality"] <= 1
+    assert face["distance"] > 0
+    assert face["sub_class"].startswith(f"{face['emotion']}/")
+    assert face["known"] is (face["typicality"] >= engine.bundle.mixture.min_typicality)
+
+
+@pytest.mark.parametrize(("threshold", "known"), [(0.0, True), (1.0, False)])
+def test_the_least_typicality_of_a_known_expression_can_be_set(
+    engine: Engine, crop: bytes, threshold: float, known: bool
+) -> None:
+    strict = Engine(engine.bundle, engine.pipeline, max_k=10, min_typicality=threshold)
+    faces = strict.find(crop, already_cropped=True)
+    (placed,) = strict.answer([Ask(crops=np.stack([face.crop for face in faces]))])
+    (face,) = strict.classified(faces, placed).faces
+    assert face.typicality < 1
+    assert face.known is known
+
+
+def test_files_are_answered_together_as_they_are_alone(engine: Engine, make_faces: MakeFaces) -> None:
+    first, second = (encoded(Image.fromarray(image), "PNG") for image in make_faces(2).images)
+    points = engine.pipeline.embed(second, already_cropped=True).embeddings
+    answers = engine.answer_each([Ask(file=first, k=3), Ask(file=b"no image"), Ask(points=points), Ask(file=second)])
+    assert isinstance(answers[1], UnsupportedImageError)
+    placed = [answer for answer in answers if isinstance(answer, Placed)]
+    assert [len(each.faces) for each in placed] == [1, 0, 1]
+    assert [len(each.matches[0]) for each in placed if each.matches] == [3]
+    alone = engine.pipeline.embed(first, already_cropped=True).embeddings
+    np.testing.assert_allclose(placed[0].embeddings, alone, atol=1e-4)
+    np.testing.assert_allclose(placed[1].distances, placed[2].distances, atol=1e-4)
+    assert placed[0].faces[0].box == (0, 0, 48, 48)
+    assert engine.answer_each([Ask(file=b"no image")])[0].__class__ is UnsupportedImageError
+
+
+def test_retrieve_answers_as_documented(client: TestClient, engine: Engine, crop: bytes) -> None:
+    response = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop})
+    assert response.status_code == 200
+    (face,) = response.json()["faces"]
+    assert set(face) == {"box", "detection", "emotion", "matches", "next"}
+    distances = [match["distance"] for match in face["matches"]]
+    assert len(distances) == 7
+    assert distances == sorted(distances)
+    embedding = engine.pipeline.embed(crop, already_cropped=True).embeddings[0].astype(np.float64)
+    all_distances = np.linalg.norm(engine.bundle.gallery.embeddings - embedding, axis=1)
+    np.testing.assert_allclose(distances, np.sort(all_distances)[:7], atol=1e-4)
+    for match in face["matches"]:
+        entry = engine.bundle.gallery.get(match["id"])
+        assert match["emotion"] == entry.emotion
+        assert match["metadata"] == entry.metadata
+        assert match["metadata"]["votes"]
+
+
+def test_faces_are_found_and_come_largest_first(client: TestClient) -> None:
+    sheet = Image.new("RGB", (1000, 500), (90, 120, 150))
+    sheet.paste(Image.fromarray(cartoon(200)), (50, 20))
+    sheet.paste(Image.fromarray(cartoon(450)), (500, 20))
+    response = client.post("/classify", files={"image": encoded(sheet, "JPEG")})
+    assert response.status_code == 200
+    large, small = response.json()["faces"]
+    assert large["box"][2] > 1.8 * small["box"][2]
+    assert large["box"][0] > 500 > small["box"][0]
+    assert 0.5 < large["detection"] <= 1
+
+
+def test_a_photograph_is_turned_as_its_exif_says(client: TestClient) -> None:
+    upright = Image.fromarray(cartoon(400)).crop((40, 0, 360, 400))
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was turned: show it turned by a quarter
+    buffer = BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
+    turned = client.post("/classify", files={"image": buffer.getvalue()}).json()
+    assert turned == client.post("/classify", files={"image": encoded(upright, "PNG")}).json()
+
+
+def test_retrieve_answers_ten_unless_told_otherwise(client: TestClient, crop: bytes) -> None:
+    face = client.post("/retrieve", params=CROPPED, files={"image": crop}).json()["faces"][0]
+    assert len(face["matches"]) == 10
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        encoded(Image.new("RGB", (90, 90), "teal"), "JPEG"),
+        encoded(Image.new("CMYK", (90, 90)), "JPEG"),
+        encoded(Image.new("P", (90, 90)), "GIF"),
+        encoded(Image.new("I;16", (90, 90), 40_000), "PNG"),
+        encoded(Image.new("RGBA", (90, 40), (1, 2, 3, 4)), "WEBP"),
+        encoded(Image.new("1", (1, 1)), "PNG"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/classify", "/retrieve"])
+def test_unusual_images_work(client: TestClient, path: str, image: bytes) -> None:
+    assert client.post(path, params=CROPPED, files={"image": image}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/classify", "/retrieve"])
+class TestBadInput:
+    def test_not_an_image(self, client: TestClient, path: str) -> None:
+        assert "image" in problem(client.post(path, files={"image": b"plain text, no picture"}), 415)
+
+    def test_truncated(self, client: TestClient, path: str) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+        whole = encoded(Image.fromarray(noise), "JPEG")
+        problem(client.post(path, files={"image": whole[: len(whole) // 2]}), 422)
+
+    def test_empty(self, client: TestClient, path: str) -> None:
+        assert "no bytes" in problem(client.post(path, files={"image": b""}), 422)
+
+    def test_bomb(self, client: TestClient, path: str) -> None:
+        bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
+        assert len(bomb) < 2**20
+        assert "pixels" in problem(client.post(path, files={"image": bomb}), 413)
+
+    def test_no_face(self, client: TestClient, path: str) -> None:
+        blank = encoded(Image.new("RGB", (320, 240), "teal"), "JPEG")
+        assert "no face was found" in problem(client.post(path, files={"image": blank}), 422)
+
+    def test_missing_field(self, client: TestClient, path: str) -> None:
+        detail = problem(client.post(path, files={"photo": b"x"}), 422)
+        assert "'image'" in detail
+        assert "photo" in detail
+
+    def test_text_in_place_of_a_file(self, client: TestClient, path: str) -> None:
+        body = b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\nhello\r\n--b--\r\n'
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        assert "file, got text" in problem(client.post(path, content=body, headers=headers), 422)
+
+    def test_two_images(self, client: TestClient, path: str, crop: bytes) -> None:
+        sent = [("image", crop), ("image", crop)]
+        assert "got 2" in problem(client.post(path, params=CROPPED, files=sent), 422)
+
+    def test_no_body(self, client: TestClient, path: str) -> None:
+        assert "no content type" in problem(client.post(path), 422)
+
+    def test_a_body_of_another_kind(self, client: TestClient, path: str) -> None:
+        headers = {"content-type": "text/plain"}
+        assert "text/plain" in problem(client.post(path, content=b"x", headers=headers), 422)
+
+    @pytest.mark.parametrize(
+        ("content_type", "body", "status"),
+        [
+            ("multipart/form-data", b"x", 400),
+            ("multipart/form-data; boundary=b", b"no boundary anywhere", 400),
+            ("multipart/form-data; boundary=b", b"", 400),
+            ("multipart/form-data; boundary=b", b"--b\r\nbroken", 400),
+            ("multipart/form-data; boundary=b", PART + b"cut off in the file", 400),
+            ("multipart/form-data; boundary=b", PART + b"cut off before the end\r\n", 400),
+            ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n", 400),
+            ("multipart/form-data; boundary=b", b"--b\r\nX: y\r\n\r\nx\r\n--b--\r\n", 400),
+            ("multipart/form-data; boundary=\xff", b"--", 400),
+            ("multipart/form-data; boundary=b", b"--b--\r\n", 422),
+        ],
+    )
+    def test_broken_form(self, client: TestClient, path: str, content_type: str, body: bytes, status: int) -> None:
+        headers = [(b"content-type", content_type.encode("latin-1"))]
+        problem(client.post(path, content=body, headers=headers), status)
+
+    def test_body_over_the_limit(self, client: TestClient, path: str) -> None:
+        assert "3145728 bytes" in problem(client.post(path, files={"image": bytes(4 * 2**20)}), 413)
+
+    def test_body_over_the_limit_without_a_declared_length(self, client: TestClient, path: str) -> None:
+        def chunks() -> Iterator[bytes]:
+            yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+            for _ in range(50):
+                yield bytes(2**17)
+
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        assert "bytes" in problem(client.post(path, content=chunks(), headers=headers), 413)
+
+    def test_misspelt_parameter(self, client: TestClient, path: str, crop: bytes) -> None:
+        detail = problem(client.post(path, params={"already_croped": 1}, files={"image": crop}), 422)
+        assert detail == "there is no parameter 'already_croped'; /docs lists those there are"
+
+    def test_parameter_of_another_type(self, client: TestClient, path: str, crop: bytes) -> None:
+        detail = problem(client.post(path, params={"already_cropped": "maybe"}, files={"image": crop}), 422)
+        assert "already_cropped" in detail
+        assert "maybe" in detail
+
+    def test_another_method(self, client: TestClient, path: str) -> None:
+        response = client.get(path)
+        assert "POST" in problem(response, 405)
+        assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("k", [0, -1, 10**9, 10**30, "many", 1.5, ""])
+def test_k_out_of_range(client: TestClient, crop: bytes, k: object) -> None:
+    detail = problem(client.post("/retrieve", params={**CROPPED, "k": str(k)}, files={"image": crop}), 422)
+    assert "k" in detail
+    assert str(k) in detail
+
+
+def test_unknown_route(client: TestClient) -> None:
+    assert "/nowhere" in problem(client.get("/nowhere"), 404)
+    problem(client.post("/classify/"), 404)
+
+
+def test_an_answer_does_not_repeat_kilobytes(client: TestClient, crop: bytes) -> None:
+    for parameters in ({"k": "9" * 5000}, {"x" * 5000: "1"}, {f"x{number}": "1" for number in range(500)}):
+        detail = problem(client.post("/retrieve", params={**CROPPED, **parameters}, files={"image": crop}), 422)
+        assert len(detail) < 400
+
+
+def test_a_bug_shows_nothing_of_the_inside(engine: Engine, crop: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(engine.bundle.gallery, "search", fail)
+    with TestClient(create_app(engine, Settings()), raise_server_exceptions=False) as client:
+        response = client.post("/retrieve", params=CROPPED, files={"image": crop})
+    assert "secret" not in problem(response, 500)
+
+
+def test_health(engine: Engine) -> None:
+    client = TestClient(create_app(engine, Settings()))
+    assert client.get("/health/live").json() == {"status": "live"}
+    problem(client.get("/health/ready"), 503)
+    with client:
+        assert client.get("/health/ready").json() == {"status": "ready"}
+    assert problem(client.get("/health/ready"), 503)
+    assert client.get("/health/ready").headers["retry-after"]
+
+
+def test_docs_ask_no_other_host(client: TestClient) -> None:
+    for path in ("/docs", "/redoc"):
+        page = client.get(path)
+        assert page.status_code == 200
+        assert "http://" not in page.text
+        assert "https://" not in page.text
+        assert "/docs/files/" in page.text
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js", "favicon.png"):
+        assert client.get(f"/docs/files/{name}").status_code == 200
+    assert client.get("/").headers["content-type"].startswith("text/html")
+
+
+def test_the_description_has_examples_and_problems(client: TestClient) -> None:
+    description = client.get("/openapi.json").json()
+    for path in ("/classify", "/retrieve"):
+        operation = description["paths"][path]["post"]
+        assert "image" in operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+        assert {"200", "400", "413", "415", "422"} <= operation["responses"].keys()
+        assert operation["responses"]["422"]["content"].keys() == {"application/problem+json"}
+        assert {parameter["name"] for parameter in operation["parameters"]} >= {"already_cropped"}
+    schemas = description["components"]["schemas"]
+    assert "HTTPValidationError" not in schemas
+    for name in ("ClassifiedFace", "RetrievedFace", "FoundMatch"):
+        for field, schema in schemas[name]["properties"].items():
+            assert field == "matches" or schema.get("examples"), f"{name}.{field} has no example"
+    # Every reference leads somewhere.
+    for reference in {part.split('"')[0] for part in json.dumps(description).split('"#/components/schemas/')[1:]}:
+        assert reference in schemas
+
+
+def test_nothing_of_an_upload_reaches_the_disk_or_the_log(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
+    large = encoded(Image.fromarray(noise), "PNG")
+    assert len(large) > 2**20, "Starlette keeps smaller files in memory anyway"
+    import tempfile
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a temporary file was opened")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with caplog.at_level(logging.DEBUG):
+        response = client.post("/classify", params=CROPPED, files={"image": ("secret-name.png", large)})
+    assert response.status_code == 200
+    assert "secret-name" not in caplog.text
+
+
+def test_many_at_once_answer_as_one_alone(client: TestClient, make_faces: MakeFaces) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    images = [encoded(Image.fromarray(crop), "PNG") for crop in make_faces(16, seed=9).images]
+
+    def ask(image: bytes) -> object:
+        return client.post("/retrieve", params={**CROPPED, "k": 3}, files={"image": image}).json()
+
+    alone = [ask(image) for image in images]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(ask, images)) == alone

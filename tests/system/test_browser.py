@@ -1,0 +1,496 @@
+"""The page in a real browser: Chromium, where it is installed."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from mien.index.bundle.bundle import EMBEDDER
+from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.store import GalleryFace
+from mien.model.emotions import EMOTIONS
+from mien.service.app import create_app
+from mien.service.commands.main import main
+from mien.service.inference.engine import Engine, load_engine
+from mien.service.middleware.api_keys import create_key
+from mien.service.settings import Settings
+from tests.conftest import cartoon
+from tests.support.served_app import served_app
+
+PATIENCE_S = 90
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs Chromium and its driver (Debian: apt install chromium chromium-driver)"
+)
+
+
+def axe_source() -> str | None:
+    """axe-core, where AXE_CORE names its file or the package's archive."""
+    named = os.environ.get("AXE_CORE")
+    if not named:
+        return None
+    path = Path(named)
+    if path.suffix == ".tgz":
+        with tarfile.open(path) as archive:
+            member = archive.extractfile("package/axe.min.js")
+            assert member is not None
+            return member.read().decode()
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def url(served_engine: Engine) -> Iterator[str]:
+    with served_app(create_app(served_engine, Settings(rate_per_s=0)), ws="auto") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawing with two faces."""
+    sheet = Image.new("RGB", (1000, 500), (90, 120, 150))
+    sheet.paste(Image.fromarray(cartoon(220)), (50, 20))
+    sheet.paste(Image.fromarray(cartoon(450)), (500, 20))
+    path = tmp_path_factory.mktemp("pictures") / "two.jpg"
+    sheet.save(path)
+    return path
+
+
+class Page:
+    """The browser, as a person has it."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, url: str, hash_: str = "") -> None:
+        self.driver.get("about:blank")
+        self.driver.get(f"{url}/{hash_}")
+
+    def all(self, selector: str) -> list[WebElement]:
+        """Those that can be seen; one that was taken out of the page meanwhile cannot."""
+        seen = []
+        for each in self.driver.find_elements(By.CSS_SELECTOR, selector):
+            with suppress(StaleElementReferenceException):
+                if each.is_displayed():
+                    seen.append(each)
+        return seen
+
+    def wait(self, selector: str) -> WebElement:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if found := self.all(selector):
+                return found[0]
+            time.sleep(0.05)
+        raise AssertionError(f"{selector} did not come; the page says: {self.text('main')[:600]}")
+
+    def text(self, selector: str) -> str:
+        return str(self.driver.find_element(By.CSS_SELECTOR, selector).text)
+
+    def run(self, script: str, *arguments: object) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def until(self, condition: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.run(f"return {condition}"):
+            assert time.monotonic() < deadline, f"{condition} did not come true"
+            time.sleep(0.05)
+
+    def choose(self, path: Path) -> None:
+        self.driver.find_element(By.ID, "file").send_keys(str(path))
+
+    def errors(self) -> list[str]:
+        """What went wrong in the page; that the service refused something is no fault of it."""
+        log = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        lines = [line["message"] for line in log if line["level"] == "SEVERE"]
+        return [line for line in lines if "the server responded with a status of 4" not in line]
+
+
+def label(element: WebElement) -> str:
+    """What a screen reader says of it."""
+    return str(element.accessible_name)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1400,1000",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome) -> Iterator[Page]:
+    driver.get_log("browser")  # type: ignore[no-untyped-call]
+    page = Page(driver)
+    yield page
+    assert page.errors() == []
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_it_starts_with_an_expression_of_each_kind(page: Page, url: str) -> None:
+    page.open(url)
+    page.wait("#found .portrait.painted")
+    assert [card.text for card in page.all("#found .card")] == list(EMOTIONS)
+
+
+def test_a_picture_is_searched_with(page: Page, url: str, picture: Path) -> None:
+    page.open(url)
+    page.choose(picture)
+    page.wait(".face-card")
+    assert len(page.all(".box")) == 2
+    assert label(page.wait('.box[aria-pressed="true"]')).startswith("Face 1: ")
+    assert len(page.all(".face-card .bars > div")) == 8
+    page.wait("#found .cards .portrait.painted")
+    assert len(page.all("#found .cards .card")) == 24
+    first = page.text("#found .cards")
+    page.all(".box")[1].click()
+    page.wait('.box[aria-label^="Face 2"][aria-pressed="true"]')
+    page.wait("#found .cards .card")
+    assert "Nearest to face 2" in page.text("#found")
+    assert page.text("#found .cards") != first
+
+
+def test_a_photograph_is_named(page: Page, url: str, london_root: Path) -> None:
+    photographs = sorted((london_root / "happiness").glob("*.jpg"))
+    page.open(url)
+    page.choose(photographs[-2])
+    page.wait(".face-card")
+    assert page.text(".face-emotion") in EMOTIONS
+    box, stage = page.wait(".box").rect, page.wait("#picture").rect
+    assert stage["x"] < box["x"] < box["x"] + box["width"] < stage["x"] + stage["width"]
+    page.wait("#found .cards .portrait.painted")
+
+
+def test_matches_are_filtered_and_paged_and_lead_on(page: Page, url: str) -> None:
+    """Disgust lies far from surprise: its faces are found beyond any number of nearest ones."""
+    page.open(url, "#/search/emotion/surprise")
+    page.wait("#found .cards .portrait.painted")
+    page.wait("#found .more button").click()
+    page.until("document.querySelectorAll('#found ol .card').length === 48")
+    chips = page.all("#found .chip")
+    counts = [int(chip.text.split()[-1].replace(",", "")) for chip in chips]
+    assert counts[0] == sum(counts[1:]) == 28_385
+    next(chip for chip in chips if chip.text.startswith("disgust")).click()
+    assert page.text('#found .chip[aria-pressed="true"]').startswith("disgust")
+    total = next(n for n, emotion in zip(counts[1:], EMOTIONS, strict=True) if emotion == "disgust")
+    for shown in range(24, total + 24, 24):
+        page.until(f"document.querySelectorAll('#found ol .card').length === {min(shown, total)}")
+        if shown < total:
+            page.wait("#found .more button").click()
+    assert not page.all("#found .more button")
+    cards = page.all("#found ol .card")
+    assert all(label(card).startswith("disgust") for card in cards)
+    assert len({card.get_attribute("href") for card in cards}) == total
+    more_like = cards[0].get_attribute("href")
+    cards[0].click()
+    page.wait("#found ol .card")
+    assert page.driver.current_url == more_like
+    page.driver.back()
+    page.until("document.querySelector('#found .found-title').textContent.includes('the middle of surprise')")
+
+
+def test_a_kind_of_an_emotion_is_chosen_by_keys(page: Page, url: str) -> None:
+    page.open(url, "#/search/emotion/surprise")
+    page.wait('#found .chip[data-key="happiness"]').send_keys(Keys.ENTER)
+    page.wait('#found .chip[data-key="happiness/2"]')
+    page.wait("#found ol .card")
+    assert page.run("return document.activeElement.dataset.key") == "happiness"
+    assert not page.all("#found .switch"), "no face of this gallery has a subject"
+    page.wait('#found .chip[data-key="happiness/2"]').send_keys(Keys.ENTER)
+    page.wait('#found .chip[data-key="happiness/2"][aria-pressed="true"]')
+    page.wait("#found ol .card")
+    assert {card.text.splitlines()[0] for card in page.all("#found ol .card")} == {"happiness/2"}
+    assert page.run("return document.activeElement.dataset.key") == "happiness/2"
+
+
+def test_one_face_of_each_person_is_shown(page: Page, tmp_path: Path, served_engine: Engine) -> None:
+    settings = Settings(gallery=str(tmp_path / "gallery"), rate_per_s=0, provider="cpu")
+    points = served_engine.bundle.mixture.centroids[:3].tolist()
+    items = [
+        {"id": str(row), "subject": "ben" if row == 2 else "anna", "embedding": point}
+        for row, point in enumerate(points)
+    ]
+    with served_app(create_app(load_engine(settings), settings), ws="auto") as url:
+        assert httpx.post(f"{url}/gallery", json={"items": items}).status_code == 201
+        page.open(url, "#/search/emotion/neutral")
+        page.until("document.querySelectorAll('#found ol .card').length === 3")
+        page.wait('#found .switch input[role="switch"]').click()
+        page.until("document.querySelectorAll('#found ol .card').length === 2")
+        assert page.run("return document.activeElement.checked")
+        page.wait("#found .switch input").click()
+        page.until("document.querySelectorAll('#found ol .card').length === 3")
+
+
+def test_it_says_why(page: Page, url: str, picture: Path) -> None:
+    page.open(url)
+    page.choose(picture)
+    page.wait(".face-card button").click()
+    heat = page.wait(".heat")
+    assert "rests on" in (heat.get_attribute("aria-label") or "")
+    drawn = page.run("return new Set(arguments[0].getContext('2d').getImageData(0,0,192,192).data).size", heat)
+    assert drawn > 20
+
+
+def test_the_camera_takes_a_picture(page: Page, url: str) -> None:
+    """The browser's own test picture has no face: the answer says so, and offers a way on."""
+    page.open(url)
+    page.wait("#webcam").click()
+    page.wait("#video")
+    page.until("document.getElementById('video').videoWidth > 0")
+    page.wait("#shoot").click()
+    assert page.wait("#problem").text.startswith("No face was found")
+    page.wait("#problem button").click()
+    page.wait(".face-card")
+    assert not page.all("#camera")
+
+
+def test_the_camera_shows_faces_live(page: Page, url: str, picture: Path) -> None:
+    """A picture that moves stands in for the camera, as Chromium's own shows nobody."""
+    page.open(url)
+    page.run(
+        "const image = new Image(); image.src = arguments[0];"
+        "const canvas = document.createElement('canvas'); canvas.width = 1000; canvas.height = 500;"
+        "let step = 0; setInterval(() => canvas.getContext('2d').drawImage(image, step++ % 9, 0), 50);"
+        "navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20)",
+        "data:image/jpeg;base64," + base64.b64encode(picture.read_bytes()).decode(),
+    )
+    page.wait("#webcam").click()
+    page.until("document.querySelectorAll('#camera-boxes .box').length === 2")
+    names = page.run("return [...document.querySelectorAll('#camera-boxes .box-name')].map(name => name.textContent)")
+    assert set(names) <= {*EMOTIONS, "no known expression"}
+    left = page.run(
+        "return [...document.querySelectorAll('#camera-boxes .box')].map(b => +b.style.getPropertyValue('--x'))"
+    )
+    assert left[0] < 0.5 < left[1], "as in a mirror: the larger face, on the right of the picture, is on the left"
+    page.wait("#camera-stop").click()
+    page.until("document.querySelectorAll('#camera-boxes .box').length === 0")
+    assert not page.errors()
+
+
+def test_the_map_is_searched_from(page: Page, url: str) -> None:
+    page.open(url, "#/map")
+    page.wait("#map-legend .chip")
+    page.until("window.mien.map.drawn > 0")
+    drawn = page.run(
+        "const c = document.getElementById('map-canvas');"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;"
+        "for (let i = 3; i < d.length; i += 4) if (d[i]) n += 1; return n"
+    )
+    assert drawn > 20_000
+    canvas = page.wait("#map-canvas")
+    where = (
+        "const m = window.mien.map; const r = m.data.emotions.find(e => e.id === arguments[0]);"
+        "return m.toScreen(r.x, r.y).map(v => v / m.ratio)"
+    )
+    size = canvas.size
+    (ax, ay), (bx, by) = page.run(where, "happiness"), page.run(where, "surprise")
+    offset = (-size["width"] / 2, -size["height"] / 2)
+
+    ActionChains(page.driver).move_to_element_with_offset(canvas, ax + offset[0], ay + offset[1]).click().perform()
+    page.wait("#map-found .cards .card")
+    assert page.driver.current_url.endswith("#/map/emotion/happiness")
+
+    drag = ActionChains(page.driver, duration=50).move_to_element_with_offset(canvas, ax + offset[0], ay + offset[1])
+    drag.click_and_hold().move_by_offset(10, 10).move_to_element_with_offset(canvas, bx + offset[0], by + offset[1])
+    drag.release().perform()
+    page.wait("#map-found .found-title")
+    assert "/map/mix/" in page.driver.current_url
+    assert "50 % happiness, 50 % surprise" in page.text("#map-found")
+    assert {label(card).split(",")[0].split("/")[0].strip() for card in page.all("#map-found .cards .card")} >= {
+        "happiness",
+        "surprise",
+    }
+
+
+def test_the_map_is_moved_by_keys(page: Page, url: str) -> None:
+    page.open(url, "#/map")
+    page.wait("#map-legend .chip")
+    before = page.run("return {...window.mien.map.view}")
+    page.wait("#map-canvas").send_keys("+", Keys.ARROW_RIGHT)
+    after = page.run("return {...window.mien.map.view}")
+    assert after["scale"] > before["scale"]
+    assert after["x"] > before["x"]
+    page.wait("#map-canvas").send_keys("0")
+    assert page.run("return window.mien.map.view.scale") == pytest.approx(before["scale"])
+
+
+def test_the_map_pans_smoothly(page: Page, url: str) -> None:
+    """What one frame costs; a busy machine takes longer, so that the aim of 30 a second has room here."""
+    page.open(url, "#/map")
+    page.wait("#map-legend .chip")
+    frame_ms = page.run(
+        "const m = window.mien.map; const times = [];"
+        "for (let i = 0; i < 40; i += 1)"
+        "{ m.view.x += 0.01; const t = performance.now(); m.draw(); times.push(performance.now() - t); }"
+        "return times.sort((a, b) => a - b)[10]"
+    )
+    assert frame_ms < 100
+
+
+def test_the_atlas_shows_every_emotion(page: Page, url: str) -> None:
+    page.open(url, "#/atlas")
+    page.wait(".region .portrait.painted")
+    assert [each.text for each in page.all(".region h2")] == list(EMOTIONS)
+    page.run("document.querySelector('.region .strip a').click()")
+    page.wait("#found .cards .card")
+    assert "#/search/id/" in page.driver.current_url
+
+
+def test_photographs_of_an_own_gallery_are_shown_and_marked(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photographs").mkdir()
+    Image.fromarray(cartoon(300)).save(tmp_path / "photographs" / "anna.png")
+    monkeypatch.setenv("MIEN_GALLERY_THUMBNAILS", "true")
+    assert main(["gallery", "import", str(tmp_path / "photographs"), "--gallery", str(tmp_path / "gallery")]) == 0
+    settings = Settings(gallery=str(tmp_path / "gallery"), rate_per_s=0, provider="cpu")
+    with served_app(create_app(load_engine(settings), settings), ws="auto") as url:
+        page.open(url, "#/search/emotion/neutral")
+        assert page.wait("#found .photograph").get_attribute("src").startswith("data:image/png")  # type: ignore[union-attr]
+        assert page.text("#found .photograph-mark") == "photo"
+        assert len(page.all("#found ol .card")) == 1
+
+
+def test_a_match_says_what_it_shares_with_the_query(page: Page, url: str) -> None:
+    page.open(url, "#/search/emotion/happiness")
+    page.wait("#found ol .card")
+    button = page.wait("#found .card-why")
+    assert "What the two share" in str(button.get_attribute("aria-label"))
+    page.run("arguments[0].click()", button)
+    page.wait("#why-dialog[open] .agreement")
+    words = page.text("#why-content")
+    assert "Both lie nearest to happiness" in words
+    assert "Neither has a picture here" in words
+    assert "agree to" in words
+    page.wait("#why-dialog .pair .portrait.painted")
+    page.run("arguments[0].click()", page.wait("#why-close"))
+    assert not page.all("#why-dialog")
+
+
+def test_a_match_of_a_picture_shows_where_the_two_are_alike(page: Page, url: str, picture: Path) -> None:
+    page.open(url)
+    page.choose(picture)
+    button = page.wait("#found .card-why")
+    page.run("arguments[0].click()", button)
+    heat = page.wait("#why-dialog .pair .heat")
+    assert "alike by the" in str(heat.get_attribute("aria-label"))
+    assert "covered, the two move apart" in page.text("#why-content")
+    drawn = page.run("return new Set(arguments[0].getContext('2d').getImageData(0,0,192,192).data).size", heat)
+    assert drawn > 20
+
+
+def test_the_map_and_the_atlas_show_the_owners_gallery(page: Page, tmp_path: Path, served_engine: Engine) -> None:
+    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    thumbnail = io.BytesIO()
+    Image.fromarray(cartoon(48)).convert("L").save(thumbnail, "PNG")
+    points = served_engine.bundle.gallery.embeddings[:40]
+    kept = thumbnail.getvalue()
+    faces = [GalleryFace(f"own{row}", point, label="fear", thumbnail=kept) for row, point in enumerate(points)]
+    store.add(faces[:39])
+    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
+    with served_app(create_app(engine, Settings(rate_per_s=0)), ws="auto") as url:
+        page.open(url, "#/map")
+        page.wait("#map-legend .chip")
+        page.until("window.mien.map.drawn > 0")
+        assert "39 faces of your gallery" in page.text("#map-words")
+        assert page.run("return window.mien.map.data.ids.length") == 39
+        page.run("location.hash = '#/atlas'")
+        page.wait(".region .strip .photograph")
+        assert "your gallery, 39 faces" in page.text("#atlas-words")
+        assert page.text(".region .photograph-mark") == "photo"
+        store.add(faces[39:])
+        page.run("location.hash = '#/map'")
+        page.until("(window.mien.map.start(), window.mien.map.data.ids.length === 40)")
+        assert "40 faces of your gallery" in page.text("#map-words")
+    store.close()
+
+
+def test_what_is_no_picture_is_explained(page: Page, url: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    page.open(url)
+    page.choose(tmp_path / "notes.txt")
+    problem = page.wait("#problem").text
+    assert "That picture did not work" in problem
+    assert "JPEG" in problem
+    assert page.all("#drop"), "another can be chosen"
+
+
+def test_a_key_is_asked_for(page: Page, served_engine: Engine, tmp_path: Path) -> None:
+    key = create_key(tmp_path / "keys.json", "someone", "read")
+    with served_app(create_app(served_engine, Settings(keys=tmp_path / "keys.json", rate_per_s=0)), ws="auto") as url:
+        page.open(url, "#/search/emotion/fear")
+        page.wait("#key-dialog[open]")
+        page.wait("#key").send_keys("wrong", Keys.ENTER)
+        time.sleep(0.5)
+        page.wait("#key-dialog[open]")
+        page.wait("#key").send_keys(key, Keys.ENTER)
+        page.wait("#found .cards .portrait.painted")
+
+
+@pytest.mark.parametrize("view", ["search", "map", "atlas", "about"])
+def test_it_fits_a_narrow_screen(page: Page, url: str, view: str) -> None:
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.open(url, f"#/{view}")
+    page.wait(f"#{view}")
+    time.sleep(0.5)
+    assert page.run("return document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("address", ["#/search", "#/search/emotion/anger", "#/map", "#/atlas", "#/about"])
+def test_everyone_can_use_it(page: Page, url: str, address: str, theme: str) -> None:
+    """axe-core finds nothing against WCAG 2.2, A and AA."""
+    source = axe_source()
+    if source is None:
+        pytest.skip("needs axe-core: AXE_CORE names axe.min.js, or the archive that npm pack axe-core writes")
+    page.open(url)
+    page.run("localStorage.setItem('mien-theme', arguments[0])", theme)
+    page.open(url, address)
+    page.wait({"#/map": "#map-legend .chip", "#/atlas": ".region", "#/about": ".prose"}.get(address, "#found .card"))
+    time.sleep(0.6)
+    page.run(source)
+    found = page.driver.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
+        ".then(r => done(JSON.stringify(r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 160))]))))"
+    )
+    assert json.loads(found) == []
+
+
+def test_nothing_is_asked_of_another_host(page: Page, url: str) -> None:
+    page.open(url, "#/atlas")
+    page.wait(".region .portrait.painted")
+    asked = page.run("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert asked
+    assert all(name.startswith((url, "blob:")) for name in asked)
+    assert len(page.driver.get_screenshot_as_png()) > 10_000
+    assert Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).width == 1400

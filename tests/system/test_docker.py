@@ -1,0 +1,226 @@
+"""What containers are made from is valid for compose and confined, and true on a real engine where there is one."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mien.service.operation.metrics import Metrics
+from mien.service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+MONITORING = ROOT / "docker" / "monitoring"
+PROFILES = ("gpu", "train", "distributed", "monitoring")
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return content
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
+@pytest.fixture(scope="module", params=["1.29", "plug-in"])
+def compose_program(request: pytest.FixtureRequest) -> str:
+    """Both programs that the file is written for: Debian's, and that of the plug-in, which the extra ``dev`` brings."""
+    folder = Path(sys.executable).parent
+    if request.param == "plug-in":
+        program = shutil.which("docker-compose", path=str(folder))
+    else:
+        elsewhere = [each for each in os.environ.get("PATH", "").split(os.pathsep) if Path(each) != folder]
+        program = shutil.which("docker-compose", path=os.pathsep.join(elsewhere))
+    if program is None:
+        pytest.skip(f"docker-compose {request.param} is not installed")
+    return program
+
+
+def config_of(program: str, *options: str, **variables: str) -> dict[str, Any]:
+    """What compose makes of the file; it has nothing to remark on it."""
+    done = subprocess.run(
+        [program, *options, "config"],
+        cwd=ROOT,
+        env={**environment(), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    content: dict[str, Any] = yaml.safe_load(done.stdout)
+    return content
+
+
+@pytest.mark.parametrize("profile", [None, *PROFILES])
+def test_compose_reads_it(compose_program: str, profile: str | None) -> None:
+    config_of(compose_program, *(["--profile", profile] if profile else []))
+
+
+def test_keys_come_as_a_secret(compose_program: str) -> None:
+    both = ("-f", "docker-compose.yml", "-f", "docker/keys.yml", "--profile", "gpu", "--profile", "distributed")
+    config = config_of(compose_program, *both, SECRETS="/kept")
+    for name in ("mien", "gpu", "replica"):
+        service = config["services"][name]
+        assert service["environment"]["MIEN_KEYS"] == "/run/secrets/keys"
+        assert service["environment"]["MIEN_ALLOW_PUBLIC"] == "true", "the other settings are kept"
+        assert [secret["source"] if isinstance(secret, dict) else secret for secret in service["secrets"]] == ["keys"]
+    assert config["secrets"]["keys"]["file"] == "/kept/keys"
+
+
+def test_a_setting_is_passed_on(compose_program: str) -> None:
+    config = subprocess.run(
+        [compose_program, "config"],
+        cwd=ROOT,
+        env={**environment(), "MIEN_MAX_K": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert yaml.safe_load(config)["services"]["mien"]["environment"]["MIEN_MAX_K"] == "7"
+
+
+def test_every_setting_is_passed_on(compose: dict[str, Any]) -> None:
+    """But for those that are the image's own: where it listens inside the container."""
+    passed = set(compose["x-settings"]) | set(compose["x-owner"]) - {"<<"}
+    assert passed == {PREFIX + name.upper() for name in Settings.model_fields if name not in ("host", "port")}
+
+
+def test_the_service_is_what_comes_up_without_a_profile(compose: dict[str, Any]) -> None:
+    assert [name for name, service in compose["services"].items() if "profiles" not in service] == ["mien"]
+    assert {service["profiles"][0] for service in compose["services"].values() if "profiles" in service} == set(
+        PROFILES
+    )
+
+
+def test_nothing_has_rights(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service.get("read_only") is (True if name != "milvus" else None), name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "privileged" not in service, name
+
+
+def test_nothing_is_open_to_other_machines(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        for port in service.get("ports", []):
+            assert ":-127.0.0.1:" in port
+
+
+def test_what_serves_comes_back_by_itself(compose: dict[str, Any]) -> None:
+    for name in ("mien", "gpu", "replica", "milvus", "proxy", "prometheus", "grafana"):
+        assert compose["services"][name]["restart"] == "unless-stopped"
+
+
+def test_secrets_are_files(compose: dict[str, Any]) -> None:
+    for secret in compose["secrets"].values():
+        assert secret["file"].startswith("${SECRETS:-./secrets}/")
+    for service in compose["services"].values():
+        for name in service.get("environment") or {}:
+            assert not re.search(r"(PASSWORD|TOKEN|SECRET)$", name), "give it as a file"
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "/secrets/" in ignored
+
+
+def test_volumes_and_files_that_are_mounted_are_there(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        for mount in service.get("volumes", []):
+            source = mount.split(":")[0]
+            if source.startswith("./"):
+                assert (ROOT / source).exists()
+            elif not source.startswith("$"):
+                assert source in compose["volumes"]
+
+
+def test_the_image_gets_signals_and_has_no_rights() -> None:
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert 'ENTRYPOINT ["mien"]' in dockerfile
+    assert "USER 10001:10001" in dockerfile
+    assert "HEALTHCHECK --interval" in dockerfile
+    assert dockerfile.count("--require-hashes") == 5
+    bases = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    assert set(bases) == {"${PYTHON}", "base"}
+    assert "ARG PYTHON=python:3.11-slim-bookworm" in dockerfile
+
+
+@needs("promtool")
+def test_prometheus_reads_its_files() -> None:
+    # Only the syntax: the key of the service is a secret, and no part of the project.
+    for command in (["config", "--syntax-only", "prometheus.yml"], ["rules", "rules.yml"]):
+        subprocess.run(["promtool", "check", *command], cwd=MONITORING, check=True, capture_output=True)
+
+
+@needs("promtool")
+def test_the_alerts_fire_when_they_should() -> None:
+    done = subprocess.run(
+        ["promtool", "test", "rules", MONITORING / "rules_test.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def dashboard() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((MONITORING / "dashboards" / "mien.json").read_text(encoding="utf-8"))
+    return content
+
+
+def expressions(dashboard: dict[str, Any]) -> list[str]:
+    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return [expression.replace("$instance", ".*") for expression in found]
+
+
+def test_the_dashboard_hangs_together(dashboard: dict[str, Any]) -> None:
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) > 10
+    assert all(panel["datasource"]["uid"] == "prometheus" for panel in panels)
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
+    assert len(set(places)) == len(places)
+    assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in panels)
+
+
+@needs("promtool")
+def test_the_dashboard_asks_what_prometheus_understands(dashboard: dict[str, Any], tmp_path: Path) -> None:
+    rules = [{"record": f"panel:{row}", "expr": each} for row, each in enumerate(expressions(dashboard))]
+    path = tmp_path / "panels.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_asked_for_is_measured(dashboard: dict[str, Any]) -> None:
+    exposed = Metrics().exposition().decode()
+    known = set(re.findall(r"^# TYPE (mien_\w+)", exposed, re.MULTILINE))
+    rules = (MONITORING / "rules.yml").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\bmien_\w+", " ".join([rules, *expressions(dashboard)])))
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked} <= known
+
+
+@needs("haproxy")
+def test_the_proxy_reads_its_file() -> None:
+    done = subprocess.run(
+        ["haproxy", "-c", "-f", ROOT / "docker" / "haproxy.cfg"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(os.environ.get("DOCKER_VERIFY") != "1", reason="takes minutes: set DOCKER_VERIFY=1 to run it")
+def test_it_is_true_on_a_real_engine() -> None:
+    engine = subprocess.run(["docker", "info"], capture_output=True, check=False) if shutil.which("docker") else None
+    if engine is None or engine.returncode != 0:
+        pytest.skip("there is no Docker engine")
+    program = [sys.executable, str(ROOT / "docker" / "verify.py"), "--patience", "5"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

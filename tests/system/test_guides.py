@@ -1,0 +1,66 @@
+"""The Python of the README and the guides, run as it stands against a service."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mien.index.bundle.bundle import EMBEDDER
+from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.store import GalleryFace
+from mien.service.app import create_app
+from mien.service.inference.engine import Engine
+from mien.service.settings import Settings
+from tests.conftest import cartoon
+from tests.support.served_app import served_app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+ADDRESS = "http://localhost:8000"
+
+
+def blocks() -> list[tuple[str, str]]:
+    return [(page.name, block) for page in PAGES for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the guides find beside them: photo.jpg and photos/."""
+    folder = tmp_path_factory.mktemp("guides")
+    (folder / "photos").mkdir()
+    for path in (folder / "photo.jpg", folder / "photos" / "a.jpg", folder / "photos" / "b.jpg"):
+        Image.fromarray(cartoon(300)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service on an owner's gallery with some faces."""
+    place = tmp_path_factory.mktemp("gallery") / "gallery"
+    store = open_gallery(place, 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    points = served_engine.bundle.gallery.embeddings[:40]
+    store.add([GalleryFace(f"f{row}", point, emotion="fear") for row, point in enumerate(points)])
+    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
+    with served_app(create_app(engine, Settings(rate_per_s=0))) as url:
+        yield url
+    store.close()
+
+
+def test_there_are_blocks_to_run() -> None:
+    assert len(blocks()) >= 5
+
+
+@pytest.mark.parametrize(("page", "block"), blocks(), ids=lambda value: value[:60])
+def test_a_block_runs_and_says_something(page: str, block: str, folder: Path, address: str) -> None:
+    assert ADDRESS in block, f"{page}: a block without the service needs a test of its own"
+    program = block.replace(ADDRESS, address)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, f"{page}: {done.stderr}"
+    assert done.stdout.strip(), page
