@@ -23,11 +23,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from mien.index.bundle.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.bundle import EMBEDDER
+from mien.index.bundle.default import default_bundle
 from mien.index.gallery.vectors.gpu import DeviceSearch, device_problem, gpu_index
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.io_binding import BoundBatch
-from mien.model.embedder.session import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
+from mien.model.embedder.provider import Provider
+from mien.model.embedder.session import CPU, CUDA, TENSORRT, driver_problem, gpu_providers, has_cuda_build
 from mien.model.export.float16 import halve
 
 SIZE = 64

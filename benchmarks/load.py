@@ -34,7 +34,8 @@ from generator import drive, status_of
 from load_report import write_report
 from PIL import Image
 
-from mien.index.bundle.bundle import default_bundle, load_bundle
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.default import default_bundle
 from mien.index.gallery.vectors.threads import search_single_threaded
 from mien.model.embedder.embedder import Embedder
 from mien.model.faces.decoding import decode

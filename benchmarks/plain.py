@@ -6,7 +6,8 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, UploadFile
 
-from mien.index.bundle.bundle import default_bundle, load_bundle
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.default import default_bundle
 from mien.index.mixture.mixture import posterior_from
 from mien.model.pipeline import load_pipeline
 

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import default_bundle, load_bundle
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.default import default_bundle
 
 
 def drawn(count: int, seed: int) -> NDArray[np.float32]:

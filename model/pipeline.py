@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.model.embedder.embedder import Embedder
-from mien.model.embedder.session import Provider
+from mien.model.embedder.provider import Provider
 from mien.model.errors import NoFaceError
 from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
 from mien.model.faces.detection import Detector

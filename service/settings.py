@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from mien.index.bundle.bundle import default_bundle
-from mien.index.gallery.vectors.gpu import Device
-from mien.model.embedder.session import Provider
+from mien.index.bundle.default import default_bundle
+from mien.index.gallery.vectors.device import Device
+from mien.model.embedder.provider import Provider
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.video.decoder import DEFAULT_LIMITS, VideoLimits

@@ -125,11 +125,6 @@ class Bundle:
         return self.folder / PORTRAITS if PORTRAITS in self.manifest.sha256 else None
 
 
-def default_bundle() -> Path:
-    """The bundle that ships with mien."""
-    return Path(__file__).parents[1] / "default_bundle"
-
-
 def load_bundle(folder: Path) -> Bundle:
     """Load a bundle and check that its parts are whole and belong together.
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.model.embedder.io_binding import BoundBatch
-from mien.model.embedder.session import CUDA, Provider, open_session
+from mien.model.embedder.provider import Provider
+from mien.model.embedder.session import CUDA, open_session
 from mien.model.errors import ConfigError, EmbedderError, first_fault
 from mien.model.faces.alignment import SIDE_PX
 

@@ -2,19 +2,12 @@
 
 import ctypes
 import logging
-from typing import Final, Literal
+from typing import Final
 
 import onnxruntime
 
+from mien.model.embedder.provider import Provider
 from mien.model.errors import ConfigError
-
-Provider = Literal["auto", "cpu", "cuda", "tensorrt", "require"]
-"""Where the network runs.
-
-``auto`` takes the GPU where there is one. ``cuda`` wants it, and says so where it has to take the CPU. ``tensorrt``
-wants it with TensorRT, which reckons in float16, and says so where it has to do without. ``require`` takes the GPU or
-refuses.
-"""
 
 TENSORRT: Final = "TensorrtExecutionProvider"
 

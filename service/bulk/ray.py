@@ -24,7 +24,7 @@ from mien.index.gallery.milvus.address import is_address
 from mien.index.gallery.open import open_place
 from mien.index.gallery.store import GalleryStore
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
-from mien.model.embedder.session import Provider
+from mien.model.embedder.provider import Provider
 from mien.model.errors import ConfigError, MienError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.faces.detection import Detector

@@ -130,7 +130,7 @@ def _row(*cells: str) -> str:
 
 def main() -> None:
     """Write the reference to standard output."""
-    from mien.index.bundle.bundle import default_bundle
+    from mien.index.bundle.default import default_bundle
     from mien.service.app import create_app
     from mien.service.inference.engine import load_engine
     from mien.service.settings import Settings

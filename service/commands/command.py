@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from mien.index.bundle.bundle import default_bundle
+from mien.index.bundle.default import default_bundle
 
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 """Adds a command: its name, what it runs, its summary."""

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.index.bundle.bundle import default_bundle
+from mien.index.bundle.default import default_bundle
 from mien.model.errors import ConfigError
 from mien.service.settings import Settings, read_settings
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
+from mien.index.bundle.bundle import EMBEDDER, read_manifest
+from mien.index.bundle.default import default_bundle
 from mien.index.evaluation.summary import markdown
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,18 +8,16 @@ still, and passed over by whoever asks, as with cells.
 import logging
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.gallery.vectors.device import Device
 from mien.index.gallery.vectors.vectors import Leading
 from mien.model.embedder.session import driver_problem
 from mien.model.errors import ConfigError
-
-Device = Literal["auto", "cpu", "cuda", "require"]
-"""Where exact search runs; the words mean what they mean for the network (``mien.model.embedder.session.Provider``)."""
 
 EXACT_ON_DEVICE_UP_TO: Final = 20_000_000
 """Faces that are searched exactly on a GPU before ``auto`` goes over to cells: 5 GB, two milliseconds to read once."""

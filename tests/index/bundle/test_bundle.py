@@ -15,13 +15,13 @@ from mien.index.bundle.bundle import (
     MANIFEST,
     MIXTURE,
     check_fits,
-    default_bundle,
     load_bundle,
     read_manifest,
     recalibrate,
     sha256_of,
     write_manifest,
 )
+from mien.index.bundle.default import default_bundle
 from mien.index.mixture.background import Background
 from mien.index.mixture.mixture import Calibration
 from mien.model.embedder.embedder import Embedder

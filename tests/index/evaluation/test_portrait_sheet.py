@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import default_bundle, load_bundle
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.default import default_bundle
 from mien.index.evaluation.portrait_sheet import write_portrait_sheet
 from mien.model.errors import BundleError
 from tests.conftest import SmallRun

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mien.index.bundle.bundle import EMBEDDER as EMBEDDER_FILE
-from mien.index.bundle.bundle import default_bundle, read_manifest
+from mien.index.bundle.bundle import read_manifest
+from mien.index.bundle.default import default_bundle
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.migrate import Migration, migrate
 from mien.index.gallery.open import open_place

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import Bundle, default_bundle, load_bundle
+from mien.index.bundle.bundle import Bundle, load_bundle
+from mien.index.bundle.default import default_bundle
 from mien.index.mixture.comparison import directions, likeness
 
 NAMES = ("a", "b", "c")

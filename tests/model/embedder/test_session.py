@@ -5,9 +5,11 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.bundle import EMBEDDER
+from mien.index.bundle.default import default_bundle
 from mien.model.embedder.embedder import Embedder
-from mien.model.embedder.session import CPU, CUDA, TENSORRT, Provider, driver_problem, gpu_providers, has_cuda_build
+from mien.model.embedder.provider import Provider
+from mien.model.embedder.session import CPU, CUDA, TENSORRT, driver_problem, gpu_providers, has_cuda_build
 from mien.model.errors import ConfigError
 
 without_cuda = pytest.mark.skipif(has_cuda_build(), reason="this is what happens without onnxruntime-gpu")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mien.index.bundle.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.bundle import EMBEDDER
+from mien.index.bundle.default import default_bundle
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
 from mien.model.networks.torch_graph import TorchGraph

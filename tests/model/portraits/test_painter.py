@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER, PORTRAITS, add_file, default_bundle, load_bundle
+from mien.index.bundle.bundle import EMBEDDER, PORTRAITS, add_file, load_bundle
+from mien.index.bundle.default import default_bundle
 from mien.index.fitting.portraits import load_painter, portray_bundle, reread
 from mien.model.datasets.ferplus import read_ferplus
 from mien.model.embedder.embedder import Embedder

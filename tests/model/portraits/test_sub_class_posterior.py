@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from mien.index.bundle.bundle import Bundle, default_bundle, load_bundle
+from mien.index.bundle.bundle import Bundle, load_bundle
+from mien.index.bundle.default import default_bundle
 from mien.index.fitting.portraits import named_gaussians
 from mien.model.portraits.sub_class_posterior import Naming
 from tests.conftest import SmallRun

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest
+from mien.index.bundle.bundle import EMBEDDER, read_manifest
+from mien.index.bundle.default import default_bundle
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace, every_face
 from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.index.bundle.bundle import default_bundle
+from mien.index.bundle.default import default_bundle
 from mien.service.commands.doctor import look
 from mien.service.commands.main import main
 from tests.conftest import SmallRun

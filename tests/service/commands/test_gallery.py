@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import EMBEDDER, default_bundle, read_manifest, sha256_of
+from mien.index.bundle.bundle import EMBEDDER, read_manifest, sha256_of
+from mien.index.bundle.default import default_bundle
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
 from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import default_bundle, load_bundle
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.default import default_bundle
 from mien.model.emotions import EMOTIONS
 from mien.service.commands.main import main
 from tests.conftest import MakeFaces, cartoon

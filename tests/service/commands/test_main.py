@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import default_bundle, load_bundle, read_manifest
+from mien.index.bundle.bundle import load_bundle, read_manifest
+from mien.index.bundle.default import default_bundle
 from mien.model.emotions import EMOTIONS
 from mien.service.commands.main import build_parser, main
 from tests.conftest import MakeFaces, SmallRun

@@ -18,7 +18,7 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mien.index.bundle.bundle import default_bundle
+from mien.index.bundle.default import default_bundle
 from tests.support.videos import encoded, scene
 
 CROPPED = {"already_cropped": "true"}

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 PROGRAM = """
-from mien.index.bundle.bundle import EMBEDDER, default_bundle
+from mien.index.bundle.default import default_bundle
+from mien.index.bundle.bundle import EMBEDDER
 from mien.model.embedder.embedder import Embedder
 
 Embedder(default_bundle() / EMBEDDER, provider="cpu")

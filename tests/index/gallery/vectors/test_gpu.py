@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mien.index.gallery.embedded.gallery import open_gallery
 from mien.index.gallery.store import GalleryFace
-from mien.index.gallery.vectors.gpu import Device, DeviceSearch, device_of, has_gpu_build, on_device
+from mien.index.gallery.vectors.device import Device
+from mien.index.gallery.vectors.gpu import DeviceSearch, device_of, has_gpu_build, on_device
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.model.errors import ConfigError
 from mien.service.inference.served_gallery import index_policy
