@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.service.operation.installation import ALTERNATIVES, installation_problem
+from mien.service.operation.installation import ALTERNATIVES, installation_problem, missing_extra
 
 
 def environment(folder: Path, *names: str) -> Path:
@@ -48,3 +48,27 @@ def test_both_faiss(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", ALTERNATIVES)
 def test_neither(tmp_path: Path, module: str) -> None:
     assert str(problem(environment(tmp_path), module)).startswith(f"nothing provides {module}")
+
+
+@pytest.mark.parametrize(
+    ("module", "advice"),
+    [("torch", "mien[train]"), ("sklearn.mixture", "mien[train]"), ("ray.data", "mien[bulk]"), ("av", "mien[video]")],
+)
+def test_missing_module_is_told_by_its_extra(module: str, advice: str) -> None:
+    assert f"pip install '{advice}'" in str(missing_extra(ModuleNotFoundError(name=module)))
+
+
+def test_missing_engine_is_told_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.service.operation.installation.distributions", list)
+    for module in ALTERNATIVES:
+        assert "pip install 'mien[cpu]'" in str(missing_extra(ModuleNotFoundError(name=module)))
+
+
+def test_engine_that_is_installed_but_broken_is_told() -> None:
+    error = ImportError("libfaiss.so: cannot open shared object file", name="faiss")
+    assert str(missing_extra(error)) == f"faiss is installed but cannot be imported: {error}"
+
+
+def test_import_that_no_extra_mends_is_a_bug() -> None:
+    assert missing_extra(ModuleNotFoundError(name="mien.nothing")) is None
+    assert missing_extra(ImportError("no name")) is None
