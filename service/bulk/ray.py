@@ -72,7 +72,7 @@ class Work:
         mien_version: of the process that runs the import.
         place: of the gallery.
         embedding_size: d.
-        detector: YuNet's file, if not the one that is installed.
+        detector: YuNet's file; None takes the one that mien carries.
         limits: of an image.
         provider: where the network runs.
         already_cropped: images are face crops.

@@ -111,7 +111,7 @@ def _bundle(bundle: Bundle) -> Iterator[Finding]:
 
 def _detector() -> Finding:
     Detector()
-    return Finding("detector", "good", "the one that is installed")
+    return Finding("detector", "good", "the one that mien carries")
 
 
 def _portraits(bundle: Bundle) -> Finding:

@@ -4,7 +4,7 @@ import re
 from importlib.metadata import PackageNotFoundError, requires
 
 import pytest
-from lock import LOCKS, PLATFORM, PYTHON, UNUSED, Lock, read_pyproject
+from lock import LOCKS, PLATFORM, PYTHON, Lock, read_pyproject
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -62,7 +62,7 @@ def test_what_a_distribution_asks_for_is_there(lock: Lock) -> None:
         for requirement in map(Requirement, asked):
             if requirement.marker is None or requirement.marker.evaluate(TARGET):
                 wanted = canonicalize_name(requirement.name)
-                assert wanted in pinned or wanted in UNUSED, f"{name} asks for {requirement}"
+                assert wanted in pinned, f"{name} asks for {requirement}"
 
 
 def test_an_image_has_one_onnx_runtime_and_one_faiss() -> None:

