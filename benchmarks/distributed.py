@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from points import drawn
 
-from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.milvus.address import IndexType, parse_address
 from mien.index.gallery.milvus.connection import MilvusConnection
 from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
-from mien.index.gallery.store import EVERYTHING, GalleryFace, SearchOptions
+from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.index.gallery.vectors.flat import ExactSearch
 from mien.index.gallery.vectors.policy import IndexPolicy
 
@@ -81,7 +82,8 @@ def main() -> None:
     line("FAISS, bare, exact", "", "1.0000", *speeds(lambda asked: exact.search(asked, K), data), "")
     for kind in ("exact", "cells"):
         with tempfile.TemporaryDirectory() as folder:
-            gallery = open_gallery(Path(folder) / "gallery", points.shape[1], NETWORK, policy=IndexPolicy(kind=kind))
+            policy = IndexPolicy(kind=kind)
+            gallery = open_embedded_gallery(Path(folder) / "gallery", points.shape[1], NETWORK, policy=policy)
             measure(f"embedded, {kind}", gallery, gallery.wait_for_index, data)
             gallery.close()
     for index in arguments.indexes:

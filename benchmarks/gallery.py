@@ -30,12 +30,13 @@ import numpy as np
 from peers import PEERS, PROBES, K, Points, Rows, Search
 from points import drawn
 
-from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.milvus.address import parse_address
 from mien.index.gallery.milvus.connection import MilvusConnection
 from mien.index.gallery.milvus.gallery import open_milvus_gallery
-from mien.index.gallery.store import GalleryFace, SearchOptions
+from mien.index.gallery.store import SearchOptions
 from mien.index.gallery.vectors.ivf import recall_of
 from mien.index.gallery.vectors.policy import IndexPolicy
 
@@ -130,7 +131,7 @@ def face_of(row: int, point: Points) -> GalleryFace:
 
 def fill_gallery(folder: Path, points: Points) -> None:
     """An embedded gallery of all points."""
-    with closing(open_gallery(folder, points.shape[1], SHA256, policy=IndexPolicy(kind="exact"))) as store:
+    with closing(open_embedded_gallery(folder, points.shape[1], SHA256, policy=IndexPolicy(kind="exact"))) as store:
         add(store, points, range(store.count(), len(points)))
         store.wait_for_index()
         store.save()
@@ -138,7 +139,7 @@ def fill_gallery(folder: Path, points: Points) -> None:
 
 def make_cells(folder: Path, size: int) -> None:
     """The cells of the embedded gallery, which it keeps."""
-    with closing(open_gallery(folder, size, SHA256, policy=IndexPolicy(kind="cells"))) as store:
+    with closing(open_embedded_gallery(folder, size, SHA256, policy=IndexPolicy(kind="cells"))) as store:
         while store.cells is None:
             time.sleep(0.1)
         store.wait_for_index()
@@ -169,7 +170,7 @@ def gallery_figures(folder: Path, data: Data) -> tuple[dict[str, Any], dict[str,
     report: dict[str, Any] = {}
     before = resident_mb()
     start = time.perf_counter()
-    store = open_gallery(folder / "gallery", data.points.shape[1], SHA256, policy=IndexPolicy(kind="exact"))
+    store = open_embedded_gallery(folder / "gallery", data.points.shape[1], SHA256, policy=IndexPolicy(kind="exact"))
     with closing(store):
         report["restart_s"] = time.perf_counter() - start
         store.search(data.queries[:1], K)
@@ -213,7 +214,7 @@ def filter_figures(store: EmbeddedGallery, data: Data) -> dict[str, float]:
 def cells_figures(folder: Path, data: Data, bare: Any) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """Approximate search beside bare exact search, and additions; and its curve, of whole answers."""
     start = time.perf_counter()
-    store = open_gallery(folder / "gallery", data.points.shape[1], SHA256, policy=IndexPolicy(kind="cells"))
+    store = open_embedded_gallery(folder / "gallery", data.points.shape[1], SHA256, policy=IndexPolicy(kind="cells"))
     with closing(store):
         cells = store.cells
         assert cells is not None, "make_cells has kept them"  # noqa: S101

@@ -36,7 +36,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
-from mien.index.gallery.vectors.threads import search_single_threaded
+from mien.index.gallery.vectors.flat import search_single_threaded
 from mien.model.embedder.embedder import Embedder
 from mien.model.faces.decoding import decode
 from mien.model.pipeline import load_pipeline

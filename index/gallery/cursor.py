@@ -13,7 +13,7 @@ from typing import Final
 
 from mien.index.gallery.store import SearchOptions
 
-MOST_MARKED: Final = 100
+MAX_MARKED: Final = 100
 """Matches of a page that may be approximate: more are searched exactly, so that the start of the next page is short."""
 
 MARK_LETTERS: Final = 8
@@ -27,7 +27,7 @@ def mark(face_id: str) -> str:
     return base64.urlsafe_b64encode(hashlib.blake2b(face_id.encode(), digest_size=6).digest()).decode()
 
 
-def following(
+def next_page(
     options: SearchOptions, snapshot: int, matches: Sequence[tuple[float, str]], *, exact: bool
 ) -> SearchOptions:
     """The options of the page after one.
@@ -41,7 +41,7 @@ def following(
     distance, face_id = matches[-1]
     if not exact:
         marks = frozenset(mark(each) for _, each in matches)
-        return replace(options, snapshot=snapshot, after=_BEGINNING, shown=marks, shown_until=distance)
-    if distance > options.shown_until:
-        options = replace(options, shown=frozenset(), shown_until=0.0)
+        return replace(options, snapshot=snapshot, after=_BEGINNING, marks=marks, marks_until=distance)
+    if distance > options.marks_until:
+        options = replace(options, marks=frozenset(), marks_until=0.0)
     return replace(options, snapshot=snapshot, after=(distance, face_id))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from mien.index.gallery.open import open_place, pages_of
+from mien.index.gallery.open import open_gallery, pages_of
 from mien.model.errors import GalleryError
 
 
@@ -58,7 +58,7 @@ def migrate(
         raise GalleryError(f"a gallery is migrated to another place, got {target} for both")
     pages = pages_of(source, embedding_size, embedder_sha256)
     done = Migration()
-    with closing(open_place(target, embedding_size, embedder_sha256)) as gallery:
+    with closing(open_gallery(target, embedding_size, embedder_sha256)) as gallery:
         for page in pages:
             result = gallery.add(page, replace=replace)
             done = Migration(

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.embedded.pages import folder_pages
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.milvus.address import is_address, parse_address
 from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
-from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.vectors.policy import IndexPolicy
 
 
-def open_place(
+def open_gallery(
     place: str, embedding_size: int, embedder_sha256: str, *, policy: IndexPolicy | None = None
 ) -> EmbeddedGallery | MilvusGallery:
     """Open the gallery of a place; one that is not there is made.
@@ -29,15 +29,15 @@ def open_place(
     """
     if is_address(place):
         return open_milvus_gallery(parse_address(place), embedding_size, embedder_sha256)
-    return open_gallery(Path(place), embedding_size, embedder_sha256, policy=policy)
+    return open_embedded_gallery(Path(place), embedding_size, embedder_sha256, policy=policy)
 
 
 def pages_of(place: str, embedding_size: int, embedder_sha256: str) -> Iterator[Sequence[GalleryFace]]:
     """Every face of a gallery that is there already, with thumbnails, a page at a time; others may use it meanwhile.
 
     Raises:
-        ConfigError: see ``open_place``.
-        GalleryError: there is no gallery, or see ``open_place``.
+        ConfigError: see ``open_gallery``.
+        GalleryError: there is no gallery, or see ``open_gallery``.
     """
     if is_address(place):
         return _collection_pages(place, embedding_size, embedder_sha256)

@@ -13,17 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter, value_of
-from mien.index.gallery.sample import Sample, drawn
 from mien.index.gallery.store import (
     EVERYTHING,
-    GalleryFace,
     Listing,
+    Sample,
     SearchOptions,
     SearchResult,
     Statistics,
     check_limit,
     check_query,
+    draw_sample,
 )
 from mien.index.gallery.validation import shown
 from mien.index.gallery.vectors.columns import Field, fields_of
@@ -33,7 +34,7 @@ from mien.index.mixture.labelling import named
 from mien.model.errors import ReadOnlyGalleryError, UnknownFaceError
 
 
-class BundledGallery:
+class ShippedGallery:
     """The shipped faces; sequence numbers are their rows, from 1."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -97,8 +98,8 @@ class BundledGallery:
         """None: a bundle holds no pictures."""
         return {}
 
-    def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
-        """See ``GalleryStore.stored``."""
+    def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """See ``GalleryStore.get_many``."""
         return {face.id: face for face in self.shipped(sequence - 1 for sequence in self.with_ids(ids))}
 
     def search(self, queries: NDArray[np.float32], k: int, options: SearchOptions = EVERYTHING) -> SearchResult:
@@ -142,7 +143,7 @@ class BundledGallery:
     def sample(self, most: int) -> Sample:
         """See ``GalleryStore.sample``."""
         entries = self._bundle.gallery.entries
-        rows = drawn(np.arange(len(self), dtype=np.int64), most)
+        rows = draw_sample(np.arange(len(self), dtype=np.int64), most)
         return Sample(
             [entries[row].id for row in rows.tolist()],
             self._embeddings[rows],

@@ -11,65 +11,19 @@ Each implementation answers alike, and the same tests run against each (``tests/
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
-from mien.index.gallery.sample import Sample
 from mien.model.errors import QueryError
 
 FORMAT_VERSION: Final = 1
 """Version of what a gallery stores of a face; a gallery of a newer one is refused."""
-
-
-@dataclass(frozen=True, eq=False)
-class GalleryFace:
-    """A face of a gallery. Two are the same face if they have the same id.
-
-    Attributes:
-        id: unique in the gallery; see ``mien.index.gallery.validation`` for what it may consist of.
-        embedding: (d,) float32, finite.
-        label: the emotion that the owner says it shows.
-        emotion: the emotion that the mixture named when it was added.
-        sub_class: the sub-class that the mixture named, such as ``happiness/2``.
-        subject: the person.
-        metadata: whatever the owner gave with it, JSON values.
-        content_sha256: of the picture it came from, hexadecimal.
-        time: when it was taken or added, seconds since 1970 (UTC); None on adding takes the present.
-        thumbnail: a small picture of it, as an image file.
-        sequence: the snapshot number from which on it is in the gallery, set by the gallery.
-    """
-
-    id: str
-    embedding: NDArray[np.float32]
-    label: str | None = None
-    emotion: str | None = None
-    sub_class: str | None = None
-    subject: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    content_sha256: str | None = None
-    time: float | None = None
-    thumbnail: bytes | None = None
-    sequence: int = 0
-
-    def same_content(self, stored: "GalleryFace") -> bool:
-        """Whether adding this face over ``stored`` would change nothing that the owner gave.
-
-        Of two faces of the same picture the embeddings are not compared: the same network rounds differently on
-        another processor. A time that was not given agrees with any.
-        """
-        same_picture = self.content_sha256 is not None and self.content_sha256 == stored.content_sha256
-        return (
-            self.content_sha256 == stored.content_sha256
-            and (same_picture or np.array_equal(self.embedding, stored.embedding))
-            and (self.label, self.subject) == (stored.label, stored.subject)
-            and (self.time is None or self.time == stored.time)
-            and self.metadata == stored.metadata
-        )
 
 
 @dataclass(frozen=True)
@@ -86,9 +40,9 @@ class SearchOptions:
         max_distance: none that is farther, in embedding units.
         snapshot: none that was added or replaced after this snapshot number.
         after: (distance, id) of the last match of the page before; only what stands after it. For one query alone.
-        shown: marks (``mien.index.gallery.cursor``) of faces that a page before has shown although they may stand after
+        marks: marks (``mien.index.gallery.cursor``) of faces that a page before has shown although they may stand after
             it.
-        shown_until: the distance of the last of them.
+        marks_until: the distance of the last of them.
     """
 
     filter: Filter | None = None
@@ -100,8 +54,8 @@ class SearchOptions:
     max_distance: float | None = None
     snapshot: int | None = None
     after: tuple[float, str] | None = None
-    shown: frozenset[str] = frozenset()
-    shown_until: float = 0.0
+    marks: frozenset[str] = frozenset()
+    marks_until: float = 0.0
 
 
 EVERYTHING: Final = SearchOptions()
@@ -137,7 +91,7 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
-class Added:
+class AddResult:
     """What became of the faces of one ``add``, in their order.
 
     Attributes:
@@ -185,6 +139,23 @@ class Statistics:
     sub_classes: Mapping[str | None, int]
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some faces of a gallery, or all.
+
+    Attributes:
+        ids: (n,) of the faces.
+        embeddings: (n, d) float32.
+        emotions: (n,) the label of each or, without one, what the mixture named when it was added; None without both.
+        faces: how many the gallery has; more than n where it was sampled.
+    """
+
+    ids: Sequence[str]
+    embeddings: NDArray[np.float32]
+    emotions: Sequence[str | None]
+    faces: int
+
+
 class GalleryStore(Protocol):
     """A gallery. Thread-safe.
 
@@ -204,7 +175,7 @@ class GalleryStore(Protocol):
     def read_only(self) -> bool:
         """Whether every write is refused with ``ReadOnlyGalleryError``."""
 
-    def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> Added:
+    def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> AddResult:
         """Add faces, all or none.
 
         Args:
@@ -226,7 +197,7 @@ class GalleryStore(Protocol):
     def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:
         """The thumbnails of the faces with these ids, by id, of those that have one."""
 
-    def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+    def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
         """Those of the faces with these ids that are there, by id, without thumbnails."""
 
     def update(self, face_id: str, changes: Mapping[str, Any]) -> GalleryFace:
@@ -282,7 +253,7 @@ class GalleryStore(Protocol):
         """How many faces there are of what."""
 
     def sample(self, most: int) -> Sample:
-        """Up to ``most`` faces, drawn evenly; the same ones again, as long as the gallery does not change."""
+        """Up to ``most`` faces, draw_sample evenly; the same ones again, as long as the gallery does not change."""
 
     def snapshot(self, folder: Path) -> int:
         """Write all there is at this moment to a new folder, while others read and write; returns the number of faces.
@@ -346,3 +317,27 @@ def check_query(queries: NDArray[np.float32], k: int, options: SearchOptions, em
         distance = getattr(options, name)
         if distance is not None and not distance >= 0:
             raise QueryError(f"{name} should be a distance of at least 0, got {distance}")
+
+
+def draw_sample(keys: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Which of n faces are in a sample: places, ascending.
+
+    Each key is mixed into a number that looks random, and the lowest of these are drawn. So the sample is even whatever
+    the keys mean, and while a gallery grows a face stays in it until another takes its place.
+
+    Source of the mixing: Steele, Lea, Flood: *Fast Splittable Pseudorandom Number Generators*, 2014.
+
+    Args:
+        keys: (n,) one number for each face, such as its sequence number.
+        most: faces of the sample.
+    """
+    if len(keys) <= most:
+        return np.arange(len(keys), dtype=np.int64)
+    mixed = keys.astype(np.uint64)
+    with np.errstate(over="ignore"):
+        mixed += np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    places = np.argpartition(mixed, most)[:most]
+    return np.sort(places).astype(np.int64)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.face import GalleryFace
 from mien.model.errors import FaceFieldError
 
 MAX_ID_BYTES: Final = 256

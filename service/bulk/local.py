@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.gallery.store import GalleryFace, GalleryStore, every_face
+from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.store import GalleryStore, every_face
 from mien.index.gallery.validation import json_text
 from mien.model.errors import GalleryError
 from mien.model.files import written_whole

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
 from mien.index.gallery.milvus.address import is_address
-from mien.index.gallery.open import open_place
+from mien.index.gallery.open import open_gallery
 from mien.index.gallery.store import GalleryStore
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.embedder.provider import Provider
@@ -167,7 +167,7 @@ class ParcelWriter:
 
     def __init__(self, work: Work) -> None:
         work.check()
-        store = open_place(work.place, work.embedding_size, work.embedder_sha256)
+        store = open_gallery(work.place, work.embedding_size, work.embedder_sha256)
         self._writing = Writing(store, load_bundle(work.bundle), work.replacing)
 
     def __call__(self, batch: Row) -> Row:

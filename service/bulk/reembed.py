@@ -14,8 +14,9 @@ from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.gallery.embedded.folder import network_of
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace, GalleryStore, every_face
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.store import GalleryStore, every_face
 from mien.index.mixture.labelling import named
 from mien.model.errors import GalleryError, ImageError, UnknownFaceError
 from mien.model.faces.decoding import read_file
@@ -86,9 +87,9 @@ def re_embed_gallery(
         raise GalleryError(f"{folder} was made by the network of {bundle_folder} already: there is nothing to do")
     pipeline = load_pipeline(bundle.embedder_path, max_faces=1)
     check_fits(bundle, pipeline.embedder)
-    source = open_gallery(folder, size, sha256)
+    source = open_embedded_gallery(folder, size, sha256)
     try:
-        target = open_gallery(output, pipeline.embedder.embedding_size, bundle.manifest.sha256[EMBEDDER])
+        target = open_embedded_gallery(output, pipeline.embedder.embedding_size, bundle.manifest.sha256[EMBEDDER])
         try:
             crops = Crops(source, pipeline, originals, already_cropped)
             with progress_bar() as bar:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.gallery.store import GalleryFace, GalleryStore
+from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.store import GalleryStore
 from mien.index.gallery.validation import check_face
 from mien.index.mixture.labelling import named
 from mien.model.embedder.embedder import Embedder
@@ -234,4 +235,4 @@ def each_once(faces: Sequence[Planned], seen: set[str]) -> list[Planned]:
 
 def stored_of(store: GalleryStore, faces: Sequence[Planned]) -> Mapping[str, GalleryFace]:
     """What the gallery has under the ids of planned images; embeddings are compared when they are written."""
-    return store.stored([planned.id for planned in faces if planned.path is not None and planned.fault is None])
+    return store.get_many([planned.id for planned in faces if planned.path is not None and planned.fault is None])

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
 from mien.index.gallery.embedded.gallery import EmbeddedGallery
 from mien.index.gallery.milvus.gallery import MilvusGallery
-from mien.index.gallery.open import open_place
+from mien.index.gallery.open import open_gallery
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.pipeline import load_pipeline
@@ -113,7 +113,7 @@ def _opened(arguments: argparse.Namespace) -> tuple[EmbeddedGallery | MilvusGall
     bundle = load_bundle(settings.bundle)
     size = bundle.mixture.centroids.shape[1]
     policy = index_policy(settings)
-    store = open_place(place, size, bundle.manifest.sha256[EMBEDDER], policy=policy)
+    store = open_gallery(place, size, bundle.manifest.sha256[EMBEDDER], policy=policy)
     for remark in store.remarks:
         console.print(remark, style="yellow", markup=False)
     return store, bundle, settings

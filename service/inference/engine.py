@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
-from mien.index.gallery.cursor import following
+from mien.index.gallery.cursor import next_page
 from mien.index.gallery.embedded.folder import check_network
 from mien.index.gallery.gallery import Entry, Match
-from mien.index.gallery.shipped import BundledGallery
+from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
 from mien.index.mixture.labelling import sub_classes
 from mien.index.mixture.mixture import posterior_from
@@ -152,7 +152,7 @@ class Engine:
         self.min_typicality = bundle.mixture.min_typicality if min_typicality is None else min_typicality
         self.metrics = metrics or Metrics()
         self.owned = gallery
-        self.gallery: GalleryStore = gallery or BundledGallery(bundle)
+        self.gallery: GalleryStore = gallery or ShippedGallery(bundle)
 
     def warm_up(self) -> None:
         """Run every part once, so that the first request is as fast as the others."""
@@ -389,7 +389,7 @@ def _match(found: GalleryMatch) -> Match:
 
 def _next(placed: Placed, row: int) -> str | None:
     matches = [(match.distance, match.entry.id) for match in placed.matches[row]]
-    return cursor(following(placed.options, placed.snapshot, matches, exact=placed.exact)) if matches else None
+    return cursor(next_page(placed.options, placed.snapshot, matches, exact=placed.exact)) if matches else None
 
 
 def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: GalleryStore | None = None) -> Engine:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.face import GalleryFace
 from mien.index.mixture.comparison import likeness
 from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
 from mien.model.errors import QueryError, UnknownFaceError

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import seconds_of
-from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.validation import json_text
 from mien.index.mixture.labelling import named
 from mien.model.errors import FaceFieldError, ImageError, first_fault

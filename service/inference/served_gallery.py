@@ -3,8 +3,8 @@
 from typing import Final
 
 from mien.index.bundle.bundle import EMBEDDER, Bundle
-from mien.index.gallery.open import open_place
-from mien.index.gallery.shipped import BundledGallery
+from mien.index.gallery.open import open_gallery
+from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import GalleryStore
 from mien.index.gallery.vectors.gpu import EXACT_ON_DEVICE_UP_TO, device_of
 from mien.index.gallery.vectors.policy import EXACT_UP_TO, IndexPolicy
@@ -20,12 +20,12 @@ def open_store(settings: Settings, bundle: Bundle) -> GalleryStore:
         ConfigError: its address cannot be read, or the client of its server is not installed.
         GalleryError: the place cannot be used, or holds embeddings of another network than the bundle's.
     """
-    shipped = BundledGallery(bundle)
+    shipped = ShippedGallery(bundle)
     if settings.gallery is None:
         return shipped
     policy = index_policy(settings)
     sha256 = bundle.manifest.sha256[EMBEDDER]
-    store = open_place(settings.gallery, shipped.embedding_size, sha256, policy=policy)
+    store = open_gallery(settings.gallery, shipped.embedding_size, sha256, policy=policy)
     if settings.gallery_seed and store.is_new():
         for start in range(0, len(shipped), _SEEDED_AT_ONCE):
             store.add(shipped.shipped(range(start, min(start + _SEEDED_AT_ONCE, len(shipped)))))

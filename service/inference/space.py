@@ -17,7 +17,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.fitting.portraits import load_painter
-from mien.index.gallery.shipped import BundledGallery
+from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import GalleryStore
 from mien.index.views.atlas import Region, emotions_of, of_gallery, sub_classes_of
 from mien.index.views.map import FlatView, ellipse, emotions_shown, flat_view
@@ -53,7 +53,7 @@ class Space:
         """
         self.bundle = bundle
         self.owned = owned
-        self._store: GalleryStore = owned or BundledGallery(bundle)
+        self._store: GalleryStore = owned or ShippedGallery(bundle)
         self._map = Refreshed(self._mapped, self._version)
         self._atlas = Refreshed(self._described_all, self._version)
         self._painter = load_painter(bundle)

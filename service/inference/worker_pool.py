@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from mien.index.gallery.vectors.threads import search_single_threaded
+from mien.index.gallery.vectors.flat import search_single_threaded
 
 Answer = TypeVar("Answer")
 

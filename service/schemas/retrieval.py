@@ -56,8 +56,8 @@ def search_options(options: RetrievalOptions, condition: Any) -> SearchOptions:
         max_distance=options.max_distance,
         snapshot=page.snapshot,
         after=page.after,
-        shown=page.shown,
-        shown_until=page.shown_until,
+        marks=page.marks,
+        marks_until=page.marks_until,
     )
     return EVERYTHING if chosen == EVERYTHING else chosen
 
@@ -85,8 +85,8 @@ def cursor(page: SearchOptions) -> str:
         page: its options, as ``mien.index.gallery.cursor`` gives them.
     """
     start: list[Any] = [page.snapshot, *(page.after or ())]
-    if page.shown:
-        start += [page.shown_until, "".join(sorted(page.shown))]
+    if page.marks:
+        start += [page.marks_until, "".join(sorted(page.marks))]
     return base64.urlsafe_b64encode(json.dumps(start).encode()).decode().rstrip("=")
 
 
@@ -99,8 +99,8 @@ def _read_cursor(text: str) -> SearchOptions:
             return SearchOptions(
                 snapshot=snapshot,
                 after=(float(distance), face_id),
-                shown=frozenset(marks[place : place + MARK_LETTERS] for place in range(0, len(marks), MARK_LETTERS)),
-                shown_until=float(until),
+                marks=frozenset(marks[place : place + MARK_LETTERS] for place in range(0, len(marks), MARK_LETTERS)),
+                marks_until=float(until),
             )
     except (ValueError, TypeError, binascii.Error, RecursionError):
         pass

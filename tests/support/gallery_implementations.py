@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace, GalleryStore
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.store import GalleryStore
 from tests.support.milvus_galleries import open_pooled
 
 SIZE: Final = 8
@@ -19,7 +20,7 @@ OpenGallery = Callable[[Path], GalleryStore]
 
 
 def open_embedded(folder: Path) -> GalleryStore:
-    return open_gallery(folder, SIZE, EMBEDDER)
+    return open_embedded_gallery(folder, SIZE, EMBEDDER)
 
 
 def open_distributed(folder: Path) -> GalleryStore:

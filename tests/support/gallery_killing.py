@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.store import SearchOptions, every_face
 from mien.index.gallery.vectors.policy import IndexPolicy
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face
@@ -57,7 +57,7 @@ class Tally:
 def write_until_killed(folder: Path, seed: int, pipe: Connection) -> None:
     """Add, replace, delete and save without end; say each write before and after it is done."""
     generator = random.Random(seed)  # noqa: S311
-    store = open_gallery(folder, SIZE, EMBEDDER, policy=POLICY)
+    store = open_embedded_gallery(folder, SIZE, EMBEDDER, policy=POLICY)
     known = [each.id for each in every_face(store)]
     number = 0
     while True:
@@ -124,7 +124,7 @@ def _replayed(pipe: Connection, state: State, tally: Tally) -> tuple[State, Stat
 
 
 def _compare(folder: Path, state: State, pending: State | None, tally: Tally) -> None:
-    store = open_gallery(folder, SIZE, EMBEDDER, policy=POLICY)
+    store = open_embedded_gallery(folder, SIZE, EMBEDDER, policy=POLICY)
     try:
         listed = {each.id: round(float(each.embedding[0]), 3) for each in every_face(store)}
         origin = np.zeros((1, SIZE), dtype=np.float32)

@@ -23,8 +23,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.commands.main import main
@@ -408,7 +408,7 @@ def test_a_match_of_a_picture_shows_where_the_two_are_alike(page: Page, url: str
 
 
 def test_the_map_and_the_atlas_show_the_owners_gallery(page: Page, tmp_path: Path, served_engine: Engine) -> None:
-    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     thumbnail = io.BytesIO()
     Image.fromarray(cartoon(48)).convert("L").save(thumbnail, "PNG")
     points = served_engine.bundle.gallery.embeddings[:40]

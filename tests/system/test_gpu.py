@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import EMBEDDER
 from mien.index.bundle.default import default_bundle
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.vectors.gpu import DeviceSearch, device_of, device_problem, gpu_index
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
@@ -95,7 +95,8 @@ def test_a_gallery_on_the_gpu_answers_as_one_on_the_cpu(tmp_path: Path) -> None:
     faces = [GalleryFace(str(row), embedding) for row, embedding in enumerate(base)]
     answers = []
     for name, to_device in (("gpu", device_of("require")), ("cpu", None)):
-        store = open_gallery(tmp_path / name, 64, "ab" * 32, policy=IndexPolicy(kind="exact", to_device=to_device))
+        policy = IndexPolicy(kind="exact", to_device=to_device)
+        store = open_embedded_gallery(tmp_path / name, 64, "ab" * 32, policy=policy)
         store.add(faces)
         store.wait_for_index()
         store.delete([str(row) for row in range(500)])

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service on an owner's gallery with some faces."""
     place = tmp_path_factory.mktemp("gallery") / "gallery"
-    store = open_gallery(place, 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    store = open_embedded_gallery(place, 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     points = served_engine.bundle.gallery.embeddings[:40]
     store.add([GalleryFace(f"f{row}", point, emotion="fear") for row, point in enumerate(points)])
     engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)

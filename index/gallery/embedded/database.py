@@ -25,7 +25,8 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.store import FORMAT_VERSION, GalleryFace
+from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.store import FORMAT_VERSION
 from mien.index.gallery.validation import json_text
 from mien.index.gallery.vectors.columns import nested
 from mien.model.errors import GalleryError, GalleryFullError

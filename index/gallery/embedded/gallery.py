@@ -19,18 +19,19 @@ from mien.index.gallery.embedded.maintenance import GalleryUpkeep
 from mien.index.gallery.embedded.memory import GalleryMemory
 from mien.index.gallery.embedded.snapshots import take_snapshot, write_snapshot
 from mien.index.gallery.embedded.transaction import GalleryWrite
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
-from mien.index.gallery.sample import Sample, drawn
 from mien.index.gallery.store import (
     EVERYTHING,
-    Added,
-    GalleryFace,
+    AddResult,
     Listing,
+    Sample,
     SearchOptions,
     SearchResult,
     Statistics,
     check_limit,
     check_query,
+    draw_sample,
 )
 from mien.index.gallery.validation import changed, check_faces, shown
 from mien.index.gallery.vectors.columns import Field, fields_of
@@ -50,7 +51,7 @@ class EmbeddedGallery:
     """A ``GalleryStore`` in a folder."""
 
     def __init__(self, folder: Path, lock: Any, policy: IndexPolicy) -> None:
-        """Use ``open_gallery``."""
+        """Use ``open_embedded_gallery``."""
         self.folder = folder
         self._lock = lock
         self._database = GalleryDatabase(folder / DATABASE)
@@ -94,11 +95,11 @@ class EmbeddedGallery:
         """Whether nothing was ever written to it."""
         return self._memory.seen == 0
 
-    def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> Added:
+    def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> AddResult:
         """See ``GalleryStore.add``."""
         check_faces(faces, self._size)
         if not faces:
-            return Added((), (), ())
+            return AddResult((), (), ())
         with self._writing() as write:
             there = write.faces_with_ids([face.id for face in faces])
             unchanged = {face.id for face in faces if face.id in there and face.same_content(there[face.id])}
@@ -111,7 +112,7 @@ class EmbeddedGallery:
                 )
             write.delete([there[face_id].sequence for face_id in taken])
             write.insert([face for face in faces if face.id not in unchanged])
-            return Added(
+            return AddResult(
                 tuple(face.id for face in faces if face.id not in there),
                 tuple(taken),
                 tuple(face.id for face in faces if face.id in unchanged),
@@ -128,8 +129,8 @@ class EmbeddedGallery:
         with self._database.reading() as connection:
             return dict(in_parts(connection, query, ids))
 
-    def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
-        """See ``GalleryStore.stored``."""
+    def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """See ``GalleryStore.get_many``."""
         query = f"SELECT {FACE} FROM faces WHERE id IN "  # noqa: S608
         with self._database.reading(moment=False) as connection:
             return {row[1]: to_face(row) for row in in_parts(connection, query, ids)}
@@ -214,7 +215,7 @@ class EmbeddedGallery:
         """See ``GalleryStore.sample``."""
         view = self._memory.residents.view()
         alive = np.flatnonzero(view.alive)
-        places = alive[drawn(view.sequences[alive], most)]
+        places = alive[draw_sample(view.sequences[alive], most)]
         query = "SELECT sequence, id, label, emotion FROM faces WHERE sequence IN "
         with self._database.reading() as connection:
             rows = {row[0]: row[1:] for row in in_parts(connection, query, view.sequences[places].tolist())}
@@ -303,7 +304,7 @@ class EmbeddedGallery:
         self._upkeep.consider_merging()
 
 
-def open_gallery(
+def open_embedded_gallery(
     folder: Path, embedding_size: int, embedder_sha256: str, *, policy: IndexPolicy | None = None, alone: bool = False
 ) -> EmbeddedGallery:
     """Open the gallery of a folder, or make an empty one where there is none.

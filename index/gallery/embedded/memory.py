@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from mien.index.gallery.embedded.database import FACE, GalleryDatabase, embeddings_of, to_face, values_of
 from mien.index.gallery.embedded.folder import CELLS, DATABASE, RESIDENTS, held
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import value_of
-from mien.index.gallery.store import GalleryFace
 from mien.index.gallery.vectors.columns import Column, Field
 from mien.index.gallery.vectors.ivf import Cells
 from mien.index.gallery.vectors.ivf_file import CellsImage, read_cells, write_cells

@@ -7,7 +7,7 @@ from typing import Final
 
 from mien.index.gallery.embedded.database import FACE, GalleryDatabase, to_face
 from mien.index.gallery.embedded.folder import DATABASE, check_network
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.face import GalleryFace
 
 _PAGE: Final = 500
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mien.index.gallery.embedded.database import FACE, delete_faces, in_parts, insert_faces, to_face, to_row
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.face import GalleryFace
 
 
 class GalleryWrite:

@@ -22,8 +22,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.embedded.pages import folder_pages
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.milvus import expressions
 from mien.index.gallery.milvus.address import MilvusAddress
@@ -39,17 +40,17 @@ from mien.index.gallery.milvus.schema import (
     thumbnail_of,
 )
 from mien.index.gallery.milvus.search import MilvusSearch
-from mien.index.gallery.sample import Sample, drawn
 from mien.index.gallery.store import (
     EVERYTHING,
-    Added,
-    GalleryFace,
+    AddResult,
     Listing,
+    Sample,
     SearchOptions,
     SearchResult,
     Statistics,
     check_limit,
     check_query,
+    draw_sample,
 )
 from mien.index.gallery.validation import changed, check_faces, shown
 from mien.index.gallery.vectors.flat import ExactSearch
@@ -111,13 +112,13 @@ class MilvusGallery:
         """How the embeddings are searched."""
         return self._note.index
 
-    def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> Added:
+    def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> AddResult:
         """See ``GalleryStore.add``."""
         check_faces(faces, self.embedding_size)
         if not faces:
-            return Added((), (), ())
+            return AddResult((), (), ())
         with self._writing(face.id for face in faces):
-            stored = self.stored([face.id for face in faces])
+            stored = self.get_many([face.id for face in faces])
             unchanged = [face for face in faces if face.id in stored and face.same_content(stored[face.id])]
             same = {face.id for face in unchanged}
             others = [face for face in faces if face.id in stored and face.id not in same]
@@ -129,7 +130,7 @@ class MilvusGallery:
             self._write([face for face in faces if face.id not in same])
         replaced = tuple(face.id for face in others)
         added = tuple(face.id for face in faces if face.id not in stored)
-        return Added(added, replaced, tuple(face.id for face in unchanged))
+        return AddResult(added, replaced, tuple(face.id for face in unchanged))
 
     def get(self, face_id: str) -> GalleryFace:
         """See ``GalleryStore.get``."""
@@ -144,8 +145,8 @@ class MilvusGallery:
             found |= {row["id"]: image for row in rows if (image := thumbnail_of(row)) is not None}
         return found
 
-    def stored(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
-        """See ``GalleryStore.stored``."""
+    def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """See ``GalleryStore.get_many``."""
         found: dict[str, GalleryFace] = {}
         for part in _parts(ids, PAGE_FACES):
             rows = self._query(expressions.with_ids(part), FACE_FIELDS, EVERY_WRITE, limit=len(part))
@@ -240,7 +241,7 @@ class MilvusGallery:
             faces += len(page)
             kept += page
             keys = np.array([zlib.crc32(str(row["id"]).encode()) for row in kept], dtype=np.int64)
-            kept = [kept[place] for place in drawn(keys, most).tolist()]
+            kept = [kept[place] for place in draw_sample(keys, most).tolist()]
         return Sample(
             [str(row["id"]) for row in kept],
             np.array([row["embedding"] for row in kept], dtype=np.float32).reshape(len(kept), self.embedding_size),
@@ -261,7 +262,7 @@ class MilvusGallery:
         """See ``GalleryStore.snapshot``. A face that is changed meanwhile is in it as it was or as it is."""
         if folder.exists():
             raise GalleryError(f"{folder} is there already: a snapshot wants a new folder")
-        written = open_gallery(folder, self.embedding_size, self.embedder_sha256)
+        written = open_embedded_gallery(folder, self.embedding_size, self.embedder_sha256)
         try:
             for page in self.every_face_whole():
                 written.add(page)

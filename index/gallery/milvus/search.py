@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.gallery.cursor import mark
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.milvus import expressions
 from mien.index.gallery.milvus.connection import MilvusConnection
 from mien.index.gallery.milvus.schema import FACE_FIELDS, CollectionNote, face_of
-from mien.index.gallery.store import GalleryFace, GalleryMatch, SearchOptions
+from mien.index.gallery.store import GalleryMatch, SearchOptions
 
 MOST_ROWS: Final = 16_384
 """The most that Milvus answers to one query."""
@@ -275,7 +276,7 @@ def _accepted(candidates: Sequence[_Candidate], k: int, options: SearchOptions) 
             seen.add(each.subject)
         if options.after is not None and _order(each) <= options.after:
             continue
-        if options.shown and mark(each.id) in options.shown:
+        if options.marks and mark(each.id) in options.marks:
             continue
         accepted.append(each)
     return accepted

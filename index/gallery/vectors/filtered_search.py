@@ -6,9 +6,10 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.cursor import MOST_MARKED, mark
+from mien.index.gallery.cursor import MAX_MARKED, mark
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
-from mien.index.gallery.store import GalleryFace, GalleryMatch, SearchOptions
+from mien.index.gallery.store import GalleryMatch, SearchOptions
 from mien.index.gallery.vectors.columns import Column, Field, mask_of
 from mien.index.gallery.vectors.vectors import Nearest, View
 
@@ -59,7 +60,7 @@ class GallerySearch:
 
     def is_exact(self, k: int, options: SearchOptions) -> bool:
         """Whether the k nearest are searched exactly, or by what leads through the gallery and may miss some."""
-        paged = options.after is not None or options.one_per_subject or k > MOST_MARKED
+        paged = options.after is not None or options.one_per_subject or k > MAX_MARKED
         return paged or self._view.cells is None
 
     def matches(self, queries: NDArray[np.float32], k: int, options: SearchOptions) -> list[list[GalleryMatch]]:
@@ -141,7 +142,7 @@ class GallerySearch:
                 seen.add(int(codes[row]))
             place = (float(distances[row]), ids[int(sequences[row])])
             passed = options.after is None or place > options.after
-            if passed and not (options.shown and mark(place[1]) in options.shown):
+            if passed and not (options.marks and mark(place[1]) in options.marks):
                 result.append((place[0], int(sequences[row])))
         return result
 

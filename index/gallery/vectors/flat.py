@@ -35,3 +35,11 @@ class ExactSearch:
             order = np.lexsort((found, distances[query]))
             rows[query], distances[query] = found[order], distances[query][order]
         return rows, distances
+
+
+def search_single_threaded() -> None:
+    """Let the searches of the calling thread run in it alone.
+
+    OpenMP keeps this number for each thread of its own, and by default each would bring a team as large as the machine.
+    """
+    faiss.omp_set_num_threads(1)

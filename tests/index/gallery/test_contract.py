@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import parse_filter, passes
-from mien.index.gallery.store import GalleryFace, GalleryStore, SearchOptions, every_face
+from mien.index.gallery.store import GalleryStore, SearchOptions, every_face
 from mien.model.errors import FaceConflictError, FaceFieldError, GalleryError, QueryError, UnknownFaceError
 from tests.support.gallery_implementations import EMBEDDER, IMPLEMENTATIONS, SIZE, OpenGallery, face, random_faces
 
@@ -97,10 +98,10 @@ def test_what_was_added_is_found_at_once_as_it_was_given(gallery: GalleryStore) 
 def test_what_is_stored_under_ids(gallery: GalleryStore) -> None:
     faces = random_faces(40)
     gallery.add(faces)
-    found = gallery.stored([*(each.id for each in faces[:30]), "nobody"])
+    found = gallery.get_many([*(each.id for each in faces[:30]), "nobody"])
     assert sorted(found) == [each.id for each in faces[:30]]
     assert all(each.same_content(found[each.id]) for each in faces[:30])
-    assert gallery.stored([]) == {}
+    assert gallery.get_many([]) == {}
 
 
 def test_a_face_without_a_time_has_that_of_its_addition(gallery: GalleryStore) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.gallery.cursor import MARK_LETTERS, MOST_MARKED, following, mark
-from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.cursor import MARK_LETTERS, MAX_MARKED, mark, next_page
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.store import EVERYTHING, GalleryMatch, SearchOptions
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.service.schemas.retrieval import RetrievalOptions, cursor, search_options
@@ -21,7 +21,7 @@ FACES = 3000
 def gallery(tmp_path: Path) -> Iterator[EmbeddedGallery]:
     """Searched by so few cells that most of the nearest faces are missed."""
     policy = IndexPolicy(kind="cells", tail=10, tail_share=0.01)
-    store = open_gallery(tmp_path / "gallery", SIZE, EMBEDDER, policy=policy)
+    store = open_embedded_gallery(tmp_path / "gallery", SIZE, EMBEDDER, policy=policy)
     store.add(random_faces(FACES))
     store.wait_for_index()
     assert store.cells is not None
@@ -41,18 +41,18 @@ def page(gallery: EmbeddedGallery, k: int, options: SearchOptions) -> tuple[list
     result = gallery.search(QUERY, k, options)
     (matches,) = result.matches
     places = [(match.distance, match.face.id) for match in matches]
-    after = following(options, result.snapshot, places, exact=result.exact) if matches else options
+    after = next_page(options, result.snapshot, places, exact=result.exact) if matches else options
     return matches, through_the_address(after)
 
 
-@pytest.mark.parametrize("k", [1, 7, MOST_MARKED, MOST_MARKED + 1])
+@pytest.mark.parametrize("k", [1, 7, MAX_MARKED, MAX_MARKED + 1])
 def test_each_face_is_on_one_page(gallery: EmbeddedGallery, k: int) -> None:
     seen: list[str] = []
     options = EVERYTHING
     while len(seen) < 500:
         matches, options = page(gallery, k, options)
         seen += [match.face.id for match in matches]
-    (nearest,) = gallery.search(QUERY, MOST_MARKED + FACES).matches
+    (nearest,) = gallery.search(QUERY, MAX_MARKED + FACES).matches
     assert len(seen) == len(set(seen))
     assert set(seen) == {match.face.id for match in nearest[: len(seen)]}, "none was left out"
 
@@ -63,7 +63,7 @@ def test_a_page_that_missed_some_is_made_good_by_the_next(gallery: EmbeddedGalle
     assert second[0].distance < first[-1].distance, "the test wants a first page with gaps"
     third, options = page(gallery, 10, options)
     assert second[-1].distance <= third[0].distance
-    while options.shown:
+    while options.marks:
         _, options = page(gallery, 10, options)
     assert options.after is not None
     assert options.after[0] > first[-1].distance

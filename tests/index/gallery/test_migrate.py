@@ -11,10 +11,11 @@ import pytest
 from mien.index.bundle.bundle import EMBEDDER as EMBEDDER_FILE
 from mien.index.bundle.bundle import read_manifest
 from mien.index.bundle.default import default_bundle
-from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.migrate import Migration, migrate
-from mien.index.gallery.open import open_place
-from mien.index.gallery.store import GalleryFace, GalleryStore, every_face
+from mien.index.gallery.open import open_gallery
+from mien.index.gallery.store import GalleryStore, every_face
 from mien.model.errors import FaceConflictError, GalleryError
 from mien.service.commands.main import main
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
@@ -28,7 +29,7 @@ def address() -> str:
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Iterator[GalleryStore]:
-    store = open_gallery(tmp_path / "filled", SIZE, EMBEDDER)
+    store = open_embedded_gallery(tmp_path / "filled", SIZE, EMBEDDER)
     store.add([*random_faces(1200), face("with a picture", 3, thumbnail=b"\x89PNG", content_sha256="a" * 64)])
     yield store
     store.close()
@@ -45,7 +46,7 @@ def contents(gallery: GalleryStore) -> list[tuple[object, ...]]:
 def test_there_and_back_nothing_changes(filled: GalleryStore, address: str, tmp_path: Path) -> None:
     there = migrate(str(tmp_path / "filled"), address, SIZE, EMBEDDER)
     assert there == Migration(added=1201)
-    distributed = open_place(address, SIZE, EMBEDDER)
+    distributed = open_gallery(address, SIZE, EMBEDDER)
     assert contents(distributed) == contents(filled)
     assert distributed.get("with a picture").thumbnail == b"\x89PNG"
     distributed.close()
@@ -56,7 +57,7 @@ def test_there_and_back_nothing_changes(filled: GalleryStore, address: str, tmp_
     assert back == Migration(added=1201)
     assert steps == sorted(steps)
     assert len(steps) > 1
-    again = open_gallery(tmp_path / "back", SIZE, EMBEDDER)
+    again = open_embedded_gallery(tmp_path / "back", SIZE, EMBEDDER)
     assert contents(again) == contents(filled)
     query = np.random.default_rng(0).normal(size=(5, SIZE)).astype(np.float32)
     for one, other in zip(again.search(query, 20).matches, filled.search(query, 20).matches, strict=True):
@@ -80,7 +81,7 @@ def test_an_interrupted_run_goes_on(filled: GalleryStore, address: str, tmp_path
 
 
 def test_other_content_in_the_target(filled: GalleryStore, address: str, tmp_path: Path) -> None:
-    target = open_place(address, SIZE, EMBEDDER)
+    target = open_gallery(address, SIZE, EMBEDDER)
     target.add([face("face-00000", 7), face("of its own", 8)])
     with pytest.raises(FaceConflictError, match="'face-00000'"):
         migrate(str(tmp_path / "filled"), address, SIZE, EMBEDDER)
@@ -101,7 +102,7 @@ def test_what_is_no_gallery(address: str, tmp_path: Path) -> None:
 
 
 def test_by_command(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = open_gallery(tmp_path / "source", 64, read_manifest(default_bundle()).sha256[EMBEDDER_FILE])
+    source = open_embedded_gallery(tmp_path / "source", 64, read_manifest(default_bundle()).sha256[EMBEDDER_FILE])
     source.add([GalleryFace(f"f{row}", np.full(64, row, dtype=np.float32)) for row in range(10)])
     there = ["gallery", "migrate", "--gallery", str(tmp_path / "source"), "--to", address]
     assert main(there) == 0

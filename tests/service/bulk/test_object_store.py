@@ -10,8 +10,9 @@ from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER, read_manifest
 from mien.index.bundle.default import default_bundle
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace, every_face
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.store import every_face
 from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageTooLargeError
 from mien.model.faces.decoding import DecodingLimits
 from mien.service.bulk.object_store import StoredFile, place_of
@@ -47,7 +48,7 @@ def options(tmp_path: Path, make_faces: MakeFaces, monkeypatch: pytest.MonkeyPat
 
 
 def contents(tmp_path: Path, name: str = "gallery") -> dict[str, GalleryFace]:
-    store = open_gallery(tmp_path / name, SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
+    store = open_embedded_gallery(tmp_path / name, SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
     faces = {each.id: each for each in every_face(store)}
     store.close()
     return faces

@@ -15,8 +15,9 @@ from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER, read_manifest
 from mien.index.bundle.default import default_bundle
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace, every_face
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder
 from mien.service.commands.main import main
 from tests.conftest import MakeFaces
@@ -102,14 +103,14 @@ def begin(photographs: Path, gallery: Path | str, *options: str, **settings: str
 
 
 def faces_in(gallery: Path) -> dict[str, GalleryFace]:
-    store = open_gallery(gallery, SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
+    store = open_embedded_gallery(gallery, SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
     faces = {each.id: each for each in every_face(store)}
     store.close()
     return faces
 
 
 def assert_it_is_whole(gallery: Path) -> None:
-    store = open_gallery(gallery, SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
+    store = open_embedded_gallery(gallery, SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
     report = store.check()
     store.close()
     assert (report["faces"], report["memory_agrees_with_database"]) == (PHOTOGRAPHS, True)
@@ -178,7 +179,7 @@ def test_faces_are_embedded_where_there_is_a_gpu(nodes: Nodes, make_faces: MakeF
     for face_id, face in faces.items():
         crop = np.asarray(Image.open(crops / face_id))
         np.testing.assert_allclose(face.embedding, embedder.embed(crop[None])[0], atol=1e-4)
-    store = open_gallery(tmp_path / "gallery", SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
+    store = open_embedded_gallery(tmp_path / "gallery", SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
     assert store.get("00.png").thumbnail is not None
     store.close()
 

@@ -13,7 +13,7 @@ from PIL import Image
 from starlette.types import Receive, Scope, Send
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.client.batches import BATCH_BYTES, batches
@@ -328,7 +328,7 @@ def test_matches_stream_as_one_long_search_answers(keyed: tuple[str, str]) -> No
 def test_faces_are_added_to_the_gallery_in_batches(
     served_engine: Engine, tmp_path: Path, make_faces: MakeFaces
 ) -> None:
-    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
     crops = [picture(crop) for crop in make_faces(7).images]
     (tmp_path / "first.png").write_bytes(crops[0])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER, read_manifest, sha256_of
 from mien.index.bundle.default import default_bundle
-from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder
 from mien.service.commands.main import main
@@ -27,7 +27,7 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def opened(tmp_path: Path, name: str = "gallery") -> EmbeddedGallery:
-    return open_gallery(tmp_path / name, SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
+    return open_embedded_gallery(tmp_path / name, SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
 
 
 def contents(tmp_path: Path, name: str = "gallery") -> dict[str, Any]:
@@ -221,7 +221,7 @@ def test_a_gallery_is_embedded_anew_for_another_network(
     assert "others/0.png" in old
     assert main([*command, "--originals", str(pictures), "--already-cropped"]) == 0
     embedder = Embedder(small_run.network)
-    store = open_gallery(tmp_path / "anew", embedder.embedding_size, sha256_of(small_run.network))
+    store = open_embedded_gallery(tmp_path / "anew", embedder.embedding_size, sha256_of(small_run.network))
     anew = {each.id: each for each in every_face(store)}
     store.close()
     assert anew.keys() == old.keys()

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key, revoke_key
@@ -39,7 +39,7 @@ def going_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 @pytest.fixture
 def client(served_engine: Engine, tmp_path: Path) -> Iterator[TestClient]:
     key = create_key(tmp_path / "keys.json", "k", "write")
-    gallery = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    gallery = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     engine = Engine(served_engine.bundle, served_engine.pipeline, 100, gallery=gallery)
     settings = Settings(keys=tmp_path / "keys.json", timeout_s=20, rate_per_s=1000)
     with TestClient(create_app(engine, settings), headers={"x-api-key": key}) as client:

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
@@ -132,7 +132,7 @@ def test_two_smiles_are_near_by_their_mouths(client: TestClient, served_engine: 
 @pytest.fixture
 def owned(served_engine: Engine, tmp_path: Path) -> Iterator[TestClient]:
     """A service with a gallery of its owner's, which keeps thumbnails."""
-    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=100, gallery=store)
     with TestClient(create_app(engine, Settings(gallery_thumbnails=True, rate_per_s=0))) as client:
         yield client
@@ -163,7 +163,7 @@ def test_both_sides_are_shown_where_the_match_has_a_picture(owned: TestClient, l
 def test_a_picture_that_cannot_be_read_is_none(served_engine: Engine, tmp_path: Path) -> None:
     buffer = BytesIO()
     Image.new("L", (12, 12)).save(buffer, "PNG")
-    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     for number, thumbnail in enumerate([b"no picture", buffer.getvalue()]):
         store.add([GalleryFace(f"f{number}", np.full(64, number, np.float32), thumbnail=thumbnail)])
     engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=100, gallery=store)

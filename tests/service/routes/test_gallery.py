@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
@@ -31,7 +31,7 @@ class Served:
 
 
 def engine_on(folder: Path, engine: Engine) -> Engine:
-    store = open_gallery(folder, SIZE, engine.bundle.manifest.sha256[EMBEDDER])
+    store = open_embedded_gallery(folder, SIZE, engine.bundle.manifest.sha256[EMBEDDER])
     return Engine(engine.bundle, engine.pipeline, max_k=1000, gallery=store)
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.index.bundle.bundle import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace, GalleryStore
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.store import GalleryStore
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.inference import space
@@ -140,7 +141,7 @@ def test_no_more_portraits_are_kept_than_there_is_room_for(served_engine: Engine
 
 @pytest.fixture
 def owned(served_engine: Engine, tmp_path: Path) -> Iterator[tuple[TestClient, GalleryStore]]:
-    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
     with TestClient(create_app(engine, Settings(rate_per_s=0))) as client:
         yield client, store
@@ -193,7 +194,7 @@ def test_a_large_gallery_is_shown_by_a_sample(
     served_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(space, "MOST_POINTS", 50)
-    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     store.add(
         [GalleryFace(f"f{row}", point) for row, point in enumerate(served_engine.bundle.gallery.embeddings[:200])]
     )
@@ -203,7 +204,7 @@ def test_a_large_gallery_is_shown_by_a_sample(
 
 
 def test_what_was_added_and_deleted_is_shown_without_a_restart(served_engine: Engine, tmp_path: Path) -> None:
-    store = open_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
+    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     seen = Space(served_engine.bundle, store)
     point = served_engine.bundle.gallery.embeddings[0]
     assert MapAnswer.model_validate_json(seen.map().plain).ids == []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mien.index.gallery.embedded.folder import CELLS, DATABASE, RESIDENTS
-from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_gallery
+from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import SearchOptions, every_face
 from mien.index.gallery.vectors.policy import IndexPolicy
@@ -25,7 +25,7 @@ ORIGIN = np.zeros((1, SIZE), dtype=np.float32)
 
 
 def opened(folder: Path, **options: object) -> EmbeddedGallery:
-    return open_gallery(folder, SIZE, EMBEDDER, **options)  # type: ignore[arg-type]
+    return open_embedded_gallery(folder, SIZE, EMBEDDER, **options)  # type: ignore[arg-type]
 
 
 def found(gallery: EmbeddedGallery, k: int = 1000, options: SearchOptions | None = None) -> list[str]:
@@ -111,9 +111,9 @@ class TestFolders:
     def test_another_network(self, tmp_path: Path) -> None:
         opened(tmp_path / "g").close()
         with pytest.raises(GalleryError, match="two networks"):
-            open_gallery(tmp_path / "g", SIZE, "cd" * 32)
+            open_embedded_gallery(tmp_path / "g", SIZE, "cd" * 32)
         with pytest.raises(GalleryError, match="holds 8 dimensions"):
-            open_gallery(tmp_path / "g", SIZE + 1, EMBEDDER)
+            open_embedded_gallery(tmp_path / "g", SIZE + 1, EMBEDDER)
 
     def test_a_newer_version(self, tmp_path: Path) -> None:
         opened(tmp_path / "g").close()

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.milvus.address import parse_address
 from mien.index.gallery.milvus.collection import make_collection
 from mien.index.gallery.milvus.connection import MilvusConnection, sequence_of
 from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
 from mien.index.gallery.milvus.schema import SCHEMA_VERSION, CollectionNote
-from mien.index.gallery.store import GalleryFace, GalleryStore, SearchOptions, every_face
+from mien.index.gallery.store import GalleryStore, SearchOptions, every_face
 from mien.index.gallery.validation import MAX_THUMBNAIL_BYTES
 from mien.model.errors import ConfigError, GalleryError, UnknownFaceError
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
@@ -43,7 +44,7 @@ def found(gallery: GalleryStore, k: int, **options: object) -> list[str]:
 OTHER_PROCESS = """
 import sys, time
 import numpy as np
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.milvus.address import parse_address
 from mien.index.gallery.milvus.gallery import open_milvus_gallery
 

@@ -8,7 +8,7 @@ import pytest
 
 from mien.index.gallery.embedded.database import GalleryDatabase, values_of
 from mien.index.gallery.embedded.folder import DATABASE
-from mien.index.gallery.embedded.gallery import open_gallery
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.filters import MAX_FIELDS, parse_filter, passes, value_of
 from mien.index.gallery.vectors.columns import Column, mask_of
 from mien.index.gallery.vectors.vectors import MOST_COLUMNS
@@ -54,7 +54,7 @@ FIELDS = [
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_comes_out_of_the_database_as_it_went_in(tmp_path: Path, field: tuple[str, ...]) -> None:
     faces = [face(f"face {row}", row, time=row + 0.5, metadata=each) for row, each in enumerate(METADATA)]
-    store = open_gallery(tmp_path / "g", SIZE, EMBEDDER)
+    store = open_embedded_gallery(tmp_path / "g", SIZE, EMBEDDER)
     store.add(faces)
     store.close()
     database = GalleryDatabase(tmp_path / "g" / DATABASE)
@@ -67,7 +67,7 @@ def test_a_field_comes_out_of_the_database_as_it_went_in(tmp_path: Path, field: 
 
 
 def test_fields_of_faces_that_came_and_went(tmp_path: Path) -> None:
-    store = open_gallery(tmp_path / "g", SIZE, EMBEDDER)
+    store = open_embedded_gallery(tmp_path / "g", SIZE, EMBEDDER)
     store.add([face(f"face {row}", row, metadata={"row": row}) for row in range(50)])
     store.delete([f"face {row}" for row in range(0, 50, 3)])
     store.add([face(f"late {row}", row, metadata={"row": row}) for row in range(50)])
@@ -77,7 +77,7 @@ def test_fields_of_faces_that_came_and_went(tmp_path: Path) -> None:
 
 
 def test_memory_for_fields_is_bounded(tmp_path: Path) -> None:
-    store = open_gallery(tmp_path / "g", SIZE, EMBEDDER)
+    store = open_embedded_gallery(tmp_path / "g", SIZE, EMBEDDER)
     store.add([face("a", metadata={f"m{number}": number for number in range(100)})])
     for number in range(100):
         assert store.count(parse_filter({f"metadata.m{number}": number})) == 1

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.gallery.embedded.gallery import open_gallery
-from mien.index.gallery.store import GalleryFace
+from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.vectors.device import Device
 from mien.index.gallery.vectors.gpu import DeviceSearch, device_of, has_gpu_build, on_device
 from mien.index.gallery.vectors.policy import IndexPolicy
@@ -40,8 +40,8 @@ def test_a_gallery_on_a_device_answers_as_one_on_the_cpu_through_all_writes(tmp_
     """Through additions, replacements and deletions, with and without merges, and after reopening."""
     policy = IndexPolicy(tail=40, tail_share=0.0, to_device=lambda base: on_device(base, CountedIndex))
     faces = random_faces(300, seed=1)
-    ours = open_gallery(tmp_path / "device", SIZE, EMBEDDER, policy=policy)
-    theirs = open_gallery(tmp_path / "cpu", SIZE, EMBEDDER)
+    ours = open_embedded_gallery(tmp_path / "device", SIZE, EMBEDDER, policy=policy)
+    theirs = open_embedded_gallery(tmp_path / "cpu", SIZE, EMBEDDER)
     queries = np.stack([face.embedding for face in random_faces(20, seed=2)])
 
     def compare() -> None:
@@ -69,7 +69,7 @@ def test_a_gallery_on_a_device_answers_as_one_on_the_cpu_through_all_writes(tmp_
     compare()
     ours.save()
     ours.close()
-    ours = open_gallery(tmp_path / "device", SIZE, EMBEDDER, policy=policy)
+    ours = open_embedded_gallery(tmp_path / "device", SIZE, EMBEDDER, policy=policy)
     before = CountedIndex.searches
     compare()
     assert CountedIndex.searches > before
@@ -79,7 +79,7 @@ def test_a_gallery_on_a_device_answers_as_one_on_the_cpu_through_all_writes(tmp_
 
 def test_more_than_the_device_finds_at_once(tmp_path: Path) -> None:
     policy = IndexPolicy(tail=10, tail_share=0.0, to_device=lambda base: on_device(base, CountedIndex))
-    store = open_gallery(tmp_path / "gallery", SIZE, EMBEDDER, policy=policy)
+    store = open_embedded_gallery(tmp_path / "gallery", SIZE, EMBEDDER, policy=policy)
     store.add(random_faces(3000, seed=3))
     store.wait_for_index()
     (matches,) = store.search(np.zeros((1, SIZE), dtype=np.float32), 2500).matches

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from mien.index.gallery.sample import drawn
+from mien.index.gallery.store import draw_sample
 
 
 @pytest.mark.parametrize("count", [0, 1, 10])
 def test_few_are_all_drawn(count: int) -> None:
-    np.testing.assert_array_equal(drawn(np.arange(count), 10), np.arange(count))
+    np.testing.assert_array_equal(draw_sample(np.arange(count), 10), np.arange(count))
 
 
 def test_a_sample_is_even_over_the_keys() -> None:
-    places = drawn(np.arange(100_000), 5000)
+    places = draw_sample(np.arange(100_000), 5000)
     assert len(np.unique(places)) == 5000
     counts = np.histogram(places, bins=20, range=(0, 100_000))[0]
     assert 180 < counts.min() <= counts.max() < 320
@@ -20,5 +20,5 @@ def test_a_sample_is_even_over_the_keys() -> None:
 
 def test_it_hardly_changes_while_the_gallery_grows() -> None:
     keys = np.arange(1, 20_001)
-    before, after = set(drawn(keys[:19_000], 1000).tolist()), set(drawn(keys, 1000).tolist())
+    before, after = set(draw_sample(keys[:19_000], 1000).tolist()), set(draw_sample(keys, 1000).tolist())
     assert len(before & after) > 920
