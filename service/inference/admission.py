@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mien.service.routes.problems import QueueFullError
+from mien.service.errors import QueueFullError
 
 
 class Admission:

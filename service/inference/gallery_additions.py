@@ -19,10 +19,10 @@ from mien.index.gallery.filters import seconds_of
 from mien.index.gallery.validation import json_text
 from mien.index.mixture.labelling import named
 from mien.model.errors import FaceFieldError, ImageError, first_fault
+from mien.service.errors import MalformedBodyError, MissingFieldError
 from mien.service.inference.engine import Ask
 from mien.service.inference.runtime import Runtime, Serving
 from mien.service.routes import uploads
-from mien.service.routes.problems import MalformedBodyError, MissingFieldError
 from mien.service.schemas.gallery import NewFace, NewFaces
 
 ITEMS: Final = "items"

@@ -12,13 +12,13 @@ import numpy as np
 
 from mien.model.errors import MienError, NoFaceError
 from mien.model.faces.finder import Face
+from mien.service.errors import NotReadyError, ReloadError, TooLateError
 from mien.service.inference.admission import Admission
 from mien.service.inference.engine import Ask, Engine, Placed, load_engine
 from mien.service.inference.queue import Batcher
 from mien.service.inference.worker_pool import Cores, Order
 from mien.service.operation.logs import FIELDS
 from mien.service.operation.metrics import resident_bytes
-from mien.service.routes.problems import NotReadyError, ReloadError, TooLateError
 from mien.service.settings import Settings
 
 BROKEN_AFTER = 3

@@ -5,12 +5,13 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mien.service.errors import QueueFullError
 from mien.service.inference.admission import Admission
 from mien.service.middleware.auth import QUESTIONS
 from mien.service.middleware.request_log import ROUTE_KEY
 from mien.service.routes import problems
 
-_KIND: Final = problems.ANSWERS[problems.QueueFullError][1]
+_KIND: Final = problems.ANSWERS[QueueFullError][1]
 
 
 class Door:

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from mien.model.errors import QueryError
+from mien.service.errors import MissingFieldError
 from mien.service.inference.engine import Engine
 from mien.service.inference.explanation import ExplainQuery, Explanation, PointPair, explained, explained_pair
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Order
 from mien.service.routes import uploads
 from mien.service.routes.faces import PROBLEMS
-from mien.service.routes.problems import MissingFieldError
 
 
 def explain_router(runtime: Runtime) -> APIRouter:

@@ -14,12 +14,12 @@ from pydantic import BaseModel
 from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.model.errors import ImageError, QueryError
 from mien.model.faces.finder import Face
+from mien.service.errors import MissingFieldError, RequestError
 from mien.service.inference.engine import Ask, Engine, Placed
 from mien.service.inference.runtime import Runtime, Serving
 from mien.service.inference.worker_pool import Order
 from mien.service.routes import problems, uploads
 from mien.service.routes.direct import DirectRoute
-from mien.service.routes.problems import MissingFieldError, RequestError
 from mien.service.schemas.faces import (
     Classification,
     Classifications,

@@ -6,7 +6,6 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -31,6 +30,21 @@ from mien.model.errors import (
     VideoError,
     VideoTooLargeError,
 )
+from mien.service.errors import (
+    BodyTooLargeError,
+    BodyTooSlowError,
+    ForeignPageError,
+    MalformedBodyError,
+    MalformedImageError,
+    MissingFieldError,
+    NotReadyError,
+    QueueFullError,
+    ReloadError,
+    RequestError,
+    TooLateError,
+    TooManyImagesError,
+)
+from mien.service.schemas.problem import Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -40,54 +54,6 @@ SCOPE_KEY: Final = "mien.problem"
 """Where a request's ASGI scope keeps the type of the problem it was answered with."""
 
 _TYPE: Final = "urn:mien:"
-
-
-class RequestError(Exception):
-    """A request that cannot be read."""
-
-
-class BodyTooLargeError(RequestError):
-    """The body is over the limit."""
-
-
-class MalformedBodyError(RequestError):
-    """The body is not what the request says it is."""
-
-
-class MissingFieldError(RequestError):
-    """The form lacks a field, or has it in another form than wanted."""
-
-
-class MalformedImageError(RequestError):
-    """An image of a JSON body is not base64."""
-
-
-class TooManyImagesError(RequestError):
-    """The request has more images than one may have."""
-
-
-class BodyTooSlowError(RequestError):
-    """The body did not come in time."""
-
-
-class NotReadyError(RequestError):
-    """The service is starting, stopping, or out of order."""
-
-
-class QueueFullError(RequestError):
-    """There is more work than may wait."""
-
-
-class TooLateError(RequestError):
-    """The answer took longer than a request may."""
-
-
-class ForeignPageError(RequestError):
-    """A page from elsewhere wants to open a WebSocket."""
-
-
-class ReloadError(RequestError):
-    """The new bundle cannot be used; the old one is still served."""
 
 
 ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
@@ -121,28 +87,6 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     ReloadError: (HTTPStatus.CONFLICT, "reload"),
 }
 """Exception to status and type; a subclass that is not listed has its parent's answer."""
-
-
-class Problem(BaseModel):
-    """Why a request was not answered (RFC 9457)."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "urn:mien:no-face",
-                    "title": "Unprocessable Entity",
-                    "status": 422,
-                    "detail": "no face was found in the image of 640x480 pixels",
-                }
-            ]
-        }
-    )
-
-    type: str = Field(description="Names the kind of problem; stable.")
-    title: str = Field(description="The status in words.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="One sentence: what was wanted and what came.")
 
 
 def answer(

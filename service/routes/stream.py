@@ -8,12 +8,12 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from mien.model.errors import QueryError, first_fault
+from mien.service.errors import ForeignPageError, RequestError
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.auth import STILL_ALLOWED
 from mien.service.middleware.origins import may_open
 from mien.service.routes import problems
 from mien.service.routes.faces import check_faces
-from mien.service.routes.problems import ForeignPageError, RequestError
 from mien.service.schemas.faces import FaceQuery
 from mien.service.video.session import StreamSession
 

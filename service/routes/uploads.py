@@ -13,9 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.model.errors import first_fault
-from mien.service.inference.admission import Admission
-from mien.service.routes.forms import FormError, Part, parts
-from mien.service.routes.problems import (
+from mien.service.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
     MalformedBodyError,
@@ -23,6 +21,8 @@ from mien.service.routes.problems import (
     MissingFieldError,
     TooManyImagesError,
 )
+from mien.service.inference.admission import Admission
+from mien.service.routes.forms import FormError, Part, parts
 
 FIELD: Final = "image"
 """The name of the form's field for one image."""

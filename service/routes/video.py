@@ -7,10 +7,10 @@ from fastapi.responses import Response
 
 from mien.model.errors import NoVideoDecoderError
 from mien.model.video.decoder import can_decode_videos
+from mien.service.errors import MissingFieldError
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
 from mien.service.routes.faces import check_faces
-from mien.service.routes.problems import MissingFieldError
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine, VideoQuery
 from mien.service.video.answer import NDJSON, answer_video
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from mien.model.emotions import EMOTIONS
-from mien.service.routes.problems import Problem
+from mien.service.schemas.problem import Problem
 from mien.service.schemas.retrieval import RetrievalOptions
 
 Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]

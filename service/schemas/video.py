@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from mien.service.routes.problems import Problem
 from mien.service.schemas.faces import ClassifiedFace, FaceQuery, Rounded
+from mien.service.schemas.problem import Problem
 
 
 class VideoQuery(FaceQuery):

@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 from mien.model.errors import VideoError, VideoTooLargeError
 from mien.model.video.decoder import Video, VideoEnd, VideoFrame
 from mien.model.video.tracker import LONGEST_GAP_S, Tracker
+from mien.service.errors import NotReadyError, RequestError, TooLateError
 from mien.service.inference.runtime import Runtime, Serving
 from mien.service.inference.worker_pool import Order
 from mien.service.routes import problems
-from mien.service.routes.problems import NotReadyError, RequestError, TooLateError
 from mien.service.schemas.video import EndLine, FrameLine, Skipped, TrackedFace, TrackLine, VideoQuery
 from mien.service.video.summary import Timelines
 

@@ -13,12 +13,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mien.model.errors import ImageError
 from mien.model.video.tracker import Tracker
+from mien.service.errors import MalformedImageError, RequestError
 from mien.service.inference.runtime import Runtime, Serving
 from mien.service.middleware.rate_limit import Rates
 from mien.service.operation.logs import FIELDS
 from mien.service.routes import problems
-from mien.service.routes.problems import MalformedImageError, Problem, RequestError
 from mien.service.schemas.faces import FaceQuery
+from mien.service.schemas.problem import Problem
 from mien.service.schemas.video import StreamAnswer, TrackedFace
 
 FLOOD: Final = 10

@@ -1,7 +1,7 @@
 import pytest
 
+from mien.service.errors import QueueFullError
 from mien.service.inference.admission import Admission
-from mien.service.routes.problems import QueueFullError
 
 
 def test_what_is_held_is_counted_and_bounded() -> None:
