@@ -12,7 +12,8 @@ from mien.index.bundle.default import default_bundle
 from mien.model.errors import ImageTooLargeError, NoFaceError
 from mien.model.faces.decoding import DecodingLimits, decode
 from mien.model.pipeline import Pipeline, load_pipeline
-from tests.conftest import MakeFaces, cartoon
+from tests.support.cartoon import cartoon
+from tests.support.faces import MakeFaces
 
 
 @pytest.fixture(scope="module")

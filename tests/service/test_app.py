@@ -17,7 +17,8 @@ from mien.model.errors import UnsupportedImageError
 from mien.service.app import create_app
 from mien.service.inference.engine import Ask, Engine, Placed, load_engine
 from mien.service.settings import Settings
-from tests.conftest import MakeFaces, cartoon
+from tests.support.cartoon import cartoon
+from tests.support.faces import MakeFaces
 
 CROPPED = {"already_cropped": "true"}
 PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'

@@ -6,6 +6,7 @@ import pytest
 from mien.index.bundle.default import default_bundle
 from mien.model.errors import ConfigError
 from mien.service.settings import Settings, read_settings
+from tests.support.data import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ def test_a_value_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, n
 
 
 def test_every_setting_is_documented() -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, field in Settings.model_fields.items():
         assert f"`MIEN_{name.upper()}`" in readme
         assert field.description

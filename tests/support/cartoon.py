@@ -1,4 +1,4 @@
-"""A drawn face, for tests that need one to be found. ``python tests/cartoon.py > face.png`` draws it."""
+"""A drawn face, for tests that need one to be found. ``python -m tests.support.cartoon > face.png`` draws it."""
 
 import sys
 

@@ -85,7 +85,7 @@ def kill_rounds(folder: Path, rounds: int, seed: int = 0) -> Tally:
     tally, state = Tally(), State()
     generator = random.Random(seed)  # noqa: S311
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gallery_killing"])
+    context.set_forkserver_preload(["tests.support.gallery_killing"])
     for number in range(rounds):
         receiving, sending = context.Pipe(duplex=False)
         process = context.Process(target=write_until_killed, args=(folder, number, sending), daemon=True)

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx2
 
+from tests.support.data import ROOT
+
 DIMENSIONS = 64
 
 
@@ -27,7 +29,7 @@ def service(gallery: str) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         env=environment | {"MIEN_GALLERY": gallery},
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
     try:
         url = f"http://127.0.0.1:{port}"

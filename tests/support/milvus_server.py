@@ -20,7 +20,9 @@ from typing import Final
 
 import pytest
 
-MILVUS_ENVIRONMENT: Final = Path(__file__).resolve().parents[2] / ".venv-milvus"
+from tests.support.data import ROOT
+
+MILVUS_ENVIRONMENT: Final = ROOT / ".venv-milvus"
 
 _FASTER: Final = {
     "proxy.timeTickInterval": 50,  # ms, 200 where nobody configures it: what a read of every write waits for

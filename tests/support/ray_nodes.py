@@ -1,6 +1,6 @@
 """A Ray cluster of several nodes on this machine, for tests and benchmarks: each node is processes of its own.
 
-``python tests/ray_nodes.py CPUS...`` starts a head without cores and a node of each number of cores, prints the
+``python tests/support/ray_nodes.py CPUS...`` starts a head without cores and a node of each number of cores, prints the
 address, and then does what it reads: ``kill`` ends the last node as a machine that fails would; the end of the input
 ends all.
 """

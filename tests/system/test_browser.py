@@ -31,7 +31,8 @@ from mien.service.commands.main import main
 from mien.service.inference.engine import Engine, load_engine
 from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
-from tests.conftest import cartoon
+from tests.support.cartoon import cartoon
+from tests.support.data import london_photographs, needs_london
 from tests.support.served_app import served_app
 
 PATIENCE_S = 90
@@ -178,8 +179,9 @@ def test_a_picture_is_searched_with(page: Page, url: str, picture: Path) -> None
     assert page.text("#found .cards") != first
 
 
-def test_a_photograph_is_named(page: Page, url: str, london_root: Path) -> None:
-    photographs = sorted((london_root / "happiness").glob("*.jpg"))
+@needs_london
+def test_a_photograph_is_named(page: Page, url: str) -> None:
+    photographs = london_photographs("happiness")
     page.open(url)
     page.choose(photographs[-2])
     page.wait(".face-card")

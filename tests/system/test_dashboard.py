@@ -21,7 +21,8 @@ import httpx2
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.data import ROOT
+
 MONITORING = ROOT / "docker" / "monitoring"
 
 pytestmark = pytest.mark.skipif(

@@ -14,8 +14,8 @@ import yaml
 
 from mien.service.operation.metrics import Metrics
 from mien.service.settings import PREFIX, Settings
+from tests.support.data import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "docker" / "monitoring"
 PROFILES = ("gpu", "train", "distributed", "monitoring")
 

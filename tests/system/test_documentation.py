@@ -9,8 +9,8 @@ import pytest
 from mien.index.bundle.bundle import EMBEDDER, read_manifest
 from mien.index.bundle.default import default_bundle
 from mien.index.evaluation.summary import markdown
+from tests.support.data import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 

@@ -30,7 +30,7 @@ from mien.model.video.decoder import can_decode_videos
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
-from tests.conftest import cartoon
+from tests.support.cartoon import cartoon
 from tests.support.videos import CODECS, encoded, scene
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

@@ -16,7 +16,8 @@ from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.embedder.session import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
 from mien.model.export.float16 import halve
-from tests.conftest import MakeFaces, SmallRun
+from tests.support.faces import MakeFaces
+from tests.support.small_run import SmallRun
 
 _REASON = driver_problem() or ("" if has_cuda_build() else "onnxruntime-gpu is not installed")
 

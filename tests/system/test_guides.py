@@ -15,10 +15,10 @@ from mien.index.gallery.face import GalleryFace
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
-from tests.conftest import cartoon
+from tests.support.cartoon import cartoon
+from tests.support.data import ROOT
 from tests.support.served_app import served_app
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ADDRESS = "http://localhost:8000"

@@ -3,9 +3,8 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.data import ROOT
 
 
 def test_no_other_distribution_provides_our_packages() -> None:

@@ -14,9 +14,9 @@ from mien.service.app import create_app
 from mien.service.commands.main import build_parser
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
+from tests.support.data import ROOT
 from tests.support.videos import encoded, scene
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PLACEHOLDER = re.compile(r"(?<![\w-])[A-Z]{2,}(?:\.\.\.)?(?![\w/])|\.\.\.")

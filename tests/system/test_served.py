@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from mien.model.emotions import EMOTIONS
+from tests.support.data import london_photographs, needs_london
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,11 @@ def server() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
         process.stderr.close()
 
 
-def test_the_labels_of_the_photographs(server: tuple[str, "subprocess.Popen[str]"], london_root: Path) -> None:
+@needs_london
+def test_the_labels_of_the_photographs(server: tuple[str, "subprocess.Popen[str]"]) -> None:
     url, _ = server
     right, wrong = 0, []
-    photographs = sorted(london_root.glob("*/*.jpg"))
+    photographs = london_photographs()
     assert len(photographs) == 40
     for photograph in photographs:
         answer = httpx2.post(f"{url}/classify", files={"image": photograph.read_bytes()}, timeout=30).json()
@@ -71,10 +73,11 @@ def test_the_labels_of_the_photographs(server: tuple[str, "subprocess.Popen[str]
     assert right >= 32, wrong
 
 
-def test_smiles_find_smiles(server: tuple[str, "subprocess.Popen[str]"], london_root: Path) -> None:
+@needs_london
+def test_smiles_find_smiles(server: tuple[str, "subprocess.Popen[str]"]) -> None:
     url, _ = server
     shares = []
-    for photograph in sorted((london_root / "happiness").glob("*.jpg")):
+    for photograph in london_photographs("happiness"):
         answer = httpx2.post(f"{url}/retrieve", params={"k": 10}, files={"image": photograph.read_bytes()}, timeout=30)
         matches = answer.json()["faces"][0]["matches"]
         shares.append(sum(match["emotion"] == "happiness" for match in matches) / 10)

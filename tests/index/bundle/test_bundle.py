@@ -27,7 +27,7 @@ from mien.index.mixture.mixture import Calibration
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import BundleError
-from tests.conftest import SmallRun
+from tests.support.small_run import SmallRun
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import DatasetError
-from tests.conftest import MakeFaces, SmallRun
+from tests.support.faces import MakeFaces
+from tests.support.small_run import SmallRun
 
 FEW = 30
 

@@ -8,7 +8,7 @@ from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
 from mien.index.evaluation.portrait_sheet import write_portrait_sheet
 from mien.model.errors import BundleError
-from tests.conftest import SmallRun
+from tests.support.small_run import SmallRun
 
 
 def test_it_has_a_portrait_for_each_emotion_and_sub_class(tmp_path: Path) -> None:

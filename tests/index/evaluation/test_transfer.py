@@ -25,7 +25,9 @@ from mien.model.errors import DatasetError
 from mien.model.faces.finder import Face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.commands.main import main
-from tests.conftest import MakeFaces, SmallRun, cartoon
+from tests.support.cartoon import cartoon
+from tests.support.faces import MakeFaces
+from tests.support.small_run import SmallRun
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from mien.index.fitting.build import build_bundle
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import BundleError, DatasetError
-from tests.conftest import MakeFaces, SmallRun
+from tests.support.faces import MakeFaces
+from tests.support.small_run import SmallRun
 
 
 def test_the_mixture_is_that_of_the_training_embeddings(small_run: SmallRun, make_faces: MakeFaces) -> None:

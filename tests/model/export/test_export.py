@@ -9,7 +9,8 @@ from mien.model.errors import CheckpointError, EmbedderError
 from mien.model.export.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
 from mien.model.networks.preprocessing import standardise, to_unit
 from mien.model.training.trained_network import load_network
-from tests.conftest import MakeFaces, SmallRun
+from tests.support.faces import MakeFaces
+from tests.support.small_run import SmallRun
 
 
 def test_exported_equals_torch(small_run: SmallRun, make_faces: MakeFaces) -> None:

@@ -10,7 +10,8 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
 from mien.model.export.float16 import between_convolutions, halve
 from mien.service.commands.main import main
-from tests.conftest import MakeFaces, SmallRun
+from tests.support.faces import MakeFaces
+from tests.support.small_run import SmallRun
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +7,7 @@ from PIL import Image
 
 from mien.model.faces.alignment import SIDE_PX, TEMPLATE, crop_face, crop_whole
 from mien.model.faces.detection import Detector
-
-FER_FACES = Path(__file__).resolve().parents[4] / "shared" / "data" / "ferplus" / "FER2013Train"
+from tests.support.data import FERPLUS, needs_ferplus
 
 
 def landmarks(centre: tuple[float, float], side_px: float, degrees: float = 0.0) -> NDArray[np.float32]:
@@ -156,11 +154,11 @@ def test_whole_does_not_alias() -> None:
     assert np.abs(crop_whole(np.repeat(checks[..., np.newaxis], 3, axis=2)).astype(int) - 127).max() <= 3
 
 
-@pytest.mark.skipif(not FER_FACES.is_dir(), reason="needs FER+")
+@needs_ferplus
 def test_template_is_where_fer2013_has_its_landmarks() -> None:
     detector = Detector()
     found = []
-    for path in sorted(FER_FACES.glob("*.png"))[5::200]:
+    for path in sorted((FERPLUS / "FER2013Train").glob("*.png"))[5::200]:
         with Image.open(path) as image:
             enlarged = image.convert("RGB").resize((240, 240), Image.Resampling.BICUBIC)
         found += [face.landmarks / 240 for face in detector.detect(np.asarray(enlarged))[:1]]

@@ -10,21 +10,17 @@ from PIL import Image
 from mien.model.errors import DetectorError
 from mien.model.faces.detection import YUNET, Detection, Detector
 from mien.model.faces.yunet import free_shapes
-from tests.conftest import cartoon
-
-PHOTOGRAPHS = Path(__file__).resolve().parents[4] / "shared" / "data" / "london-faces"
-FER_FACES = Path(__file__).resolve().parents[4] / "shared" / "data" / "ferplus" / "FER2013Train"
-needs_photographs = pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="needs the London photographs")
-needs_fer = pytest.mark.skipif(not FER_FACES.is_dir(), reason="needs FER+")
+from tests.support.cartoon import cartoon
+from tests.support.data import FERPLUS, LONDON, needs_ferplus, needs_london
 
 
 def photograph(name: str, side: int = 1350) -> NDArray[np.uint8]:
-    with Image.open(PHOTOGRAPHS / name) as image:
+    with Image.open(LONDON / name) as image:
         return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), dtype=np.uint8)
 
 
 def photograph_names(count: int) -> list[str]:
-    return sorted(str(path.relative_to(PHOTOGRAPHS)) for path in PHOTOGRAPHS.glob("*/*.jpg"))[:count]
+    return sorted(str(path.relative_to(LONDON)) for path in LONDON.glob("*/*.jpg"))[:count]
 
 
 def pasted(faces: list[NDArray[np.uint8]], places: list[tuple[int, int]]) -> NDArray[np.uint8]:
@@ -178,13 +174,13 @@ def test_a_drawn_face_is_where_opencv_finds_it(detector: Detector, height: int, 
     assert_as_opencv(detector.detect(cartoon(320)[:height, :width]), f"drawn_{height}x{width}")
 
 
-@needs_photographs
+@needs_london
 def test_faces_are_where_opencv_finds_them(detector: Detector) -> None:
     for name in photograph_names(40)[::5]:
         assert_as_opencv(detector.detect(photograph(name, 320)), name)
 
 
-@needs_photographs
+@needs_london
 def test_several_faces_are_where_opencv_finds_them(detector: Detector) -> None:
     names = photograph_names(40)[::10]
     rows = [np.hstack([photograph(name, side) for name in names[:2]]) for side in (100, 150)]
@@ -194,13 +190,13 @@ def test_several_faces_are_where_opencv_finds_them(detector: Detector) -> None:
     assert_as_opencv(detector.detect(canvas), "several")
 
 
-@needs_photographs
+@needs_london
 def test_each_photograph_has_one_face(detector: Detector) -> None:
     for name in photograph_names(40)[::8]:
         assert len(detector.detect(photograph(name))) == 1, name
 
 
-@needs_photographs
+@needs_london
 def test_a_close_up_is_found(detector: Detector) -> None:
     for name in photograph_names(40)[::13]:
         image = photograph(name)
@@ -210,7 +206,7 @@ def test_a_close_up_is_found(detector: Detector) -> None:
         assert abs(again.box[3] / height - 1) < 0.15
 
 
-@needs_photographs
+@needs_london
 def test_small_faces_among_a_crowd(detector: Detector) -> None:
     names = photograph_names(40)[::7]
     places = [(80 + 300 * column, 60 + 220 * column) for column in range(len(names))]
@@ -218,9 +214,9 @@ def test_small_faces_among_a_crowd(detector: Detector) -> None:
     assert len(found) == len(names)
 
 
-@needs_fer
+@needs_ferplus
 def test_face_crops_of_48_pixels(detector: Detector) -> None:
-    paths = sorted(FER_FACES.glob("*.png"))[:3000:50]
+    paths = sorted((FERPLUS / "FER2013Train").glob("*.png"))[:3000:50]
     images = [np.asarray(Image.open(path).convert("RGB"), dtype=np.uint8) for path in paths]
     assert np.mean([len(detector.detect(image)) == 1 for image in images]) > 0.93
 

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,9 +5,8 @@ from PIL import Image
 from mien.model.faces.alignment import TEMPLATE, crop_face, crop_whole
 from mien.model.faces.detection import Detector
 from mien.model.faces.finder import FaceFinder
-from tests.conftest import cartoon
-
-PHOTOGRAPHS = Path(__file__).resolve().parents[4] / "shared" / "data" / "london-faces"
+from tests.support.cartoon import cartoon
+from tests.support.data import london_photographs, needs_london
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +76,9 @@ def test_whole_takes_the_image_as_it_is(finder: FaceFinder) -> None:
     assert np.array_equal(face.crop, crop_whole(image))
 
 
-@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="needs the London photographs")
+@needs_london
 def test_crop_does_not_depend_on_the_size_of_the_photograph(finder: FaceFinder) -> None:
-    path = sorted(PHOTOGRAPHS.glob("*/*.jpg"))[3]
-    with Image.open(path) as image:
+    with Image.open(london_photographs()[3]) as image:
         picture = image.convert("RGB")
     crops = [
         finder.find(np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS)))[0].crop.astype(float)

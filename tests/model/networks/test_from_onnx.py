@@ -11,7 +11,7 @@ from mien.model.networks.initial_weights import start_from
 from mien.model.networks.network import Network, new_network
 from mien.model.training.checkpoint import write_checkpoint
 from mien.model.training.config import NetworkConfig, TrainingConfig
-from tests.conftest import SmallRun
+from tests.support.small_run import SmallRun
 
 CONFIG = TrainingConfig(network=NetworkConfig(backbone="mobilenet", side_px=32, dropout=0.0))
 

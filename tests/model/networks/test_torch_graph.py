@@ -9,7 +9,7 @@ from mien.index.bundle.default import default_bundle
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
 from mien.model.networks.torch_graph import TorchGraph
-from tests.conftest import SmallRun
+from tests.support.small_run import SmallRun
 
 
 @pytest.fixture(params=["shipped", "small"])

@@ -6,7 +6,7 @@ from PIL import Image
 from mien.model.errors import DatasetError
 from mien.model.faces.detection import Detector
 from mien.model.portraits.aligned_faces import aligned_faces
-from tests.conftest import cartoon
+from tests.support.cartoon import cartoon
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.errors import BundleError, DatasetError, EmbedderError
 from mien.model.portraits.config import PortraitConfig
 from mien.model.portraits.painter import PortraitPainter
-from tests.conftest import SmallRun
+from tests.support.data import ROOT
+from tests.support.small_run import SmallRun
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def test_every_centroid_is_read_again_as_its_own_emotion() -> None:
     assert found.emotions == bundle.mixture.emotions
     own = [painted == read for painted, read in found.sub_classes.items()]
     assert not own or np.mean(own) >= 0.75
-    said = (Path(__file__).resolve().parents[3] / "docs" / "portraits.md").read_text(encoding="utf-8")
+    said = (ROOT / "docs" / "portraits.md").read_text(encoding="utf-8")
     assert f"{sum(own)} of {len(own)} sub-classes" in said
 
 

@@ -6,7 +6,7 @@ from mien.index.bundle.bundle import Bundle, load_bundle
 from mien.index.bundle.default import default_bundle
 from mien.index.fitting.portraits import named_gaussians
 from mien.model.portraits.sub_class_posterior import Naming
-from tests.conftest import SmallRun
+from tests.support.small_run import SmallRun
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from mien.model.portraits.config import PortraitConfig
 from mien.model.portraits.network import PortraitNetwork
 from mien.model.portraits.painter import PortraitPainter
 from mien.model.portraits.train import Step, export_portraits, train_portraits
-from tests.conftest import MakeFaces, SmallRun
+from tests.support.faces import MakeFaces
+from tests.support.small_run import SmallRun
 
 CONFIG = PortraitConfig(width=4, steps=12, batch_size=16, read_faces=8, learning_rate=5e-3)
 

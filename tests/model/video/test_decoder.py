@@ -23,6 +23,7 @@ from mien.model.errors import (
 )
 from mien.model.video import decoder
 from mien.model.video.decoder import DEFAULT_LIMITS, Video, VideoEnd, VideoFrame, VideoLimits, can_decode_videos
+from tests.support.data import ROOT
 from tests.support.videos import encoded
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
@@ -189,7 +190,7 @@ def test_a_small_file_that_would_take_gigabytes_takes_none_here(tmp_path: Path) 
     told = subprocess.run(
         # A process begins with what the one that started it took at most: a shell takes little.
         ["sh", "-c", '"$@" && true', "sh", sys.executable, "-c", DECODE_AND_TELL, str(path)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=True,
         capture_output=True,
         text=True,

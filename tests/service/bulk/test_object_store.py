@@ -17,7 +17,7 @@ from mien.model.errors import ConfigError, DatasetError, EmptyImageError, ImageT
 from mien.model.faces.decoding import DecodingLimits
 from mien.service.bulk.object_store import StoredFile, place_of
 from mien.service.commands.main import main
-from tests.conftest import MakeFaces
+from tests.support.faces import MakeFaces
 from tests.support.object_store import object_store
 
 pytest.importorskip("pyarrow")

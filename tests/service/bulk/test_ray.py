@@ -20,12 +20,12 @@ from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder
 from mien.service.commands.main import main
-from tests.conftest import MakeFaces
 from tests.support.cartoon import cartoon
+from tests.support.data import ROOT
+from tests.support.faces import MakeFaces
 from tests.support.milvus_galleries import open_gallery as open_distributed
 from tests.support.milvus_server import shared_server
 
-ROOT = Path(__file__).resolve().parents[3]
 PHOTOGRAPHS = 400
 SIZE = 64
 
@@ -35,7 +35,7 @@ class Nodes:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "ray_nodes.py"), "1", "1"],
+            [sys.executable, str(ROOT / "tests" / "support" / "ray_nodes.py"), "1", "1"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

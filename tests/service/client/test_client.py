@@ -21,7 +21,7 @@ from mien.service.client.client import AsyncClient, Client, ClientError, NewFace
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
-from tests.conftest import MakeFaces
+from tests.support.faces import MakeFaces
 from tests.support.served_app import served_app
 
 FAST = Retries(most=3, first_pause_s=0.01, longest_pause_s=0.05)

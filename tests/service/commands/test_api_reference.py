@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +6,9 @@ from mien.service.app import create_app
 from mien.service.commands.api_reference import reference
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
+from tests.support.data import ROOT
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "api.md"
+DOCUMENT = ROOT / "docs" / "api.md"
 
 
 @pytest.fixture(scope="module")

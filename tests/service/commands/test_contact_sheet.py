@@ -11,7 +11,7 @@ from mien.service.commands.contact_sheet import contact_sheet
 from mien.service.commands.main import main
 from mien.service.inference.engine import Engine
 from mien.service.schemas.faces import FoundMatch, RetrievedFace
-from tests.conftest import cartoon
+from tests.support.cartoon import cartoon
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from mien.index.bundle.default import default_bundle
 from mien.service.commands.doctor import look
 from mien.service.commands.main import main
-from tests.conftest import SmallRun
+from tests.support.small_run import SmallRun
 
 
 def test_a_good_installation(capsys: pytest.CaptureFixture[str]) -> None:

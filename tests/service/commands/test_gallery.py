@@ -16,7 +16,8 @@ from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_g
 from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder
 from mien.service.commands.main import main
-from tests.conftest import MakeFaces, SmallRun
+from tests.support.faces import MakeFaces
+from tests.support.small_run import SmallRun
 
 SIZE = 64
 

@@ -12,7 +12,8 @@ from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
 from mien.model.emotions import EMOTIONS
 from mien.service.commands.main import main
-from tests.conftest import MakeFaces, cartoon
+from tests.support.cartoon import cartoon
+from tests.support.faces import MakeFaces
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from mien.index.bundle.bundle import load_bundle, read_manifest
 from mien.index.bundle.default import default_bundle
 from mien.model.emotions import EMOTIONS
 from mien.service.commands.main import build_parser, main
-from tests.conftest import MakeFaces, SmallRun
+from tests.support.faces import MakeFaces
+from tests.support.small_run import SmallRun
 
 COMMANDS = ("train", "export", "quantise", "build", "discover", "calibrate", "evaluate", "ablate", "embed", "serve")
 

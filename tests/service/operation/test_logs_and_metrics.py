@@ -18,7 +18,7 @@ from mien.service.app import create_app
 from mien.service.inference.engine import Engine, load_engine
 from mien.service.operation.logs import FIELDS, JsonFormatter, request_id
 from mien.service.settings import Settings
-from tests.conftest import SmallRun
+from tests.support.small_run import SmallRun
 
 CROPPED = {"already_cropped": "true"}
 

@@ -16,6 +16,7 @@ from mien.index.gallery.face import GalleryFace
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
+from tests.support.data import london_photographs, needs_london
 
 CROPPED = {"already_cropped": "true"}
 
@@ -60,8 +61,9 @@ def test_bad_images_are_refused_as_elsewhere(client: TestClient) -> None:
     assert "got text/plain" in text.json()["detail"]
 
 
-def test_a_smile_rests_on_the_mouth(client: TestClient, london_root: Path) -> None:
-    photographs = sorted((london_root / "happiness").glob("*.jpg"))[:6]
+@needs_london
+def test_a_smile_rests_on_the_mouth(client: TestClient) -> None:
+    photographs = london_photographs("happiness")[:6]
     lower = []
     for photograph in photographs:
         answer = client.post(
@@ -113,12 +115,13 @@ def test_matches_that_cannot_be_compared(client: TestClient, crop_file: bytes) -
     assert "got the parameters match" in beside.json()["detail"]
 
 
-def test_two_smiles_are_near_by_their_mouths(client: TestClient, served_engine: Engine, london_root: Path) -> None:
+@needs_london
+def test_two_smiles_are_near_by_their_mouths(client: TestClient, served_engine: Engine) -> None:
     """Photographs of people against the typical happy face of the gallery."""
     mixture, gallery = served_engine.bundle.mixture, served_engine.bundle.gallery
     match = gallery.search(mixture.centroids[[mixture.emotions.index("happiness")]].astype(np.float32), 1)[0][0]
     lower = []
-    for photograph in sorted((london_root / "happiness").glob("*.jpg"))[:8]:
+    for photograph in london_photographs("happiness")[:8]:
         answer = client.post(
             "/explain", params={"match": match.entry.id}, files={"image": photograph.read_bytes()}
         ).json()
@@ -139,8 +142,9 @@ def owned(served_engine: Engine, tmp_path: Path) -> Iterator[TestClient]:
     store.close()
 
 
-def test_both_sides_are_shown_where_the_match_has_a_picture(owned: TestClient, london_root: Path) -> None:
-    smiles = sorted((london_root / "happiness").glob("*.jpg"))[:3]
+@needs_london
+def test_both_sides_are_shown_where_the_match_has_a_picture(owned: TestClient) -> None:
+    smiles = london_photographs("happiness")[:3]
     for smile in smiles:
         said = f'[{{"id": "{smile.stem}"}}]'
         added = owned.post("/gallery", files={"images": smile.read_bytes()}, data={"items": said})

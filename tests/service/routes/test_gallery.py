@@ -18,7 +18,7 @@ from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
-from tests.conftest import MakeFaces
+from tests.support.faces import MakeFaces
 
 CROPPED = {"already_cropped": "true"}
 SIZE = 64

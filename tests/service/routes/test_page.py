@@ -3,7 +3,6 @@
 import html
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,8 +13,8 @@ from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
 from mien.service.routes.page import FOLDER
 from mien.service.settings import Settings
+from tests.support.data import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())
 
 

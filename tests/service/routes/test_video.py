@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +22,9 @@ from mien.service.inference.runtime import Runtime
 from mien.service.routes import video as video_routes
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
-from tests.conftest import cartoon
 from tests.service.test_limits import SlowEngine, kind
+from tests.support.cartoon import cartoon
+from tests.support.data import london_photographs, needs_london
 from tests.support.videos import encoded, scene
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
@@ -127,12 +127,13 @@ def test_other_formats(client: TestClient, form: str) -> None:
     assert end.complete
 
 
-def test_london_faces_keep_their_numbers(client: TestClient, london_root: Path) -> None:
+@needs_london
+def test_london_faces_keep_their_numbers(client: TestClient) -> None:
     """Two photographs move side by side."""
     import numpy as np
     from PIL import Image
 
-    names = sorted(london_root.glob("**/*.jpg"))[:2]
+    names = london_photographs()[:2]
     faces = [np.asarray(Image.open(name).convert("RGB").resize((300, 300))) for name in names]
     frames = []
     for number in range(15):

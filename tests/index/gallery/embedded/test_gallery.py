@@ -17,10 +17,11 @@ from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import SearchOptions, every_face
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.model.errors import GalleryError, GalleryFullError
+from tests.support.data import ROOT
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from tests.support.gallery_killing import kill_rounds
 
-GOLDEN = Path(__file__).parents[3] / "data" / "gallery_1"
+GOLDEN = ROOT / "tests" / "data" / "gallery_1"
 ORIGIN = np.zeros((1, SIZE), dtype=np.float32)
 
 

@@ -22,6 +22,7 @@ from mien.index.gallery.milvus.schema import SCHEMA_VERSION, CollectionNote
 from mien.index.gallery.store import GalleryStore, SearchOptions, every_face
 from mien.index.gallery.validation import MAX_THUMBNAIL_BYTES
 from mien.model.errors import ConfigError, GalleryError, UnknownFaceError
+from tests.support.data import ROOT
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from tests.support.milvus_galleries import open_gallery, open_pooled
 from tests.support.milvus_server import shared_server, started_server
@@ -69,7 +70,7 @@ def test_two_processes_share_a_gallery_within_a_second(tmp_path: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[4],
+        cwd=ROOT,
     )
     assert other.stdin is not None
     assert other.stdout is not None
