@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from mien.index.bundle.bundle import EMBEDDER
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.vectors.gpu import DeviceSearch, device_problem, gpu_index
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.io_binding import BoundBatch

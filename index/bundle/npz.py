@@ -1,75 +1,89 @@
-"""Archives of arrays (``.npz``) inside a bundle: read without running code, and checked before they are believed."""
+"""NumPy archives (``.npz``) in a bundle: read without running code from them, and checked against a list of shapes."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.model.errors import BundleError
 
+_KINDS: Final = {"f": "finite floats", "iu": "integers", "U": "text"}
+"""NumPy's letters for kinds of dtypes."""
+
 
 def read_arrays(
-    path: Path, embedder_sha256: str, names: tuple[str, ...], together: tuple[str, ...] = ()
+    path: Path,
+    embedder_sha256: str,
+    shapes: Mapping[str, str],
+    *,
+    optional: Mapping[str, str] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """The arrays ``names`` of an archive, and those of ``together`` where it has any of them.
+    """Read and check the arrays of an archive.
 
     Args:
         path: the ``.npz`` file.
-        embedder_sha256: of the network that the archive should have been made with.
-        names: arrays that it should have.
-        together: arrays of which it should have all or none.
+        embedder_sha256: digest of the bundle's network, which the archive must have been made with.
+        shapes: array name to its kind (``f``, ``iu`` or ``U``) and dimensions, separated by spaces, such as
+            ``f n d``. A dimension is a number, or a letter that stands for the same size in all arrays.
+        optional: the same for arrays of which the archive has all or none.
+        sizes: what letters stand for; one that is not there stands for the size that it is first met with.
 
     Raises:
-        BundleError: it cannot be read, lacks an array, holds anything but arrays, or is of another network.
+        BundleError: the file cannot be read, lacks an array, holds objects, belongs to another network, or has an
+            array of another kind or shape, or one with numbers that are not finite.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            added = together if any(name in file.files for name in together) else ()
-            arrays = {name: file[name] for name in (*names, *added, "embedder_sha256")}
+            if optional and any(name in file.files for name in optional):
+                shapes = {**shapes, **optional}
+            arrays = {name: file[name] for name in (*shapes, "embedder_sha256")}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is broken: {error}") from None
     except KeyError as error:
         raise BundleError(f"{path} is broken: {error.args[0]}") from None
     if str(arrays["embedder_sha256"]) != embedder_sha256:
-        raise BundleError(f"{path} was made with another embedder.onnx than the one beside it")
+        raise BundleError(f"{path} was made with another embedder.onnx than the one in its folder")
+    bound = dict(sizes or {})
+    for name, text in shapes.items():
+        kind, *dimensions = text.split()
+        _check_array(path, name, arrays[name], kind, [_size(dimension, bound) for dimension in dimensions])
+        bound |= {letter: size for letter, size in zip(dimensions, arrays[name].shape, strict=True) if letter.isalpha()}
     return arrays
 
 
-def check_arrays(
-    path: Path, arrays: dict[str, NDArray[Any]], expected: dict[str, tuple[str, tuple[int | None, ...]]]
-) -> None:
-    """Refuse arrays of another kind (NumPy's letters) or shape (None: any length), and numbers that are not finite.
-
-    Raises:
-        BundleError: an array is not as expected.
-    """
-    for name, (kinds, shape) in expected.items():
-        array = arrays[name]
-        fits = array.ndim == len(shape) and all(
-            want in (None, got) for want, got in zip(shape, array.shape, strict=True)
-        )
-        if array.dtype.kind not in kinds or not fits or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-            wanted = ", ".join("any" if length is None else str(length) for length in shape)
-            raise BundleError(
-                f"{path}: {name} should be finite and of shape ({wanted}), got {array.dtype} {array.shape}"
-            )
-
-
-def check_positive(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> None:
+def check_positive(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
     """Refuse a number that is not above zero, with a ``BundleError``."""
     if not arrays[name] > 0:
-        raise BundleError(f"{path}: {name} should be positive, got {arrays[name]}")
+        raise BundleError(f"{path}: {name} must be positive, got {arrays[name]}")
 
 
-def check_ascending(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> None:
+def check_ascending(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
     """Refuse numbers that fall, or fewer than two, with a ``BundleError``."""
     if len(arrays[name]) < 2 or (np.diff(arrays[name]) < 0).any():
-        raise BundleError(f"{path}: {name} should be two or more distances in ascending order")
+        raise BundleError(f"{path}: {name} must be two or more numbers in ascending order")
 
 
-def check_covariances(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> None:
+def check_covariances(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
     """Refuse matrices that are not positive definite, with a ``BundleError``."""
     if (np.linalg.eigvalsh(arrays[name]) <= 0).any():
-        raise BundleError(f"{path}: {name} should be positive definite")
+        raise BundleError(f"{path}: {name} must be positive definite")
+
+
+def _size(dimension: str, bound: Mapping[str, int]) -> int | str:
+    """A dimension as a number, or its letter where nothing is known of it yet."""
+    return bound.get(dimension, dimension) if dimension.isalpha() else int(dimension)
+
+
+def _check_array(path: Path, name: str, array: NDArray[Any], kind: str, shape: list[int | str]) -> None:
+    fits = array.ndim == len(shape) and all(
+        size == expected or isinstance(expected, str) for size, expected in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype.kind not in kind or not fits or (kind == "f" and not np.isfinite(array).all()):
+        raise BundleError(
+            f"{path}: {name} must be {_KINDS[kind]} of shape ({', '.join(map(str, shape))}), "
+            f"got {array.dtype} {array.shape}"
+        )

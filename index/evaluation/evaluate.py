@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import Bundle, read_manifest, write_manifest
+from mien.index.bundle.bundle import Bundle
 from mien.index.evaluation.clustering import clustering_scores
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.evaluation.intervals import Scored, gathered, mean_interval
@@ -182,12 +182,6 @@ def save_plots(
     )
     if bundle.portraits_path is not None:
         write_portrait_sheet(folder / "portraits.png", bundle)
-
-
-def record_scores(bundle: Bundle, scores: dict[str, Any]) -> None:
-    """Keep the scores in the bundle's manifest."""
-    manifest = read_manifest(bundle.folder)
-    write_manifest(bundle.folder, manifest.model_copy(update={"scores": scores}))
 
 
 def _recognition(bundle: Bundle, baseline: Classifier, faces: HeldOutFaces, *, cross_fit: bool) -> Scored:

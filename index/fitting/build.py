@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.index.bundle.bundle import GalleryFaces, Manifest, check_output, sha256_of, write_bundle
+from mien.index.bundle.bundle import write_bundle
+from mien.index.bundle.gallery_npz import GalleryFaces
+from mien.index.bundle.manifest import Manifest, check_is_replaceable, sha256_of
 from mien.index.mixture.mixture import fit_mixture
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
@@ -38,7 +40,7 @@ def build_bundle(
         EmbedderError: the network was trained for other emotions.
         BundleError: the output folder holds something else.
     """
-    check_output(output)
+    check_is_replaceable(output)
     embedder = Embedder(embedder_path, threads=threads)
     if embedder.emotions != EMOTIONS:
         raise EmbedderError(f"{embedder_path} knows the emotions {embedder.emotions}, FER+ has {EMOTIONS}")

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import EMBEDDER, Manifest, check_fits, load_bundle, recalibrate
+from mien.index.bundle.bundle import check_fits, load_bundle, replace_mixture
+from mien.index.bundle.manifest import EMBEDDER, Manifest
 from mien.index.evaluation.calibration import brier_score, calibration_scores, kl_divergence
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.evaluation.outliers import COUNT, rehearsed
@@ -89,7 +90,7 @@ def calibrate_bundle(
         },
         **_report(mixture, faces),
     }
-    return recalibrate(folder, mixture, report)
+    return replace_mixture(folder, mixture, report)
 
 
 def calibrated(mixture: Mixture, background: Background, faces: HeldOutFaces) -> Mixture:

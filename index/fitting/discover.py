@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mien.index.bundle.bundle import Bundle, add_sub_classes
+from mien.index.bundle.bundle import Bundle, replace_sub_classes
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.evaluation.sheets import write_contact_sheet
 from mien.index.evaluation.sub_classes import describe, subclass_scores
@@ -80,7 +80,7 @@ def discover_in_bundle(
         **subclass_scores(bundle.mixture, faces, found, held_out, config),
         "each": describe(found.subclasses),
     }
-    add_sub_classes(bundle.folder, found.subclasses, report)
+    replace_sub_classes(bundle.folder, found.subclasses, report)
     write_assignments(folder / ASSIGNMENTS_NAME, faces, found)
     on_stage("contact sheets")
     _write_contact_sheets(folder, training, found)

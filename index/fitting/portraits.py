@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import EMBEDDER, PORTRAITS, Bundle, add_file, load_bundle
+from mien.index.bundle.bundle import Bundle, load_bundle, replace_portraits
+from mien.index.bundle.manifest import EMBEDDER, PORTRAITS
 from mien.index.mixture.em import Components
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
@@ -87,7 +88,7 @@ def portray_bundle(
     with tempfile.TemporaryDirectory() as work:
         draft = Path(work) / PORTRAITS
         export_portraits(network, config, bundle.manifest.sha256[EMBEDDER], draft)
-        add_file(folder, PORTRAITS, draft)
+        replace_portraits(folder, draft)
     return reread(load_bundle(folder), Embedder(folder / EMBEDDER))
 
 

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import EMBEDDER, Bundle
+from mien.index.bundle.bundle import Bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter, value_of
 from mien.index.gallery.store import (

@@ -19,7 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from mien.index.bundle.bundle import EMBEDDER, Bundle, load_bundle, read_manifest
+from mien.index.bundle.bundle import Bundle, load_bundle
+from mien.index.bundle.manifest import EMBEDDER, read_manifest
 from mien.index.gallery.milvus.address import is_address
 from mien.index.gallery.open import open_gallery
 from mien.index.gallery.store import GalleryStore

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.embedded.folder import network_of
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace

@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import EMBEDDER, check_fits, load_bundle
+from mien.index.bundle.bundle import check_fits, load_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.mixture.mixture import Mixture
 from mien.model.errors import ConfigError, ImageError
 from mien.model.faces.decoding import DecodingLimits, read_file

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.embedded.gallery import EmbeddedGallery
 from mien.index.gallery.milvus.gallery import MilvusGallery
 from mien.index.gallery.open import open_gallery

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mien.index.bundle.bundle import EMBEDDER, read_manifest
+from mien.index.bundle.manifest import EMBEDDER, read_manifest
 from mien.index.gallery.migrate import migrate
 from mien.model.embedder.embedder import Embedder
 from mien.service.commands.terminal import console, output, progress_bar

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from mien.index.bundle.bundle import EMBEDDER, load_bundle
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.evaluation.groups import Figure, GroupFigures, figures_of, look, read_photographs
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.pipeline import load_pipeline

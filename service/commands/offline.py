@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from mien.index.bundle.bundle import EMBEDDER, check_fits, load_bundle
+from mien.index.bundle.bundle import check_fits, load_bundle, record_scores
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.fitting.discovery import DiscoveryConfig
 from mien.model.datasets.ferplus import Split, read_ferplus, read_near_copies
 from mien.model.embedder.embedder import Embedder
@@ -232,7 +233,7 @@ def evaluate(bundle_folder: Path, data: Path, split: Split, folder: Path, *, rec
     evaluation.save_table(folder, scores)
     evaluation.save_plots(folder, bundle, scores, embeddings, labels)
     if record:
-        evaluation.record_scores(bundle, scores)
+        record_scores(bundle.folder, scores)
     title = f"{scores['dataset']}, {len(labels)} faces with a strict majority"
     table = Table("metric", "value", "95 % interval", title=title)
     for name, value, interval in headline(scores):

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mien.index.bundle.bundle import PORTRAITS, load_bundle
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.manifest import PORTRAITS
 from mien.model.datasets.ferplus import read_ferplus
 from mien.model.portraits.config import PortraitConfig
 from mien.service.commands.terminal import console, output, progress_bar

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import EMBEDDER, Bundle, check_fits, load_bundle
+from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.cursor import next_page
 from mien.index.gallery.embedded.folder import check_network
 from mien.index.gallery.gallery import Entry, Match

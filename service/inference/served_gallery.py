@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from mien.index.bundle.bundle import EMBEDDER, Bundle
+from mien.index.bundle.bundle import Bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.open import open_gallery
 from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import GalleryStore

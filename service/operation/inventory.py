@@ -12,8 +12,8 @@ from importlib.metadata import Distribution, distributions, version
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mien.index.bundle.bundle import read_manifest
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import read_manifest
 
 DPKG_STATUS: Final = Path("/var/lib/dpkg/status")
 COPYRIGHTS: Final = Path("/usr/share/doc")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import EMBEDDER
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.model.errors import ImageTooLargeError, NoFaceError
 from mien.model.faces.decoding import DecodingLimits, decode
 from mien.model.pipeline import Pipeline, load_pipeline

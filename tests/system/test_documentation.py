@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER, read_manifest
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER, read_manifest
 from mien.index.evaluation.summary import markdown
 from tests.support.data import ROOT
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import EMBEDDER
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.vectors.gpu import DeviceSearch, device_of, device_problem, gpu_index

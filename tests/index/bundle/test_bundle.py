@@ -7,21 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import (
-    CALIBRATION_ARRAYS,
+from mien.index.bundle.bundle import check_fits, load_bundle, replace_mixture
+from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import (
     EMBEDDER,
     FILES,
     GALLERY,
     MANIFEST,
     MIXTURE,
-    check_fits,
-    load_bundle,
     read_manifest,
-    recalibrate,
     sha256_of,
     write_manifest,
 )
-from mien.index.bundle.default import default_bundle
+from mien.index.bundle.mixture_npz import CALIBRATION_ARRAYS
 from mien.index.mixture.background import Background
 from mien.index.mixture.mixture import Calibration
 from mien.model.embedder.embedder import Embedder
@@ -129,26 +127,30 @@ def test_an_archive_that_needs_code_to_load_is_refused(bundle: Path) -> None:
     ("name", "change", "message"),
     [
         (MIXTURE, lambda arrays: arrays.pop("sigma"), "is broken"),
-        (MIXTURE, lambda arrays: arrays.update(sigma=np.array([1.0, 1.0])), "sigma should be finite"),
-        (MIXTURE, lambda arrays: arrays.update(sigma=np.array(np.inf)), "sigma should be finite"),
-        (MIXTURE, lambda arrays: arrays.update(typical=np.array([])), "typical should be two or more"),
+        (MIXTURE, lambda arrays: arrays.update(sigma=np.array([1.0, 1.0])), "sigma must be finite floats"),
+        (MIXTURE, lambda arrays: arrays.update(sigma=np.array(np.inf)), "sigma must be finite floats"),
+        (MIXTURE, lambda arrays: arrays.update(typical=np.array([])), "typical must be two or more"),
         (MIXTURE, lambda arrays: arrays.update(typical=np.array([2.0, 1.0])), "ascending"),
-        (MIXTURE, lambda arrays: arrays.update(typical=np.array([0.0, np.nan])), "typical should be finite"),
-        (MIXTURE, lambda arrays: arrays.update(emotions=np.array("one")), "emotions should be"),
-        (MIXTURE, lambda arrays: arrays.update(centroids=np.array(1.0)), "centroids should be"),
+        (MIXTURE, lambda arrays: arrays.update(typical=np.array([0.0, np.nan])), "typical must be finite"),
+        (MIXTURE, lambda arrays: arrays.update(emotions=np.array("one")), "emotions must be"),
+        (MIXTURE, lambda arrays: arrays.update(centroids=np.array(1.0)), "centroids must be"),
         (MIXTURE, lambda arrays: arrays.update(covariances=-arrays["covariances"]), "positive definite"),
-        (GALLERY, lambda arrays: arrays.update(labels=arrays["labels"] + 8), "labels should be from 0 to 7"),
-        (GALLERY, lambda arrays: arrays.update(votes=arrays["votes"][:, 1:]), "votes should be"),
+        (GALLERY, lambda arrays: arrays.update(labels=arrays["labels"] + 8), "labels must be from 0 to 7"),
+        (GALLERY, lambda arrays: arrays.update(votes=arrays["votes"][:, 1:]), "votes must be"),
         (GALLERY, lambda arrays: arrays.update(ids=np.full_like(arrays["ids"], "a")), "all different"),
-        (GALLERY, lambda arrays: arrays.update(ids=np.arange(len(arrays["ids"]))), "ids should be"),
-        (GALLERY, lambda arrays: arrays.update(source=np.array("{")), "source should be a JSON object"),
-        (GALLERY, lambda arrays: arrays.update(source=np.array("1")), "source should be a JSON object"),
-        (GALLERY, lambda arrays: arrays.update(embeddings=arrays["embeddings"].astype("U")), "embeddings should be"),
-        (MIXTURE, lambda arrays: arrays.update(sigma=np.array(0.0)), "sigma should be positive"),
-        (MIXTURE, lambda arrays: arrays.update(centroids=arrays["centroids"] * np.nan), "centroids should be finite"),
-        (MIXTURE, lambda arrays: arrays.update(covariances=arrays["covariances"][:2]), "covariances should be finite"),
-        (GALLERY, lambda arrays: arrays.update(votes=arrays["votes"][1:]), "votes should be"),
-        (GALLERY, lambda arrays: arrays.update(embeddings=arrays["embeddings"][:, :8]), "the gallery has 8 dimensions"),
+        (GALLERY, lambda arrays: arrays.update(ids=np.arange(len(arrays["ids"]))), "ids must be"),
+        (GALLERY, lambda arrays: arrays.update(source=np.array("{")), "source must be a JSON object"),
+        (GALLERY, lambda arrays: arrays.update(source=np.array("1")), "source must be a JSON object"),
+        (GALLERY, lambda arrays: arrays.update(embeddings=arrays["embeddings"].astype("U")), "embeddings must be"),
+        (MIXTURE, lambda arrays: arrays.update(sigma=np.array(0.0)), "sigma must be positive"),
+        (MIXTURE, lambda arrays: arrays.update(centroids=arrays["centroids"] * np.nan), "centroids must be finite"),
+        (MIXTURE, lambda arrays: arrays.update(covariances=arrays["covariances"][:2]), "covariances must be finite"),
+        (GALLERY, lambda arrays: arrays.update(votes=arrays["votes"][1:]), "votes must be"),
+        (
+            GALLERY,
+            lambda arrays: arrays.update(embeddings=arrays["embeddings"][:, :8]),
+            "embeddings must be finite floats",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit(
@@ -190,7 +192,7 @@ def calibrated(bundle: Path) -> Path:
     mixture = load_bundle(bundle).mixture
     background = Background(np.arange(64.0), 2 * np.eye(64), floor=-7.5)
     calibration = Calibration(mixture.sigma, 1.5, background, np.array([-2.0, 0.0, 3.0]), min_typicality=0.07)
-    recalibrate(bundle, replace(mixture, sigma=0.9, calibration=calibration), {"dataset": "made faces"})
+    replace_mixture(bundle, replace(mixture, sigma=0.9, calibration=calibration), {"dataset": "made faces"})
     return bundle
 
 
@@ -212,7 +214,7 @@ def test_a_calibration_is_kept_with_the_mixture(small_run: SmallRun, calibrated:
 
 def test_a_bundle_in_the_working_folder_can_be_calibrated(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(bundle)
-    recalibrate(Path(), load_bundle(bundle).mixture, {})
+    replace_mixture(Path(), load_bundle(bundle).mixture, {})
     assert load_bundle(bundle).manifest.calibration == {}
 
 
@@ -227,13 +229,13 @@ def test_half_a_calibration_is_refused(calibrated: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("trained_sigma", np.array(0.0), "trained_sigma should be positive"),
-        ("votes_sigma", np.array(-1.0), "votes_sigma should be positive"),
-        ("background_centroid", np.zeros(3), "background_centroid should be"),
-        ("background_covariance", -np.eye(64), "background_covariance should be positive definite"),
-        ("background_floor", np.array(np.nan), "background_floor should be finite"),
-        ("strangeness", np.array([1.0, 0.0]), "strangeness should be two or more .* ascending"),
-        ("min_typicality", np.array(1.5), "min_typicality should be from 0 to 1, got 1.5"),
+        ("trained_sigma", np.array(0.0), "trained_sigma must be positive"),
+        ("votes_sigma", np.array(-1.0), "votes_sigma must be positive"),
+        ("background_centroid", np.zeros(3), "background_centroid must be"),
+        ("background_covariance", -np.eye(64), "background_covariance must be positive definite"),
+        ("background_floor", np.array(np.nan), "background_floor must be finite"),
+        ("strangeness", np.array([1.0, 0.0]), "strangeness must be two or more .* ascending"),
+        ("min_typicality", np.array(1.5), "min_typicality must be from 0 to 1, got 1.5"),
     ],
 )
 def test_a_calibration_that_does_not_fit(calibrated: Path, name: str, value: np.ndarray, message: str) -> None:
@@ -246,3 +248,22 @@ def test_a_calibration_that_does_not_fit(calibrated: Path, name: str, value: np.
 def test_the_networks_that_ship_say_nothing_of_where_they_were_made() -> None:
     for path in default_bundle().glob("*.onnx"):
         assert b'File "' not in path.read_bytes(), f"{path.name} has traces of the exporter's source lines"
+
+
+def test_bundle_of_format_1_loads() -> None:
+    """Written by the version of mien that introduced the format; it must stay readable."""
+    bundle = load_bundle(Path(__file__).parents[2] / "data" / "bundle_1")
+    assert bundle.mixture.emotions == ("neutral", "happiness")
+    assert bundle.mixture.sigma == 0.9
+    assert bundle.mixture.calibration is not None
+    assert bundle.mixture.calibration.strangeness.tolist() == [-2.0, 0.0, 3.0]
+    assert [entry.sub_class for entry in bundle.gallery.entries] == [*["neutral/1"] * 3, "happiness/1", "happiness/3"]
+    assert bundle.gallery.get("fer4").metadata == {
+        "dataset": "FER+",
+        "split": "Training",
+        "votes": {"happiness": 8, "surprise": 1},
+    }
+    assert bundle.subclasses is not None
+    assert bundle.subclasses.highest == (1, 3)
+    assert bundle.portraits_path is not None
+    assert bundle.manifest.calibration == {"dataset": "FER+ PublicTest"}

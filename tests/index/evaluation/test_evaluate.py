@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import load_bundle, read_manifest
-from mien.index.evaluation.evaluate import evaluate, record_scores, save_plots, save_scores
+from mien.index.bundle.bundle import load_bundle, record_scores
+from mien.index.bundle.manifest import read_manifest
+from mien.index.evaluation.evaluate import evaluate, save_plots, save_scores
 from mien.index.evaluation.summary import headline
 from mien.index.fitting.calibrate import calibrate_bundle
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
@@ -58,7 +59,7 @@ def test_scores_are_those_of_the_served_objects(small_run: SmallRun, make_faces:
             assert figure.interval.low - 1e-9 <= figure.value <= figure.interval.high + 1e-9, figure
 
     copy = Path(shutil.copytree(small_run.bundle, tmp_path / "bundle"))
-    record_scores(load_bundle(copy), scores)
+    record_scores(copy, scores)
     assert read_manifest(copy).scores == scores
     load_bundle(copy)
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER, load_bundle
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.fitting.build import build_bundle
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, labels

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import load_bundle, read_manifest
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.manifest import read_manifest
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.fitting.calibrate import (
     calibrate_bundle,

@@ -8,9 +8,9 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER as EMBEDDER_FILE
-from mien.index.bundle.bundle import read_manifest
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER as EMBEDDER_FILE
+from mien.index.bundle.manifest import read_manifest
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.migrate import Migration, migrate

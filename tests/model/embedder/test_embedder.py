@@ -5,8 +5,8 @@ import numpy as np
 import onnx
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.model.embedder.embedder import BATCH_FACES, METADATA_KEY, Embedder
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import EmbedderError

@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.io_binding import BoundBatch
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.provider import Provider
 from mien.model.embedder.session import CPU, CUDA, TENSORRT, driver_problem, gpu_providers, has_cuda_build

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mien.index.bundle.bundle import EMBEDDER
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
 from mien.model.networks.torch_graph import TorchGraph

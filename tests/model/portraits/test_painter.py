@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import EMBEDDER, PORTRAITS, add_file, load_bundle
+from mien.index.bundle.bundle import load_bundle, replace_portraits
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER, PORTRAITS
 from mien.index.fitting.portraits import load_painter, portray_bundle, reread
 from mien.model.datasets.ferplus import read_ferplus
 from mien.model.embedder.embedder import Embedder
@@ -77,7 +78,7 @@ def test_what_is_no_portrait_network_is_refused(tmp_path: Path, small_run: Small
 def test_portraits_of_another_network_are_refused(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run.bundle, tmp_path / "bundle")
     assert load_painter(load_bundle(tmp_path / "bundle")) is None
-    add_file(tmp_path / "bundle", PORTRAITS, default_bundle() / PORTRAITS)
+    replace_portraits(tmp_path / "bundle", default_bundle() / PORTRAITS)
     bundle = load_bundle(tmp_path / "bundle")
     assert bundle.portraits_path == tmp_path / "bundle" / PORTRAITS
     with pytest.raises(BundleError, match=f"was made with another {EMBEDDER}"):

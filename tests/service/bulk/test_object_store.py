@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import EMBEDDER, read_manifest
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER, read_manifest
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import every_face

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from starlette.types import Receive, Scope, Send
 
-from mien.index.bundle.bundle import EMBEDDER
+from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import EMBEDDER, read_manifest, sha256_of
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import EMBEDDER, read_manifest, sha256_of
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder

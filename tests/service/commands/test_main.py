@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import load_bundle, read_manifest
+from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import read_manifest
 from mien.model.emotions import EMOTIONS
 from mien.service.commands.main import build_parser, main
 from tests.support.faces import MakeFaces

@@ -1,27 +1,29 @@
-"""``subclasses.npz``: the sub-classes inside a bundle."""
+"""``subclasses.npz``: the sub-classes of each emotion, and the sub-class of each gallery face."""
 
 import json
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from mien.index.bundle.npz import check_arrays, check_covariances, read_arrays
+from mien.index.bundle.npz import check_covariances, read_arrays
 from mien.index.mixture.sub_classes import SubClass, SubClasses
 from mien.model.emotions import VOTE_COLUMNS
 from mien.model.errors import BundleError
 
-_ARRAYS = (
-    "ids",
-    "emotions",
-    "weights",
-    "centroids",
-    "covariances",
-    "nearest",
-    "votes",
-    "difference",
-    "places",
-    "highest",
-)
+# s sub-classes, c emotions, n faces of the gallery, d dimensions.
+_SHAPES: Final = {
+    "ids": "U s",
+    "emotions": "iu s",
+    "weights": "f s",
+    "centroids": "f s d",
+    "covariances": "f s d d",
+    "nearest": "U s",
+    "votes": f"f s {len(VOTE_COLUMNS)}",
+    "difference": f"f s {len(VOTE_COLUMNS)}",
+    "places": "iu n",
+    "highest": "iu c",
+}
 
 
 def write_sub_classes(path: Path, subclasses: SubClasses, embedder_sha256: str, faces: tuple[str, ...]) -> None:
@@ -65,34 +67,19 @@ def read_sub_classes(
     Raises:
         BundleError: the file is broken, or belongs to another network or gallery.
     """
-    arrays = read_arrays(path, embedder_sha256, _ARRAYS)
-    check_arrays(path, arrays, {"ids": ("U", (None,))})
+    sizes = {"d": size, "n": len(faces), "c": len(emotions)}
+    arrays = read_arrays(path, embedder_sha256, _SHAPES, sizes=sizes)
     count = len(arrays["ids"])
-    check_arrays(
-        path,
-        arrays,
-        {
-            "emotions": ("iu", (count,)),
-            "weights": ("f", (count,)),
-            "centroids": ("f", (count, size)),
-            "covariances": ("f", (count, size, size)),
-            "nearest": ("U", (count,)),
-            "votes": ("f", (count, len(VOTE_COLUMNS))),
-            "difference": ("f", (count, len(VOTE_COLUMNS))),
-            "places": ("iu", (len(faces),)),
-            "highest": ("iu", (len(emotions),)),
-        },
-    )
     check_covariances(path, arrays, "covariances")
     owners = arrays["emotions"].astype(np.int64)
     if set(owners.tolist()) != set(range(len(emotions))) or (np.diff(owners) < 0).any():
-        raise BundleError(f"{path}: each of {len(emotions)} emotions should have sub-classes, in the order of emotions")
-    if arrays["places"].max(initial=0) >= count:
-        raise BundleError(f"{path}: faces should be in one of {count} sub-classes, got {arrays['places'].max()}")
+        raise BundleError(f"{path}: each of {len(emotions)} emotions must have sub-classes, in the order of emotions")
+    if arrays["places"].min(initial=0) < 0 or arrays["places"].max(initial=0) >= count:
+        raise BundleError(f"{path}: places must be from 0 to {count - 1}, got up to {arrays['places'].max()}")
     try:
         nearest = [tuple(str(face) for face in json.loads(text)) for text in arrays["nearest"].tolist()]
     except (ValueError, TypeError):
-        raise BundleError(f"{path}: nearest should hold lists of ids as JSON") from None
+        raise BundleError(f"{path}: nearest must hold lists of ids as JSON") from None
     each = tuple(
         SubClass(
             str(arrays["ids"][row]),

@@ -1,0 +1,123 @@
+"""``manifest.json``: the format version of a bundle, the digest of each of its files, its provenance and its scores."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mien.model.errors import BundleError, first_fault
+from mien.model.files import written_whole
+
+FORMAT_VERSION: Final = 1
+"""Version of the bundle's layout; another one is refused."""
+
+MANIFEST: Final = "manifest.json"
+EMBEDDER: Final = "embedder.onnx"
+MIXTURE: Final = "mixture.npz"
+GALLERY: Final = "gallery.npz"
+PORTRAITS: Final = "portraits.onnx"
+SUB_CLASSES: Final = "subclasses.npz"
+
+FILES: Final = (EMBEDDER, MIXTURE, GALLERY)
+"""The files that every bundle has."""
+
+OPTIONAL_FILES: Final = (SUB_CLASSES, PORTRAITS)
+
+
+class Manifest(BaseModel):
+    """``manifest.json``.
+
+    Attributes:
+        format_version: of the layout.
+        mien_version: that built the bundle.
+        created: when it was built, ISO 8601.
+        sha256: file name to its digest, hexadecimal.
+        made_from: data set, numbers of faces and training settings, from ``mien build``.
+        calibration: report of ``mien calibrate``.
+        sub_classes: report of ``mien discover``.
+        scores: from ``mien evaluate --record``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int
+    mien_version: str
+    created: str
+    sha256: dict[str, str]
+    made_from: dict[str, Any]
+    calibration: dict[str, Any] | None = None
+    sub_classes: dict[str, Any] | None = None
+    scores: dict[str, Any] | None = None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check ``manifest.json``.
+
+    Raises:
+        BundleError: there is none, or it is broken or of another format version.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}") from None
+    except NotADirectoryError:
+        raise BundleError(f"{folder} is not a bundle: a bundle is a folder") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise BundleError(f"{path} is broken: {first_fault(error)}") from None
+    if manifest.format_version != FORMAT_VERSION:
+        raise BundleError(
+            f"{folder} has format version {manifest.format_version}, this version of mien reads {FORMAT_VERSION}"
+        )
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json``, whole or not at all."""
+    with written_whole(folder / MANIFEST) as file:
+        file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
+
+
+def check_digests(folder: Path, manifest: Manifest) -> None:
+    """Compare the files of a bundle with its manifest.
+
+    Raises:
+        BundleError: a file is missing, or its digest is another one.
+    """
+    for name in (*FILES, *(name for name in OPTIONAL_FILES if name in manifest.sha256)):
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"the bundle {folder} lacks {name}")
+        found = sha256_of(path)
+        if found != manifest.sha256.get(name):
+            raise BundleError(
+                f"{path} does not belong to this bundle: its SHA-256 is {found[:12]}…, "
+                f"{MANIFEST} says {str(manifest.sha256.get(name))[:12]}…"
+            )
+
+
+def check_is_replaceable(folder: Path) -> None:
+    """Refuse a folder to write a bundle to, unless it is new, empty or an older bundle.
+
+    Raises:
+        BundleError: the folder holds something else, or is a file.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is a file: a bundle is a folder")
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return
+    if not names <= {MANIFEST, *FILES, *OPTIONAL_FILES}:
+        raise BundleError(f"{folder} holds something else than a bundle: choose an empty or a new folder")
+    read_manifest(folder)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

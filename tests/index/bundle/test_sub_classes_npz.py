@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mien.index.bundle.sub_classes_npz import read_sub_classes, write_sub_classes
+from mien.index.mixture.sub_classes import SubClasses
+from mien.model.errors import BundleError
+
+EMOTIONS = ("neutral", "happiness")
+FACES = ("a", "b", "c")
+
+
+def test_sub_classes_are_read_as_written(subclasses: SubClasses, tmp_path: Path) -> None:
+    path = tmp_path / "subclasses.npz"
+    write_sub_classes(path, subclasses, "network", FACES)
+    read = read_sub_classes(path, "network", EMOTIONS, 3, FACES)
+    assert [each.id for each in read.each] == ["neutral/1", "happiness/1", "happiness/2"]
+    assert read.of_face == subclasses.of_face
+    assert read.highest == (1, 2)
+    for one, other in zip(read.each, subclasses.each, strict=True):
+        assert (one.weight, one.nearest, one.emotion) == (other.weight, other.nearest, other.emotion)
+        np.testing.assert_array_equal(one.covariance, other.covariance)
+        np.testing.assert_array_equal(one.difference, other.difference)
+
+
+def _rewritten(path: Path, **changes: NDArray[np.generic]) -> Path:
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez_compressed(path, **{**arrays, **changes})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"places": np.array([0, 1, 3])}, "places must be from 0 to 2, got up to 3"),
+        ({"places": np.array([0, 1])}, "places must be integers of shape"),
+        ({"emotions": np.array([0, 0, 0])}, "each of 2 emotions"),
+        ({"covariances": -np.stack([np.eye(3)] * 3)}, "positive definite"),
+        ({"nearest": np.array(["1", "2", "3"])}, "lists of ids"),
+        ({"embedder_sha256": np.array("other")}, "another embedder"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    subclasses: SubClasses, tmp_path: Path, changes: dict[str, NDArray[np.generic]], message: str
+) -> None:
+    path = tmp_path / "subclasses.npz"
+    write_sub_classes(path, subclasses, "network", FACES)
+    with pytest.raises(BundleError, match=message):
+        read_sub_classes(_rewritten(path, **changes), "network", EMOTIONS, 3, FACES)
