@@ -79,7 +79,7 @@ class TrainingConfig(BaseModel):
     )
     targets: Literal["votes", "one-hot"] = Field("votes", description="What the posterior is scored against.")
     protocol: Protocol = Field("argmax", description="Which training faces take part.")
-    loss: LossName = Field("gaussian", description="What shapes the embedding space; see the README.")
+    loss: LossName = Field("gaussian", description="What shapes the embedding space; see docs/training.md.")
     sigma: float = Field(1.0, gt=0, description="Standard deviation of the components, in embedding units.")
     sigma_schedule: Literal["fixed", "annealed", "learned"] = Field(
         "fixed", description="Whether sigma stays, goes to --sigma-end, or is learned."

@@ -41,7 +41,7 @@ class _Face(Answer):
 
 
 class Face(_Face):
-    """A face and its emotion: the fields are explained in the README."""
+    """A face and its emotion: docs/answers.md explains the fields."""
 
     posterior: dict[str, float]
     sub_class: str | None = None

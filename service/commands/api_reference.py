@@ -12,9 +12,9 @@ from typing import Any, Final
 OPENING: Final = """# The HTTP interface
 
 Written from the service's OpenAPI description by `python -m mien.service.commands.api_reference`; a running service has
-the same at `/docs`, with forms to try it, and as JSON at `/openapi.json`. Errors are RFC 9457 problem details: the
-README has their table. Where the service was started with keys, `Authorization: Bearer KEY` or `X-API-Key: KEY` goes
-with each request.
+the same at `/docs`, with forms to try it, and as JSON at `/openapi.json`. [answers.md](answers.md) explains the fields
+and the errors. If the service was started with keys, each request needs `Authorization: Bearer KEY` or
+`X-API-Key: KEY`.
 """
 
 

@@ -6,7 +6,6 @@ import pytest
 from mien.index.bundle.default import default_bundle
 from mien.model.errors import ConfigError
 from mien.service.settings import Settings, read_settings
-from tests.support.data import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +65,6 @@ def test_a_value_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, n
         read_settings(os.environ)
 
 
-def test_every_setting_is_documented() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name, field in Settings.model_fields.items():
-        assert f"`MIEN_{name.upper()}`" in readme
+def test_every_setting_has_a_description() -> None:
+    for field in Settings.model_fields.values():
         assert field.description

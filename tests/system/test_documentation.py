@@ -1,4 +1,4 @@
-"""What the documents say of the shipped bundle is what its manifest says."""
+"""The documents agree with the bundle that ships, with the settings, the errors and the files."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,8 @@ import pytest
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER, read_manifest
 from mien.index.evaluation.summary import markdown
+from mien.service.routes.problems import ANSWERS
+from mien.service.settings import Settings
 from tests.support.data import ROOT
 
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -25,37 +27,80 @@ def test_the_model_card_has_every_score(scores: dict[str, Any]) -> None:
     assert markdown(scores) in (ROOT / "docs" / "model_card.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/model_card.md"])
 @pytest.mark.parametrize(
     ("row", "path"),
     [
         ("accuracy, nearest centroid", "majority.nearest_centroid.accuracy"),
-        ("accuracy, 11 nearest neighbours in the gallery", "majority.nearest_neighbours.accuracy"),
-        ("accuracy, nearest centroid, argmax protocol", "argmax.nearest_centroid.accuracy"),
-        ("retrieval, leave-one-out: mAP", "retrieval_leave_one_out.mean_average_precision"),
-        ("retrieval, leave-one-out: recall@1", "retrieval_leave_one_out.recall_at_1"),
-        ("expected calibration error", "majority.calibration_cross_fitted.expected_calibration_error"),
+        ("macro recall, all eight emotions", "majority.nearest_centroid.macro_recall"),
+        ("mAP, leave-one-out", "retrieval_leave_one_out.mean_average_precision"),
+        ("recall@1, leave-one-out", "retrieval_leave_one_out.recall_at_1"),
+        ("calibration error, cross-fitted", "majority.calibration_cross_fitted.expected_calibration_error"),
         ("typicality, AUROC", "rejection.auroc"),
     ],
 )
-def test_the_scores_of_the_readme_are_those_of_the_bundle(scores: dict[str, Any], row: str, path: str) -> None:
+def test_score_in_a_table_for_comparison_is_the_bundles(
+    scores: dict[str, Any], document: str, row: str, path: str
+) -> None:
     value: Any = scores
     for name in path.split("."):
         value = value[name]
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    line = next(line for line in text.splitlines() if re.match(rf"\| {re.escape(row)}\b", line))
-    first = re.search(r"\d\.\d+", line.split("|")[2])
-    assert first is not None
-    assert first.group() == f"{value:.3f}"
+    lines = (ROOT / document).read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if re.match(r"\| \| mien \|", line))
+    table = lines[start : lines.index("", start)]
+    found = [line for line in table if re.match(rf"\| {re.escape(row)}\b", line)]
+    if document == "README.md":
+        assert found, f"{document} lacks the row {row!r}"
+    for line in found:
+        first = re.search(r"\d\.\d+", line.split("|")[2])
+        assert first is not None
+        assert first.group() == f"{value:.3f}"
 
 
-def test_the_figures_on_groups_are_of_the_network_that_ships() -> None:
+def test_figures_on_groups_are_of_the_network_that_ships() -> None:
     """Otherwise: mien groups london-faces --markdown docs/groups.md."""
     sha256 = read_manifest(default_bundle()).sha256[EMBEDDER]
     assert f"`{sha256[:12]}`" in (ROOT / "docs" / "groups.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_between_documents_lead_somewhere(document: Path) -> None:
+def test_links_between_documents_lead_to_files(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
         assert (document.parent / target).exists(), f"{document.name} points to {target}, which is not there"
+
+
+def test_every_setting_has_a_row_with_its_default() -> None:
+    rows = dict(
+        re.findall(
+            r"^\| `MIEN_(\w+)` \| (.+?) \|", (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
+    assert set(rows) == {name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        shown = rows[name.upper()]
+        if field.default_factory is not None or field.default is None:
+            assert not shown.startswith("`"), f"{name} has no default value, the document shows {shown}"
+        else:
+            assert default_value(shown) == field.default, name
+
+
+def default_value(shown: str) -> object:
+    """The value of a default as the table of settings writes it."""
+    if found := re.fullmatch(r"(\d+) MiB", shown):
+        return int(found[1]) * 2**20
+    if found := re.fullmatch(r"(\d+) million", shown):
+        return int(found[1]) * 10**6
+    if found := re.fullmatch(r"(\d+)x(\d+)", shown):
+        return int(found[1]) * int(found[2])
+    text = shown.strip("`")
+    if text in {"true", "false"}:
+        return text == "true"
+    return float(text) if re.fullmatch(r"[\d.]+", text) and text != "127.0.0.1" else text
+
+
+def test_every_problem_has_a_row_with_its_status() -> None:
+    text = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if re.match(r"\| \d{3} \|", line)]
+    documented = {(int(row[0].strip("| ")), kind) for row in rows for kind in re.findall(r"`([\w-]+)`", row[1])}
+    assert {(int(status), kind) for status, kind in ANSWERS.values()} <= documented

@@ -1,9 +1,11 @@
+import argparse
 import re
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 
+from mien.service.commands.main import build_parser
 from tests.support.data import ROOT
 
 
@@ -39,17 +41,17 @@ def test_training_parts_are_no_base_dependencies() -> None:
         assert name not in base
 
 
-def test_the_readme_names_the_commands_and_their_options() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for part in (
-        "make run",
-        "make test",
-        "mien train",
-        "mien export",
-        "mien build",
-        "mien evaluate",
-        "mien embed",
-        "mien serve",
-    ):
-        assert part in readme
-    assert not re.search(r"@[A-Z]+@|TODO", readme)
+def test_the_documents_have_no_placeholders() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        assert not re.search(r"@[A-Z]+@|TODO", document.read_text(encoding="utf-8")), document.name
+
+
+def test_every_command_is_documented() -> None:
+    documents = "\n".join(
+        path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    )
+    commands = next(each.choices for each in build_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    for command in commands:
+        assert re.search(rf"mien(:cpu)? {command}\b", documents), command
+    for command in ("make run", "make test"):
+        assert command in documents
