@@ -38,7 +38,6 @@ from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
 from mien.index.gallery.vectors.flat import search_single_threaded
 from mien.model.embedder.embedder import Embedder
-from mien.model.faces.decoding import decode
 from mien.model.pipeline import load_pipeline
 
 BATCHES: Final = (1, 2, 4, 8, 16, 32)
@@ -205,7 +204,7 @@ def payloads(photographs: list[Path]) -> tuple[list[bytes], list[bytes]]:
         scaled = photograph.resize((480 * photograph.width // side, 480 * photograph.height // side))
         picture.paste(scaled, ((640 - scaled.width) // 2, 0))
         pictures.append(_jpeg(picture))
-        x, y, width, height = pipeline.faces(np.asarray(photograph))[0].box
+        x, y, width, height = pipeline.crop_faces(np.asarray(photograph))[0].box
         crop_px = (48, 96, 160, 224)[number % 4]
         crops.append(
             _jpeg(photograph.crop((int(x), int(y), int(x + width), int(y + height))).resize((crop_px, crop_px)))
@@ -250,8 +249,7 @@ def bare_pictures(pictures: list[bytes], seconds: float) -> dict[str, float]:
 
     def one() -> None:
         picture = pictures[next(count) % len(pictures)]
-        faces = pipeline.faces(decode(picture))
-        embeddings = pipeline.embedder.embed(np.stack([face.crop for face in faces]))
+        embeddings = pipeline.embed(pipeline.read_faces(picture))
         bundle.mixture.distances(embeddings)
         bundle.gallery.search(embeddings, 10)
 

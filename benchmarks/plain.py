@@ -19,8 +19,8 @@ pipeline = load_pipeline(bundle.embedder_path, provider="cpu")
 @app.post("/classify")
 def classify(image: UploadFile, already_cropped: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002
     """Name the emotion of each face."""
-    embedded = pipeline.embed(image.file.read(), already_cropped=already_cropped)
-    distances = bundle.mixture.distances(embedded.embeddings)
+    faces = pipeline.read_faces(image.file.read(), already_cropped=already_cropped)
+    distances = bundle.mixture.distances(pipeline.embed(faces))
     posteriors = posterior_from(distances, bundle.mixture.sigma)
     return {
         "faces": [
@@ -29,7 +29,7 @@ def classify(image: UploadFile, already_cropped: bool = False) -> dict[str, Any]
                 "emotion": bundle.mixture.emotions[int(distances[row].argmin())],
                 "posterior": posteriors[row].tolist(),
             }
-            for row, face in enumerate(embedded.faces)
+            for row, face in enumerate(faces)
         ]
     }
 

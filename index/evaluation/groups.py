@@ -22,7 +22,7 @@ from mien.model.datasets.csv_table import read_listing
 from mien.model.datasets.tables import rows
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, NoFaceError
-from mien.model.faces.decoding import read_image
+from mien.model.faces.decoding import read_file
 from mien.model.pipeline import Pipeline
 
 EVERYBODY: Final = "everybody"
@@ -180,11 +180,11 @@ def look(
     found = []
     for done, photograph in enumerate(photographs, 1):
         try:
-            face = pipeline.faces(read_image(photograph.path, pipeline.limits))[0]
+            face = pipeline.read_faces(read_file(photograph.path, pipeline.limits))[0]
         except NoFaceError:
             found.append(Looked(photograph, found=False))
         else:
-            embedding = pipeline.embedder.embed(face.crop[None])
+            embedding = pipeline.embed([face])
             posterior, typicality = mixture.posterior(embedding)[0], float(mixture.typicality(embedding)[0])
             found.append(
                 Looked(

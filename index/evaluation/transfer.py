@@ -20,11 +20,12 @@ from mien.index.evaluation.classification import classification_scores
 from mien.index.evaluation.ranking import RankingTally
 from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.mixture.mixture import Mixture
-from mien.model.datasets.base import Box, LabelledPhotographs
+from mien.model.datasets.base import LabelledPhotographs
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, ImageError, NoFaceError
-from mien.model.faces.decoding import read_image
-from mien.model.faces.finder import Face
+from mien.model.faces.box import Box
+from mien.model.faces.decoding import read_file
+from mien.model.faces.reader import Face
 from mien.model.pipeline import Pipeline
 
 MOST_QUERIES: Final = 20_000
@@ -101,15 +102,15 @@ def embed_photographs(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in range(0, len(photographs), _FILES_AT_ONCE):
             batch = range(start, min(start + _FILES_AT_ONCE, len(photographs)))
-            crops = []
+            faces = []
             for row, found in zip(batch, threads.map(find, batch), strict=True):
                 if isinstance(found, Skip):
                     skipped.append(found)
                 else:
                     rows.append(row)
-                    crops.append(found.crop)
-            if crops:
-                embeddings.append(pipeline.embedder.embed(np.stack(crops)))
+                    faces.append(found)
+            if faces:
+                embeddings.append(pipeline.embed(faces))
             on_progress(len(batch))
     if not rows:
         raise DatasetError(
@@ -204,7 +205,7 @@ def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _labelled_face(pipeline: Pipeline, path: Path, box: Box | None, *, cropped: bool) -> Face | Skip:
     try:
-        faces = pipeline.faces(read_image(path, pipeline.limits), already_cropped=cropped)
+        faces = pipeline.read_faces(read_file(path, pipeline.limits), already_cropped=cropped)
     except NoFaceError as error:
         return Skip(path, "no face found", str(error))
     except ImageError as error:

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
+from mien.model.faces.box import Box
 from mien.model.files import files_below
-
-Box = tuple[float, float, float, float]
-"""x, y, width and height of a face, in pixels of its photograph."""
 
 SUFFIXES: Final = frozenset((".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """How the names of photographs end, in small letters."""

@@ -10,10 +10,11 @@ import math
 from pathlib import Path
 from typing import Final
 
-from mien.model.datasets.base import Box, Collection, LabelledPhotographs
+from mien.model.datasets.base import Collection, LabelledPhotographs
 from mien.model.datasets.names import emotion_of
 from mien.model.datasets.tables import lines, rows
 from mien.model.errors import DatasetError
+from mien.model.faces.box import Box
 
 _IMAGE: Final = ("image", "path")
 _LABEL: Final = ("label", "emotion")

@@ -12,8 +12,9 @@ Wild*, CVPR 2017.
 from pathlib import Path
 from typing import Final, Literal
 
-from mien.model.datasets.base import SUFFIXES, Box, Collection, LabelledPhotographs, check_split
+from mien.model.datasets.base import SUFFIXES, Collection, LabelledPhotographs, check_split
 from mien.model.errors import DatasetError
+from mien.model.faces.box import Box
 
 EMOTION_CODES: Final = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """RAF-DB's classes by their number, from 1 on."""

@@ -130,16 +130,6 @@ def _reduce(image: JpegImageFile, enough_px: int) -> int:
     return round(max(width, height) / max(image.size))
 
 
-def read_image(path: Path, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
-    """Decode the image file at ``path``, as ``decode`` does; its size is checked before it is read.
-
-    Raises:
-        ImageError: as ``decode``.
-        OSError: the file cannot be read.
-    """
-    return decode(read_file(path, limits), limits)
-
-
 def read_file(path: Path, limits: DecodingLimits = DEFAULT_LIMITS) -> bytes:
     """The bytes of an image file; their number is checked before they are read.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.model.errors import DetectorError
+from mien.model.faces.box import Box
 
 YUNET: Final = Path(__file__).with_name("yunet.onnx")
 """The detector that mien carries."""
@@ -52,7 +53,7 @@ class Detection:
             of the mouth, right and left as the person has them.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     landmarks: NDArray[np.float32]
 

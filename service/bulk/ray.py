@@ -29,8 +29,7 @@ from mien.model.embedder.provider import Provider
 from mien.model.errors import ConfigError, MienError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.faces.detection import Detector
-from mien.model.faces.finder import FaceFinder
-from mien.model.pipeline import FaceReader
+from mien.model.faces.reader import FaceReader
 from mien.service.bulk.local import Progress, check_network
 from mien.service.bulk.manifests import Manifest, Planned
 from mien.service.bulk.stages import Draft, ImportReport, Preparing, Writing, each_once, embed_drafts, stored_of
@@ -123,7 +122,7 @@ class Preparer:
 
     def __init__(self, work: Work) -> None:
         work.check()
-        reader = FaceReader(FaceFinder(Detector(work.detector)), work.limits, 1)
+        reader = FaceReader(Detector(work.detector), work.limits, 1)
         self._preparing = Preparing(reader, work.embedding_size, work.already_cropped)
         self._node = _this_node()
 

@@ -57,7 +57,7 @@ class Crops:
             data = read_file(self.originals / face.id, self.pipeline.limits)
             if face.content_sha256 not in (None, hashlib.sha256(data).hexdigest()):
                 return f"{self.originals / face.id} is another picture than it came from"
-            return self.pipeline.find(data, already_cropped=self.already_cropped)[0].crop
+            return self.pipeline.read_faces(data, already_cropped=self.already_cropped)[0].crop
         except ImageError as error:
             return str(error)
         except OSError as error:

@@ -20,7 +20,7 @@ from mien.index.mixture.labelling import named
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import FaceConflictError, ImageError, QueryError
 from mien.model.faces.decoding import read_file
-from mien.model.pipeline import FaceReader
+from mien.model.faces.reader import FaceReader
 from mien.service.bulk.manifests import Planned
 
 Thumbnail = Callable[[NDArray[np.uint8]], bytes]
@@ -126,7 +126,7 @@ class Preparing:
             face = replace(face, content_sha256=hashlib.sha256(data).hexdigest())
             if stored is not None and face.same_content(stored):
                 return Draft(planned)
-            return Draft(planned, face, self.reader.find(data, already_cropped=self.already_cropped)[0].crop)
+            return Draft(planned, face, self.reader.read_faces(data, already_cropped=self.already_cropped)[0].crop)
         except (ImageError, QueryError) as error:
             return Draft(planned, fault=str(error))
         except OSError as error:

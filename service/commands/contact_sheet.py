@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mien.model.errors import ConfigError, QueryError
-from mien.model.faces.finder import Face
+from mien.model.faces.reader import Face
 from mien.service.inference.engine import Engine
 from mien.service.inference.space import Space
 from mien.service.schemas.faces import FoundMatch, RetrievedFace

@@ -15,7 +15,7 @@ from mien.index.bundle.manifest import EMBEDDER
 from mien.index.mixture.mixture import Mixture
 from mien.model.errors import ConfigError, ImageError
 from mien.model.faces.decoding import DecodingLimits, read_file
-from mien.model.faces.finder import Face
+from mien.model.faces.reader import Face
 from mien.model.files import files_below, written_whole
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.commands.terminal import console, progress_bar
@@ -111,22 +111,22 @@ def embed_files(
 
     def find(path: Path) -> list[Face] | str:
         try:
-            return pipeline.find(read_file(path, pipeline.limits), already_cropped=already_cropped)
+            return pipeline.read_faces(read_file(path, pipeline.limits), already_cropped=already_cropped)
         except (ImageError, OSError) as error:
             return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in range(0, len(files), _FILES_AT_ONCE):
             batch = files[start : start + _FILES_AT_ONCE]
-            crops: list[NDArray[np.uint8]] = []
+            faces: list[Face] = []
             for path, found in zip(batch, threads.map(find, batch), strict=True):
                 if isinstance(found, str):
                     embedded.unreadable.append((path, found))
                     continue
                 embedded.paths.extend([str(path)] * len(found))
                 embedded.boxes.extend(face.box for face in found)
-                crops.extend(face.crop for face in found)
-            if crops:
-                embedded.embeddings.append(pipeline.embedder.embed(np.stack(crops)))
+                faces.extend(found)
+            if faces:
+                embedded.embeddings.append(pipeline.embed(faces))
             on_progress(len(batch))
     return embedded

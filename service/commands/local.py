@@ -12,8 +12,8 @@ from rich.table import Table
 
 from mien.index.bundle.bundle import load_bundle
 from mien.model.errors import ConfigError, ImageError
-from mien.model.faces.decoding import DecodingLimits, read_image
-from mien.model.faces.finder import Face
+from mien.model.faces.decoding import DecodingLimits, read_file
+from mien.model.faces.reader import Face
 from mien.model.pipeline import load_pipeline
 from mien.service.commands.contact_sheet import check_sheet, contact_sheet
 from mien.service.commands.embed import files_of
@@ -129,7 +129,7 @@ def _placed(
     """The faces of each file and where they lie; a file that gives none is reported and comes without faces."""
     for path in files:
         try:
-            faces = engine.pipeline.faces(read_image(path, engine.pipeline.limits), already_cropped=already_cropped)
+            faces = engine.pipeline.read_faces(read_file(path, engine.pipeline.limits), already_cropped=already_cropped)
         except (ImageError, OSError) as error:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             console.print(f"left out {path}: {reason}", markup=False)

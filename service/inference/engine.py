@@ -22,7 +22,7 @@ from mien.index.gallery.store import EVERYTHING, GalleryMatch, GalleryStore, Sea
 from mien.index.mixture.labelling import sub_classes
 from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import ImageError, QueryError
-from mien.model.faces.finder import Face
+from mien.model.faces.reader import Face, whole_face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.inference.served_gallery import open_store
 from mien.service.operation.metrics import Metrics
@@ -158,8 +158,8 @@ class Engine:
     def warm_up(self) -> None:
         """Run every part once, so that the first request is as fast as the others."""
         blank = np.full((240, 320, 3), 127, dtype=np.uint8)
-        self.pipeline.finder.find(blank)
-        self.answer([Ask(crops=self.pipeline.finder.whole(blank).crop[None], k=1)])
+        self.pipeline.crop_faces(blank)
+        self.answer([Ask(crops=whole_face(blank).crop[None], k=1)])
 
     def check_k(self, k: int) -> None:
         """Refuse a number of matches that is out of range.
@@ -176,7 +176,7 @@ class Engine:
         Raises:
             ImageError: the image cannot be used, or has no face.
         """
-        faces = self.pipeline.find(data, already_cropped=already_cropped, timed=self.metrics.timed)
+        faces = self.pipeline.read_faces(data, already_cropped=already_cropped, timed=self.metrics.timed)
         self.metrics.faces_per_image.observe(len(faces))
         return faces[:most_faces]
 
@@ -211,9 +211,9 @@ class Engine:
             most_faces: the largest faces that are given; None takes as many as of an image.
         """
         if already_cropped:
-            return [self.pipeline.finder.whole(image)]
+            return [whole_face(image)]
         with self.metrics.timed("detect"):
-            faces = self.pipeline.finder.find(image, self.pipeline.max_faces)
+            faces = self.pipeline.crop_faces(image)
         self.metrics.faces_per_image.observe(len(faces))
         return faces[:most_faces]
 

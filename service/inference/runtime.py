@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mien.model.errors import MienError, NoFaceError
-from mien.model.faces.finder import Face
+from mien.model.faces.reader import Face
 from mien.service.errors import NotReadyError, ReloadError, TooLateError
 from mien.service.inference.admission import Admission
 from mien.service.inference.engine import Ask, Engine, Placed, load_engine

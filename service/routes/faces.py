@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.model.errors import ImageError, QueryError
-from mien.model.faces.finder import Face
+from mien.model.faces.reader import Face
 from mien.service.errors import MissingFieldError, RequestError
 from mien.service.inference.engine import Ask, Engine, Placed
 from mien.service.inference.runtime import Runtime, Serving

@@ -31,21 +31,21 @@ def test_a_training_crop_reaches_the_network_bit_for_bit(pipeline: Pipeline, mak
     """What the index is built from and what is uploaded go the same way."""
     crops = make_faces(5).images
     for crop in crops:
-        embedded = pipeline.embed(png(crop), already_cropped=True)
-        assert (embedded.faces[0].crop == crop).all()
-        np.testing.assert_allclose(embedded.embeddings, pipeline.embedder.embed(crop[None]), atol=1e-5)
-        assert embedded.faces[0].detection is None
+        (face,) = pipeline.read_faces(png(crop), already_cropped=True)
+        assert (face.crop == crop).all()
+        assert face.detection is None
+        np.testing.assert_allclose(pipeline.embed([face]), pipeline.embedder.embed(crop[None]), atol=1e-5)
 
 
 def test_an_image_without_a_face(pipeline: Pipeline) -> None:
     with pytest.raises(NoFaceError, match=r"no face was found in the image of 64x32 pixels.*already_cropped"):
-        pipeline.embed(png(np.zeros((32, 64, 3), dtype=np.uint8)))
+        pipeline.read_faces(png(np.zeros((32, 64, 3), dtype=np.uint8)))
 
 
 def test_the_limits_hold() -> None:
     small = load_pipeline(default_bundle() / EMBEDDER, limits=DecodingLimits(max_pixels=100), provider="cpu")
     with pytest.raises(ImageTooLargeError):
-        small.embed(png(np.zeros((11, 10), dtype=np.uint8)), already_cropped=True)
+        small.read_faces(png(np.zeros((11, 10), dtype=np.uint8)), already_cropped=True)
 
 
 def test_faces_of_a_photograph_come_largest_first(pipeline: Pipeline, london_root: Path) -> None:
@@ -54,16 +54,15 @@ def test_faces_of_a_photograph_come_largest_first(pipeline: Pipeline, london_roo
     sheet = Image.new("RGB", (1000, 600), "white")
     sheet.paste(small, (0, 0))
     sheet.paste(large, (400, 0))
-    embedded = pipeline.embed(png(np.asarray(sheet)))
-    assert len(embedded.faces) == 2
-    areas = [face.box[2] * face.box[3] for face in embedded.faces]
+    faces = pipeline.read_faces(png(np.asarray(sheet)))
+    assert len(faces) == 2
+    areas = [face.box[2] * face.box[3] for face in faces]
     assert areas[0] > areas[1]
-    assert embedded.faces[0].box[0] > 400
-    assert embedded.embeddings.shape == (2, 64)
+    assert faces[0].box[0] > 400
+    assert pipeline.embed(faces).shape == (2, 64)
 
     only = load_pipeline(default_bundle() / EMBEDDER, max_faces=1, provider="cpu")
-    assert only.embed(png(np.asarray(sheet))).faces[0].box == embedded.faces[0].box
-    assert len(only.embed(png(np.asarray(sheet))).faces) == 1
+    assert [face.box for face in only.read_faces(png(np.asarray(sheet)))] == [faces[0].box]
 
 
 def photograph(side: int) -> bytes:
@@ -87,11 +86,11 @@ def test_a_large_photograph_is_decoded_at_a_fraction_unless_that_shows(
         stages.append(stage)
         yield
 
-    (found,) = pipeline.find(data, timed=timed)
-    (exact,) = pipeline.faces(decode(data))
+    (found,) = pipeline.read_faces(data, timed=timed)
+    (exact,) = pipeline.crop_faces(decode(data))
     assert stages == ["decode", "detect"] * whole
     np.testing.assert_allclose(found.box, exact.box, atol=0.03 * exact.box[2])
-    embeddings = pipeline.embedder.embed(np.stack([found.crop, exact.crop]))
+    embeddings = pipeline.embed([found, exact])
     # Centroids are 4 to 6 apart; decoded whole, nothing differs.
     assert np.linalg.norm(embeddings[0] - embeddings[1]) < (0.3 if whole == 1 else 1e-6)
 
@@ -100,4 +99,4 @@ def test_a_large_photograph_without_a_face(pipeline: Pipeline) -> None:
     buffer = BytesIO()
     Image.new("RGB", (4001, 3000), "teal").save(buffer, "JPEG")
     with pytest.raises(NoFaceError, match="4001x3000"):
-        pipeline.find(buffer.getvalue())
+        pipeline.read_faces(buffer.getvalue())

@@ -88,13 +88,13 @@ def test_the_least_typicality_of_a_known_expression_can_be_set(
 
 def test_files_are_answered_together_as_they_are_alone(engine: Engine, make_faces: MakeFaces) -> None:
     first, second = (encoded(Image.fromarray(image), "PNG") for image in make_faces(2).images)
-    points = engine.pipeline.embed(second, already_cropped=True).embeddings
+    points = engine.pipeline.embed(engine.pipeline.read_faces(second, already_cropped=True))
     answers = engine.answer_each([Ask(file=first, k=3), Ask(file=b"no image"), Ask(points=points), Ask(file=second)])
     assert isinstance(answers[1], UnsupportedImageError)
     placed = [answer for answer in answers if isinstance(answer, Placed)]
     assert [len(each.faces) for each in placed] == [1, 0, 1]
     assert [len(each.matches[0]) for each in placed if each.matches] == [3]
-    alone = engine.pipeline.embed(first, already_cropped=True).embeddings
+    alone = engine.pipeline.embed(engine.pipeline.read_faces(first, already_cropped=True))
     np.testing.assert_allclose(placed[0].embeddings, alone, atol=1e-4)
     np.testing.assert_allclose(placed[1].distances, placed[2].distances, atol=1e-4)
     assert placed[0].faces[0].box == (0, 0, 48, 48)
@@ -109,7 +109,7 @@ def test_retrieve_answers_as_documented(client: TestClient, engine: Engine, crop
     distances = [match["distance"] for match in face["matches"]]
     assert len(distances) == 7
     assert distances == sorted(distances)
-    embedding = engine.pipeline.embed(crop, already_cropped=True).embeddings[0].astype(np.float64)
+    embedding = engine.pipeline.embed(engine.pipeline.read_faces(crop, already_cropped=True))[0].astype(np.float64)
     all_distances = np.linalg.norm(engine.bundle.gallery.embeddings - embedding, axis=1)
     np.testing.assert_allclose(distances, np.sort(all_distances)[:7], atol=1e-4)
     for match in face["matches"]:

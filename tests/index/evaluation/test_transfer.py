@@ -18,11 +18,12 @@ from mien.index.evaluation.transfer import (
     transfer_scores,
 )
 from mien.index.mixture.mixture import Mixture, fit_mixture
-from mien.model.datasets.base import Box, LabelledPhotographs
+from mien.model.datasets.base import LabelledPhotographs
 from mien.model.datasets.folders import read_folders
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
-from mien.model.faces.finder import Face
+from mien.model.faces.box import Box
+from mien.model.faces.reader import Face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.commands.main import main
 from tests.support.cartoon import cartoon
@@ -193,7 +194,7 @@ def test_photographs_go_the_way_of_an_upload(pipeline: Pipeline, tmp_path: Path)
     embedded = embed_photographs(pipeline, photographs, on_progress=done.append)
     assert done == [8]
     assert embedded.rows.tolist() == [0, 2]
-    large_face, small_face = pipeline.embed((tmp_path / "sheet.png").read_bytes()).embeddings
+    large_face, small_face = pipeline.embed(pipeline.read_faces((tmp_path / "sheet.png").read_bytes()))
     np.testing.assert_allclose(embedded.embeddings, [large_face, small_face], atol=1e-4)
     assert np.abs(large_face - small_face).max() > 1e-3
     kinds = ["no face found", "unreadable", "no face at the owner's box", "unreadable", "unreadable", "unreadable"]

@@ -19,7 +19,7 @@ from mien.model.errors import (
     ImageTooLargeError,
     UnsupportedImageError,
 )
-from mien.model.faces.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_image
+from mien.model.faces.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_file
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else [])
 
@@ -328,7 +328,7 @@ def test_huge_tiles_of_a_small_tiff() -> None:
 def test_a_file_is_read_as_its_bytes_are(tmp_path: Path) -> None:
     path = tmp_path / "scene.png"
     path.write_bytes(encoded(scene()))
-    assert np.array_equal(read_image(path), np.asarray(scene()))
+    assert np.array_equal(decode(read_file(path)), np.asarray(scene()))
 
 
 def test_a_file_is_measured_before_it_is_read(tmp_path: Path) -> None:
@@ -336,15 +336,15 @@ def test_a_file_is_measured_before_it_is_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(2**40)  # sparse: reading it would not fit in memory
     with pytest.raises(ImageTooLargeError):
-        read_image(path)
+        read_file(path)
     path.write_bytes(b"")
     with pytest.raises(EmptyImageError):
-        read_image(path)
+        read_file(path)
 
 
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read_image(tmp_path / "none.jpg")
+        read_file(tmp_path / "none.jpg")
 
 
 def test_limits_must_be_positive() -> None:

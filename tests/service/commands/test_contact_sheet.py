@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mien.model.errors import QueryError
+from mien.model.faces.reader import whole_face
 from mien.service.commands.contact_sheet import contact_sheet
 from mien.service.commands.main import main
 from mien.service.inference.engine import Engine
@@ -72,6 +73,6 @@ def test_it_says_what_cannot_be(
 def test_a_sheet_of_many_faces_stays_small(served_engine: Engine, faces: int, k: int, words: str) -> None:
     match = FoundMatch(id="x", distance=0.0, emotion="fear", metadata={})
     answer = RetrievedFace(box=(0, 0, 1, 1), detection=None, emotion="fear", matches=[match] * k)
-    face = served_engine.pipeline.finder.whole(cartoon(100))
+    face = whole_face(cartoon(100))
     with pytest.raises(QueryError, match=words):
         contact_sheet(served_engine, [face] * faces, [answer] * faces)

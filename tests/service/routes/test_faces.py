@@ -116,7 +116,8 @@ class TestFaces:
 def test_embed_answers_the_point(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
     (face,) = client.post("/embed", params=CROPPED, files={"image": crop_file}).json()["faces"]
     assert set(face) == {"box", "detection", "emotion", "posterior", "embedding"}
-    alone = served_engine.pipeline.embed(crop_file, already_cropped=True).embeddings[0]
+    pipeline = served_engine.pipeline
+    (alone,) = pipeline.embed(pipeline.read_faces(crop_file, already_cropped=True))
     np.testing.assert_allclose(face["embedding"], alone, rtol=1e-5, atol=1e-5)
 
 
