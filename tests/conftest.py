@@ -14,6 +14,18 @@ from tests.support.small_run import SmallRun, make_small_run
 if TYPE_CHECKING:
     from mien.service.inference.engine import Engine
 
+SYSTEM = data.ROOT / "tests" / "system"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark system tests. Run in parallel, the tests of a file stay in one process, and those of Milvus, too."""
+    for item in items:
+        milvus = item.get_closest_marker("milvus") is not None
+        if milvus or SYSTEM in item.path.parents:
+            item.add_marker("system")
+        item.add_marker(pytest.mark.xdist_group("milvus" if milvus else str(item.path)))
+
 
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
@@ -29,6 +30,9 @@ def open_distributed(folder: Path) -> GalleryStore:
 
 IMPLEMENTATIONS: Final[dict[str, OpenGallery]] = {"embedded": open_embedded, "distributed": open_distributed}
 """By name. An implementation that needs a server starts it on its first call, or skips the test without one."""
+
+EACH_IMPLEMENTATION: Final = ["embedded", pytest.param("distributed", marks=pytest.mark.milvus)]
+"""The names, as parameters of tests."""
 
 
 def face(face_id: str, place: float | NDArray[np.floating] = 0.0, **fields: Any) -> GalleryFace:

@@ -10,6 +10,8 @@ import pytest
 from tests.support.gallery_service import found, item, service
 from tests.support.milvus_server import shared_server
 
+pytestmark = pytest.mark.milvus
+
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[tuple[str, str]]:

@@ -21,6 +21,8 @@ from mien.service.commands.main import main
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from tests.support.milvus_server import shared_server
 
+pytestmark = pytest.mark.milvus
+
 
 @pytest.fixture
 def address() -> str:

@@ -29,6 +29,8 @@ from tests.support.milvus_server import shared_server
 PHOTOGRAPHS = 400
 SIZE = 64
 
+pytestmark = pytest.mark.milvus  # one test writes to Milvus, and all of them share a cluster
+
 
 class Nodes:
     """A head and two nodes of one core each, with processes of their own."""

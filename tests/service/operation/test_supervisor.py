@@ -23,6 +23,8 @@ from tests.support.videos import encoded, scene
 
 CROPPED = {"already_cropped": "true"}
 
+pytestmark = pytest.mark.system
+
 
 class Served:
     def __init__(self, url: str, process: "subprocess.Popen[str]") -> None:

@@ -44,6 +44,7 @@ def soon(condition: object, longest_s: float = 5.0) -> bool:
     return False
 
 
+@pytest.mark.system
 def test_nothing_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
     tally = kill_rounds(tmp_path / "gallery", rounds=20)
     assert tally.acknowledged > 20

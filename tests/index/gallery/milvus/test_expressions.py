@@ -71,6 +71,7 @@ def check(gallery: MilvusGallery, written: dict[str, Any]) -> None:
     assert gallery.count(condition) == len(expected), written
 
 
+@pytest.mark.milvus
 @pytest.mark.parametrize("seed", range(10))
 def test_random_filters_pass_what_their_definition_says(gallery: MilvusGallery, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311
@@ -78,6 +79,7 @@ def test_random_filters_pass_what_their_definition_says(gallery: MilvusGallery, 
         check(gallery, random_filter(chance))
 
 
+@pytest.mark.milvus
 @pytest.mark.parametrize("value", [value for value in VALUES if not isinstance(value, list | dict)])
 def test_every_kind_of_value(gallery: MilvusGallery, value: Any) -> None:
     check(gallery, {"metadata.v": value})
@@ -88,12 +90,14 @@ def test_every_kind_of_value(gallery: MilvusGallery, value: Any) -> None:
             check(gallery, {"metadata.v": {operator: value}})
 
 
+@pytest.mark.milvus
 @pytest.mark.parametrize("row", range(len(KEYS)))
 def test_every_kind_of_key(gallery: MilvusGallery, row: int) -> None:
     check(gallery, {f"metadata.{KEYS[row]}.{KEYS[row]}": row})
     check(gallery, {f"metadata.{KEYS[row]}": None})
 
 
+@pytest.mark.milvus
 def test_a_filter_may_have_a_thousand_values_and_sixteen_levels(gallery: MilvusGallery) -> None:
     check(gallery, {"metadata.v": {"in": [*range(500), *(f"x{n}" for n in range(400)), "a/b"]}})
     deep: dict[str, Any] = {"metadata.v": 1}

@@ -1,4 +1,4 @@
-"""What is particular to the distributed gallery, on a real server; ``test_gallery_contract`` has what it shares."""
+"""What is particular to the distributed gallery, on a real server; ``test_contract`` has what all galleries share."""
 
 import subprocess
 import sys
@@ -26,6 +26,8 @@ from tests.support.data import ROOT
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from tests.support.milvus_galleries import open_gallery, open_pooled
 from tests.support.milvus_server import shared_server, started_server
+
+pytestmark = pytest.mark.milvus
 
 ORIGIN = np.zeros((1, SIZE), dtype=np.float32)
 
