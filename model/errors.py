@@ -1,34 +1,26 @@
-"""Every error that mien raises on purpose.
+"""Errors that mien raises on purpose.
 
     MienError
-    ├── ImageError                  something is wrong with a picture that was sent
-    │   ├── EmptyImageError         no bytes at all
-    │   ├── UnsupportedImageError   not an image, or a format that is not decoded
-    │   ├── BrokenImageError        an image that ends early or is damaged
-    │   ├── ImageTooLargeError      more bytes or pixels than the limit
-    │   └── NoFaceError             an image in which no face was found
-    ├── VideoError                  something is wrong with a video that was sent
-    │   ├── UnsupportedVideoError   not a video, or a format that is not decoded
-    │   ├── BrokenVideoError        a video that is damaged, or of which no frame can be decoded
-    │   ├── VideoTooLargeError      larger frames, or more seconds, than the limit
+    ├── ImageError                  an image cannot be used
+    │   ├── EmptyImageError         it has no bytes
+    │   ├── UnsupportedImageError   it is not an image, or in a format that is not decoded
+    │   ├── BrokenImageError        it is cut off or damaged
+    │   ├── ImageTooLargeError      it has more bytes or pixels than the limit
+    │   └── NoFaceError             no face was found in it
+    ├── VideoError                  a video cannot be used
+    │   ├── UnsupportedVideoError   it is not a video, or in a format that is not decoded
+    │   ├── BrokenVideoError        it is damaged, or none of its frames can be decoded
+    │   ├── VideoTooLargeError      it has larger frames, or more seconds, than the limit
     │   └── NoVideoDecoderError     the extra that decodes videos is not installed
     ├── ArtifactError               a file that mien made or reads is missing, broken or does not fit
-    │   ├── DetectorError           the face detector's file
+    │   ├── DetectorError           the face detector
     │   ├── EmbedderError           an exported network
-    │   ├── CheckpointError         a training checkpoint
-    │   ├── BundleError             a bundle, or one of its parts
-    │   └── GalleryError            what keeps a gallery: a folder, a database, a server
-    │       └── GalleryFullError    no space is left for a write
-    ├── DatasetError                a data set that is not in the layout its owner distributes
-    ├── ConfigError                 a setting or an option that cannot work
-    └── QueryError                  a request to the gallery that cannot be answered
-        ├── FilterError             a filter that cannot be read
-        ├── FaceFieldError          a face that cannot be kept as it is
-        ├── FaceConflictError       an id that is there with other content
-        ├── UnknownFaceError        an id that is not there
-        └── ReadOnlyGalleryError    a write to a gallery that takes none
+    │   └── CheckpointError         a training checkpoint
+    ├── DatasetError                a data set is not in the layout in which it is distributed
+    └── ConfigError                 a setting or an option cannot work
 
-Each message is one sentence that says what was wanted and what came.
+``mien.index.errors`` has those of bundles, galleries and queries. Each message is one sentence that says what was
+expected and what came.
 """
 
 from pydantic import ValidationError
@@ -39,19 +31,19 @@ class MienError(Exception):
 
 
 class ImageError(MienError):
-    """A picture cannot be used."""
+    """An image cannot be used."""
 
 
 class EmptyImageError(ImageError):
-    """The upload or file holds no bytes."""
+    """The image has no bytes."""
 
 
 class UnsupportedImageError(ImageError):
-    """The bytes are not an image in a format that is decoded."""
+    """The bytes are not an image, or one in a format that is not decoded."""
 
 
 class BrokenImageError(ImageError):
-    """The image is truncated or damaged."""
+    """The image is cut off or damaged."""
 
 
 class ImageTooLargeError(ImageError):
@@ -67,7 +59,7 @@ class VideoError(MienError):
 
 
 class UnsupportedVideoError(VideoError):
-    """The bytes are not a video in a format that is decoded."""
+    """The bytes are not a video, or one in a format that is not decoded."""
 
 
 class BrokenVideoError(VideoError):
@@ -98,60 +90,16 @@ class CheckpointError(ArtifactError):
     """A training checkpoint cannot be used."""
 
 
-class BundleError(ArtifactError):
-    """A bundle is missing, broken, or made of parts that do not belong together."""
-
-
-class GalleryError(ArtifactError):
-    """What keeps a gallery is missing, broken, held by another, of a newer version, or fails."""
-
-
-class GalleryFullError(GalleryError):
-    """No space is left for a write; the gallery is as it was."""
-
-
 class DatasetError(MienError):
-    """A data set is not in the layout in which its owner distributes it."""
+    """A data set is not in the layout in which it is distributed."""
 
 
 class ConfigError(MienError):
     """A setting or an option cannot work."""
 
 
-class QueryError(MienError):
-    """A request to the gallery that cannot be answered."""
-
-
-class FilterError(QueryError):
-    """A filter cannot be read.
-
-    Attributes:
-        where: the JSON path of what is wrong, such as ``$.and[1].time``.
-    """
-
-    def __init__(self, where: str, reason: str) -> None:
-        super().__init__(f"{where}: {reason}")
-        self.where = where
-
-
-class FaceFieldError(QueryError):
-    """A face cannot be kept as it is."""
-
-
-class FaceConflictError(QueryError):
-    """An id is in the gallery already, with other content."""
-
-
-class UnknownFaceError(QueryError):
-    """The gallery has no face with this id."""
-
-
-class ReadOnlyGalleryError(QueryError):
-    """The gallery takes no writes."""
-
-
 def first_fault(error: ValidationError) -> str:
-    """Where in the data the first fault is, and what was wanted there."""
+    """Where the first fault of a validation is, and what was expected there."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]

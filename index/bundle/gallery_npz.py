@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.npz import read_arrays
+from mien.index.errors import BundleError
 from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.mixture.sub_classes import SubClasses
 from mien.model.emotions import VOTE_COLUMNS
-from mien.model.errors import BundleError
 
 _SHAPES: Final = {
     "ids": "U n",

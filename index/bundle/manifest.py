@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mien.model.errors import BundleError, first_fault
+from mien.index.errors import BundleError
+from mien.model.errors import first_fault
 from mien.model.files import written_whole
 
 FORMAT_VERSION: Final = 1

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.npz import check_ascending, check_covariances, check_positive, read_arrays
+from mien.index.errors import BundleError
 from mien.index.mixture.background import Background
 from mien.index.mixture.mixture import Calibration, Mixture
-from mien.model.errors import BundleError
 
 # c emotions, d dimensions, q quantiles.
 _MIXTURE: Final = {

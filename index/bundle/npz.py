@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.errors import BundleError
+from mien.index.errors import BundleError
 
 _KINDS: Final = {"f": "finite floats", "iu": "integers", "U": "text"}
 """NumPy's letters for kinds of dtypes."""

@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from mien.index.bundle.npz import check_covariances, read_arrays
+from mien.index.errors import BundleError
 from mien.index.mixture.sub_classes import SubClass, SubClasses
 from mien.model.emotions import VOTE_COLUMNS
-from mien.model.errors import BundleError
 
 # s sub-classes, c emotions, n faces of the gallery, d dimensions.
 _SHAPES: Final = {

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mien.index.bundle.bundle import Bundle
+from mien.index.errors import BundleError
 from mien.index.fitting.portraits import load_painter
-from mien.model.errors import BundleError
 
 _FACE_PX: Final = 112
 _CAPTION_PX: Final = 26

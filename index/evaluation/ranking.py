@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.errors import DatasetError, QueryError
+from mien.index.errors import QueryError
+from mien.model.errors import DatasetError
 
 RECALL_DEPTHS: Final = (1, 2, 4, 8)
 """The k of recall_at_k."""

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle, load_bundle, replace_portraits
 from mien.index.bundle.manifest import EMBEDDER, PORTRAITS
+from mien.index.errors import BundleError
 from mien.index.mixture.em import Components
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
-from mien.model.errors import BundleError, DatasetError
+from mien.model.errors import DatasetError
 from mien.model.faces.detection import Detector
 from mien.model.portraits.config import PortraitConfig
 from mien.model.portraits.painter import PortraitPainter

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
-from mien.model.errors import FilterError
+from mien.index.errors import FilterError
 
 Operator = Literal["eq", "lt", "lte", "gt", "gte"]
 """How a field is compared; ``eq`` is what a bare value means."""

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.errors import QueryError
 from mien.index.gallery.vectors.flat import ExactSearch
-from mien.model.errors import QueryError
 
 
 @dataclass(frozen=True)

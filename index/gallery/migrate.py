@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
+from mien.index.errors import GalleryError
 from mien.index.gallery.open import open_gallery, pages_of
-from mien.model.errors import GalleryError
 
 
 @dataclass(frozen=True)

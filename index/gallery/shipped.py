@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.bundle.manifest import EMBEDDER
+from mien.index.errors import ReadOnlyGalleryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter, value_of
 from mien.index.gallery.store import (
@@ -32,7 +33,6 @@ from mien.index.gallery.vectors.columns import Field, fields_of
 from mien.index.gallery.vectors.filtered_search import GallerySearch, fields_needed
 from mien.index.gallery.vectors.vectors import Residents
 from mien.index.mixture.labelling import named
-from mien.model.errors import ReadOnlyGalleryError, UnknownFaceError
 
 
 class ShippedGallery:

@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.errors import QueryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
-from mien.model.errors import QueryError
 
 FORMAT_VERSION: Final = 1
 """Version of what a gallery stores of a face; a gallery of a newer one is refused."""

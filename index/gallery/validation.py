@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from mien.index.errors import FaceFieldError
 from mien.index.gallery.face import GalleryFace
-from mien.model.errors import FaceFieldError
 
 MAX_ID_BYTES: Final = 256
 """Of an id, a label, a sub-class or a subject, in UTF-8."""

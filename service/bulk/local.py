@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from mien.index.bundle.bundle import Bundle
+from mien.index.errors import GalleryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore, every_face
 from mien.index.gallery.validation import json_text
-from mien.model.errors import GalleryError
 from mien.model.files import written_whole
 from mien.model.pipeline import Pipeline
 from mien.service.bulk.manifests import EMBEDDER_KEY, Manifest, Planned, pyarrow

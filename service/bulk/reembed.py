@@ -14,12 +14,13 @@ from PIL import Image
 
 from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
 from mien.index.bundle.manifest import EMBEDDER
+from mien.index.errors import GalleryError, UnknownFaceError
 from mien.index.gallery.embedded.folder import network_of
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore, every_face
 from mien.index.mixture.labelling import named
-from mien.model.errors import GalleryError, ImageError, UnknownFaceError
+from mien.model.errors import ImageError
 from mien.model.faces.decoding import read_file
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.commands.terminal import console, progress_bar

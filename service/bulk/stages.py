@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle
+from mien.index.errors import FaceConflictError, QueryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore
 from mien.index.gallery.validation import check_face
 from mien.index.mixture.labelling import named
 from mien.model.embedder.embedder import Embedder
-from mien.model.errors import FaceConflictError, ImageError, QueryError
+from mien.model.errors import ImageError
 from mien.model.faces.decoding import read_file
 from mien.model.faces.reader import FaceReader
 from mien.service.bulk.manifests import Planned

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.model.errors import ConfigError, QueryError
+from mien.index.errors import QueryError
+from mien.model.errors import ConfigError
 from mien.model.faces.reader import Face
 from mien.service.inference.engine import Engine
 from mien.service.inference.space import Space

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
 from mien.index.bundle.manifest import EMBEDDER
+from mien.index.errors import QueryError
 from mien.index.gallery.cursor import next_page
 from mien.index.gallery.embedded.folder import check_network
 from mien.index.gallery.gallery import Entry, Match
@@ -21,7 +22,7 @@ from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
 from mien.index.mixture.labelling import sub_classes
 from mien.index.mixture.mixture import posterior_from
-from mien.model.errors import ImageError, QueryError
+from mien.model.errors import ImageError
 from mien.model.faces.reader import Face, whole_face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.inference.served_gallery import open_store

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.mixture.comparison import likeness
 from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
-from mien.model.errors import QueryError, UnknownFaceError
 from mien.service.inference.engine import Engine
 from mien.service.schemas.faces import Rounded
 from mien.service.schemas.queries import FaceIdQuery, Query, point_of

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from mien.index.errors import FaceFieldError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import seconds_of
 from mien.index.gallery.validation import json_text
 from mien.index.mixture.labelling import named
-from mien.model.errors import FaceFieldError, ImageError, first_fault
+from mien.model.errors import ImageError, first_fault
 from mien.service.errors import MalformedBodyError, MissingFieldError
 from mien.service.inference.engine import Ask
 from mien.service.inference.runtime import Runtime, Serving

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.index.bundle.bundle import Bundle
+from mien.index.errors import QueryError
 from mien.index.fitting.portraits import load_painter
 from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import GalleryStore
 from mien.index.views.atlas import Region, emotions_of, of_gallery, sub_classes_of
 from mien.index.views.map import FlatView, ellipse, emotions_shown, flat_view
-from mien.model.errors import QueryError
 from mien.model.portraits.painter import PortraitPainter
 from mien.service.routes.cached_json import Written
 from mien.service.routes.refreshed import Refreshed

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from mien.model.errors import QueryError
+from mien.index.errors import QueryError
 from mien.service.errors import MissingFieldError
 from mien.service.inference.engine import Engine
 from mien.service.inference.explanation import ExplainQuery, Explanation, PointPair, explained, explained_pair

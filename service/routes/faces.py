@@ -11,8 +11,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
+from mien.index.errors import QueryError
 from mien.index.gallery.store import EVERYTHING, SearchOptions
-from mien.model.errors import ImageError, QueryError
+from mien.model.errors import ImageError
 from mien.model.faces.reader import Face
 from mien.service.errors import MissingFieldError, RequestError
 from mien.service.inference.engine import Ask, Engine, Placed

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
+from mien.index.errors import FaceFieldError, QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Comparison, Filter, parse_filter
 from mien.index.gallery.store import GalleryStore
-from mien.model.errors import FaceFieldError, QueryError, UnknownFaceError
 from mien.service.inference.gallery_additions import ITEMS, read_additions, time_of, to_faces
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads

@@ -9,22 +9,24 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from mien.model.errors import (
-    BrokenImageError,
-    BrokenVideoError,
-    EmptyImageError,
+from mien.index.errors import (
     FaceConflictError,
     FaceFieldError,
     FilterError,
     GalleryError,
     GalleryFullError,
+    QueryError,
+    ReadOnlyGalleryError,
+    UnknownFaceError,
+)
+from mien.model.errors import (
+    BrokenImageError,
+    BrokenVideoError,
+    EmptyImageError,
     ImageError,
     ImageTooLargeError,
     NoFaceError,
     NoVideoDecoderError,
-    QueryError,
-    ReadOnlyGalleryError,
-    UnknownFaceError,
     UnsupportedImageError,
     UnsupportedVideoError,
     VideoError,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from mien.model.errors import QueryError
+from mien.index.errors import QueryError
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.space import Space
 from mien.service.inference.worker_pool import Order

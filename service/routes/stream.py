@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from mien.model.errors import QueryError, first_fault
+from mien.index.errors import QueryError
+from mien.model.errors import first_fault
 from mien.service.errors import ForeignPageError, RequestError
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.auth import STILL_ALLOWED

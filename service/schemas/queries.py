@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from mien.index.bundle.bundle import Bundle
+from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.gallery import Gallery
 from mien.index.gallery.store import GalleryStore
-from mien.model.errors import QueryError, UnknownFaceError
 from mien.service.schemas.retrieval import RetrievalOptions
 
 MOST_PARTS: Final = 16

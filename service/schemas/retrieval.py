@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mien.index.errors import FilterError, QueryError
 from mien.index.gallery.cursor import MARK_LETTERS
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import EVERYTHING, SearchOptions
-from mien.model.errors import FilterError, QueryError
 
 COPIES_WITHIN: Final = 0.05
 """Distance, in embedding units, up to which a face counts as a copy of the query: the same picture, coded anew."""

@@ -25,11 +25,11 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.errors import GalleryError, GalleryFullError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import FORMAT_VERSION
 from mien.index.gallery.validation import json_text
 from mien.index.gallery.vectors.columns import nested
-from mien.model.errors import GalleryError, GalleryFullError
 
 APPLICATION_ID: Final = 0x6D69656E
 """``mien``, in the header of the file: what tells a gallery from any other SQLite database."""

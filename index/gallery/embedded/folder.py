@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import GalleryDatabase
-from mien.model.errors import GalleryError
 
 DATABASE: Final = "gallery.sqlite"
 RESIDENTS: Final = "residents"

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.errors import FaceConflictError, GalleryError, UnknownFaceError
 from mien.index.gallery.embedded.check import check_gallery
 from mien.index.gallery.embedded.database import FACE, GalleryDatabase, create_database, in_parts, to_face
 from mien.index.gallery.embedded.folder import DATABASE, LOCK, check_network, lock_folder
@@ -38,7 +39,6 @@ from mien.index.gallery.vectors.columns import Field, fields_of
 from mien.index.gallery.vectors.filtered_search import FaceHasGoneError, GallerySearch, fields_needed
 from mien.index.gallery.vectors.ivf import Cells
 from mien.index.gallery.vectors.policy import IndexPolicy
-from mien.model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
 _FEW: Final = 2_000
 """Sequences that are sorted out one by one in place of walking through the ids."""

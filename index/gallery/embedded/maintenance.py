@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import GalleryDatabase
 from mien.index.gallery.embedded.memory import GalleryMemory
 from mien.index.gallery.vectors.ivf import Cells
-from mien.model.errors import GalleryError
 
 _POLL_S: Final = 0.2
 _INDEX_ENDS_S: Final = 5.0

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import FACE, GalleryDatabase, embeddings_of, to_face, values_of
 from mien.index.gallery.embedded.folder import CELLS, DATABASE, RESIDENTS, held
 from mien.index.gallery.face import GalleryFace
@@ -26,7 +27,6 @@ from mien.index.gallery.vectors.ivf_file import CellsImage, read_cells, write_ce
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.index.gallery.vectors.vectors import Residents, View
 from mien.index.gallery.vectors.vectors_file import ResidentImage, read_residents, write_residents
-from mien.model.errors import GalleryError
 
 _CHANGES_KEPT: Final = 10_000
 _BLOCK: Final = 10_000

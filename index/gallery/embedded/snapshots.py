@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import FACE, INSERT_FACE, INSERT_THUMBNAIL, GalleryDatabase
 from mien.index.gallery.embedded.folder import DATABASE, check_network
-from mien.model.errors import GalleryError
 
 
 def write_snapshot(database: GalleryDatabase, folder: Path) -> int:

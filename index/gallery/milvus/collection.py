@@ -1,9 +1,9 @@
 """The collection of a distributed gallery: made where it is not there, and refused where it is another's."""
 
+from mien.index.errors import GalleryError
 from mien.index.gallery.milvus.address import MilvusAddress
 from mien.index.gallery.milvus.connection import MilvusConnection
 from mien.index.gallery.milvus.schema import SCHEMA_VERSION, CollectionNote, index_parameters, read_note, schema
-from mien.model.errors import GalleryError
 
 
 def open_collection(

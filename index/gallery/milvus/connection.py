@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from mien.index.errors import GalleryError, GalleryFullError
 from mien.index.gallery.milvus.address import MilvusAddress
-from mien.model.errors import ConfigError, GalleryError, GalleryFullError
+from mien.model.errors import ConfigError
 
 Answer = TypeVar("Answer")
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
+from mien.index.errors import FilterError
 from mien.index.gallery.filters import AllOf, AnyOf, Comparison, Filter, Not, OneOf, Operator, Scalar, kind_of
 from mien.index.gallery.store import SearchOptions
-from mien.model.errors import FilterError
 
 EVERY_FACE: Final = '(id != "")'
 """True of every face; no filter at all is not allowed everywhere."""

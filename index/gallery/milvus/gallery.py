@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.errors import FaceConflictError, GalleryError, UnknownFaceError
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.embedded.pages import folder_pages
 from mien.index.gallery.face import GalleryFace
@@ -54,7 +55,6 @@ from mien.index.gallery.store import (
 )
 from mien.index.gallery.validation import changed, check_faces, shown
 from mien.index.gallery.vectors.flat import ExactSearch
-from mien.model.errors import FaceConflictError, GalleryError, UnknownFaceError
 
 BATCH_FACES: Final = 2000
 BATCH_BYTES: Final = 8 * 2**20

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mien.index.errors import GalleryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.milvus.address import IndexType
 from mien.index.gallery.milvus.expressions import searched_metadata
 from mien.index.gallery.validation import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_THUMBNAIL_BYTES, json_text
-from mien.model.errors import GalleryError
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient

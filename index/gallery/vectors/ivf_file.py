@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.errors import GalleryError
 from mien.index.gallery.vectors.ivf import Cells
-from mien.model.errors import GalleryError
 from mien.model.files import written_whole
 
 

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.errors import GalleryError
+from mien.index.errors import GalleryError
 from mien.model.files import written_whole
 
 FORMAT_VERSION: Final = 1

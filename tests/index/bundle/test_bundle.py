@@ -20,11 +20,11 @@ from mien.index.bundle.manifest import (
     write_manifest,
 )
 from mien.index.bundle.mixture_npz import CALIBRATION_ARRAYS
+from mien.index.errors import BundleError
 from mien.index.mixture.background import Background
 from mien.index.mixture.mixture import Calibration
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS
-from mien.model.errors import BundleError
 from tests.support.small_run import SmallRun
 
 

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mien.index.bundle.sub_classes_npz import read_sub_classes, write_sub_classes
+from mien.index.errors import BundleError
 from mien.index.mixture.sub_classes import SubClasses
-from mien.model.errors import BundleError
 
 EMOTIONS = ("neutral", "happiness")
 FACES = ("a", "b", "c")

@@ -6,8 +6,8 @@ from PIL import Image
 
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
+from mien.index.errors import BundleError
 from mien.index.evaluation.portrait_sheet import write_portrait_sheet
-from mien.model.errors import BundleError
 from tests.support.small_run import SmallRun
 
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 import mien.index.evaluation.ranking
+from mien.index.errors import QueryError
 from mien.index.evaluation.ranking import RankingScores, RankingTally
-from mien.model.errors import DatasetError, QueryError
+from mien.model.errors import DatasetError
 
 NAMES = ("joy", "fear", "anger")
 

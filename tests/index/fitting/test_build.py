@@ -6,10 +6,11 @@ import pytest
 
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.manifest import EMBEDDER
+from mien.index.errors import BundleError
 from mien.index.fitting.build import build_bundle
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, labels
-from mien.model.errors import BundleError, DatasetError
+from mien.model.errors import DatasetError
 from tests.support.faces import MakeFaces
 from tests.support.small_run import SmallRun
 

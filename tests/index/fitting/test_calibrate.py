@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.manifest import read_manifest
+from mien.index.errors import BundleError
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.fitting.calibrate import (
     calibrate_bundle,
@@ -23,7 +24,7 @@ from mien.index.mixture.mixture import Mixture, fit_mixture, posterior_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
-from mien.model.errors import BundleError, DatasetError
+from mien.model.errors import DatasetError
 from tests.support.faces import MakeFaces
 from tests.support.small_run import SmallRun
 

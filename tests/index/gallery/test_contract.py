@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mien.index.errors import FaceConflictError, FaceFieldError, GalleryError, QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import parse_filter, passes
 from mien.index.gallery.store import GalleryStore, SearchOptions, every_face
-from mien.model.errors import FaceConflictError, FaceFieldError, GalleryError, QueryError, UnknownFaceError
 from tests.support.gallery_implementations import (
     EACH_IMPLEMENTATION,
     EMBEDDER,

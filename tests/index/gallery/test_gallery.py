@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from mien.index.errors import QueryError
 from mien.index.gallery.gallery import Entry, Gallery
-from mien.model.errors import QueryError
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER as EMBEDDER_FILE
 from mien.index.bundle.manifest import read_manifest
+from mien.index.errors import FaceConflictError, GalleryError
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.migrate import Migration, migrate
 from mien.index.gallery.open import open_gallery
 from mien.index.gallery.store import GalleryStore, every_face
-from mien.model.errors import FaceConflictError, GalleryError
 from mien.service.commands.main import main
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from tests.support.milvus_server import shared_server

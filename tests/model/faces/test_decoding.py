@@ -12,13 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 
-from mien.model.errors import (
-    BrokenImageError,
-    EmptyImageError,
-    ImageError,
-    ImageTooLargeError,
-    UnsupportedImageError,
-)
+from mien.model.errors import BrokenImageError, EmptyImageError, ImageError, ImageTooLargeError, UnsupportedImageError
 from mien.model.faces.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_file
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else [])

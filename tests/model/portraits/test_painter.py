@@ -9,10 +9,11 @@ import pytest
 from mien.index.bundle.bundle import load_bundle, replace_portraits
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER, PORTRAITS
+from mien.index.errors import BundleError
 from mien.index.fitting.portraits import load_painter, portray_bundle, reread
 from mien.model.datasets.ferplus import read_ferplus
 from mien.model.embedder.embedder import Embedder
-from mien.model.errors import BundleError, DatasetError, EmbedderError
+from mien.model.errors import DatasetError, EmbedderError
 from mien.model.portraits.config import PortraitConfig
 from mien.model.portraits.painter import PortraitPainter
 from tests.support.data import ROOT

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.model.errors import QueryError
+from mien.index.errors import QueryError
 from mien.model.faces.reader import whole_face
 from mien.service.commands.contact_sheet import contact_sheet
 from mien.service.commands.main import main

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mien.index.errors import GalleryError, GalleryFullError
 from mien.index.gallery.embedded.folder import CELLS, DATABASE, RESIDENTS
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import SearchOptions, every_face
 from mien.index.gallery.vectors.policy import IndexPolicy
-from mien.model.errors import GalleryError, GalleryFullError
 from tests.support.data import ROOT
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from tests.support.gallery_killing import kill_rounds

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mien.index.errors import FilterError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import parse_filter, passes
 from mien.index.gallery.milvus.expressions import expression, searched_metadata, searching
 from mien.index.gallery.milvus.gallery import MilvusGallery
 from mien.index.gallery.store import SearchOptions
-from mien.model.errors import FilterError
 from tests.support.milvus_galleries import open_pooled
 
 VALUES: list[Any] = [

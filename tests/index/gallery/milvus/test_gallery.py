@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mien.index.errors import GalleryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.milvus.address import parse_address
@@ -21,7 +22,7 @@ from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
 from mien.index.gallery.milvus.schema import SCHEMA_VERSION, CollectionNote
 from mien.index.gallery.store import GalleryStore, SearchOptions, every_face
 from mien.index.gallery.validation import MAX_THUMBNAIL_BYTES
-from mien.model.errors import ConfigError, GalleryError, UnknownFaceError
+from mien.model.errors import ConfigError
 from tests.support.data import ROOT
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from tests.support.milvus_galleries import open_gallery, open_pooled

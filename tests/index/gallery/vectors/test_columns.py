@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mien.index.errors import FilterError
 from mien.index.gallery.embedded.database import GalleryDatabase, values_of
 from mien.index.gallery.embedded.folder import DATABASE
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.filters import MAX_FIELDS, parse_filter, passes, value_of
 from mien.index.gallery.vectors.columns import Column, mask_of
 from mien.index.gallery.vectors.vectors import MOST_COLUMNS
-from mien.model.errors import FilterError
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face
 
 TEXTS = ["a", None, "b", "a", "ä", None, ""]
