@@ -42,11 +42,14 @@ class Face:
         box: x, y, width and height in pixels of the upright image, clipped to the image.
         detection: the detector's score from 0 to 1; None for an image that was a face crop already.
         crop: (48, 48) uint8 grey, framed as a FER2013 face.
+        landmarks: (5, 2) float32, x and y in pixels of the upright image, in the order of ``Detection``; None for an
+            image that was a face crop already.
     """
 
     box: Box
     detection: float | None
     crop: NDArray[np.uint8]
+    landmarks: NDArray[np.float32] | None = None
 
 
 class FaceReader:
@@ -127,7 +130,7 @@ class FaceReader:
         inside = [(box, detection) for box, detection in boxed if box[2] > 0 and box[3] > 0]
         inside.sort(key=lambda pair: pair[0][2] * pair[0][3], reverse=True)
         return [
-            Face(box, detection.score, crop_face(image, detection.landmarks))
+            Face(box, detection.score, crop_face(image, detection.landmarks), detection.landmarks)
             for box, detection in inside[: self.max_faces]
         ]
 
@@ -148,4 +151,5 @@ def whole_face(image: NDArray[np.uint8]) -> Face:
 def _enlarged(face: Face, factor: int) -> Face:
     """The same face in an image that is ``factor`` times as wide and high."""
     x, y, width, height = face.box
-    return replace(face, box=(x * factor, y * factor, width * factor, height * factor))
+    landmarks = None if face.landmarks is None else face.landmarks * factor
+    return replace(face, box=(x * factor, y * factor, width * factor, height * factor), landmarks=landmarks)
