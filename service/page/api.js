@@ -1,9 +1,9 @@
-// The service, asked by this page: keys, errors, and nothing else.
+// Requests to the service: keys and errors.
 import { find } from "./dom.js";
 
 const KEY = "mien-key";
 
-/** An answer that is no success, in the service's own words (RFC 9457). */
+/** An error answer of the service (RFC 9457). */
 export class Problem extends Error {
   constructor(status, kind, detail) {
     super(detail);
@@ -12,19 +12,19 @@ export class Problem extends Error {
   }
 }
 
-/** The key that was given in this tab, if one was. */
+/** The API key that was entered in this tab, if any. */
 export const storedKey = () => sessionStorage.getItem(KEY);
 
 let asking = null;
 
-/** Ask for a key, once at a time; resolves to whether one was given. */
+/** Ask the user for a key, in one dialog at a time; resolves to whether one was entered. */
 function askForKey(again) {
   asking ??= new Promise((resolve) => {
     const dialog = find("key-dialog");
     const input = find("key");
     find("key-words").textContent = again
-      ? "That key is not known here. Try another."
-      : "Ask whoever runs it for an API key. It stays in this tab, until the tab is closed.";
+      ? "The service does not know that key. Try another."
+      : "Ask the person who runs it for a key. It stays in this tab until you close it.";
     input.value = "";
     const done = (given) => {
       find("key-form").onsubmit = find("key-cancel").onclick = dialog.oncancel = null;
@@ -45,7 +45,7 @@ function askForKey(again) {
   return asking;
 }
 
-/** Fetch from the service; asks for a key where one is wanted. */
+/** Fetch from the service; asks the user for a key if one is needed. */
 export async function ask(path, options = {}) {
   for (;;) {
     const key = storedKey();
@@ -89,7 +89,7 @@ export function postImage(path, blob, options = {}) {
 const PAGE = 24;
 let most = PAGE;
 
-/** A page of the faces nearest to a point, and whether it may be followed by another. */
+/** A page of the faces nearest to a point, and whether there may be another page. */
 export async function retrieve(query, asked = {}, options = {}) {
   for (;;) {
     try {

@@ -1,4 +1,4 @@
-// The page, put together: views, addresses, light and dark.
+// The application: views, addresses, light and dark.
 import { showAtlas } from "./atlas.js";
 import { find } from "./dom.js";
 import { ExpressionMap } from "./map.js";
@@ -13,7 +13,7 @@ const results = [new Results(find("found"), "search"), new Results(find("map-fou
 const map = new ExpressionMap();
 let shownView = null;
 
-/** Show the view of the address, and search for what it names. */
+/** Show the view of the address, and run its search. */
 function go() {
   const { view: wanted, query } = readAddress(location.hash);
   const view = VIEWS.includes(wanted) ? wanted : "search";

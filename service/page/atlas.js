@@ -1,4 +1,4 @@
-// The atlas: every emotion and sub-class with its mean representative.
+// The atlas: every emotion and sub-class with its average face.
 import { ask } from "./api.js";
 import { find, make, whileWorking } from "./dom.js";
 import { bars, colour, percent } from "./emotions.js";
@@ -8,7 +8,7 @@ import { addressOf } from "./route.js";
 
 let shown = null;
 
-/** Show the atlas; what is shown already stays, unless the gallery has changed. */
+/** Show the atlas; it is rebuilt only if the gallery has changed. */
 export async function showAtlas() {
   const list = find("atlas-list");
   try {
@@ -20,8 +20,8 @@ export async function showAtlas() {
     list.replaceChildren(...atlas.emotions.map((region) => emotion(region, atlas.owned)));
     const faces = atlas.faces.toLocaleString("en");
     find("atlas-words").textContent = atlas.owned
-      ? `Shares and nearest faces are those of your gallery, ${faces} faces; a face whose picture was kept is shown as that, and marked as a photo. Large faces are portraits, the average of a point, and the votes are those of the raters of the faces that mien learned from.`
-      : `Shares and faces are those of the gallery that ships with mien, ${faces} faces without photographs: every face you see is a portrait, the average face of a point.`;
+      ? `Shares and nearest faces are those of your gallery, ${faces} faces; faces with a stored picture are shown with it, marked as a photo. Large faces are portraits, the average face of a point, and the votes are those on the faces that mien was trained on.`
+      : `Shares and faces are those of the gallery that ships with mien, ${faces} faces without photographs: every face shown is a portrait, the average face of a point.`;
   } catch (problem) {
     if (!shown) list.replaceChildren(make("p", { class: "problem", role: "alert" }, problem.message));
   }
@@ -45,7 +45,7 @@ function emotion(region, owned) {
         bars(region.votes, { most: 4, label: `Votes on faces of ${region.id}` }),
       ),
     ),
-    make("h3", {}, owned ? "Nearest to its middle, in your gallery" : "Nearest to its middle"),
+    make("h3", {}, owned ? "Nearest to its centre, in your gallery" : "Nearest to its centre"),
     region.nearest.length === 0 && make("p", { class: "hint" }, "The gallery has no such face."),
     make(
       "ul",
@@ -61,7 +61,7 @@ function emotion(region, owned) {
   );
 }
 
-/** A face of the gallery: its photograph where the owner kept one, or else the average face of its point. */
+/** A face of the gallery: its photograph if one is stored, otherwise the average face of its point. */
 function faceOf(face) {
   const canvas = portrait({ id: face.id }, "");
   showPhotograph(canvas, face.id);

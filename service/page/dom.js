@@ -1,4 +1,4 @@
-// Elements, made in one line.
+// Creating and finding elements.
 
 /** An element with properties, attributes (dashed or aria) and children. */
 export function make(tag, properties = {}, ...children) {
@@ -17,14 +17,14 @@ export function make(tag, properties = {}, ...children) {
 
 export const find = (id) => document.getElementById(id);
 
-/** Say something to those who listen to the page. */
+/** Announce something to screen readers. */
 export function say(words) {
   find("status").textContent = words;
 }
 
 let working = 0;
 
-/** Show that something is going on while a promise is not settled. */
+/** Show the progress bar while a promise is pending. */
 export async function whileWorking(promise) {
   working += 1;
   find("progress").hidden = false;

@@ -1,4 +1,4 @@
-// The emotions: colours, bars, and how they are written.
+// The emotions: names, colours and bars.
 import { make } from "./dom.js";
 
 export const EMOTIONS = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"];
@@ -16,7 +16,7 @@ export const colour = (emotion) => `var(--${EMOTIONS.includes(emotion) ? emotion
 const painted = new Map();
 document.addEventListener("mien-theme", () => painted.clear());
 
-/** A colour as canvases take it; asked of the page once, until it is light or dark otherwise. */
+/** A colour as a canvas takes it; read from the style once for each theme. */
 export function paint(emotion) {
   if (!painted.has(emotion)) painted.set(emotion, getComputedStyle(document.documentElement).getPropertyValue(`--${emotion}`).trim());
   return painted.get(emotion);
@@ -45,7 +45,7 @@ export function bars(shares, { most = 8, label = "How people would be expected t
   );
 }
 
-/** The votes of raters as one bar in parts, with words for those who do not see it. */
+/** The votes of raters as one bar in parts, with words for screen readers. */
 export function voteBar(votes) {
   const given = Object.entries(votes).sort((a, b) => b[1] - a[1]);
   const total = given.reduce((sum, [, count]) => sum + count, 0) || 1;

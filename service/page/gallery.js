@@ -1,11 +1,11 @@
-// What the gallery holds, asked now and then: whose it is, how many faces of each emotion, whether people are known.
+// Statistics of the gallery, fetched at intervals: whether it is writable, faces of each emotion, subjects.
 import { askJson } from "./api.js";
 
 const FRESH_MS = 20_000;
 let asked = null;
 let askedAt = 0;
 
-/** Whether it is somebody's own, and its statistics; null statistics where they cannot be had. */
+/** Whether the gallery is your own, and its statistics, which are null if the request fails. */
 export function gallery() {
   if (Date.now() - askedAt > FRESH_MS) asked = null;
   if (!asked) askedAt = Date.now();
@@ -18,14 +18,14 @@ export function gallery() {
   return asked;
 }
 
-/** How many faces a card would name so; null where faces with and without a label are mixed, so that nobody counted. */
+/** Faces per emotion as cards name it; null where faces with and without labels are mixed, as the service does not count those. */
 export function countsOf(statistics) {
   const { labels, emotions } = statistics;
   if (!labels[""]) return labels;
   return Object.keys(labels).length === 1 ? emotions : null;
 }
 
-/** The filter of a choice, as the service takes it: an emotion is a face's label or, without one, what the space names it. */
+/** The filter of a choice, as the service takes it: an emotion is a face's label or, without one, the mixture's. */
 export function filterOf({ emotion, subClass }) {
   if (!emotion) return undefined;
   const named = { or: [{ label: emotion }, { label: null, emotion }] };

@@ -1,11 +1,11 @@
-// What the camera sees, live: pictures go to the service over a WebSocket, and boxes come back.
+// The live camera: pictures go to the service over a WebSocket, and boxes come back.
 import { storedKey } from "./api.js";
 import { make } from "./dom.js";
 import { colour } from "./emotions.js";
 
 const WIDTH = 640;
 
-/** Show the faces that a video element sees in another; without a connection nothing is shown. Returns how to stop. */
+/** Draw boxes around the faces of a video element; without a connection nothing is drawn. Returns a function that stops it. */
 export function watch(video, boxes) {
   const address = new URL("/stream", location.href);
   address.protocol = address.protocol.replace("http", "ws");
@@ -24,7 +24,7 @@ export function watch(video, boxes) {
   socket.onmessage = ({ data }) => {
     if (!open()) return;
     boxes.replaceChildren(...JSON.parse(data).faces.map((face) => box(face, canvas)));
-    send(); // the service says when: the next picture goes when an answer has come
+    send(); // the next picture is sent when an answer has come, so the service sets the pace
   };
   socket.onclose = () => boxes.replaceChildren();
   return () => socket.close();

@@ -28,7 +28,7 @@ export class ExpressionMap {
     this.points = new Points(() => this.redraw());
   }
 
-  /** Load the map, and start it; a gallery that has changed since is shown as it is now. */
+  /** Load the map and start it; loads it again if the gallery has changed. */
   async start() {
     const first = !this.data;
     this.loading ??= this.load();
@@ -50,7 +50,7 @@ export class ExpressionMap {
       this.data = await response.json();
       this.tag = tag;
     } catch (problem) {
-      if (before) return; // what was shown is shown on
+      if (before) return; // keep the old map
       find("map-words").replaceChildren(make("span", { class: "problem", role: "alert" }, problem.message));
       throw problem;
     }
@@ -67,7 +67,7 @@ export class ExpressionMap {
     const number = (count) => count.toLocaleString("en");
     const whose = owned ? "your gallery" : "the gallery that ships with mien, which has no photographs";
     const all = faces > ids.length ? `${number(ids.length)} of the ${number(faces)} faces of ${whose}, drawn evenly` : `${number(faces)} faces of ${whose}`;
-    const seen = owned ? ". A face whose picture was kept is shown as that, and marked as a photo; any other as a portrait, the average face of its point." : ". A portrait is the average face of a point.";
+    const seen = owned ? ". Faces with a stored picture are shown with it, marked as a photo; others as a portrait, the average face of their point." : ". A portrait is the average face of a point.";
     find("map-words").textContent = `The points are ${all}${seen}`;
   }
 
@@ -113,7 +113,7 @@ export class ExpressionMap {
     preview();
   }
 
-  /** The query that lies a part of the way, in per cent, from one emotion to another. */
+  /** The query between two emotions, at a percentage of the way from the first to the second. */
   mix(a, b, share) {
     if (share <= 0 || a === b) return { emotion: a };
     if (share >= 100) return { emotion: b };
@@ -141,7 +141,7 @@ export class ExpressionMap {
     if (!this.data || !this.canvas.width || this.frame.clientWidth === 0) return;
     this.fitted = true;
     const { emotions } = this.data;
-    // A gallery of few faces, or of none, is seen among the emotions.
+    // All emotions stay visible even if the gallery has few faces.
     const range = (values, middles) => [
       values.reduce((a, b) => Math.min(a, b), Math.min(...middles)),
       values.reduce((a, b) => Math.max(a, b), Math.max(...middles)),
@@ -261,7 +261,7 @@ export class ExpressionMap {
     }
   }
 
-  /** How wide a name is written. */
+  /** The width of a name in canvas pixels. */
   width(name) {
     const { context, ratio } = this;
     const key = `${ratio} ${name}`;
@@ -375,7 +375,7 @@ export class ExpressionMap {
     this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...this.at(event));
   }
 
-  /** Zoom about a place of the canvas, its middle without one. */
+  /** Zoom about a place of the canvas, by default its centre. */
   zoom(factor, px = this.canvas.width / 2, py = this.canvas.height / 2) {
     const [x, y] = this.toSpace(px, py);
     const scale = Math.min(20000, Math.max(30, this.view.scale * factor));
@@ -413,7 +413,7 @@ export class ExpressionMap {
       const emotion = under.region?.id ?? this.data.emotions[this.data.emotion[under.face]].id;
       const query = under.region ? { emotion } : { id: this.data.ids[under.face] };
       const face = portrait(query, "");
-      tip.replaceChildren(face, make("span", {}, make("strong", {}, emotion), make("br"), under.region ? "its middle" : query.id));
+      tip.replaceChildren(face, make("span", {}, make("strong", {}, emotion), make("br"), under.region ? "its centre" : query.id));
       if (query.id) showPhotograph(face, query.id);
       tip.hidden = false;
     }, 90);

@@ -1,4 +1,4 @@
-// Photographs of the owner's gallery, where thumbnails were kept: they are shown in place of portraits.
+// Photographs of your gallery, if thumbnails are kept: they replace portraits.
 import { askJson } from "./api.js";
 import { make } from "./dom.js";
 import { gallery } from "./gallery.js";
@@ -6,7 +6,7 @@ import { gallery } from "./gallery.js";
 const KEPT = 600;
 const known = new Map();
 
-/** Put the photograph of a face, if there is one, in the place of its portrait. */
+/** Replace the portrait of a face by its photograph, if there is one. */
 export async function showPhotograph(canvas, id) {
   if (!(await gallery()).owned) return;
   if (!known.has(id)) {

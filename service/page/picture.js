@@ -1,4 +1,4 @@
-// The picture: dropped, pasted, chosen or taken; its faces, and why they are named as they are.
+// The query picture (dropped, pasted, chosen or taken), its faces, and why they have their emotions.
 import { postImage } from "./api.js";
 import { find, make, say, sentence, whileWorking } from "./dom.js";
 import { bars, colour, percent } from "./emotions.js";
@@ -52,7 +52,7 @@ function reset() {
   find("choose").focus();
 }
 
-/** Look at a picture: boxes and bars at once, then what is near to its largest face. */
+/** Send a picture: shows boxes and bars, then searches from its largest face. */
 export async function look(blob, { cropped = false } = {}) {
   if (location.hash && !location.hash.startsWith("#/search")) location.hash = "#/search";
   stopCamera();
@@ -132,11 +132,11 @@ function choose(row) {
   const face = current.faces[row];
   [...find("boxes").children].forEach((box, place) => box.setAttribute("aria-pressed", String(place === row)));
   find("faces").replaceChildren(card(face, row));
-  if (location.hash !== "#/search") history.pushState(null, "", "#/search"); // what was searched for before is left
+  if (location.hash !== "#/search") history.pushState(null, "", "#/search"); // leave the address of the previous search
   search({ embedding: face.embedding }, { title: current.faces.length > 1 ? `face ${row + 1}` : "this face", source: sourceOf(row) });
 }
 
-/** Where a face comes from, for the service to look at it again. */
+/** What `/explain` needs to find a face of the picture again. */
 const sourceOf = (row) => ({ blob: current.blob, row, cropped: current.cropped });
 
 function card(face, row) {
@@ -158,7 +158,7 @@ function card(face, row) {
       make("span", { class: "meter", "aria-hidden": "true", vars: { "--share": face.typicality } }),
       face.known
         ? `More typical of the known expressions than ${percent(face.typicality)} of faces.`
-        : "Hardly any face is less typical of the known expressions: the emotion named means little here.",
+        : "Hardly any face is less typical of the known expressions: the emotion means little here.",
     ),
     why,
   );

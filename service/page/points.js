@@ -1,15 +1,15 @@
-// The points of the map: tens of thousands, written into a picture once, which is then only moved.
+// The points of the map: tens of thousands, drawn once into an image that is then moved.
 import { paint } from "./emotions.js";
 
 const MARGIN = 0.3;
-const MOST_PIXELS = 12e6;
+const MAX_PIXELS = 12e6;
 const SETTLED_MS = 140;
 
 /** "#rrggbb" to its three numbers. */
 const numbers = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
 
 export class Points {
-  /** @param {() => void} settled called when the picture is to be drawn sharply again. */
+  /** @param {() => void} settled called when the image must be drawn sharply again. */
   constructor(settled) {
     this.settled = settled;
     this.canvas = document.createElement("canvas");
@@ -29,14 +29,14 @@ export class Points {
     this.made = null;
   }
 
-  /** Draw them as a view sees them: { x, y, scale } of its middle, pixels for a unit. */
+  /** Draw the points in a view: { x, y } of its centre and scale, pixels per unit. */
   draw(context, view, ratio) {
     const { width, height } = context.canvas;
     clearTimeout(this.timer);
     let made = this.made;
     const shrink = made ? view.scale / made.scale : 0;
     if (made && made.ratio === ratio && shrink !== 1 && shrink > 0.25 && shrink < 4) {
-      // While one zooms, the picture there is is stretched; a moment later it is drawn anew.
+      // During a zoom the old image is scaled; it is drawn again when the zoom ends.
       this.timer = setTimeout(() => {
         this.made = null;
         this.settled();
@@ -52,7 +52,7 @@ export class Points {
     context.drawImage(this.canvas, round(left), round(top), made.width * scale, made.height * scale);
   }
 
-  /** Whether the picture there is reaches over all that is seen, or over all there is. */
+  /** Whether the image covers the whole view. */
   covers(view, width, height) {
     const { made } = this;
     if (made.width < width || made.height < height) return false;
@@ -62,7 +62,7 @@ export class Points {
   }
 
   make(view, ratio, seenWidth, seenHeight) {
-    const room = Math.sqrt(MOST_PIXELS / (seenWidth * seenHeight));
+    const room = Math.sqrt(MAX_PIXELS / (seenWidth * seenHeight));
     const grow = Math.max(1, Math.min(1 + 2 * MARGIN, room));
     const [width, height] = [Math.ceil(seenWidth * grow), Math.ceil(seenHeight * grow)];
     const { canvas, context } = this;

@@ -17,7 +17,7 @@ export function portrait(query, label, size = "") {
   return canvas;
 }
 
-/** Show another point on a canvas. */
+/** Show the portrait of a query on a canvas. */
 export function show(canvas, query) {
   const key = JSON.stringify(query);
   canvas.dataset.wanted = key;

@@ -1,4 +1,4 @@
-// What was found: the query with its bars, and the faces nearest to it.
+// Results: the query with its bars, and the nearest faces.
 import { make } from "./dom.js";
 import { bars, dot, EMOTIONS, voteBar } from "./emotions.js";
 import { countsOf } from "./gallery.js";
@@ -18,7 +18,7 @@ export class Results {
   }
 
   update() {
-    // Everything is made anew: who works with the keyboard stays where they were.
+    // Everything is rebuilt, so the keyboard focus is put back where it was.
     const key = this.container.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     const shown = this.container.querySelectorAll("ol .card").length;
     this.container.replaceChildren(...this.parts());
@@ -49,7 +49,7 @@ export class Results {
       "div",
       { class: "start" },
       make("h2", {}, "Or start from an expression"),
-      make("p", { class: "hint" }, "Average faces of the gallery: they show nobody."),
+      make("p", { class: "hint" }, "Average faces of the gallery; they show no real person."),
       make(
         "ul",
         { class: "cards starters" },
@@ -91,7 +91,7 @@ export class Results {
     );
   }
 
-  /** A button that chooses; the number is how many faces of the whole gallery are so, where that is known. */
+  /** A filter button, with the number of such faces in the whole gallery if it is known. */
   chip(key, words, pressed, part, { emotion = null, count } = {}) {
     const number = count === undefined ? null : make("span", { class: "count" }, ` ${count.toLocaleString("en")}`);
     const button = make(
@@ -125,7 +125,7 @@ export class Results {
     );
   }
 
-  /** The sub-classes of the chosen emotion; one alone is no choice. */
+  /** The sub-classes of the chosen emotion, if there are at least two. */
   subClasses() {
     const { chosen, statistics } = state;
     const ids = Object.keys(statistics?.sub_classes ?? {})
@@ -160,7 +160,7 @@ export class Results {
   card(match) {
     const { votes } = match.metadata ?? {};
     const named = match.sub_class ?? match.metadata?.sub_class;
-    // A face may be labelled otherwise than the space names it: its sub-class is then one of another emotion.
+    // If the label differs from the mixture's emotion, the sub-class belongs to another emotion and is left out.
     const subClass = named?.startsWith(`${match.emotion}/`) ? named : null;
     const face = portrait({ id: match.id }, "");
     showPhotograph(face, match.id);
@@ -195,7 +195,7 @@ export class Results {
       "div",
       { class: "more" },
       state.answer.more && button,
-      make("p", { class: "hint" }, "Portraits are average faces of points, not the people behind the matches; a photograph that its owner kept is marked as one. The thin bar is how people voted; the number is the distance."),
+      make("p", { class: "hint" }, "Portraits are average faces of points, not the people behind the matches; stored photographs are marked as such. The thin bar is how people voted; the number is the distance."),
     );
   }
 }

@@ -1,4 +1,4 @@
-// Where one is: the part of the address after #, so that back and forward work.
+// The part of the address after #, so that back and forward work.
 
 /** The address of a search. */
 export function addressOf(view, query) {

@@ -1,4 +1,4 @@
-// What is searched for, and what was found: one place, that every view listens to.
+// The search and its results, in one place that every view listens to.
 import { retrieve } from "./api.js";
 import { say, whileWorking } from "./dom.js";
 import { filterOf, gallery } from "./gallery.js";
@@ -30,8 +30,8 @@ function change(part) {
 
 /** Words for a query. */
 export function titleOf(query) {
-  if (query.emotion) return `the middle of ${query.emotion}`;
-  if (query.sub_class) return `the middle of ${query.sub_class}`;
+  if (query.emotion) return `the centre of ${query.emotion}`;
+  if (query.sub_class) return `the centre of ${query.sub_class}`;
   if (query.id) return `face ${query.id}`;
   if (query.mix) {
     const [a, b] = query.mix;
@@ -41,30 +41,30 @@ export function titleOf(query) {
   return "this face";
 }
 
-/** What is asked beside the query: what was chosen, and where the page before ended. */
+/** The options of a request: the chosen filters, and where the previous page ended. */
 function asked(after) {
   const { chosen } = state;
   return { filter: filterOf(chosen), one_per_subject: chosen.onePerPerson || undefined, after };
 }
 
-/** Search; an older search that is still running is given up. */
+/** Search; an older search that is still running is cancelled. */
 export async function search(query, { title = titleOf(query), source = null } = {}) {
   const chosen = { ...state.chosen, ...EVERYTHING };
   await fetchInto({ query, title, source, chosen, answer: null, problem: null, loading: true, paging: false }, null);
 }
 
-/** Choose an emotion, a sub-class, or one face of each person: the service is asked anew, the query stays. */
+/** Choose an emotion, a sub-class, or one face of each person: the same query is sent again with these filters. */
 export async function choose(part) {
   const chosen = { ...state.chosen, ...part };
   await fetchInto({ chosen, answer: { ...state.answer, matches: null, more: false }, paging: true }, null);
 }
 
-/** The next page of what is shown, behind it. */
+/** Append the next page. */
 export async function showMore() {
   await fetchInto({ paging: true }, state.answer);
 }
 
-/** Ask for a page, behind those that are shown or (null) in place of them. */
+/** Fetch a page, and append it to those that are shown or (null) replace them. */
 async function fetchInto(start, shown) {
   running?.abort();
   const mine = (running = new AbortController());

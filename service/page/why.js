@@ -1,4 +1,4 @@
-// Why: what the emotion of a face rests on, and what a face and a match share.
+// Explanations: which parts of a face its emotion depends on, and what a face and a match share.
 import { postImage, postJson } from "./api.js";
 import { find, make, sentence, whileWorking } from "./dom.js";
 import { colour, dot, percent } from "./emotions.js";
@@ -7,11 +7,11 @@ import { portrait } from "./portraits.js";
 import { state } from "./state.js";
 
 const SIDE = 192;
-const LEAST_FALL = 0.02;
-const MOST_DIRECTIONS = 3;
-const LEAST_SHARE = 0.04;
+const MIN_FALL = 0.02;
+const MAX_DIRECTIONS = 3;
+const MIN_SHARE = 0.04;
 
-/** Show below a face of the picture what its emotion rests on. */
+/** Show below a face which parts its emotion depends on. */
 export async function explain(source, container, button) {
   button.disabled = true;
   container.replaceChildren(make("p", { class: "hint" }, "Covering one part of the face after the other…"));
@@ -75,7 +75,7 @@ async function shared(found, title, answer) {
   ];
 }
 
-/** One of the two faces: with its heat where there is a picture, else the average face of its point. */
+/** One of the two faces: its heat map if there is a picture, otherwise the average face of its point. */
 async function side(crop, heat, otherwise, words) {
   const picture = crop && heat ? await heatMap(crop, heat, `${words}: the two are alike by the ${strongest(heat)}`) : otherwise();
   const kind = crop ? "its picture" : "no picture: the average face of its point";
@@ -107,7 +107,7 @@ function names(match) {
     : `${first}; more closely, ${match.query_sub_class} and ${match.sub_class}.`;
 }
 
-/** How far the probabilities of the emotions agree, emotion by emotion. */
+/** The probabilities of the two faces, emotion by emotion. */
 function agreement(match) {
   const rows = Object.keys(match.posterior)
     .map((emotion) => [emotion, match.query_posterior[emotion], match.posterior[emotion]])
@@ -131,8 +131,8 @@ function agreement(match) {
 
 /** Which emotions the distance lies along. */
 function apart(match) {
-  if (match.distance < 0.005) return [make("p", {}, "There is none: they lie on the same point.")];
-  const leading = match.directions.filter((each) => each.share >= LEAST_SHARE).slice(0, MOST_DIRECTIONS);
+  if (match.distance < 0.005) return [make("p", {}, "None: both lie on the same point.")];
+  const leading = match.directions.filter((each) => each.share >= MIN_SHARE).slice(0, MAX_DIRECTIONS);
   return [
     leading.length > 0 &&
       make(
@@ -152,7 +152,7 @@ function strongest(heat) {
   return places[thirds.indexOf(Math.max(...thirds))];
 }
 
-/** A face with what was found lying over it. */
+/** A face with the heat map over it. */
 async function heatMap(crop, heat, label) {
   const canvas = make("canvas", { class: "heat", width: SIDE, height: SIDE, role: "img", "aria-label": label });
   const bytes = Uint8Array.from(atob(crop), (letter) => letter.charCodeAt(0));
@@ -160,7 +160,7 @@ async function heatMap(crop, heat, label) {
   const context = canvas.getContext("2d");
   const small = make("canvas", { width: heat[0].length, height: heat.length });
   const pixels = small.getContext("2d").createImageData(small.width, small.height);
-  const top = Math.max(LEAST_FALL, ...heat.flat());
+  const top = Math.max(MIN_FALL, ...heat.flat());
   heat.flat().forEach((value, place) => {
     const share = Math.max(0, value) / top;
     pixels.data.set([255, 190 - 110 * share, 40, Math.round(215 * share ** 0.8)], place * 4);

@@ -216,7 +216,7 @@ def test_matches_are_filtered_and_paged_and_lead_on(page: Page, url: str) -> Non
     page.wait("#found ol .card")
     assert page.driver.current_url == more_like
     page.driver.back()
-    page.until("document.querySelector('#found .found-title').textContent.includes('the middle of surprise')")
+    page.until("document.querySelector('#found .found-title').textContent.includes('the centre of surprise')")
 
 
 def test_a_kind_of_an_emotion_is_chosen_by_keys(page: Page, url: str) -> None:
@@ -409,7 +409,7 @@ def test_a_match_of_a_picture_shows_where_the_two_are_alike(page: Page, url: str
     assert drawn > 20
 
 
-def test_the_map_and_the_atlas_show_the_owners_gallery(page: Page, tmp_path: Path, served_engine: Engine) -> None:
+def test_the_map_and_the_atlas_show_a_gallery_of_your_own(page: Page, tmp_path: Path, served_engine: Engine) -> None:
     store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     thumbnail = io.BytesIO()
     Image.fromarray(cartoon(48)).convert("L").save(thumbnail, "PNG")
