@@ -151,9 +151,8 @@ def ablate(
         ConfigError: see ``mien.model.training.train.train``.
         DatasetError: no face has a label, or ``ablation.csv`` is no table of this version.
     """
-    from mien.model.training.checkpoint import read_checkpoint
+    from mien.model.training.checkpoint import load_network, read_checkpoint
     from mien.model.training.train import choose_device, train
-    from mien.model.training.trained_network import load_network
 
     chosen_device = choose_device(device)
     rows = read_rows(folder / ABLATION_NAME) if (folder / ABLATION_NAME).exists() else []

@@ -18,8 +18,7 @@ import numpy as np
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.evaluation.intervals import Interval
-from mien.model.datasets.csv_table import read_listing
-from mien.model.datasets.tables import rows
+from mien.model.datasets.csv_table import read_listing, rows
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, NoFaceError
 from mien.model.faces.decoding import read_file

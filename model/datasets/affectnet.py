@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from mien.model.datasets.base import SUFFIXES, Collection, LabelledPhotographs, check_split, first_folder
-from mien.model.datasets.tables import lines, rows
+from mien.model.datasets.csv_table import lines, rows
 from mien.model.errors import DatasetError
 from mien.model.faces.box import Box
 

@@ -6,19 +6,57 @@
 Only ``image`` (or ``path``) and ``label`` (or ``emotion``) are needed. Paths start at the table's folder.
 """
 
+import csv
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from mien.model.datasets.base import Collection, LabelledPhotographs
-from mien.model.datasets.names import emotion_of
-from mien.model.datasets.tables import lines, rows
+from mien.model.emotions import emotion_of
 from mien.model.errors import DatasetError
 from mien.model.faces.box import Box
 
 _IMAGE: Final = ("image", "path")
 _LABEL: Final = ("label", "emotion")
 _BOX: Final = ("x", "y", "width", "height")
+
+
+def lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each line that is not blank.
+
+    Raises:
+        DatasetError: the file is not UTF-8 CSV text.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path}, after line {reader.line_num}: expected UTF-8 CSV text, got {error}") from None
+
+
+def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and fields by column of each row of a table with a heading.
+
+    Args:
+        path: the table.
+        columns: what its heading must have; it may have more, in any order.
+
+    Raises:
+        DatasetError: the file is not UTF-8 CSV text, lacks a column, or a row is longer or shorter than the heading.
+    """
+    rest = lines(path)
+    _, heading = next(rest, (0, list[str]()))
+    missing = [column for column in columns if column not in heading]
+    if missing:
+        raise DatasetError(f"{path}, line 1: expected the columns {', '.join(columns)}; missing {', '.join(missing)}")
+    for line, fields in rest:
+        if len(fields) != len(heading):
+            raise DatasetError(f"{path}, line {line}: expected {len(heading)} fields, got {len(fields)}")
+        yield line, dict(zip(heading, fields, strict=True))
 
 
 def read_listing(root: Path, split: str = "all") -> LabelledPhotographs:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.model.datasets.tables import lines, rows
+from mien.model.datasets.csv_table import lines, rows
 from mien.model.emotions import VOTE_COLUMNS
 from mien.model.errors import DatasetError
 

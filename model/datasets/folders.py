@@ -10,8 +10,7 @@ are left out and counted.
 from pathlib import Path
 
 from mien.model.datasets.base import SUFFIXES, Collection, LabelledPhotographs
-from mien.model.datasets.names import emotion_of
-from mien.model.emotions import EMOTIONS
+from mien.model.emotions import EMOTIONS, emotion_of
 from mien.model.errors import DatasetError
 from mien.model.files import files_below
 

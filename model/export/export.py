@@ -19,7 +19,7 @@ from mien.model.errors import EmbedderError
 from mien.model.export.metadata import keep_only
 from mien.model.networks.network import EMBEDDING_SIZE, Network
 from mien.model.networks.preprocessing import CONTRAST_FLOOR, prepare
-from mien.model.training.trained_network import mean_network
+from mien.model.training.checkpoint import mean_network
 
 PARITY_TOLERANCE: Final = 1e-3
 """Largest difference allowed between torch and ONNX Runtime, in embedding units."""

@@ -19,7 +19,7 @@ _PREFIX: Final = "network."
 
 
 @torch.no_grad()
-def start_from(network: Network, path: Path, faces: Tensor) -> None:
+def load_weights(network: Network, path: Path, faces: Tensor) -> None:
     """Give a network the weights of one that ``mien export --no-mirror`` wrote, its head included.
 
     Args:

@@ -64,7 +64,7 @@ def read_arrays(path: Path) -> Arrays:
     return arrays
 
 
-def start_from(network: Network, path: Path, faces: Tensor) -> None:
+def load_weights(network: Network, path: Path, faces: Tensor) -> None:
     """Give a network the weights of a face network; its head stays as it is.
 
     Args:

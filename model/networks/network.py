@@ -5,9 +5,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from mien.model.networks.config import NetworkConfig
 from mien.model.networks.mobilenet import mobilenet_stages
 from mien.model.networks.residual import residual_stages
-from mien.model.training.config import NetworkConfig
 
 EMBEDDING_SIZE: Final = 64
 """d: the dimensions of the embedding space."""

@@ -6,7 +6,7 @@ average pooling of He et al., *Bag of Tricks*, arXiv 1812.01187 (ResNet-D).
 
 from torch import Tensor, nn
 
-from mien.model.training.config import NetworkConfig
+from mien.model.networks.config import NetworkConfig
 
 
 class ResidualBlock(nn.Module):

@@ -36,7 +36,7 @@ class PortraitNetwork(nn.Module):
         nn.init.zeros_(self.stronger.weight)
         nn.init.zeros_(self.stronger.bias)
 
-    def start_from(self, embeddings: Tensor, faces: Tensor) -> None:
+    def fit_linear_part(self, embeddings: Tensor, faces: Tensor) -> None:
         """Set the linear part to the ridge regression of standardised (n, 48, 48) faces on (n, 64) embeddings."""
         points, pixels = embeddings.double(), faces.double().flatten(1)
         middle, mean = points.mean(dim=0), pixels.mean(dim=0)

@@ -87,7 +87,7 @@ def train_portraits(
         network = PortraitNetwork(config.width)
     points, faces = torch.from_numpy(embeddings), standardise(to_unit(torch.from_numpy(crops)))
     # An expression has no side: the linear part sees each face mirrored, too.
-    network.start_from(torch.cat([points, points]), torch.cat([faces, faces.flip(3)]).squeeze(1))
+    network.fit_linear_part(torch.cat([points, points]), torch.cat([faces, faces.flip(3)]).squeeze(1))
     ends = torch.from_numpy(middles.astype(np.float32))
     chances = _chances(labels, config.balance)
     network.average.requires_grad_(requires_grad=False)

@@ -3,13 +3,12 @@
 They travel in each checkpoint and each exported network, and are the options of ``mien train``.
 """
 
-from typing import Annotated, Final, Literal, Self
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from mien.model.emotions import Protocol
-
-Count = Annotated[int, Field(ge=1)]
+from mien.model.networks.config import NetworkConfig
 
 LossName = Literal[
     "gaussian",
@@ -23,33 +22,6 @@ LossName = Literal[
 
 OPTION: Final = "option"
 """Marks a field, by ``{OPTION: False}``, that is found out and not asked for: it becomes no option of a command."""
-
-
-class NetworkConfig(BaseModel):
-    """The shape of the network; it travels in each checkpoint."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    backbone: Literal["residual", "mobilenet"] = Field(
-        "residual", description="Residual: from random weights. Mobilenet: for initial weights of a face network."
-    )
-    side_px: int = Field(48, ge=16, le=256, description="Side of the faces that the network sees; crops have 48.")
-    widths: tuple[Count, ...] = Field(
-        (32, 64, 128, 256), min_length=1, description="Channels of each stage of the residual backbone."
-    )
-    blocks: tuple[Count, ...] = Field(
-        (2, 2, 2, 2), min_length=1, description="Blocks of each stage of the residual backbone."
-    )
-    stem_stride: int = Field(2, ge=1, le=2, description="Stride of the residual backbone's first convolution.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="Share of pooled features dropped in training.")
-
-    @model_validator(mode="after")
-    def _stages_agree(self) -> Self:
-        if len(self.widths) != len(self.blocks):
-            raise ValueError(
-                f"widths and blocks belong to the same stages, got {len(self.widths)} and {len(self.blocks)} of them"
-            )
-        return self
 
 
 class AugmentationConfig(BaseModel):

@@ -16,8 +16,8 @@ from mien.model.emotions import EMOTIONS
 from mien.model.losses.centroids import class_centroids, squared_distances
 from mien.model.networks.network import Network
 from mien.model.networks.preprocessing import standardise
+from mien.model.training.checkpoint import load_network
 from mien.model.training.targets import TrainingSet
-from mien.model.training.trained_network import load_network
 from mien.model.training.validation import embed_with
 
 

@@ -2,7 +2,8 @@
 
 from typing import Final, Literal
 
-from mien.model.training.config import AugmentationConfig, NetworkConfig, TrainingConfig
+from mien.model.networks.config import NetworkConfig
+from mien.model.training.config import AugmentationConfig, TrainingConfig
 
 RecipeName = Literal["scratch", "faces", "structure", "gpu"]
 

@@ -15,13 +15,13 @@ from mien.model.emotions import EMOTIONS
 from mien.model.errors import CheckpointError
 from mien.model.losses.base import EmbeddedBatch, Loss
 from mien.model.losses.build import new_loss
-from mien.model.networks.initial_weights import start_from
 from mien.model.networks.network import Network, new_network, parameter_count
 from mien.model.networks.preprocessing import prepare, standardise, to_unit
 from mien.model.training.augmentation import augment
 from mien.model.training.checkpoint import config_of, read_checkpoint, write_checkpoint
 from mien.model.training.config import TrainingConfig
 from mien.model.training.distillation import Teacher, taught
+from mien.model.training.initial_weights import load_initial_weights
 from mien.model.training.outliers import negatives
 
 
@@ -103,18 +103,18 @@ class Run:
         optimiser = torch.optim.AdamW(_decay_groups([network, loss], config.weight_decay), lr=config.learning_rate)
         return cls(config, device, class_count, network, loss, average, optimiser, teachers=teachers)
 
-    def start_from(self, initial: Path, crops: Tensor) -> None:
+    def load_initial_weights(self, initial: Path, crops: Tensor) -> None:
         """Take initial weights over, before the first step.
 
         Args:
-            initial: see ``mien.model.networks.initial_weights``.
+            initial: see ``mien.model.training.initial_weights``.
             crops: (n, h, w) uint8 faces of the training set, some hundred.
 
         Raises:
             ConfigError: the weights cannot be read, or do not fit the network.
             CheckpointError: likewise, where they are a checkpoint's.
         """
-        start_from(self.network, initial, prepare(crops, self.config.network.side_px).to(self.device))
+        load_initial_weights(self.network, initial, prepare(crops, self.config.network.side_px).to(self.device))
         self.average.load_state_dict(self.network.state_dict())
 
     def save(self, path: Path) -> None:
@@ -144,7 +144,7 @@ class Run:
             CheckpointError: the file is broken, or was made with another configuration.
         """
         state = read_checkpoint(path)
-        if config_of(path, state, TrainingConfig) != self.config:
+        if config_of(path, state) != self.config:
             raise CheckpointError(f"{path} was made with another configuration: resume with the same, or start anew")
         try:
             self.network.load_state_dict(state["network"])

@@ -17,9 +17,9 @@ from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.files import written_whole
-from mien.model.networks.initial_weights import initial_sha256
 from mien.model.training.config import TrainingConfig
 from mien.model.training.distillation import Teacher
+from mien.model.training.initial_weights import initial_sha256
 from mien.model.training.sampler import balanced_batches
 from mien.model.training.state import EpochReport, Run
 from mien.model.training.targets import SubClassLabels, TrainingSet, training_set
@@ -103,7 +103,7 @@ def train(
         config: what to do.
         folder: receives ``checkpoint.pt`` and ``curves.csv``.
         device: where to compute.
-        initial: weights to start from (``mien.model.networks.initial_weights``); random ones without.
+        initial: weights to start from (``mien.model.training.initial_weights``); random ones without.
         sub_classes: centroids are those of these sub-classes, while emotions stay what is supervised; with the
             weights of an earlier run as ``initial``, training goes on from it.
         teachers: checkpoints of networks whose posteriors are mixed into the targets
@@ -148,7 +148,7 @@ def train(
         teachers=[Teacher.read(teacher, taken, device) for teacher in teachers],
     )
     if initial is not None and not path.exists():
-        run.start_from(initial, images[:: max(1, len(images) // INITIAL_FACES)][:INITIAL_FACES])
+        run.load_initial_weights(initial, images[:: max(1, len(images) // INITIAL_FACES)][:INITIAL_FACES])
     if path.exists():
         run.restore(path)
         _write_curves(folder / CURVES_NAME, run.reports)

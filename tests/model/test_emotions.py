@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.model.emotions import EMOTIONS, UNLABELLED, VOTE_COLUMNS, Protocol, distribution, drop_single_votes, labels
+from mien.model.emotions import (
+    EMOTIONS,
+    UNLABELLED,
+    VOTE_COLUMNS,
+    Protocol,
+    distribution,
+    drop_single_votes,
+    emotion_of,
+    labels,
+)
 
 
 def ballots(**counts: int) -> NDArray[np.int64]:
@@ -13,7 +22,7 @@ def ballots(**counts: int) -> NDArray[np.int64]:
     return np.array([[counts.get(column, 0) for column in VOTE_COLUMNS]], dtype=np.int64)
 
 
-def emotion_of(votes: NDArray[np.int64], protocol: Protocol = "majority") -> str | None:
+def majority_of(votes: NDArray[np.int64], protocol: Protocol = "majority") -> str | None:
     label = int(labels(votes, protocol)[0])
     return None if label == UNLABELLED else EMOTIONS[label]
 
@@ -27,8 +36,8 @@ def test_columns_stand_in_ferplus_order() -> None:
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
 def test_each_emotion_can_win(emotion: str) -> None:
-    assert emotion_of(ballots(**{emotion: 10})) == emotion
-    assert emotion_of(ballots(**{emotion: 10}), "argmax") == emotion
+    assert majority_of(ballots(**{emotion: 10})) == emotion
+    assert majority_of(ballots(**{emotion: 10}), "argmax") == emotion
 
 
 def test_single_votes_are_dropped_and_others_stay() -> None:
@@ -39,7 +48,7 @@ def test_single_votes_are_dropped_and_others_stay() -> None:
 
 def test_single_votes_do_not_count_towards_the_total() -> None:
     # 4 of 10 are no majority; 4 of the 6 that remain are.
-    assert emotion_of(ballots(anger=4, neutral=2, sadness=1, fear=1, disgust=1, unknown=1)) == "anger"
+    assert majority_of(ballots(anger=4, neutral=2, sadness=1, fear=1, disgust=1, unknown=1)) == "anger"
 
 
 @pytest.mark.parametrize(
@@ -52,33 +61,33 @@ def test_single_votes_do_not_count_towards_the_total() -> None:
     ],
 )
 def test_exactly_half_is_no_majority(votes: NDArray[np.int64], expected: str | None) -> None:
-    assert emotion_of(votes) == expected
+    assert majority_of(votes) == expected
 
 
 @pytest.mark.parametrize("protocol", ["majority", "argmax"])
 @pytest.mark.parametrize("winner", ["unknown", "NF"])
 def test_a_face_that_unknown_or_nf_wins_is_left_out(winner: str, protocol: Protocol) -> None:
-    assert emotion_of(ballots(**{winner: 7, "neutral": 3}), protocol) is None
+    assert majority_of(ballots(**{winner: 7, "neutral": 3}), protocol) is None
 
 
 def test_votes_for_unknown_count_towards_the_total() -> None:
-    assert emotion_of(ballots(neutral=5, unknown=5)) is None
-    assert emotion_of(ballots(neutral=5, unknown=3, NF=2)) is None
+    assert majority_of(ballots(neutral=5, unknown=5)) is None
+    assert majority_of(ballots(neutral=5, unknown=3, NF=2)) is None
 
 
 @pytest.mark.parametrize("protocol", ["majority", "argmax"])
 def test_a_face_without_votes_is_left_out(protocol: Protocol) -> None:
-    assert emotion_of(ballots(), protocol) is None
+    assert majority_of(ballots(), protocol) is None
 
 
 def test_ten_single_votes_leave_nothing_to_a_majority() -> None:
     votes = np.ones((1, len(VOTE_COLUMNS)), dtype=np.int64)
-    assert emotion_of(votes) is None
-    assert emotion_of(votes, "argmax") == "neutral"
+    assert majority_of(votes) is None
+    assert majority_of(votes, "argmax") == "neutral"
 
 
 def test_argmax_takes_the_first_of_equals() -> None:
-    assert emotion_of(ballots(surprise=4, fear=4, neutral=2), "argmax") == "surprise"
+    assert majority_of(ballots(surprise=4, fear=4, neutral=2), "argmax") == "surprise"
 
 
 def test_labels_of_no_faces_are_none() -> None:
@@ -100,3 +109,10 @@ def test_strict_majority_keeps_the_published_number_of_faces(ferplus_root: Path,
     with (ferplus_root / folder / "label.csv").open(newline="", encoding="utf-8") as file:
         votes = np.array([row[2:] for row in csv.reader(file)], dtype=np.int64)
     assert int((labels(votes) != UNLABELLED).sum()) == expected
+
+
+def test_names_of_emotions() -> None:
+    assert [emotion_of(emotion.upper()) for emotion in EMOTIONS] == list(EMOTIONS)
+    spelt = ("Happy", "joy", "surprised", "sad", " Angry", "disgusted", "fearful", "afraid", "contemptuous", "Sleepy")
+    meant = ("happiness",) * 2 + ("surprise", "sadness", "anger", "disgust", "fear", "fear", "contempt", "sleepy")
+    assert tuple(map(emotion_of, spelt)) == meant

@@ -7,7 +7,8 @@ import torch
 
 from mien.index.fitting.build import build_bundle
 from mien.model.export.export import export
-from mien.model.training.config import NetworkConfig, TrainingConfig
+from mien.model.networks.config import NetworkConfig
+from mien.model.training.config import TrainingConfig
 from mien.model.training.train import train
 from tests.support.faces import make_faces, write_split
 

@@ -7,7 +7,8 @@ import pytest
 from mien.index.evaluation.ablation import ABLATION_NAME, DECISIVE, ROWS, AblationRow, ablate, by_name, read_rows
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.errors import DatasetError
-from mien.model.training.config import NetworkConfig, TrainingConfig
+from mien.model.networks.config import NetworkConfig
+from mien.model.training.config import TrainingConfig
 
 MakeFaces = Callable[..., LabelledFaces]
 

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 from mien.model.datasets.folders import read_folders
-from mien.model.datasets.names import emotion_of
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 
@@ -13,13 +12,6 @@ def write(root: Path, *names: str) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     return root
-
-
-def test_names_of_emotions() -> None:
-    assert [emotion_of(emotion.upper()) for emotion in EMOTIONS] == list(EMOTIONS)
-    spelt = ("Happy", "joy", "surprised", "sad", " Angry", "disgusted", "fearful", "afraid", "contemptuous", "Sleepy")
-    meant = ("happiness",) * 2 + ("surprise", "sadness", "anger", "disgust", "fear", "fear", "contempt", "sleepy")
-    assert tuple(map(emotion_of, spelt)) == meant
 
 
 def test_a_folder_per_label(tmp_path: Path) -> None:

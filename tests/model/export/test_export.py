@@ -8,7 +8,7 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.errors import CheckpointError, EmbedderError
 from mien.model.export.export import PARITY_TOLERANCE, ExportedNetwork, export, parity
 from mien.model.networks.preprocessing import standardise, to_unit
-from mien.model.training.trained_network import load_network
+from mien.model.training.checkpoint import load_network
 from tests.support.faces import MakeFaces
 from tests.support.small_run import SmallRun
 

@@ -11,10 +11,11 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.errors import DatasetError, EmbedderError
 from mien.model.export.export import export
 from mien.model.export.int8 import FLOAT_CONVOLUTIONS, quantise
+from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import new_network
 from mien.model.networks.preprocessing import prepare
 from mien.model.training.checkpoint import write_checkpoint
-from mien.model.training.config import NetworkConfig, TrainingConfig
+from mien.model.training.config import TrainingConfig
 
 # Large enough that weights outweigh what QDQ adds to the graph.
 CONFIG = TrainingConfig(network=NetworkConfig(widths=(32, 128), blocks=(2, 2)))

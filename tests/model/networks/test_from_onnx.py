@@ -7,10 +7,11 @@ from torch import nn
 
 from mien.model.errors import ConfigError
 from mien.model.export.export import export
-from mien.model.networks.initial_weights import start_from
+from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import Network, new_network
 from mien.model.training.checkpoint import write_checkpoint
-from mien.model.training.config import NetworkConfig, TrainingConfig
+from mien.model.training.config import TrainingConfig
+from mien.model.training.initial_weights import load_initial_weights
 from tests.support.small_run import SmallRun
 
 CONFIG = TrainingConfig(network=NetworkConfig(backbone="mobilenet", side_px=32, dropout=0.0))
@@ -49,7 +50,7 @@ def exported(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path
 @torch.no_grad()
 def test_training_goes_on_from_the_exported_function(network: Network, exported: Path, faces: torch.Tensor) -> None:
     other = new_network(CONFIG.network.model_copy(update={"side_px": 48}), seed=2)
-    start_from(other, exported, faces)
+    load_initial_weights(other, exported, faces)
     for mode in (False, True):  # the statistics of the batch are those that were kept
         other.train(mode)
         torch.testing.assert_close(other(faces), network(faces), atol=1e-3, rtol=1e-3)
@@ -64,12 +65,12 @@ def test_training_goes_on_from_the_exported_function(network: Network, exported:
 def test_another_backbone_is_refused(exported: Path, faces: torch.Tensor) -> None:
     residual = new_network(NetworkConfig(widths=(8,), blocks=(1,)), seed=0)
     with pytest.raises(ConfigError, match="fits the backbone mobilenet, got residual"):
-        start_from(residual, exported, faces)
+        load_initial_weights(residual, exported, faces)
 
 
 def test_an_export_of_another_kind_is_refused(small_run: SmallRun, faces: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match=r"expected an array network\.stages.* a float32 export of a mobilenet"):
-        start_from(new_network(CONFIG.network, seed=0), small_run.network, faces)
+        load_initial_weights(new_network(CONFIG.network, seed=0), small_run.network, faces)
 
 
 def test_a_missing_array_is_named(exported: Path, tmp_path: Path, faces: torch.Tensor) -> None:
@@ -80,11 +81,11 @@ def test_a_missing_array_is_named(exported: Path, tmp_path: Path, faces: torch.T
     path = tmp_path / "headless.onnx"
     path.write_bytes(graph.SerializeToString())
     with pytest.raises(ConfigError, match=r"network\.head\.bias of shape \(64,\), got none"):
-        start_from(new_network(CONFIG.network, seed=0), path, faces)
+        load_initial_weights(new_network(CONFIG.network, seed=0), path, faces)
 
 
 def test_what_is_no_graph_is_refused(tmp_path: Path, faces: torch.Tensor) -> None:
     path = tmp_path / "embedder.onnx"
     path.write_bytes(b"\xff\xff")
     with pytest.raises(ConfigError, match="is no ONNX graph"):
-        start_from(new_network(CONFIG.network, seed=0), path, faces)
+        load_initial_weights(new_network(CONFIG.network, seed=0), path, faces)

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 from mien.model.errors import ConfigError
-from mien.model.networks.from_tfjs import GREY_LEVELS, read_arrays, start_from
+from mien.model.networks.config import NetworkConfig
+from mien.model.networks.from_tfjs import GREY_LEVELS, load_weights, read_arrays
 from mien.model.networks.mobilenet import BLOCKS, STEM_CHANNELS
 from mien.model.networks.network import new_network
-from mien.model.training.config import NetworkConfig
 
 MOBILENET = NetworkConfig(backbone="mobilenet", side_px=32)
 
@@ -91,7 +91,7 @@ def test_the_network_computes_what_the_face_network_does(tmp_path: Path) -> None
 
     network = new_network(MOBILENET, seed=0)
     head = network.head.weight.clone()
-    start_from(network, path, faces)
+    load_weights(network, path, faces)
     for mode in (False, True):  # the statistics of the batch are those that were kept
         network.train(mode)
         torch.testing.assert_close(network.stages(faces), maps, atol=1e-3, rtol=1e-3)
@@ -104,7 +104,7 @@ def test_another_backbone_is_refused(tmp_path: Path) -> None:
     path = write_arrays(tmp_path / "face.json", face_arrays())
     network = new_network(NetworkConfig(widths=(8,), blocks=(1,)), seed=0)
     with pytest.raises(ConfigError, match="fit the backbone mobilenet, got residual"):
-        start_from(network, path, torch.zeros(2, 1, 32, 32))
+        load_weights(network, path, torch.zeros(2, 1, 32, 32))
 
 
 def test_a_missing_array_is_named(tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_a_missing_array_is_named(tmp_path: Path) -> None:
     path = write_arrays(tmp_path / "face.json", arrays)
     message = r"conv_dw_3/depthwise_kernel of shape \(3, 3, 128, 1\), got \(2, 3, 128, 1\)"
     with pytest.raises(ConfigError, match=message):
-        start_from(new_network(MOBILENET, seed=0), path, torch.zeros(2, 1, 32, 32))
+        load_weights(new_network(MOBILENET, seed=0), path, torch.zeros(2, 1, 32, 32))
     del arrays["conv1_bn/batchnorm_1/sub"]
     write_arrays(path, arrays)
     with pytest.raises(ConfigError, match=r"conv1_bn/batchnorm_1/sub of shape \(32,\), got none"):
-        start_from(new_network(MOBILENET, seed=0), path, torch.zeros(2, 1, 32, 32))
+        load_weights(new_network(MOBILENET, seed=0), path, torch.zeros(2, 1, 32, 32))
 
 
 def test_files_that_do_not_fit_together(tmp_path: Path) -> None:

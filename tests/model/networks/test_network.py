@@ -4,8 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import EMBEDDING_SIZE, Network, new_network, parameter_count
-from mien.model.training.config import NetworkConfig
 
 SMALL = NetworkConfig(widths=(8, 16), blocks=(1, 2))
 

@@ -10,7 +10,7 @@ def test_it_starts_as_ridge_regression() -> None:
     points = torch.randn(90, 64, generator=generator)
     faces = standardise(torch.rand(90, 1, 48, 48, generator=generator)).squeeze(1)
     network = PortraitNetwork(4)
-    network.start_from(points, faces)
+    network.fit_linear_part(points, faces)
 
     design = np.concatenate([points.numpy(), np.ones((90, 1), np.float32)], axis=1).astype(np.float64)
     # The mean is not held to anything; the slopes are: ridge regression by stacking rows under the centred design.

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from mien.model.errors import CheckpointError
 from mien.model.files import written_whole
-from mien.model.training.checkpoint import config_of, read_checkpoint, write_checkpoint
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    width: int
+from mien.model.networks.config import NetworkConfig
+from mien.model.networks.network import new_network
+from mien.model.training.checkpoint import (
+    config_of,
+    load_network,
+    mean_network,
+    read_checkpoint,
+    write_checkpoint,
+)
+from mien.model.training.config import TrainingConfig
 
 
 class Trap:
@@ -32,7 +34,7 @@ class Trap:
 
 def state(value: float = 1.0) -> dict[str, Any]:
     weights = {"weight": torch.full((3, 2), value)}
-    return {"config": {"width": 3}, "network": weights, "average": weights, "epoch": 2, "reports": [{"loss": 0.5}]}
+    return {"config": {"epochs": 3}, "network": weights, "average": weights, "epoch": 2, "reports": [{"loss": 0.5}]}
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -113,15 +115,17 @@ def test_reading_runs_no_code_from_the_file(tmp_path: Path) -> None:
 
 
 def test_the_configuration_is_read_back(tmp_path: Path) -> None:
-    assert config_of(tmp_path, state(), Settings) == Settings(width=3)
+    config = TrainingConfig(epochs=3, seed=7)
+    assert config_of(tmp_path, state() | {"config": config.model_dump(mode="json")}) == config
 
 
 @pytest.mark.parametrize(
-    ("config", "field"), [({"width": "wide"}, "width"), ({"width": 3, "depth": 1}, "depth"), ({}, "width")]
+    ("config", "field"),
+    [({"epochs": "many"}, "epochs"), ({"epochs": 3, "depth": 1}, "depth"), ({"network": {"widths": [8]}}, "network")],
 )
 def test_a_configuration_of_another_version_names_the_field(tmp_path: Path, config: dict[str, Any], field: str) -> None:
     with pytest.raises(CheckpointError, match=f"another version of mien: {field}"):
-        config_of(tmp_path, state() | {"config": config}, Settings)
+        config_of(tmp_path, state() | {"config": config})
 
 
 @contextmanager
@@ -151,3 +155,40 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]  # no part is left, which would fill it more
     with full_disk(), pytest.raises(CheckpointError, match="there is none yet"):
         write_checkpoint(tmp_path / "first.pt", large)
+
+
+SMALL = NetworkConfig(widths=(8,), blocks=(1,))
+
+
+def write_network(path: Path, seed: int, sigma: float, network: NetworkConfig = SMALL) -> Path:
+    state = new_network(network, seed).state_dict()
+    config = TrainingConfig(network=network, seed=seed).model_dump(mode="json")
+    write_checkpoint(path, {"config": config, "network": state, "average": state, "sigma": sigma})
+    return path
+
+
+def test_the_mean_lies_halfway(tmp_path: Path) -> None:
+    paths = [write_network(tmp_path / "a.pt", 1, 1.0), write_network(tmp_path / "b.pt", 2, 0.5)]
+    found, config, sigma = mean_network(paths)
+    one, other = (new_network(SMALL, seed).state_dict() for seed in (1, 2))
+    for name, value in found.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (one[name] + other[name]) / 2)
+    assert (config.seed, sigma) == (2, 0.75)
+    assert not found.training
+
+
+def test_one_checkpoint_is_its_own_mean(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "a.pt", 1, 1.0)
+    alone, mean = load_network(path), mean_network([path])
+    assert alone[1:] == mean[1:]
+    assert all(torch.equal(alone[0].state_dict()[name], value) for name, value in mean[0].state_dict().items())
+
+
+def test_networks_of_different_shapes_have_no_mean(tmp_path: Path) -> None:
+    paths = [
+        write_network(tmp_path / "a.pt", 1, 1.0),
+        write_network(tmp_path / "b.pt", 2, 1.0, NetworkConfig(widths=(4,), blocks=(1,))),
+    ]
+    with pytest.raises(CheckpointError, match=r"b\.pt holds a network of another shape than .*a\.pt"):
+        mean_network(paths)

@@ -7,10 +7,11 @@ import torch
 
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.errors import CheckpointError
+from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import new_network
 from mien.model.networks.preprocessing import to_unit
 from mien.model.training.checkpoint import read_checkpoint, write_checkpoint
-from mien.model.training.config import NetworkConfig, TrainingConfig
+from mien.model.training.config import TrainingConfig
 from mien.model.training.distillation import Teacher, taught
 from mien.model.training.targets import training_set
 from mien.model.training.train import train

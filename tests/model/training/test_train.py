@@ -16,10 +16,11 @@ from torch import Tensor
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
-from mien.model.networks.initial_weights import initial_sha256
+from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.training.checkpoint import read_checkpoint, write_checkpoint
-from mien.model.training.config import AugmentationConfig, NetworkConfig, TrainingConfig
+from mien.model.training.config import AugmentationConfig, TrainingConfig
+from mien.model.training.initial_weights import initial_sha256
 from mien.model.training.state import EpochReport, has_fast_bfloat16, with_background
 from mien.model.training.targets import SubClassLabels
 from mien.model.training.train import (

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mien.model.datasets.ferplus import LabelledFaces
+from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import EMBEDDING_SIZE, new_network
 from mien.model.networks.preprocessing import standardise, to_unit
-from mien.model.training.config import NetworkConfig
 from mien.model.training.validation import embed_with, nearest_centroid_accuracy
 
 MakeFaces = Callable[..., LabelledFaces]

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from mien.model.errors import CheckpointError, ConfigError
-from mien.model.networks.initial_weights import initial_sha256, start_from
+from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import new_network
 from mien.model.training.checkpoint import write_checkpoint
-from mien.model.training.config import NetworkConfig, TrainingConfig
+from mien.model.training.config import TrainingConfig
+from mien.model.training.initial_weights import initial_sha256, load_initial_weights
 
 CONFIG = TrainingConfig(network=NetworkConfig(widths=(8,), blocks=(1,), dropout=0.0))
 FACES = torch.zeros(2, 1, 48, 48)
@@ -25,14 +26,14 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_a_checkpoint_gives_its_averaged_network(checkpoint: Path) -> None:
     # What training may vary from run to run need not be the same.
     network = new_network(CONFIG.network.model_copy(update={"dropout": 0.3, "side_px": 64}), seed=3)
-    start_from(network, checkpoint, FACES)
+    load_initial_weights(network, checkpoint, FACES)
     expected = new_network(CONFIG.network, seed=2).state_dict()
     assert all(torch.equal(found, expected[name]) for name, found in network.state_dict().items())
 
 
 def test_a_checkpoint_of_another_shape_is_refused(checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match="holds a network of another shape"):
-        start_from(new_network(NetworkConfig(widths=(8, 8), blocks=(1, 1)), seed=0), checkpoint, FACES)
+        load_initial_weights(new_network(NetworkConfig(widths=(8, 8), blocks=(1, 1)), seed=0), checkpoint, FACES)
 
 
 def test_weights_are_known_by_their_sum(checkpoint: Path, tmp_path: Path) -> None:

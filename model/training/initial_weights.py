@@ -9,7 +9,6 @@ from mien.model.errors import CheckpointError, ConfigError
 from mien.model.networks import from_onnx, from_tfjs
 from mien.model.networks.network import Network
 from mien.model.training.checkpoint import config_of, read_checkpoint
-from mien.model.training.config import TrainingConfig
 
 
 def initial_sha256(path: Path) -> str:
@@ -25,7 +24,7 @@ def initial_sha256(path: Path) -> str:
         raise ConfigError(f"initial weights cannot be read from {file}: {error.strerror}") from None
 
 
-def start_from(network: Network, path: Path, faces: Tensor) -> None:
+def load_initial_weights(network: Network, path: Path, faces: Tensor) -> None:
     """Give a network its initial weights.
 
     Args:
@@ -39,13 +38,13 @@ def start_from(network: Network, path: Path, faces: Tensor) -> None:
         CheckpointError: the checkpoint cannot be read, or is of another shape.
     """
     if path.suffix == ".json":
-        from_tfjs.start_from(network, path, faces)
+        from_tfjs.load_weights(network, path, faces)
         return
     if path.suffix == ".onnx":
-        from_onnx.start_from(network, path, faces)
+        from_onnx.load_weights(network, path, faces)
         return
     state = read_checkpoint(path)
-    config = config_of(path, state, TrainingConfig)
+    config = config_of(path, state)
     if config.network.model_dump(exclude={"dropout", "side_px"}) != network.config.model_dump(
         exclude={"dropout", "side_px"}
     ):
