@@ -1,4 +1,4 @@
-"""A contact sheet: each face of a picture beside its matches, as one image to look at."""
+"""The contact sheet of ``mien retrieve``: one image with each face of a picture and its matches."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -17,11 +17,11 @@ from mien.service.inference.space import Space
 from mien.service.schemas.faces import FoundMatch, RetrievedFace
 from mien.service.schemas.queries import FaceIdQuery, point_of
 
-MOST_MATCHES: Final = 200
-"""Matches of one face on a sheet: more cannot be looked at, and would be a picture of gigabytes."""
+MAX_MATCHES: Final = 200
+"""Matches of one face on a sheet: more would be a picture of gigabytes."""
 
-MOST_LINES: Final = 150
-"""Of a sheet, over all faces: 150 MB in memory, and no taller than the 32,767 pixels that most programs show."""
+MAX_LINES: Final = 150
+"""Lines of a sheet, over all faces: 150 MB in memory, and below the height of 32,767 pixels that most programs show."""
 
 _FACE_PX: Final = 144
 _CAPTION_PX: Final = 40
@@ -31,37 +31,37 @@ _PAPER, _INK, _SOFT, _FRAME = "#ffffff", "#222222", "#6b6b6b", "#b4461e"
 
 
 def check_sheet(path: Path, k: int) -> None:
-    """Say before any work what would not do.
+    """Refuse a sheet that cannot be drawn, before any work.
 
     Raises:
-        ConfigError: the file is not named as a PNG file.
+        ConfigError: the file's name does not end in .png.
         QueryError: there would be too many matches.
     """
     if path.suffix.lower() != ".png":
-        raise ConfigError(f"a contact sheet is a PNG file: expected a name that ends in .png, got {path}")
-    if k > MOST_MATCHES:
-        raise QueryError(f"a contact sheet shows at most {MOST_MATCHES} matches of a face, got k={k}")
+        raise ConfigError(f"--contact-sheet must be a name that ends in .png, got {path}")
+    if k > MAX_MATCHES:
+        raise QueryError(f"a contact sheet shows at most {MAX_MATCHES} matches of a face, got k={k}")
 
 
 def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[RetrievedFace]) -> Image.Image:
     """The sheet: for each face its crop, in a frame, and its matches, nearest first.
 
-    A match is shown as the thumbnail that the owner's gallery kept of it, or else as the portrait of its point.
+    A match is shown as its thumbnail where the gallery keeps one, else as the portrait of its point.
 
     Args:
-        engine: what answered.
+        engine: the engine that answered.
         faces: of the picture, with their crops.
         answers: of the faces, in the same order.
 
     Raises:
-        QueryError: there are more lines than a sheet has, or a match has no thumbnail, and the bundle has no portraits.
+        QueryError: there are more lines than a sheet has, or a match has neither a thumbnail nor a portrait.
     """
     lines = [max(1, -(-len(answer.matches) // _COLUMNS)) for answer in answers]
-    if sum(lines) > MOST_LINES:
-        room = MOST_LINES // len(lines) * _COLUMNS
-        advice = f"ask for -k {room} or less" if room else "cut the picture into parts"
+    if sum(lines) > MAX_LINES:
+        most_k = MAX_LINES // len(lines) * _COLUMNS
+        advice = f"ask for -k {most_k} or less" if most_k else "cut the picture into parts"
         raise QueryError(
-            f"a contact sheet has {MOST_LINES} lines of {_COLUMNS} matches, "
+            f"a contact sheet has {MAX_LINES} lines of {_COLUMNS} matches, "
             f"{len(lines)} faces need {sum(lines)}: {advice}"
         )
     space = Space(engine.bundle)
@@ -69,37 +69,37 @@ def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[Retri
     height = _GAP_PX + sum(lines) * (_FACE_PX + _CAPTION_PX)
     sheet = Image.new("RGB", (width, height), _PAPER)
     line = 0
-    for face, answer, taken in zip(faces, answers, lines, strict=True):
+    for face, answer, height_lines in zip(faces, answers, lines, strict=True):
         _place(sheet, line, 0, Image.fromarray(face.crop), (answer.emotion, "query"), frame=True)
         pictures = _pictures(engine, space, answer.matches)
         for rank, (match, picture) in enumerate(zip(answer.matches, pictures, strict=True)):
-            words = (match.emotion, f"{match.distance:.2f}")
-            _place(sheet, line + rank // _COLUMNS, 1 + rank % _COLUMNS, picture, words)
-        line += taken
+            caption = (match.emotion, f"{match.distance:.2f}")
+            _place(sheet, line + rank // _COLUMNS, 1 + rank % _COLUMNS, picture, caption)
+        line += height_lines
     return sheet
 
 
 def _pictures(engine: Engine, space: Space, matches: Sequence[FoundMatch]) -> list[Image.Image]:
-    kept = [None if engine.owned is None else engine.owned.get(match.id).thumbnail for match in matches]
-    missing = [match.id for match, thumbnail in zip(matches, kept, strict=True) if thumbnail is None]
+    thumbnails = [None if engine.owned is None else engine.owned.get(match.id).thumbnail for match in matches]
+    missing = [match.id for match, thumbnail in zip(matches, thumbnails, strict=True) if thumbnail is None]
     painted: dict[str, NDArray[np.uint8]] = {}
     if missing:
         points = np.stack([point_of(FaceIdQuery(id=face_id), engine.bundle, engine.owned) for face_id in missing])
         painted = dict(zip(missing, space.paint(points.astype(np.float32)), strict=True))
     return [
         Image.fromarray(painted[match.id]) if thumbnail is None else Image.open(BytesIO(thumbnail))
-        for match, thumbnail in zip(matches, kept, strict=True)
+        for match, thumbnail in zip(matches, thumbnails, strict=True)
     ]
 
 
 def _place(
-    sheet: Image.Image, line: int, column: int, picture: Image.Image, words: tuple[str, str], *, frame: bool = False
+    sheet: Image.Image, line: int, column: int, picture: Image.Image, caption: tuple[str, str], *, frame: bool = False
 ) -> None:
     x, y = _GAP_PX + column * (_FACE_PX + _GAP_PX), _GAP_PX + line * (_FACE_PX + _CAPTION_PX)
     sheet.paste(picture.convert("RGB").resize((_FACE_PX, _FACE_PX), Image.Resampling.BICUBIC), (x, y))
     draw = ImageDraw.Draw(sheet)
     if frame:
         draw.rectangle((x - 3, y - 3, x + _FACE_PX + 2, y + _FACE_PX + 2), outline=_FRAME, width=3)
-    name, note = words
+    name, note = caption
     draw.text((x, y + _FACE_PX + 5), name, fill=_INK, font=ImageFont.load_default(13))
     draw.text((x + _FACE_PX, y + _FACE_PX + 5), note, fill=_SOFT, font=ImageFont.load_default(13), anchor="ra")

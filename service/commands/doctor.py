@@ -1,70 +1,86 @@
-"""``mien doctor``: looks at an installation, and says what to do about what it finds."""
+"""``mien doctor``: checks an installation and says how to repair what is wrong."""
 
+import argparse
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
-from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
-from mien.index.fitting.portraits import load_painter
-from mien.index.gallery.vectors.gpu import device_problem, has_gpu_build
-from mien.model.embedder.embedder import Embedder
 from mien.model.errors import MienError
-from mien.model.faces.detection import Detector
+from mien.service.commands.arguments import add_bundle_option
 from mien.service.commands.terminal import output
-from mien.service.operation.installation import ALTERNATIVES, installation_problem
+from mien.service.operation.installation import ALTERNATIVES, engine_problem, missing_training_modules
+
+if TYPE_CHECKING:
+    from mien.index.bundle.bundle import Bundle
+    from mien.model.embedder.embedder import Embedder
 
 State = Literal["good", "note", "bad"]
 
 SLOW_MS: Final = 60.0
-"""An embedding that takes longer is worth a note: two cores of 2020 need about 10 ms."""
+"""A slower embedding is worth a note: two cores of 2020 need about 10 ms."""
 
 _MARKS: Final = {"good": "[green]good[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: its name.
+        subject: what was checked.
         state: ``bad`` keeps mien from working, a ``note`` does not.
         found: what there is.
         advice: what to do about it, if anything.
     """
 
-    what: str
+    subject: str
     state: State
     found: str
     advice: str = ""
 
 
-def doctor(bundle_folder: Path) -> int:
-    """``mien doctor``: 0 where nothing keeps mien from working, else 1."""
-    table = Table("", "what", "found", "advice")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mien doctor``."""
+    add_bundle_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print all findings; 0 if nothing keeps mien from working, else 1."""
+    table = Table("", "part", "found", "advice")
     bad = False
-    for finding in look(bundle_folder):
+    for finding in examine(arguments.bundle):
         bad = bad or finding.state == "bad"
-        table.add_row(_MARKS[finding.state], finding.what, finding.found, finding.advice)
+        table.add_row(_MARKS[finding.state], finding.subject, escape(finding.found), escape(finding.advice))
     output.print(table)
     return 1 if bad else 0
 
 
-def look(bundle_folder: Path) -> Iterator[Finding]:
-    """Look at one part after the other."""
-    yield _python()
-    yield from _runtimes()
+def examine(bundle_folder: Path) -> Iterator[Finding]:
+    """Check one part after the other; without ONNX Runtime or FAISS what needs them is left out."""
+    yield _versions()
+    engines = list(_engines())
+    yield from engines
     yield _cores()
+    if all(finding.state == "good" for finding in engines):
+        yield from _examine_bundle(bundle_folder)
+    yield _training()
+
+
+def _examine_bundle(bundle_folder: Path) -> Iterator[Finding]:
+    from mien.index.bundle.bundle import check_fits, load_bundle
+    from mien.model.embedder.embedder import Embedder
+
     yield _guarded("detector", _detector)
-    bundle: Bundle | None = None
     try:
         bundle = load_bundle(bundle_folder)
         embedder = Embedder(bundle.embedder_path)
@@ -76,32 +92,30 @@ def look(bundle_folder: Path) -> Iterator[Finding]:
     yield _provider(embedder)
     yield _search()
     yield _speed(embedder)
-    yield _training()
 
 
-def _python() -> Finding:
+def _versions() -> Finding:
     found = f"Python {platform.python_version()}, mien {version('mien')}, {platform.machine()}"
     return Finding("versions", "good", found)
 
 
-def _runtimes() -> Iterator[Finding]:
-    """ONNX Runtime and FAISS, each there once."""
-    for what, folder in (("ONNX Runtime", "onnxruntime"), ("FAISS", "faiss")):
-        there = ", ".join(f"{name} {found}" for name in ALTERNATIVES[folder] if (found := _version(name)))
-        problem = installation_problem(folder)
-        yield Finding(what, "good" if problem is None else "bad", there or "not installed", problem or "")
+def _engines() -> Iterator[Finding]:
+    for subject, folder in (("ONNX Runtime", "onnxruntime"), ("FAISS", "faiss")):
+        installed = ", ".join(f"{name} {found}" for name in ALTERNATIVES[folder] if (found := _version(name)))
+        problem = engine_problem(folder)
+        yield Finding(subject, "good" if problem is None else "bad", installed or "not installed", problem or "")
 
 
 def _cores() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = f"{usable} of {os.cpu_count()} cores may be used"
-    asked = os.environ.get("OMP_NUM_THREADS")
-    if asked:
-        return Finding("cores", "note", f"{found}; OMP_NUM_THREADS={asked}", "it bounds FAISS, too: unset it")
+    limit = os.environ.get("OMP_NUM_THREADS")
+    if limit:
+        return Finding("cores", "note", f"{found}; OMP_NUM_THREADS={limit}", "it limits FAISS, too: unset it")
     return Finding("cores", "good", found)
 
 
-def _bundle(bundle: Bundle) -> Iterator[Finding]:
+def _bundle(bundle: "Bundle") -> Iterator[Finding]:
     classes = f", {len(bundle.subclasses)} sub-classes" if bundle.subclasses is not None else ""
     yield Finding("bundle", "good", f"{bundle.folder}: {len(bundle.gallery)} faces{classes}")
     if bundle.mixture.calibration is None:
@@ -110,17 +124,21 @@ def _bundle(bundle: Bundle) -> Iterator[Finding]:
 
 
 def _detector() -> Finding:
+    from mien.model.faces.detection import Detector
+
     Detector()
     return Finding("detector", "good", "the one that mien carries")
 
 
-def _portraits(bundle: Bundle) -> Finding:
+def _portraits(bundle: "Bundle") -> Finding:
+    from mien.index.fitting.portraits import load_painter
+
     if load_painter(bundle) is None:
         return Finding("portraits", "note", "none", "mien portraits makes them; without them the page shows no faces")
-    return Finding("portraits", "good", "there")
+    return Finding("portraits", "good", "in the bundle")
 
 
-def _provider(embedder: Embedder) -> Finding:
+def _provider(embedder: "Embedder") -> Finding:
     first = embedder.providers[0]
     if first == "CPUExecutionProvider" and Path("/dev/nvidia0").exists():
         return Finding("provider", "note", first, "there is a GPU: install the extra 'gpu' in place of 'cpu' to use it")
@@ -128,14 +146,16 @@ def _provider(embedder: Embedder) -> Finding:
 
 
 def _search() -> Finding:
-    """Where the owner's gallery is searched exactly."""
+    """Where your own gallery is searched exactly."""
+    from mien.index.gallery.vectors.gpu import device_problem, has_gpu_build
+
     problem = device_problem()
     if problem is not None and has_gpu_build():
         return Finding("search", "note", "on the CPU", f"FAISS for GPUs is installed, but {problem}")
     return Finding("search", "good", "on the GPU" if problem is None else "on the CPU")
 
 
-def _speed(embedder: Embedder) -> Finding:
+def _speed(embedder: "Embedder") -> Finding:
     crop = np.full((1, embedder.side_px, embedder.side_px), 127, dtype=np.uint8)
     embedder.embed(crop)
     times = []
@@ -151,17 +171,17 @@ def _speed(embedder: Embedder) -> Finding:
 
 
 def _training() -> Finding:
-    missing = [name for name in ("torch", "onnx", "onnxscript", "sklearn", "matplotlib") if find_spec(name) is None]
+    missing = missing_training_modules()
     if missing:
         return Finding("training", "note", f"without {', '.join(missing)}", "only to train: install the extra 'train'")
     return Finding("training", "good", f"torch {_version('torch')}")
 
 
-def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
+def _guarded(subject: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except MienError as error:
-        return Finding(what, "bad", str(error), "install mien again")
+        return Finding(subject, "bad", str(error), "install mien again")
 
 
 def _version(name: str) -> str | None:

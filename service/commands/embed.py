@@ -1,30 +1,78 @@
-"""``mien embed``: the faces of many images into one NumPy archive."""
+"""``mien embed``: the faces of many images in one NumPy archive."""
 
+import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import check_fits, load_bundle
-from mien.index.bundle.manifest import EMBEDDER
-from mien.index.mixture.mixture import Mixture
 from mien.model.errors import ConfigError, ImageError
 from mien.model.faces.decoding import DecodingLimits, read_file
-from mien.model.faces.reader import Face
 from mien.model.files import files_below, written_whole
-from mien.model.pipeline import Pipeline, load_pipeline
+from mien.service.commands.arguments import add_bundle_option
+from mien.service.commands.options import add_config_options, read_options
 from mien.service.commands.terminal import console, progress_bar
+
+if TYPE_CHECKING:
+    from mien.index.mixture.mixture import Mixture
+    from mien.model.faces.reader import Face
+    from mien.model.pipeline import Pipeline
 
 _FILES_AT_ONCE: Final = 64
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mien embed``."""
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="Images, or folders of images.")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="Archive to write, such as faces.npz."
+    )
+    parser.add_argument("--already-cropped", action="store_true", help="The images are face crops: detect nothing.")
+    add_bundle_option(parser)
+    add_config_options(parser, DecodingLimits)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Embed, and write the archive; 0 if there is a face, else 1."""
+    from mien.index.bundle.bundle import check_fits, load_bundle
+    from mien.index.bundle.manifest import EMBEDDER
+    from mien.model.pipeline import load_pipeline
+
+    output: Path = arguments.output
+    if output.exists() and not output.is_file():
+        raise ConfigError(f"--output must be a file, got {output}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    bundle = load_bundle(arguments.bundle)
+    pipeline = load_pipeline(bundle.embedder_path, limits=read_options(arguments, DecodingLimits))
+    check_fits(bundle, pipeline.embedder)
+    files = [file for path in arguments.paths for file in files_below(path)]
+    files = [file for file in files if not (output.exists() and file.exists() and file.samefile(output))]
+    with progress_bar() as bar:
+        task = bar.add_task("embedding", total=len(files), note="")
+        embedded = _embed_files(
+            pipeline,
+            files,
+            already_cropped=arguments.already_cropped,
+            on_progress=lambda count: bar.advance(task, count),
+        )
+    embedded.save(output, bundle.mixture, bundle.manifest.sha256[EMBEDDER])
+    for path, reason in embedded.unreadable:
+        console.print(f"left out {path}: {reason}")
+    console.print(
+        f"{output}: {len(embedded.paths)} faces of {len(files) - len(embedded.unreadable)} files; "
+        f"{len(embedded.unreadable)} files left out"
+    )
+    return 0 if embedded.paths else 1
+
+
 @dataclass
-class EmbeddedFiles:
+class _EmbeddedFiles:
     """The faces of many images, in the order of the files, and within a file largest first.
 
     Attributes:
@@ -39,11 +87,8 @@ class EmbeddedFiles:
     embeddings: list[NDArray[np.float32]] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
-    def save(self, path: Path, mixture: Mixture, embedder_sha256: str) -> None:
-        """Write the archive, whole or not at all.
-
-        Beside the faces are posteriors (n, c) float32 and emotions (n,), and the hash of the network.
-        """
+    def save(self, path: Path, mixture: "Mixture", embedder_sha256: str) -> None:
+        """Write the archive, whole or not at all: also posteriors (n, c), emotions (n,) and the hash of the network."""
         embeddings = np.concatenate(self.embeddings or [np.empty((0, mixture.centroids.shape[1]), np.float32)])
         posteriors = mixture.posterior(embeddings).astype(np.float32)
         with written_whole(path) as file:
@@ -58,58 +103,17 @@ class EmbeddedFiles:
             )
 
 
-def embed_paths(
-    paths: Sequence[Path], output: Path, bundle_folder: Path, limits: DecodingLimits, *, already_cropped: bool
-) -> int:
-    """``mien embed``: 0 when a face was embedded, else 1.
-
-    Raises:
-        ConfigError: the output cannot be a file.
-        BundleError: the bundle cannot be used.
-    """
-    if output.exists() and not output.is_file():
-        raise ConfigError(f"--output should be a file, {output} is none")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    bundle = load_bundle(bundle_folder)
-    pipeline = load_pipeline(bundle.embedder_path, limits=limits)
-    check_fits(bundle, pipeline.embedder)
-    files = [path for path in files_of(paths) if not (output.exists() and path.exists() and path.samefile(output))]
-    with progress_bar() as bar:
-        task = bar.add_task("embedding", total=len(files), note="")
-        embedded = embed_files(
-            pipeline, files, already_cropped=already_cropped, on_progress=lambda count: bar.advance(task, count)
-        )
-    embedded.save(output, bundle.mixture, bundle.manifest.sha256[EMBEDDER])
-    for path, reason in embedded.unreadable:
-        console.print(f"left out {path}: {reason}", markup=False)
-    console.print(
-        f"{output}: {len(embedded.paths)} faces of {len(files) - len(embedded.unreadable)} files; "
-        f"{len(embedded.unreadable)} files left out",
-        markup=False,
-    )
-    return 0 if embedded.paths else 1
-
-
-def files_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """Each path that is no folder, and every file below each that is one, in sorted order, but for hidden ones.
-
-    Links are followed; a folder that was seen already, through whatever link, is not entered again.
-    """
-    for path in paths:
-        yield from files_below(path)
-
-
-def embed_files(
-    pipeline: Pipeline,
+def _embed_files(
+    pipeline: "Pipeline",
     files: Sequence[Path],
     *,
     already_cropped: bool,
-    on_progress: Callable[[int], object] = lambda _: None,
-) -> EmbeddedFiles:
+    on_progress: Callable[[int], object],
+) -> _EmbeddedFiles:
     """Embed the faces of all files that can be read; memory does not grow with their number but for the result."""
-    embedded = EmbeddedFiles()
+    embedded = _EmbeddedFiles()
 
-    def find(path: Path) -> list[Face] | str:
+    def find(path: Path) -> "list[Face] | str":
         try:
             return pipeline.read_faces(read_file(path, pipeline.limits), already_cropped=already_cropped)
         except (ImageError, OSError) as error:

@@ -1,62 +1,69 @@
 """``mien groups``: how a bundle behaves on groups of people."""
 
-import json
+import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mien.index.bundle.bundle import load_bundle
-from mien.index.bundle.manifest import EMBEDDER
-from mien.index.evaluation.groups import Figure, GroupFigures, figures_of, look, read_photographs
 from mien.model.faces.decoding import DecodingLimits
-from mien.model.pipeline import load_pipeline
-from mien.service.commands.terminal import console, output, progress_bar
+from mien.service.commands.arguments import add_bundle_option
+from mien.service.commands.options import add_config_options, read_options
+from mien.service.commands.terminal import console, output, staged_bar, write_json
+
+if TYPE_CHECKING:
+    from mien.index.evaluation.groups import Figure, GroupFigures
 
 
-def groups(table: Path, bundle_folder: Path, limits: DecodingLimits, *, markdown: Path | None, as_json: bool) -> int:
-    """``mien groups``.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mien groups``."""
+    parser.add_argument(
+        "table",
+        type=Path,
+        metavar="TABLE",
+        help="CSV with the columns image, label and subject; every further column, such as gender, divides people "
+        "into groups.",
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="Also write the figures as a document.")
+    parser.add_argument("--json", dest="as_json", action="store_true", help="Write JSON.")
+    add_bundle_option(parser)
+    add_config_options(parser, DecodingLimits)
+    parser.set_defaults(run=run)
 
-    Args:
-        table: of labelled photographs with columns that divide people into groups.
-        bundle_folder: what is looked at.
-        limits: of what is decoded.
-        markdown: file to write the table to, with how it was made; None writes none.
-        as_json: print JSON in place of a table.
 
-    Raises:
-        DatasetError: the table cannot be read.
-        ImageError: a photograph cannot be read.
-        ArtifactError: the bundle cannot be used.
-    """
-    photographs, columns = read_photographs(table)
-    bundle = load_bundle(bundle_folder)
-    pipeline = load_pipeline(bundle.embedder_path, limits=limits, max_faces=1)
-    with progress_bar() as bar:
-        task = bar.add_task("looking", total=len(photographs), note="")
-        looked = look(bundle, pipeline, photographs, lambda done, _: bar.update(task, completed=done))
-    found = figures_of(looked, columns)
-    if as_json:
-        output.print(json.dumps([asdict(each) for each in found], indent=1), markup=False, soft_wrap=True)
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, and write the figures of each group."""
+    from mien.index.bundle.bundle import load_bundle
+    from mien.index.bundle.manifest import EMBEDDER
+    from mien.index.evaluation.groups import figures_of, look, read_photographs
+    from mien.model.pipeline import load_pipeline
+
+    photographs, columns = read_photographs(arguments.table)
+    bundle = load_bundle(arguments.bundle)
+    pipeline = load_pipeline(bundle.embedder_path, limits=read_options(arguments, DecodingLimits), max_faces=1)
+    with staged_bar("classifying") as (_, on_progress):
+        figures = figures_of(look(bundle, pipeline, photographs, on_progress), columns)
+    if arguments.as_json:
+        write_json([asdict(each) for each in figures])
     else:
-        output.print(_table(found))
-    if markdown is not None:
-        markdown.write_text(
-            as_markdown(found, table.resolve().name, bundle.manifest.sha256[EMBEDDER]), encoding="utf-8"
-        )
-        console.print(f"{markdown}: written", markup=False)
+        output.print(_table(figures))
+    if arguments.markdown is not None:
+        text = _markdown(figures, arguments.table.resolve().name, bundle.manifest.sha256[EMBEDDER])
+        arguments.markdown.write_text(text, encoding="utf-8")
+        console.print(f"{arguments.markdown}: written")
     return 0
 
 
-def as_markdown(found: Sequence[GroupFigures], table: str, embedder_sha256: str) -> str:
-    """The figures as a document."""
-    names = list(found[0].figures)
+def _markdown(figures: "Sequence[GroupFigures]", table: str, embedder_sha256: str) -> str:
+    """The figures as a Markdown document."""
+    names = list(figures[0].figures)
     lines = [
         "# Behaviour on groups of people",
         "",
         f"Written by `mien groups {table} --markdown FILE`; the network begins with `{embedder_sha256[:12]}`. "
-        f"{found[0].photographs} photographs of {found[0].people} people: mean over people, in brackets 95 % "
+        f"{figures[0].photographs} photographs of {figures[0].people} people: mean over people, in brackets 95 % "
         "intervals (Wilson's; *probability* and *typicality* may be more certain than they say). *found*: a face was "
         "found. *named*: it was named as labelled, of all labels and of each. *probability*: of the label. *known*: "
         "typical enough of the known expressions. Where intervals overlap, the groups may differ or not.",
@@ -65,7 +72,7 @@ def as_markdown(found: Sequence[GroupFigures], table: str, embedder_sha256: str)
         "|---|---|---|---|" + "---|" * len(names),
     ]
     before = None
-    for each in found:
+    for each in figures:
         column = each.column if each.column != before else ""
         before = each.column
         cells = [
@@ -73,14 +80,14 @@ def as_markdown(found: Sequence[GroupFigures], table: str, embedder_sha256: str)
             each.group,
             str(each.people),
             str(each.photographs),
-            *(_words(each.figures.get(name)) for name in names),
+            *(_text(each.figures.get(name)) for name in names),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _table(found: Sequence[GroupFigures]) -> Table:
-    names = list(found[0].figures)
+def _table(figures: "Sequence[GroupFigures]") -> Table:
+    names = list(figures[0].figures)
     table = Table(
         "",
         "group",
@@ -89,20 +96,20 @@ def _table(found: Sequence[GroupFigures]) -> Table:
         title="means over people, with 95 % intervals",
     )
     before = None
-    for each in found:
+    for each in figures:
         column = each.column if each.column != before else ""
         before = each.column
         table.add_row(column, each.group, str(each.people), *(_narrow(each.figures.get(name)) for name in names))
     return table
 
 
-def _words(figure: Figure | None) -> str:
+def _text(figure: "Figure | None") -> str:
     if figure is None:
         return ""
     low, high = figure.interval
     return f"{figure.mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _narrow(figure: Figure | None) -> str:
+def _narrow(figure: "Figure | None") -> str:
     """The same over two lines: a terminal has 80 columns."""
-    return _words(figure).replace(" [", "\n").replace(", ", "-").rstrip("]")
+    return _text(figure).replace(" [", "\n").replace(", ", "-").rstrip("]")

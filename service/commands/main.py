@@ -1,16 +1,40 @@
 """The command ``mien``."""
 
 import argparse
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Final
 
 from mien.model.errors import MienError
-from mien.service.commands import gallery, keys, local_cli, training_cli
-from mien.service.commands.command import FAILED
-from mien.service.commands.options import add_options, given_options
+from mien.service.commands.sub_commands import add_sub_commands
 from mien.service.commands.terminal import console
-from mien.service.settings import Settings, read_settings
+from mien.service.operation.installation import missing_extra
+
+COMMANDS: Final = {
+    "train": ("bundle.train", "Train a network on FER+ Training; writes a checkpoint and its curves."),
+    "export": ("bundle.export", "Export a checkpoint's network to ONNX and check it against torch."),
+    "quantise": ("bundle.quantise", "Write an exported network in int8, for CPUs, or in float16, for GPUs."),
+    "build": ("bundle.build", "Embed FER+ Training, fit the mixture, and write a bundle."),
+    "discover": ("bundle.discover", "Find the sub-classes of each emotion in FER+ Training; changes the bundle."),
+    "calibrate": ("bundle.calibrate", "Fit posteriors and typicality on FER+ validation; changes the bundle."),
+    "portraits": ("bundle.portraits", "Train the painter of average faces; changes the bundle."),
+    "evaluate": ("bundle.evaluate", "Score a bundle on a split of FER+ or on another data set."),
+    "ablate": ("bundle.ablate", "Train each loss on the same backbone, faces, budget and seeds, and compare."),
+    "classify": ("classify", "Name the emotion of each face in images, without a server."),
+    "retrieve": ("retrieve", "Find the nearest expressions for the faces of an image, without a server."),
+    "embed": ("embed", "Embed the faces of images into a NumPy archive."),
+    "groups": ("groups", "Measure how a bundle behaves on groups of people, with confidence intervals."),
+    "gallery": ("gallery.main", "Import faces into a gallery, export it, back it up, restore and check it."),
+    "keys": ("keys", "Create, list and revoke the API keys of a service."),
+    "serve": ("serve", "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>."),
+    "doctor": ("doctor", "Check this installation and say how to repair what is wrong."),
+    "inventory": ("inventory", "List what this installation consists of, with versions and licences."),
+}
+"""Each command's module in this folder, and its summary. The module is imported when the command is typed."""
+
+DONE: Final = 0
+FAILED: Final = 1
+INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,15 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         status: int = parsed.run(parsed)
-    except MienError as error:
-        console.print(f"mien {parsed.command}: {error}", style="red", markup=False)
+    except (MienError, OSError) as error:  # OSError: a full disk, a folder without permission
+        console.print(f"mien {parsed.command}: {error}", style="red")
         return FAILED
-    except OSError as error:  # a disk that is full, a folder that may not be written
-        console.print(f"mien {parsed.command}: {error}", style="red", markup=False)
+    except ImportError as error:
+        advice = missing_extra(error)
+        if advice is None:
+            raise
+        console.print(f"mien {parsed.command}: {advice}", style="red")
         return FAILED
     except KeyboardInterrupt:
         console.print("interrupted")
-        return 130
+        return INTERRUPTED
     return status
 
 
@@ -36,26 +63,5 @@ def build_parser() -> argparse.ArgumentParser:
         prog="mien", description="Expression retrieval: train, build, evaluate, embed, serve.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"mien {version('mien')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        sub.set_defaults(run=run)
-        return sub
-
-    training_cli.add_commands(command)
-    local_cli.add_commands(command)
-    add_options(
-        command("serve", _serve, "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>."), Settings
-    )
-    gallery.add_options(
-        command("gallery", gallery.run, "Import into a gallery, export it, keep, restore and check it.")
-    )
-    keys.add_options(command("keys", keys.run, "Create, list and revoke the API keys of a service."))
+    add_sub_commands(parser, "command", COMMANDS)
     return parser
-
-
-def _serve(arguments: argparse.Namespace) -> int:
-    from mien.service.server import serve
-
-    return serve(read_settings(os.environ, **given_options(arguments, Settings)))

@@ -14,7 +14,7 @@ from mien.model.training.config import OPTION
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def add_options(parser: argparse.ArgumentParser, config: type[BaseModel], prefix: str = "") -> None:
+def add_config_options(parser: argparse.ArgumentParser, config: type[BaseModel], prefix: str = "") -> None:
     """Give ``parser`` one option for each field of ``config``; a nested model's have its field's name in front."""
     for name, field in config.model_fields.items():
         if field.json_schema_extra == {OPTION: False}:
@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser, config: type[BaseModel], prefix
         kind = _plain(field.annotation)
         dotted = f"{prefix}{name}"
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            add_options(parser, kind, f"{dotted}.")
+            add_config_options(parser, kind, f"{dotted}.")
             continue
         parser.add_argument(
             "--" + dotted.replace(".", "-").replace("_", "-"),

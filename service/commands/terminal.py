@@ -1,21 +1,48 @@
 """The terminal: messages and progress go to standard error, results to standard output."""
 
-from collections.abc import Callable, Iterator
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False)
+console: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+"""Standard error."""
+
+output: Final = Console(highlight=False)
+"""Standard output, for tables."""
+
+
+def write(text: str) -> None:
+    """Write text for other programs to standard output: without colours and without line breaks of the terminal."""
+    output.print(text, markup=False, soft_wrap=True)
+
+
+def write_json(value: Any) -> None:
+    """Write a value as JSON."""
+    write(json.dumps(value, indent=1))
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the same keys as CSV with a heading."""
+    text = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write(text.getvalue().rstrip("\n"))
 
 
 class RateColumn(ProgressColumn):
-    """How many a second, or how long each takes where that is more than a second."""
+    """The rate of a task: items per second, or seconds per item where one takes longer than a second."""
 
     def render(self, task: Task) -> Text:
-        """The rate of a task; nothing before there is one."""
+        """The rate; empty before the first item."""
         speed = task.finished_speed or task.speed
         if not speed:
             return Text("")
@@ -25,22 +52,26 @@ class RateColumn(ProgressColumn):
 def progress_bar() -> Progress:
     """A bar with count, rate, remaining time and a note at its end (the task's field ``note``)."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         RateColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
     )
 
 
 @contextmanager
 def staged_bar(first: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
-    """A bar for work in stages: what is to be told the name of each as it begins, and its progress.
+    """A bar for work in one or several stages.
 
     Args:
         first: the name of the first stage.
+
+    Yields:
+        A function to call with the name of each further stage, and one to call with how many items of the stage are
+        done and of how many.
     """
     with progress_bar() as bar:
         task = bar.add_task(first, total=None, note="")

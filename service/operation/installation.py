@@ -2,8 +2,12 @@
 
 import re
 from collections.abc import Iterable
+from importlib import import_module
 from importlib.metadata import Distribution, distributions
+from importlib.util import find_spec
 from typing import Final
+
+from mien.model.errors import ConfigError
 
 ALTERNATIVES: Final = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
@@ -20,6 +24,8 @@ EXTRAS: Final = {
     "bulk": ("ray",),
 }
 """Optional extras of mien, and the modules that each installs; those of ``cpu`` and ``gpu`` are ``ALTERNATIVES``."""
+
+_INSTALL: Final = "pip install 'mien[cpu]', or 'mien[gpu]' on a machine with a GPU"
 
 
 def installation_problem(module: str, installed: Iterable[Distribution] | None = None) -> str | None:
@@ -38,13 +44,40 @@ def installation_problem(module: str, installed: Iterable[Distribution] | None =
     }
     found = [alternative for alternative in ALTERNATIVES[module] if alternative in names]
     if not found:
-        return f"nothing provides {module}: pip install 'mien[cpu]', or 'mien[gpu]' on a machine with a GPU"
+        return f"nothing provides {module}: {_INSTALL}"
     if len(found) > 1:
         return (
             f"{' and '.join(found)} both write the folder {module}/ and break each other: "
             f"pip uninstall --yes {' '.join(found)}, then pip install one of 'mien[cpu]' and 'mien[gpu]'"
         )
     return None
+
+
+def engine_problem(module: str) -> str | None:
+    """Why a module of ``ALTERNATIVES`` cannot be used, and the commands that mend it; None if it can be imported."""
+    problem = installation_problem(module)
+    if problem is None:
+        try:
+            import_module(module)
+        except ImportError as error:
+            return f"{module} is installed but cannot be imported ({error}): {_INSTALL}"
+    return problem
+
+
+def missing_training_modules() -> list[str]:
+    """The modules of the extra ``train`` that are not installed."""
+    return [name for name in EXTRAS["train"] if find_spec(name) is None]
+
+
+def require_training_modules() -> None:
+    """Refuse a command that trains if the extra ``train`` is not installed.
+
+    Raises:
+        ConfigError: a module of it is missing.
+    """
+    missing = missing_training_modules()
+    if missing:
+        raise ConfigError(f"this command needs {', '.join(missing)}: pip install 'mien[train]'")
 
 
 def missing_extra(error: ImportError) -> str | None:
@@ -58,6 +91,6 @@ def missing_extra(error: ImportError) -> str | None:
     """
     module = (error.name or "").partition(".")[0]
     if module in ALTERNATIVES:
-        return installation_problem(module) or f"{module} is installed but cannot be imported: {error}"
+        return engine_problem(module)
     extra = next((name for name, modules in EXTRAS.items() if module in modules), None)
     return None if extra is None else f"this needs the module {module}: pip install 'mien[{extra}]'"

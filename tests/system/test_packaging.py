@@ -152,7 +152,7 @@ print(main(["train", "--data", "x", "--output", "y"]))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "1"
-    assert "install mien with the extra 'train'" in done.stderr
+    assert "pip install 'mien[train]'" in done.stderr
 
 
 def test_training_parts_are_no_base_dependencies() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mien.index.bundle.default import default_bundle
-from mien.service.commands.doctor import look
+from mien.service.commands.doctor import examine
 from mien.service.commands.main import main
 from tests.support.small_run import SmallRun
 
@@ -16,7 +16,7 @@ def test_a_good_installation(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_each_part_is_looked_at() -> None:
-    found = {finding.what: finding for finding in look(default_bundle())}
+    found = {finding.subject: finding for finding in examine(default_bundle())}
     assert all(finding.state != "bad" for finding in found.values())
     assert "28385 faces" in found["bundle"].found
     assert "ms" in found["one embedding"].found
@@ -24,20 +24,20 @@ def test_each_part_is_looked_at() -> None:
 
 def test_a_broken_bundle_is_bad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--bundle", str(tmp_path)]) == 1
-    findings = list(look(tmp_path))
-    assert findings[-1].state == "bad"
-    assert "is not a bundle" in findings[-1].found
-    assert "--bundle" in findings[-1].advice
+    (bundle,) = [finding for finding in examine(tmp_path) if finding.subject == "bundle"]
+    assert bundle.state == "bad"
+    assert "is not a bundle" in bundle.found
+    assert "--bundle" in bundle.advice
 
 
 def test_what_a_bundle_lacks_is_noted(small_run: SmallRun) -> None:
-    found = {finding.what: finding for finding in look(small_run.bundle)}
+    found = {finding.subject: finding for finding in examine(small_run.bundle)}
     assert found["calibration"].state == "note"
     assert "mien portraits" in found["portraits"].advice
 
 
 def test_a_bound_on_threads_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    cores = next(finding for finding in look(default_bundle()) if finding.what == "cores")
+    cores = next(finding for finding in examine(default_bundle()) if finding.subject == "cores")
     assert cores.state == "note"
     assert "unset it" in cores.advice

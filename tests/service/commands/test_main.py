@@ -1,3 +1,4 @@
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,10 @@ from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import read_manifest
 from mien.model.emotions import EMOTIONS
-from mien.service.commands.main import build_parser, main
+from mien.service.commands.gallery.main import ACTIONS
+from mien.service.commands.main import COMMANDS, build_parser, main
 from tests.support.faces import MakeFaces
 from tests.support.small_run import SmallRun
-
-COMMANDS = ("train", "export", "quantise", "build", "discover", "calibrate", "evaluate", "ablate", "embed", "serve")
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_embed_refuses_an_output_that_is_no_file_before_it_works(
 ) -> None:
     for output in (pictures, Path("/dev/null")):
         assert main(["embed", str(pictures), "--output", str(output)]) == 1
-        assert "--output should be a file" in capsys.readouterr().err
+        assert "--output must be a file" in capsys.readouterr().err
     assert main(["embed", str(pictures), "--output", str(pictures / "2.png" / "x.npz")]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
@@ -155,16 +155,25 @@ def test_embed_takes_its_limits_from_its_options(pictures: Path, capsys: pytest.
     assert "at most 100 pixels" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of the sub-commands, by name."""
+    sub_parsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(sub_parsers.choices)
+
+
+@pytest.mark.parametrize("words", [*([name] for name in COMMANDS), *(["gallery", name] for name in ACTIONS)])
+def test_help_explains_every_option(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = build_parser()
     with pytest.raises(SystemExit) as stop:
-        main([command, "--help"])
+        parser.parse_args([*words, "--help"])
     assert stop.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: mien {command}")
-    subparsers = next(action for action in build_parser()._actions if action.dest == "command")
-    assert isinstance(subparsers.choices, dict)
-    for action in subparsers.choices[command]._actions:
-        assert action.help, f"{command} {action.option_strings} has no help"
+    assert capsys.readouterr().out.startswith(f"usage: mien {' '.join(words)}")
+    for word in words:
+        parser = parsers(parser)[word]
+    assert len(parser._actions) > 1
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            assert action.help, f"{words} {action.option_strings} has no help"
 
 
 @pytest.mark.parametrize(

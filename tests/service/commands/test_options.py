@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from mien.model.errors import ConfigError
 from mien.model.training.config import OPTION
-from mien.service.commands.options import add_options, given_options, read_options
+from mien.service.commands.options import add_config_options, given_options, read_options
 
 
 class Inner(BaseModel):
@@ -25,7 +25,7 @@ class Outer(BaseModel):
 @pytest.fixture
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    add_options(parser, Outer)
+    add_config_options(parser, Outer)
     return parser
 
 
@@ -59,7 +59,7 @@ def test_fields_that_are_found_out_are_no_options() -> None:
         found: str | None = Field(None, description="Found out.", json_schema_extra={OPTION: False})
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    add_options(parser, Found)
+    add_config_options(parser, Found)
     assert "--asked" in parser.format_help()
     assert "found" not in parser.format_help().lower()
 

@@ -1,9 +1,9 @@
 from typing import Any
 
 import pytest
+from api_reference import reference
 
 from mien.service.app import create_app
-from mien.service.commands.api_reference import reference
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 from tests.support.data import ROOT
@@ -18,7 +18,7 @@ def description(served_engine: Engine) -> dict[str, Any]:
 
 def test_the_reference_is_that_of_the_service(description: dict[str, Any]) -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == reference(description), (
-        "the interface has changed: python -m mien.service.commands.api_reference > docs/api.md"
+        "the interface has changed: python docs/api_reference.py > docs/api.md"
     )
 
 

@@ -1,6 +1,6 @@
 """The reference of the HTTP interface, written from its OpenAPI description.
 
-    python -m mien.service.commands.api_reference > docs/api.md
+    python docs/api_reference.py > docs/api.md
 
 The same description is what ``/docs`` and ``/redoc`` of a running service show, with forms to try it.
 """
@@ -9,12 +9,16 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+from mien.index.bundle.default import default_bundle
+from mien.service.app import create_app
+from mien.service.inference.engine import load_engine
+from mien.service.settings import Settings
+
 OPENING: Final = """# The HTTP interface
 
-Written from the service's OpenAPI description by `python -m mien.service.commands.api_reference`; a running service has
-the same at `/docs`, with forms to try it, and as JSON at `/openapi.json`. [answers.md](answers.md) explains the fields
-and the errors. If the service was started with keys, each request needs `Authorization: Bearer KEY` or
-`X-API-Key: KEY`.
+Written from the service's OpenAPI description by `python docs/api_reference.py`; a running service has the same at
+`/docs`, with forms to try it, and as JSON at `/openapi.json`. [answers.md](answers.md) explains the fields and the
+errors. If the service was started with keys, each request needs `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 """
 
 
@@ -130,11 +134,6 @@ def _row(*cells: str) -> str:
 
 def main() -> None:
     """Write the reference to standard output."""
-    from mien.index.bundle.default import default_bundle
-    from mien.service.app import create_app
-    from mien.service.inference.engine import load_engine
-    from mien.service.settings import Settings
-
     settings = Settings(bundle=default_bundle(), provider="cpu")
     sys.stdout.write(reference(create_app(load_engine(settings), settings).openapi()))
 

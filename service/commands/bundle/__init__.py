@@ -1,0 +1,1 @@
+"""Commands that make a bundle and score it."""

@@ -1,0 +1,28 @@
+"""``mien build``: a bundle out of an exported network and FER+ Training."""
+
+import argparse
+from pathlib import Path
+
+from mien.model.datasets.ferplus import read_ferplus
+from mien.service.commands.arguments import add_data_option
+from mien.service.commands.terminal import console, staged_bar
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mien build``."""
+    parser.add_argument("network", type=Path, metavar="NETWORK", help="The ONNX file of mien export or mien quantise.")
+    add_data_option(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build the bundle."""
+    from mien.index.fitting.build import build_bundle
+
+    faces = read_ferplus(arguments.data, "Training")
+    with staged_bar("embedding") as (_, on_progress):
+        manifest = build_bundle(arguments.network, faces, arguments.output, on_progress=on_progress)
+    size = sum(path.stat().st_size for path in arguments.output.iterdir()) / 2**20
+    console.print(f"{arguments.output}: {manifest.made_from['gallery_faces']} faces in the gallery, {size:.1f} MiB")
+    return 0

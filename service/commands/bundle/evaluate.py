@@ -1,0 +1,142 @@
+"""``mien evaluate``: scores a bundle on FER+, or by the transfer protocol on another data set."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, get_args
+
+from rich.table import Table
+
+from mien.model.datasets.ferplus import Split, read_ferplus, read_near_copies
+from mien.model.datasets.registry import DATASETS, read_dataset
+from mien.model.emotions import EMOTIONS
+from mien.model.errors import ConfigError
+from mien.service.commands.arguments import DATA_HELP, add_bundle_option
+from mien.service.commands.terminal import console, output, progress_bar, staged_bar
+from mien.service.operation.installation import require_training_modules
+
+_DATASET_HELP: Final = "A data set and its folder: " + "; ".join(
+    f"{name} ({reader.layout})" for name, reader in DATASETS.items()
+)
+
+_SHOWN_SKIPS: Final = 5
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mien evaluate``."""
+    add_bundle_option(parser)
+    faces = parser.add_mutually_exclusive_group(required=True)
+    faces.add_argument("--data", type=Path, metavar="PATH", help=DATA_HELP)
+    faces.add_argument("--dataset", nargs=2, metavar=("NAME", "PATH"), help=_DATASET_HELP)
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help=f"Split: {', '.join(get_args(Split))} (default: PublicTest, the validation split), "
+        "or a split of the data set (default: validation of AffectNet, all of the others).",
+    )
+    parser.add_argument(
+        "--already-cropped",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="The photographs of the data set are face crops: detect nothing (default: as the data set is published).",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder for scores and plots.")
+    parser.add_argument("--record", action="store_true", help="Also keep the scores on FER+ in the bundle's manifest.")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score the bundle, save the scores and print the main ones."""
+    if arguments.dataset is not None:
+        if arguments.record:
+            raise ConfigError("--record keeps the scores on FER+: expected --data, got --dataset")
+        return _score_dataset(arguments)
+    if arguments.already_cropped is not None:
+        raise ConfigError("--already-cropped is for --dataset: the faces of FER+ are crops")
+    name = arguments.split or "PublicTest"
+    split: Split | None = next((known for known in get_args(Split) if known == name), None)
+    if split is None:
+        raise ConfigError(f"--split: expected one of {', '.join(get_args(Split))}, got {name!r}")
+    require_training_modules()
+    return _score_ferplus(arguments, split)
+
+
+def _score_ferplus(arguments: argparse.Namespace, split: Split) -> int:
+    from mien.index.bundle.bundle import check_fits, load_bundle, record_scores
+    from mien.index.evaluation import evaluate as evaluation
+    from mien.index.evaluation.summary import headline
+    from mien.model.embedder.embedder import Embedder
+
+    bundle = load_bundle(arguments.bundle)
+    embedder = Embedder(bundle.embedder_path)
+    check_fits(bundle, embedder)
+    with staged_bar("reading") as (on_stage, on_progress):
+        faces, near_copies = read_ferplus(arguments.data, split), read_near_copies(arguments.data)
+        scores, embeddings, labels = evaluation.evaluate(
+            bundle, embedder, faces, near_copies, f"FER+ {split}", on_stage=on_stage, on_progress=on_progress
+        )
+    path = evaluation.save_scores(arguments.output, scores)
+    evaluation.save_table(arguments.output, scores)
+    evaluation.save_plots(arguments.output, bundle, scores, embeddings, labels)
+    if arguments.record:
+        record_scores(bundle.folder, scores)
+    title = f"{scores['dataset']}, {len(labels)} faces with a strict majority"
+    table = Table("metric", "value", "95 % interval", title=title)
+    for name, value, interval in headline(scores):
+        table.add_row(name, f"{value:.4f}", f"[{interval.low:.4f}, {interval.high:.4f}]" if interval else "")
+    output.print(table)
+    console.print(f"all scores: {path}")
+    return 0
+
+
+def _score_dataset(arguments: argparse.Namespace) -> int:
+    from mien.index.bundle.bundle import check_fits, load_bundle
+    from mien.index.evaluation.evaluate import save_scores
+    from mien.index.evaluation.transfer import embed_photographs, headline, save_skips, transfer_scores
+    from mien.model.pipeline import load_pipeline
+
+    bundle = load_bundle(arguments.bundle)
+    pipeline = load_pipeline(bundle.embedder_path)
+    check_fits(bundle, pipeline.embedder)
+    name, root = arguments.dataset
+    with console.status("reading"):
+        photographs = read_dataset(name, Path(root), arguments.split)
+    arguments.output.mkdir(parents=True, exist_ok=True)  # an error comes before the long work, not after it
+    if arguments.already_cropped is not None:
+        photographs = replace(photographs, cropped=arguments.already_cropped)
+    with progress_bar() as bar:
+        task = bar.add_task("embedding", total=len(photographs), note="")
+        embedded = embed_photographs(pipeline, photographs, on_progress=lambda count: bar.advance(task, count))
+        ranking = bar.add_task("ranking", total=None, note="")
+        scores = transfer_scores(
+            bundle.mixture,
+            photographs,
+            embedded,
+            on_progress=lambda done, total: bar.update(ranking, completed=done, total=total),
+        )
+    path = save_scores(arguments.output, scores)
+    skips_path = save_skips(arguments.output, embedded.skipped)
+    table = Table("metric", "value", title=scores["dataset"])
+    for row in headline(scores):
+        table.add_row(*row)
+    output.print(table)
+    output.print(_confusion_table(scores["all_emotions"]["confusion"]))
+    for skip in embedded.skipped[:_SHOWN_SKIPS]:
+        console.print(f"skipped {skip.path}: {skip.reason}")
+    if len(embedded.skipped) > _SHOWN_SKIPS:
+        console.print(f"skipped {len(embedded.skipped)} photographs in all: {skips_path}")
+    if scores["retrieval_leave_one_out"] is None:
+        console.print("no retrieval scores: no photograph has a match, one of its emotion and of another subject")
+    console.print(f"all scores: {path}")
+    return 0
+
+
+def _confusion_table(counts: list[list[int]]) -> Table:
+    """Rows are labels, columns the nearest of all eight centroids; emotions that the set lacks have no row."""
+    table = Table(
+        "label", *EMOTIONS, title="faces by label and nearest centroid", box=None, padding=(0, 1), collapse_padding=True
+    )
+    for name, row in zip(EMOTIONS, counts, strict=True):
+        if any(row):
+            table.add_row(name, *map(str, row))
+    return table

@@ -1,0 +1,1 @@
+"""``mien gallery`` and its sub-commands."""

@@ -1,0 +1,60 @@
+"""The engine without a server, for ``mien classify`` and ``mien retrieve``."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mien.index.bundle.bundle import load_bundle
+from mien.model.errors import ConfigError, ImageError
+from mien.model.faces.decoding import DecodingLimits, read_file
+from mien.model.faces.reader import Face
+from mien.model.pipeline import load_pipeline
+from mien.service.commands.terminal import console
+from mien.service.inference.engine import Ask, Engine, Placed
+from mien.service.inference.served_gallery import open_store
+from mien.service.settings import Settings
+
+
+def load_local_engine(bundle: Path, limits: DecodingLimits, gallery: str | None = None) -> Engine:
+    """Load a bundle, and a gallery if one is named; settings of the environment do not count here.
+
+    Args:
+        bundle: folder of the bundle.
+        limits: of what is decoded.
+        gallery: folder or address of your own gallery; None searches the bundle's.
+
+    Raises:
+        ArtifactError: the bundle or the gallery cannot be used.
+        ConfigError: there is no such gallery.
+    """
+    loaded = load_bundle(bundle)
+    pipeline = load_pipeline(loaded.embedder_path, limits=limits)
+    if gallery is None:
+        return Engine(loaded, pipeline, max_k=len(loaded.gallery))
+    if "://" not in gallery and not Path(gallery).is_dir():  # opening it would make an empty one
+        raise ConfigError(f"expected the folder of a gallery, got {gallery}, which is not there")
+    settings = Settings(bundle=bundle, gallery=gallery)
+    return Engine(loaded, pipeline, max_k=settings.max_k, gallery=open_store(settings, loaded))
+
+
+def predict_files(
+    engine: Engine, files: Sequence[Path], *, already_cropped: bool, k: int | None = None
+) -> Iterator[tuple[Path, list[Face], Placed | None]]:
+    """The faces of each file and the engine's answer; a file without faces is reported, and has no answer.
+
+    Args:
+        engine: answers.
+        files: images.
+        already_cropped: the images are face crops.
+        k: matches of each face; None searches none.
+    """
+    for path in files:
+        try:
+            faces = engine.pipeline.read_faces(read_file(path, engine.pipeline.limits), already_cropped=already_cropped)
+        except (ImageError, OSError) as error:
+            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            console.print(f"left out {path}: {reason}")
+            yield path, [], None
+            continue
+        yield path, faces, engine.answer([Ask(crops=np.stack([face.crop for face in faces]), k=k)])[0]

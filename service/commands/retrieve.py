@@ -1,0 +1,82 @@
+"""``mien retrieve``: the nearest expressions for the faces of an image, without a server."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.table import Table
+
+from mien.model.faces.decoding import DecodingLimits
+from mien.service.commands.arguments import add_answer_options
+from mien.service.commands.options import read_options
+from mien.service.commands.terminal import output, write_csv, write_json
+
+_SHOWN_VOTES: Final = 3
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mien retrieve``."""
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="A photograph or a face crop.")
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="Matches for each face (default: 10).")
+    parser.add_argument(
+        "--gallery", metavar="PLACE", help="Folder or address of your own gallery (default: the bundle's)."
+    )
+    parser.add_argument(
+        "--contact-sheet",
+        type=Path,
+        metavar="FILE",
+        help="PNG file to draw: each face and its matches, as portraits or, where the gallery keeps them, thumbnails.",
+    )
+    add_answer_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search, and write a row for each match; 0 if there is a face, else 1."""
+    from mien.service.commands.contact_sheet import check_sheet, contact_sheet
+    from mien.service.commands.local_engine import load_local_engine, predict_files
+
+    if arguments.contact_sheet is not None:
+        check_sheet(arguments.contact_sheet, arguments.k)
+    engine = load_local_engine(arguments.bundle, read_options(arguments, DecodingLimits), arguments.gallery)
+    engine.check_k(arguments.k)
+    rows: list[dict[str, Any]] = []
+    for _, faces, prediction in predict_files(
+        engine, [arguments.image], already_cropped=arguments.already_cropped, k=arguments.k
+    ):
+        if prediction is None:
+            continue
+        answers = engine.retrieved(faces, prediction).faces
+        if arguments.contact_sheet is not None:
+            contact_sheet(engine, faces, answers).save(arguments.contact_sheet, "PNG")
+        rows += [
+            {"face": number, "face_emotion": face.emotion, "rank": rank, **match.model_dump(mode="json")}
+            for number, face in enumerate(answers)
+            for rank, match in enumerate(face.matches, 1)
+        ]
+    if engine.owned is not None:
+        engine.owned.close()
+    if arguments.form == "json":
+        write_json(rows)
+    elif arguments.form == "csv":
+        write_csv([row | {"metadata": json.dumps(row["metadata"])} for row in rows])
+    elif rows:
+        output.print(_table(arguments.image, rows))
+    return 0 if rows else 1
+
+
+def _table(path: Path, rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table("face", "rank", "match", "distance", "emotion", "votes", title=str(path))
+    for row in rows:
+        votes = sorted(row["metadata"].get("votes", {}).items(), key=lambda pair: -pair[1])[:_SHOWN_VOTES]
+        table.add_row(
+            f"{row['face']} ({row['face_emotion']})",
+            str(row["rank"]),
+            row["id"],
+            f"{row['distance']:.3f}",
+            row["emotion"],
+            ", ".join(f"{name} {count}" for name, count in votes),
+        )
+    return table

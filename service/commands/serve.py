@@ -1,0 +1,20 @@
+"""``mien serve``: serves a bundle over HTTP."""
+
+import argparse
+import os
+
+from mien.service.commands.options import add_config_options, given_options
+from mien.service.settings import Settings, read_settings
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mien serve``."""
+    add_config_options(parser, Settings)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until the process is stopped."""
+    from mien.service.server import serve
+
+    return serve(read_settings(os.environ, **given_options(arguments, Settings)))
