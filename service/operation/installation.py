@@ -55,13 +55,11 @@ def installation_problem(module: str, installed: Iterable[Distribution] | None =
 
 def engine_problem(module: str) -> str | None:
     """Why a module of ``ALTERNATIVES`` cannot be used, and the commands that mend it; None if it can be imported."""
-    problem = installation_problem(module)
-    if problem is None:
-        try:
-            import_module(module)
-        except ImportError as error:
-            return f"{module} is installed but cannot be imported ({error}): {_INSTALL}"
-    return problem
+    try:
+        import_module(module)
+    except ImportError as error:
+        return _import_problem(module, error)
+    return installation_problem(module)
 
 
 def missing_training_modules() -> list[str]:
@@ -91,6 +89,10 @@ def missing_extra(error: ImportError) -> str | None:
     """
     module = (error.name or "").partition(".")[0]
     if module in ALTERNATIVES:
-        return engine_problem(module)
+        return _import_problem(module, error)
     extra = next((name for name, modules in EXTRAS.items() if module in modules), None)
     return None if extra is None else f"this needs the module {module}: pip install 'mien[{extra}]'"
+
+
+def _import_problem(module: str, error: ImportError) -> str:
+    return installation_problem(module) or f"{module} is installed but cannot be imported ({error}): {_INSTALL}"
