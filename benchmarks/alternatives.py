@@ -1,4 +1,4 @@
-"""What a user might pick in place of mien, each in an environment of its own that is made here."""
+"""Environments of the alternatives to mien that ``load.py`` measures, created here."""
 
 import subprocess
 import sys
@@ -18,25 +18,25 @@ FER: Final = (
     "uvicorn[standard]",
     "python-multipart",
 )
-"""fer itself comes without what it asks for: its extras for video bring torch and are not used here."""
+"""fer is installed without its dependencies: those for video bring torch and are not used here."""
 
 DEEPFACE: Final = ("deepface[api]==0.0.103",)
 
 DEEPFACE_WEIGHTS: Final = "facial_expression_model_weights.onnx"
-"""The file that DeepFace fetches from its releases on GitHub, or from Hugging Face, when it first names an emotion."""
+"""The file that DeepFace downloads from its releases on GitHub, or from Hugging Face, on first use."""
 
 
 def fer_environment(folder: Path) -> Path:
-    """The Python of an environment with fer behind FastAPI; made where it is not there yet."""
+    """The Python of an environment with fer behind FastAPI; created if it does not exist."""
     return _environment(folder / "fer", FER, bare=("fer",))
 
 
 def deepface_environment(folder: Path, weights: Path | None) -> Path | None:
-    """The Python of an environment with DeepFace and its weights; None where the weights cannot be had.
+    """The Python of an environment with DeepFace and its weights; None if the weights cannot be downloaded.
 
     Args:
         folder: of all environments.
-        weights: ``DEEPFACE_WEIGHTS`` where it is at hand; None tries to fetch it as DeepFace does.
+        weights: path of the file ``DEEPFACE_WEIGHTS``; None downloads it as DeepFace does.
     """
     python = _environment(folder / "deepface", DEEPFACE)
     kept = deepface_home(folder) / ".deepface" / "weights" / DEEPFACE_WEIGHTS
@@ -56,17 +56,17 @@ def deepface_environment(folder: Path, weights: Path | None) -> Path | None:
 
 
 def deepface_home(folder: Path) -> Path:
-    """Where DeepFace looks for its weights: ``DEEPFACE_HOME``."""
+    """The folder in which DeepFace looks for its weights: ``DEEPFACE_HOME``."""
     return folder / "deepface-home"
 
 
 def _environment(folder: Path, packages: tuple[str, ...], bare: tuple[str, ...] = ()) -> Path:
-    """An environment with ``packages``; those whose names begin as one of ``bare`` come without what they depend on."""
+    """An environment with ``packages``; those that start with a name of ``bare`` are installed without dependencies."""
     python = folder / "bin" / "python"
     done = folder / "complete"
     if done.is_file() and done.read_text(encoding="utf-8") == "\n".join(packages):
         return python
-    sys.stderr.write(f"making {folder}\n")
+    sys.stderr.write(f"creating {folder}\n")
     venv.create(folder, with_pip=True, clear=True)
     install = [str(python), "-m", "pip", "install", "--quiet"]
     alone = [each for each in packages if each.startswith(bare)] if bare else []

@@ -1,9 +1,9 @@
-"""Import of photographs by a Ray cluster of one and of two nodes on this machine, beside the same without Ray.
+"""Import of photographs by a Ray cluster of one and of two nodes on this machine, and without Ray.
 
     python benchmarks/bulk.py FOLDER
 
-Each line is the time of the whole command on all photographs of a folder, and on one of them, which is what starting
-takes; their difference gives the rate. The nodes have one core each; without Ray the command may use as many.
+Each line has the time of the whole command on all photographs of a folder, and on one of them, which is the time to
+start; the rate comes from their difference. The nodes have one core each; without Ray the command has as many cores.
 """
 
 import argparse
@@ -24,11 +24,11 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 @contextmanager
 def nodes(count: int) -> Iterator[list[str]]:
-    """A cluster; gives the options by which the command finds it, none where there are no nodes."""
+    """A cluster of ``count`` nodes; yields the options of the command for it, none without nodes."""
     if count == 0:
         yield []
         return
-    program = [sys.executable, str(ROOT / "tests" / "ray_nodes.py"), *["1"] * count]
+    program = [sys.executable, str(ROOT / "tests" / "support" / "ray_nodes.py"), *["1"] * count]
     with subprocess.Popen(  # noqa: S603
         program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT, text=True
     ) as process:

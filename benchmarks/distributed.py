@@ -1,11 +1,11 @@
-"""How fast the distributed gallery is on a Milvus server, beside the embedded one and bare FAISS: same data, one run.
+"""The distributed gallery on a Milvus server against the embedded one and bare FAISS: same data, one run.
 
     python benchmarks/distributed.py milvus://127.0.0.1:19530/benchmark --server-pid 4711 --faces 100000
 
-Embeddings and queries are drawn from the mixture of the bundle that ships. For each index a gallery of its own is made,
-filled through ``add`` (durable, checked for conflicts), and dropped at the end. Searches are timed by the clock, one
-client waiting for each answer, and in seconds of the CPU, those of the server on the same machine included: these hold
-on a machine that has other work, too.
+Embeddings and queries are drawn from the mixture of the bundle that ships. For each index a new gallery is created,
+filled through ``add`` (durable, checked for conflicts), and dropped at the end. Searches are timed in wall-clock time,
+one client waiting for each answer, and in CPU seconds, the server on the same machine included: these are also valid
+on a machine with other work.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from points import drawn
+from points import draw_points
 
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
@@ -38,45 +38,45 @@ K: Final = 10
 PERCENT: Final = 100
 RARE: Final = 7
 SINGLE: Final = 64
-"""Queries that are asked one by one."""
+"""Number of queries that are sent one by one."""
 
 Gallery = EmbeddedGallery | MilvusGallery
 
 
 @dataclass(frozen=True)
 class Data:
-    """What is searched, and what must be found.
+    """Points, queries and the true neighbours.
 
     Attributes:
         points: (n, d) float32.
         queries: (q, d) float32.
-        wanted: (q, k) rows of the nearest points.
-        rare_wanted: (q, k) the same among those that pass the filter.
+        nearest: (q, k) rows of the nearest points.
+        rare_nearest: (q, k) the same among those that pass the filter.
         server: process number of the server, if it is on this machine.
     """
 
     points: NDArray[np.float32]
     queries: NDArray[np.float32]
-    wanted: NDArray[np.int64]
-    rare_wanted: NDArray[np.int64]
+    nearest: NDArray[np.int64]
+    rare_nearest: NDArray[np.int64]
     server: int | None
 
 
 def main() -> None:
     """Measure each engine and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("address", help="of a server that runs; the collection's name begins those that are made")
+    parser.add_argument("address", help="address of a running server; its collection is a prefix of new ones")
     parser.add_argument("--server-pid", type=int, help="process number of the server, if it is on this machine")
     parser.add_argument("--faces", type=int, default=100_000, help="default: 100000")
     parser.add_argument("--queries", type=int, default=256, help="default: 256")
     parser.add_argument("--indexes", nargs="+", choices=get_args(IndexType), default=get_args(IndexType))
     arguments = parser.parse_args()
 
-    points, queries = drawn(arguments.faces, 0), drawn(arguments.queries, 1)
+    points, queries = draw_points(arguments.faces, 0), draw_points(arguments.queries, 1)
     exact = ExactSearch(points)
     rare = np.arange(RARE, len(points), PERCENT)
-    rare_wanted = rare[ExactSearch(points[rare]).search(queries, K)[0]]
-    data = Data(points, queries, exact.search(queries, K)[0], rare_wanted, arguments.server_pid)
+    rare_nearest = rare[ExactSearch(points[rare]).search(queries, K)[0]]
+    data = Data(points, queries, exact.search(queries, K)[0], rare_nearest, arguments.server_pid)
     batch = f"batch {len(queries)}: q/s, q/CPU s"
     line("engine", "added/s", f"recall@{K}", "batch 1: ms, q/CPU s", batch, "1 % filter: recall, ms, q/CPU s")
     line("FAISS, bare, exact", "", "1.0000", *speeds(lambda asked: exact.search(asked, K), data), "")
@@ -115,21 +115,21 @@ def measure(name: str, gallery: Gallery, settled: Callable[[], object], data: Da
     line(
         name,
         f"{added:.0f}",
-        f"{recall(gallery, data.queries, data.wanted, EVERYTHING):.4f}",
+        f"{recall(gallery, data.queries, data.nearest, EVERYTHING):.4f}",
         *speeds(lambda asked: gallery.search(asked, K), data),
-        f"{recall(gallery, data.queries[:SINGLE], data.rare_wanted, rare):.4f}, {rare_ms:.1f}, {rare_rate:.0f}",
+        f"{recall(gallery, data.queries[:SINGLE], data.rare_nearest, rare):.4f}, {rare_ms:.1f}, {rare_rate:.0f}",
     )
 
 
-def recall(gallery: Gallery, queries: NDArray[np.float32], wanted: NDArray[np.int64], options: SearchOptions) -> float:
-    """The share of the true nearest that a search finds."""
+def recall(gallery: Gallery, queries: NDArray[np.float32], nearest: NDArray[np.int64], options: SearchOptions) -> float:
+    """The share of the true nearest faces that a search finds."""
     matches = gallery.search(queries, K, options).matches
     got = [{int(match.face.id.removeprefix("face")) for match in each} for each in matches]
-    return float(np.mean([len(each & set(row)) / K for each, row in zip(got, wanted.tolist(), strict=False)]))
+    return float(np.mean([len(each & set(row)) / K for each, row in zip(got, nearest.tolist(), strict=False)]))
 
 
 def speeds(search: Callable[[NDArray[np.float32]], object], data: Data) -> tuple[str, str]:
-    """The cells of the table for single queries and for the batch."""
+    """The table cells for single queries and for the batch."""
     milliseconds, by_cpu = singly(search, data)
     clock, cpu = [], []
     for _ in range(5):
@@ -143,7 +143,7 @@ def speeds(search: Callable[[NDArray[np.float32]], object], data: Data) -> tuple
 
 
 def singly(search: Callable[[NDArray[np.float32]], object], data: Data) -> tuple[float, float]:
-    """Milliseconds of a single query by the clock, their median, and single queries of a second of the CPU."""
+    """Median milliseconds of a single query, and single queries per CPU second."""
     clock = []
     search(data.queries[:1])
     began_cpu = cpu_s(data.server)
@@ -155,7 +155,7 @@ def singly(search: Callable[[NDArray[np.float32]], object], data: Data) -> tuple
 
 
 def cpu_s(server: int | None) -> float:
-    """Seconds of the CPU that this process and the server have taken."""
+    """CPU seconds that this process and the server have used."""
     own = time.process_time()
     if server is None:
         return own
@@ -164,7 +164,7 @@ def cpu_s(server: int | None) -> float:
 
 
 def settle(connection: MilvusConnection) -> None:
-    """Let the server put what was added into sealed segments with an index, as it does by itself after some minutes."""
+    """Make the server seal and index all segments, as it does by itself after some minutes."""
     name = connection.address.collection
     connection.call("flush", name)
     while connection.call("describe_index", name, "embedding")["pending_index_rows"]:
@@ -173,7 +173,7 @@ def settle(connection: MilvusConnection) -> None:
 
 
 def drop(connection: MilvusConnection) -> None:
-    """Take the gallery away."""
+    """Drop the gallery's collection."""
     name = connection.address.collection
     collection = connection.call("describe_collection", name)["collection_name"]
     connection.call("drop_alias", name)

@@ -1,9 +1,9 @@
-"""How long one aligned face takes: exported networks side by side, one core, batch 1.
+"""Time of embedding one aligned face: exported networks in turns, one core, batch 1.
 
     python benchmarks/embedding.py embedder.onnx int8.onnx --runs 5
 
-The networks take turns, so that whatever else the machine does falls on all of them; printed are the median over all
-calls, and the range of the medians of the runs.
+The networks take turns, so that other work on the machine affects all of them. Prints the median over all calls, and
+the range of the medians of the runs.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The package fer behind FastAPI, as one would write it first. Runs in an environment of its own; for ``load.py``.
+"""The package fer behind FastAPI, in the simplest way. Runs in its own environment; for ``load.py``.
 
     python3 -m venv fer && fer/bin/pip install --no-deps fer
     fer/bin/pip install tensorflow-cpu "opencv-python-headless<5" pandas fastapi uvicorn python-multipart
 
-Its extras for video are left out, and are not imported.
+Its dependencies for video are not installed, and their imports are replaced by empty modules.
 """
 
 import sys
@@ -27,7 +27,7 @@ detector = FER(mtcnn=False)
 
 @app.post("/classify")
 async def classify(image: UploadFile, already_cropped: bool = False) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002
-    """Name the emotion of each face; one request at a time, for its interpreter is not for several threads."""
+    """Name the emotion of each face; one request at a time, as its interpreter is not thread-safe."""
     picture: Any = cv2.imdecode(np.frombuffer(await image.read(), np.uint8), cv2.IMREAD_COLOR)
     height, width = picture.shape[:2]
     boxes = [(0, 0, width, height)] if already_cropped else None
@@ -39,7 +39,7 @@ async def classify(image: UploadFile, already_cropped: bool = False) -> list[dic
 
 @app.get("/health/ready")
 def ready() -> None:
-    """Answer."""
+    """Answer 200 once the server listens."""
 
 
 if __name__ == "__main__":

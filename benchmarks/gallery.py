@@ -1,14 +1,14 @@
-"""The embedded gallery at scale, beside bare FAISS, hnswlib, usearch and Milvus: same data, one run.
+"""The embedded gallery at scale against bare FAISS, hnswlib, usearch and Milvus: same data, one run.
 
     python benchmarks/gallery.py --faces 1000000 --keep FOLDER --milvus milvus://127.0.0.1:19530/scale --server-pid 4711
 
-Embeddings are drawn from the mixture of the bundle that ships. What takes minutes to build stays in the folder, and in
-the collection, so that a second run measures at once; ``--build-only`` builds and measures nothing. Writes
+Embeddings are drawn from the mixture of the bundle that ships. Indexes that take minutes to build stay in the folder,
+and in the collection, so that a second run measures at once; ``--build-only`` builds and measures nothing. Writes
 ``gallery_scale.json`` and ``gallery_scale.png``, a plot of recall against queries/s at batch 1, into ``--output``.
-Needs matplotlib, and hnswlib and usearch for their rows; without ``--milvus`` there is none of Milvus.
+Needs matplotlib, and hnswlib and usearch for their rows; the row of Milvus needs ``--milvus``.
 
-Each search is of one query, on one thread, by the clock: the median of the queries. The machine should be quiet.
-Memory is what a process grows by when it opens an index and answers the queries; that of Milvus is its server's.
+Each search is of one query, on one thread, in wall-clock time: the median of the queries. The machine should be idle.
+Memory is what a process grows by when it opens an index and answers the queries; for Milvus, that of its server.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from typing import Any, Final
 import faiss
 import numpy as np
 from peers import PEERS, PROBES, K, Points, Rows, Search
-from points import drawn
+from points import draw_points
 
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
@@ -42,17 +42,17 @@ from mien.index.gallery.vectors.policy import IndexPolicy
 
 SHA256: Final = "0" * 64
 LABELS: Final = 100
-"""Different labels: a filter on one has a selectivity of 1 %."""
+"""Number of labels: a filter on one has a selectivity of 1 %."""
 
 ADDED: Final = 20_000
-"""Faces that are added to the full gallery to see how fast that goes, and deleted again."""
+"""Faces that are added to the full gallery to time additions, and deleted again."""
 
 EXACT_QUERIES: Final = 40
 
 
 @dataclass(frozen=True)
 class Data:
-    """What is searched, and what must be found.
+    """Points, queries and the true neighbours.
 
     Attributes:
         points: (n, d).
@@ -66,22 +66,24 @@ class Data:
 
 
 def main() -> None:
-    """Run all of it."""
+    """Build, measure, print and plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument("--keep", type=Path, help="folder for what is built (default: one that is thrown away)")
-    parser.add_argument("--build-only", action="store_true", help="build what is not there yet, and measure nothing")
-    parser.add_argument("--build-s", type=float, default=float("inf"), help="begin no further build after so long")
-    parser.add_argument("--milvus", metavar="ADDRESS", help="of a server that runs; its collection is kept")
+    parser.add_argument("--keep", type=Path, help="folder of the indexes (default: a temporary one)")
+    parser.add_argument("--build-only", action="store_true", help="build missing indexes, and measure nothing")
+    parser.add_argument(
+        "--build-s", type=float, default=float("inf"), help="seconds after which no further build starts"
+    )
+    parser.add_argument("--milvus", metavar="ADDRESS", help="address of a running server; its collection is kept")
     parser.add_argument("--server-pid", type=int, help="process number of that server, if it is on this machine")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as thrown_away:
         folder = arguments.keep or Path(thrown_away)
         folder.mkdir(parents=True, exist_ok=True)
-        points, queries = drawn(arguments.faces, 0), drawn(arguments.queries, 1)
-        builds = built(folder, points, arguments.milvus, time.monotonic() + arguments.build_s)
+        points, queries = draw_points(arguments.faces, 0), draw_points(arguments.queries, 1)
+        builds = build_missing(folder, points, arguments.milvus, time.monotonic() + arguments.build_s)
         if arguments.build_only:
             return
         data = Data(points, queries, faiss.knn(queries, points, K)[1])
@@ -99,8 +101,8 @@ def main() -> None:
         plot(report, arguments.output / "gallery_scale.png")
 
 
-def built(folder: Path, points: Points, milvus: str | None, end: float) -> dict[str, dict[str, float]]:
-    """Build what is not there yet, begun before ``end``; by name, how long each took by the clock and of the CPU."""
+def build_missing(folder: Path, points: Points, milvus: str | None, end: float) -> dict[str, dict[str, float]]:
+    """Build missing indexes until ``end``; returns wall-clock and CPU seconds of each by name."""
     noted = folder / "builds.json"
     builds: dict[str, dict[str, float]] = json.loads(noted.read_text()) if noted.exists() else {}
     wanted: dict[str, Callable[[], None]] = {
@@ -116,11 +118,11 @@ def built(folder: Path, points: Points, milvus: str | None, end: float) -> dict[
         try:
             build()
         except (ImportError, TimeoutError) as error:
-            said(f"{name} is left out: {error}")
+            log(f"{name} is left out: {error}")
             continue
         builds[name] = {"build_s": time.perf_counter() - clock, "build_cpu_s": time.process_time() - cpu}
         noted.write_text(json.dumps(builds, indent=2))
-        said(f"built {name}: {json.dumps(builds[name])}")
+        log(f"built {name}: {json.dumps(builds[name])}")
     return builds
 
 
@@ -138,7 +140,7 @@ def fill_gallery(folder: Path, points: Points) -> None:
 
 
 def make_cells(folder: Path, size: int) -> None:
-    """The cells of the embedded gallery, which it keeps."""
+    """The inverted lists of the embedded gallery, which it stores."""
     with closing(open_embedded_gallery(folder, size, SHA256, policy=IndexPolicy(kind="cells"))) as store:
         while store.cells is None:
             time.sleep(0.1)
@@ -146,10 +148,10 @@ def make_cells(folder: Path, size: int) -> None:
 
 
 def fill_milvus(address: str, points: Points, end: float) -> None:
-    """A collection of all points; goes on where an earlier run was stopped.
+    """A collection of all points; continues an interrupted run.
 
     Raises:
-        TimeoutError: the time for building has ended.
+        TimeoutError: the time for building is over.
     """
     with closing(open_milvus_gallery(parse_address(address), points.shape[1], SHA256)) as gallery:
         for first in range(gallery.count() // 2000 * 2000, len(points), 2000):
@@ -165,7 +167,7 @@ def fill_milvus(address: str, points: Points, end: float) -> None:
 
 
 def gallery_figures(folder: Path, data: Data) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Restart, exact, filtered and approximate search, and additions of the embedded gallery; and its curves."""
+    """Restart, searches and additions of the embedded gallery; and its curves."""
     bare: Any = faiss.read_index(str(folder / PEERS[0].file))
     report: dict[str, Any] = {}
     before = resident_mb()
@@ -177,13 +179,13 @@ def gallery_figures(folder: Path, data: Data) -> tuple[dict[str, Any], dict[str,
         report["restart_and_first_answer_s"] = time.perf_counter() - start
         one, many = data.queries[:EXACT_QUERIES], np.resize(data.queries, (256, data.points.shape[1]))
         searches = [lambda q: bare.search(q, K), lambda q: store.search(q, K)]
-        report["bare_ms_at_1"], report["ours_ms_at_1"] = compared(searches, list(one[:, None]))
+        report["bare_ms_at_1"], report["ours_ms_at_1"] = median_ms(searches, list(one[:, None]))
         memory_mb = resident_mb() - before
-        report["bare_ms_at_256"], report["ours_ms_at_256"] = compared(searches, [many] * 5)
-        said(json.dumps(report))
+        report["bare_ms_at_256"], report["ours_ms_at_256"] = median_ms(searches, [many] * 5)
+        log(json.dumps(report))
         report["filter"] = filter_figures(store, data)
     report["cells"], rows = cells_figures(folder, data, bare)
-    said(json.dumps(report))
+    log(json.dumps(report))
     exact = {"dial": 0, "recall": 1.0, "ms": report["ours_ms_at_1"], "queries_per_s": 1000 / report["ours_ms_at_1"]}
     return report, {
         "mien, whole answers (cells)": {"rows": rows},
@@ -192,7 +194,7 @@ def gallery_figures(folder: Path, data: Data) -> tuple[dict[str, Any], dict[str,
 
 
 def filter_figures(store: EmbeddedGallery, data: Data) -> dict[str, float]:
-    """A filter that lets 1 % pass: its first use, recall, and time beside that of no filter."""
+    """A filter that 1 % pass: its first use, recall, and time against an unfiltered search."""
     rare = SearchOptions(filter=parse_filter({"label": "label 7"}))
     report = {}
     start = time.perf_counter()
@@ -207,12 +209,12 @@ def filter_figures(store: EmbeddedGallery, data: Data) -> dict[str, float]:
     filtered = np.array([found_rows(store, query, rare) for query in one])
     report["recall"] = recall_of(filtered, own[faiss.knn(one, np.ascontiguousarray(data.points[own]), K)[1]])
     both = [lambda q: store.search(q, K), lambda q: store.search(q, K, rare)]
-    report["unfiltered_ms_at_1"], report["filtered_ms_at_1"] = compared(both, list(one[:, None]))
+    report["unfiltered_ms_at_1"], report["filtered_ms_at_1"] = median_ms(both, list(one[:, None]))
     return report
 
 
 def cells_figures(folder: Path, data: Data, bare: Any) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """Approximate search beside bare exact search, and additions; and its curve, of whole answers."""
+    """Approximate search against bare exact search, and additions; and the curve of whole answers."""
     start = time.perf_counter()
     store = open_embedded_gallery(folder / "gallery", data.points.shape[1], SHA256, policy=IndexPolicy(kind="cells"))
     with closing(store):
@@ -221,7 +223,7 @@ def cells_figures(folder: Path, data: Data, bare: Any) -> tuple[dict[str, Any], 
         probes = cells.probes
         report: dict[str, Any] = {"restart_s": time.perf_counter() - start, "count": cells.count, "probes": probes}
         three = [lambda q: bare.search(q, K), lambda q: cells.search(q, K), lambda q: store.search(q, K)]
-        times = compared(three, list(data.queries[:, None]))
+        times = median_ms(three, list(data.queries[:, None]))
         report |= dict(zip(("bare_ms_at_1", "index_ms_at_1", "ours_ms_at_1"), times, strict=True))
         report["recall"] = recall_of(np.array([found_rows(store, query) for query in data.queries]), data.wanted)
 
@@ -229,10 +231,10 @@ def cells_figures(folder: Path, data: Data, bare: Any) -> tuple[dict[str, Any], 
             cells.probes = count
             return lambda asked: np.array([found_rows(store, asked[0])])
 
-        rows = dialled(at, sorted({*PROBES, probes}), data)
+        rows = measure_curve(at, sorted({*PROBES, probes}), data)
         cells.probes = probes
         report["check"] = store.check(100)
-        fresh = drawn(ADDED, 2)
+        fresh = draw_points(ADDED, 2)
         start = time.perf_counter()
         add(store, fresh, range(ADDED), prefix="added ")
         report["additions_per_s"] = ADDED / (time.perf_counter() - start)
@@ -241,14 +243,14 @@ def cells_figures(folder: Path, data: Data, bare: Any) -> tuple[dict[str, Any], 
 
 
 def add(store: EmbeddedGallery, points: Points, rows: range, prefix: str = "") -> None:
-    """Add faces in batches of 1,000, each of which is on disk when it returns."""
+    """Add faces in batches of 1,000; each is on disk when ``add`` returns."""
     for first in range(rows.start, rows.stop, 1000):
         batch = [face_of(row, points[row]) for row in range(first, min(first + 1000, rows.stop))]
         store.add([replace(face, id=prefix + face.id) for face in batch])
 
 
 def peer_curves(folder: Path, data: Data, builds: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Recall and queries/s of each library that was built, over its own dial, in a process of its own."""
+    """Recall and queries/s of each library that was built, over its dial, each in a new process."""
     curves = {}
     context = multiprocessing.get_context("spawn")
     for number, peer in enumerate(PEERS):
@@ -256,7 +258,7 @@ def peer_curves(folder: Path, data: Data, builds: dict[str, dict[str, float]]) -
             with ProcessPoolExecutor(1, mp_context=context) as process:
                 found = process.submit(peer_curve, number, folder, data.queries, data.wanted).result()
             curves[peer.name] = found | builds[peer.name]
-            said(json.dumps({peer.name: curves[peer.name]}))
+            log(json.dumps({peer.name: curves[peer.name]}))
     return curves
 
 
@@ -265,15 +267,15 @@ def peer_curve(number: int, folder: Path, queries: Points, wanted: Rows) -> dict
     faiss.omp_set_num_threads(1)
     peer, before = PEERS[number], resident_mb()
     index = peer.read(folder / peer.file, queries.shape[1])
-    rows = dialled(index, peer.dial, Data(np.empty((0, queries.shape[1]), np.float32), queries, wanted))
+    rows = measure_curve(index, peer.dial, Data(np.empty((0, queries.shape[1]), np.float32), queries, wanted))
     return {"rows": rows, "memory_mb": resident_mb() - before}
 
 
 def milvus_curves(address: str, server: int | None, data: Data) -> dict[str, Any]:
-    """What the server answers to its own client at each number of probes; and whole answers of the gallery on it."""
+    """The server with its own client at each number of probes, and whole answers of the gallery on it."""
     with closing(open_milvus_gallery(parse_address(address), data.points.shape[1], SHA256)) as gallery:
         if gallery.count() < len(data.points):
-            said(f"Milvus is left out: it has {gallery.count()} of {len(data.points)} faces")
+            log(f"Milvus is left out: it has {gallery.count()} of {len(data.points)} faces")
             return {}
         connection = MilvusConnection(parse_address(address))
         name = connection.address.collection
@@ -301,31 +303,31 @@ def milvus_curves(address: str, server: int | None, data: Data) -> dict[str, Any
 
         own = f"Milvus, {gallery.index}"
         curves = {
-            own: {"rows": dialled(at, PROBES, data)},
-            f"mien on {own}, whole answers": {"rows": dialled(whole, (0,), data)},
+            own: {"rows": measure_curve(at, PROBES, data)},
+            f"mien on {own}, whole answers": {"rows": measure_curve(whole, (0,), data)},
         }
         connection.close()
     if server is not None:
         curves[own]["memory_mb"] = resident_mb(server)  # type: ignore[assignment]
-    said(json.dumps(curves))
+    log(json.dumps(curves))
     return curves
 
 
-def dialled(index: Callable[[int], Search], dial: Sequence[int], data: Data) -> list[dict[str, float]]:
-    """Recall, and the time of one query alone, at each value of an index's dial."""
+def measure_curve(index: Callable[[int], Search], dial: Sequence[int], data: Data) -> list[dict[str, float]]:
+    """Recall and time of single queries at each value of an index's dial."""
     rows = []
     for value in dial:
         search = index(value)
         asked = data.queries[:EXACT_QUERIES] if value == 0 else data.queries
         found = np.concatenate([search(query[None]) for query in asked])
-        (ms,) = compared([search], list(asked[:, None]))
+        (ms,) = median_ms([search], list(asked[:, None]))
         recall = recall_of(found, data.wanted[: len(asked)])
         rows.append({"dial": value, "recall": recall, "ms": ms, "queries_per_s": 1000 / ms})
     return rows
 
 
-def compared(searches: Sequence[Callable[[Points], Any]], asked: Sequence[Points]) -> list[float]:
-    """Median milliseconds of each search, in turns, so that other work on the machine meets all of them alike."""
+def median_ms(searches: Sequence[Callable[[Points], Any]], asked: Sequence[Points]) -> list[float]:
+    """Median milliseconds of each search, in turns, so that other work on the machine affects all of them."""
     times: list[list[float]] = [[] for _ in searches]
     for queries in asked:
         for search, own in zip(searches, times, strict=True):
@@ -336,13 +338,13 @@ def compared(searches: Sequence[Callable[[Points], Any]], asked: Sequence[Points
 
 
 def found_rows(store: EmbeddedGallery, query: Points, options: SearchOptions | None = None) -> list[int]:
-    """The rows of the points that a gallery answers."""
+    """The rows of the points that a gallery finds."""
     (matches,) = store.search(query[None], K, options or SearchOptions()).matches
     return [int(match.face.id.removeprefix("face-")) for match in matches]
 
 
 def resident_mb(process: int | None = None) -> float:
-    """Memory of a process, its own if none is named."""
+    """Resident memory of a process, by default this one."""
     pages = int(Path(f"/proc/{process or 'self'}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -385,8 +387,8 @@ def plot(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def said(what: str) -> None:
-    """Print what is known so far."""
+def log(what: str) -> None:
+    """Print an intermediate result."""
     print(f"-- {what}", flush=True)  # noqa: T201
 
 

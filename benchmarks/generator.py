@@ -1,9 +1,8 @@
 """An open-loop load generator: requests at a fixed rate, whether or not earlier ones were answered.
 
-So queueing shows: a latency counts from the moment at which a request was meant to be sent, and one that could not be
-sent in time does not shorten it. Arrivals are Poisson. Without a rate, ``CONNECTIONS`` that are always busy find the
-highest rate. It runs in a process of its own (``drive``), on uvloop, with as little Python as can be: it shares the
-cores with what it drives.
+A latency counts from the moment at which a request was due, so that time in queues shows. Arrivals are Poisson. Without
+a rate, ``CONNECTIONS`` connections that are always busy find the highest rate. The generator runs in a separate process
+(``drive``), on uvloop, with as little Python as possible, because it shares the cores with the server.
 """
 
 import asyncio
@@ -20,19 +19,19 @@ from typing import Any, Final
 import uvloop
 
 CONNECTIONS: Final = 32
-"""Of the closed loop that finds the highest rate."""
+"""Connections of the closed loop that finds the highest rate."""
 
 HOST: Final = "127.0.0.1"
 
 
 def drive(port: int, requests: list[bytes], rate: float | None, seconds: float) -> dict[str, Any]:
-    """Send ``requests`` in turn from a process of its own.
+    """Send ``requests`` in turn from a separate process.
 
     Args:
         port: of the server on this machine.
         requests: whole HTTP requests.
         rate: per second; None keeps ``CONNECTIONS`` busy.
-        seconds: how long new ones are sent.
+        seconds: how long new requests are sent.
 
     Returns:
         ``answers_per_s`` (200s), ``statuses``, ``ms`` and ``refused_ms`` (p50, p90, p99), ``cpu_ms`` of the generator
@@ -47,10 +46,10 @@ def drive(port: int, requests: list[bytes], rate: float | None, seconds: float) 
 
 
 async def status_of(port: int, request: bytes) -> int:
-    """The status that one request is answered with.
+    """The status of the answer to one request.
 
     Raises:
-        OSError: nobody listens.
+        OSError: no server listens.
         TimeoutError: no answer came within 5 s.
     """
     _, connection = await asyncio.get_running_loop().create_connection(_Connection, HOST, port)
@@ -61,8 +60,8 @@ async def status_of(port: int, request: bytes) -> int:
 
 
 @dataclass
-class _Taken:
-    """What came back."""
+class _Outcome:
+    """Latencies and statuses of the answers."""
 
     latencies: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -70,13 +69,13 @@ class _Taken:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time; the status of an answer counts, 0 where none came."""
+    """One request at a time; resolves to the status of its answer, 0 if the connection is lost."""
 
     def __init__(self) -> None:
         self.waiting: asyncio.Future[int] | None = None
         self._came = b""
 
-    def connection_made(self, transport: Any) -> None:  # uvloop's are no asyncio.Transport
+    def connection_made(self, transport: Any) -> None:  # uvloop's is not an asyncio.Transport
         self.transport: asyncio.Transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -101,15 +100,15 @@ class _Connection(asyncio.Protocol):
 
 async def _drive(port: int, rate: float | None, seconds: float, requests: list[bytes]) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
-    taken, idle, tasks = _Taken(), list[_Connection](), set[asyncio.Task[None]]()
+    outcome, idle, tasks = _Outcome(), list[_Connection](), set[asyncio.Task[None]]()
 
-    async def one(request: bytes, meant: float) -> None:
+    async def one(request: bytes, due: float) -> None:
         while idle and idle[-1].transport.is_closing():
-            idle.pop()  # the server lets go of connections that were idle for some seconds
+            idle.pop()  # the server closes connections that were idle for some seconds
         connection = idle.pop() if idle else (await loop.create_connection(_Connection, HOST, port))[1]
         status = await connection.ask(request)
-        (taken.latencies if status == 200 else taken.refused).append(loop.time() - meant)
-        taken.statuses[str(status)] += 1
+        (outcome.latencies if status == 200 else outcome.refused).append(loop.time() - due)
+        outcome.statuses[str(status)] += 1
         if status and not connection.transport.is_closing():
             idle.append(connection)
 
@@ -125,23 +124,23 @@ async def _drive(port: int, rate: float | None, seconds: float, requests: list[b
         await asyncio.gather(*(busy(number) for number in range(CONNECTIONS)))
     else:
         chance = random.Random(0)  # noqa: S311
-        meant, number = began, 0
-        while meant < end:
-            meant += chance.expovariate(rate)
+        due, number = began, 0
+        while due < end:
+            due += chance.expovariate(rate)
             number += 1
-            if (left := meant - loop.time()) > 0:
+            if (left := due - loop.time()) > 0:
                 await asyncio.sleep(left)
-            task = asyncio.create_task(one(requests[number % len(requests)], meant))
+            task = asyncio.create_task(one(requests[number % len(requests)], due))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         await asyncio.gather(*tasks)
     return {
         "rate": rate,
-        "answers_per_s": len(taken.latencies) / (loop.time() - began),
-        "statuses": dict(taken.statuses),
-        "ms": _percentiles(taken.latencies),
-        "refused_ms": _percentiles(taken.refused),
-        "cpu_ms": time.process_time() * 1000 / max(1, taken.statuses.total()),
+        "answers_per_s": len(outcome.latencies) / (loop.time() - began),
+        "statuses": dict(outcome.statuses),
+        "ms": _percentiles(outcome.latencies),
+        "refused_ms": _percentiles(outcome.refused),
+        "cpu_ms": time.process_time() * 1000 / max(1, outcome.statuses.total()),
     }
 
 

@@ -1,14 +1,14 @@
-"""What a GPU does: aligned faces embedded per second from memory, and exact search in a large gallery.
+"""GPU throughput: aligned faces embedded per second from memory, and exact search in a large gallery.
 
     pip install '.[gpu]' onnx && python benchmarks/gpu.py --network float.onnx
 
-Printed are, for each batch size, the median of several runs: faces per second with the crops in the computer's memory
-(as an import embeds them), and with input and output bound to the GPU's memory, with the share of what the card can do
-in a product of large matrices of the same precision. The network is measured as it is, and in float16 and with TensorRT
-where those are to be had. Then comes the time of a search of 1,000,000 x 64 float32 at batch 1,024 beside the time that
-reading the gallery once takes at the card's bandwidth, as a copy on the card measures it.
+Prints, for each batch size, the median of several runs: faces per second with the crops in host memory (as an import
+embeds them), and with input and output bound to GPU memory, with the share of the card's peak in a product of large
+matrices of the same precision. The network is measured as it is, and in float16 and with TensorRT where possible. Then
+follows the time of a search of 1,000,000 x 64 float32 at batch 1,024, and the time of reading the gallery once at the
+card's bandwidth, which a copy on the card measures.
 
-Wanted are 20,000 faces/s from memory, and a search within twice the time of reading the gallery once.
+The aims are 20,000 faces/s from memory, and a search within twice the time of reading the gallery once.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SIZE = 64
 
 
 def median_s(task: Callable[[], object], runs: int) -> float:
-    """The median time of a task, after one run that does not count."""
+    """The median time of a task, after a warm-up run."""
     task()
     times = []
     for _ in range(runs):
@@ -47,7 +47,7 @@ def median_s(task: Callable[[], object], runs: int) -> float:
 
 
 def card() -> str:
-    """The name of the first GPU, as its driver gives it."""
+    """The name of the first GPU, from its driver."""
     command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]  # noqa: S603
 
@@ -64,7 +64,7 @@ def operations_of(network: Path) -> float:
         for value in (*graph.value_info, *graph.output)
     }
     weights = {each.name: list(each.dims) for each in graph.initializer}
-    # In int8 networks, weights come by way of their dequantisation.
+    # In int8 networks, weights pass through their dequantisation.
     for node in graph.node:
         if node.op_type in ("DequantizeLinear", "Cast") and node.input[0] in weights:
             weights[node.output[0]] = weights[node.input[0]]
@@ -79,7 +79,7 @@ def operations_of(network: Path) -> float:
 
 
 def matrix_operations_per_s(runs: int, *, half: bool, size: int = 8192) -> float:
-    """What the card does in a product of two matrices, multiplications and additions per second."""
+    """Peak of the card in a product of two matrices, multiplications and additions per second."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -125,12 +125,12 @@ def time_embedding(name: str, network: Path, provider: Provider, *, batches: lis
         on_card = batch / median_s(bound.run_in_place, runs)
         sys.stdout.write(
             f"{name}, batch {batch:5}: {from_memory:9,.0f} faces/s from memory, {on_card:9,.0f} bound to the card, "
-            f"{on_card * operations / peak:.3f} of what it can do\n"
+            f"{on_card * operations / peak:.3f} of its peak\n"
         )
 
 
 def time_networks(network: Path, batches: list[int], runs: int) -> None:
-    """The network as it is; in float16; with TensorRT."""
+    """Time the network as it is, in float16 and with TensorRT."""
     peaks = {half: matrix_operations_per_s(runs, half=half) for half in (False, True)}
     sys.stdout.write(f"products of matrices: {peaks[False] / 1e12:.1f} TFLOPS, {peaks[True] / 1e12:.1f} in float16\n")
     precision = Embedder(network, provider="require").metadata.precision
@@ -158,7 +158,7 @@ def time_search(faces: int, batch: int, k: int, runs: int) -> None:
 
 
 def bandwidth_bytes_per_s(runs: int, size_bytes: int = 2**30) -> float:
-    """How fast the card reads, by copying within its memory: each byte is read once and written once."""
+    """Memory bandwidth of the card, by a copy on it: each byte is read once and written once."""
     import ctypes
 
     from mien.model.embedder.session import DRIVER
@@ -182,7 +182,7 @@ def bandwidth_bytes_per_s(runs: int, size_bytes: int = 2**30) -> float:
 
 
 def main() -> int:
-    """Measure and print; 1 where there is no GPU."""
+    """Measure and print; returns 1 without a GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", type=Path, default=default_bundle() / EMBEDDER, help="exported network")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64, 256, 1024], help="faces of a call")

@@ -1,16 +1,15 @@
-"""The service under load, beside a bare loop and beside what a user would pick in its place.
+"""The service under load, against a bare loop and alternatives.
 
     python benchmarks/load.py PHOTOGRAPH... [--seconds 8] [--parts crops photographs ...] [--soak 600]
 
 Each part starts its servers, drives them with an open-loop generator (``generator.py``) and measures in the same run
-the bare costs of the same work on the same cores; what matters is the ratios. Figures are kept in ``--figures``, part
-by part; whenever a part is done, table and plot of all parts there are made anew (``load_report.py``). Environments of
-the alternatives are made where they are not there yet (``alternatives.py``).
+the bare cost of the same work on the same cores; only the ratios matter. Figures are kept in ``--figures``, part by
+part; after each part, table and plot of all parts are written again (``load_report.py``). Missing environments of the
+alternatives are created (``alternatives.py``).
 
 Payloads are made from the photographs: face crops of 48 to 224 pixels, and pictures of 640x480 with one face.
 
-Besides answers per second, CPU milliseconds per answer are given: those of the processes that answer, which other work
-on the machine does not change much.
+CPU milliseconds per answer are those of the processes that answer; other work on the machine affects them little.
 """
 
 import argparse
@@ -45,7 +44,7 @@ BATCHES: Final = (1, 2, 4, 8, 16, 32)
 CLASSIFY_CROP: Final = "/classify?already_cropped=true"
 
 IMAGES_TOGETHER: Final = 8
-"""Images of a request that has several."""
+"""Images of a request with several."""
 
 HERE: Final = Path(__file__).parent
 
@@ -54,15 +53,20 @@ def main() -> None:
     """Measure, keep the figures, and report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("photographs", type=Path, nargs="+")
-    parser.add_argument("--seconds", type=float, default=8.0, help="Of each measurement.")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="What is measured.")
-    parser.add_argument("--soak", type=float, default=0.0, help="Seconds under load in which memory is watched.")
-    parser.add_argument("--soak-rate", type=float, help="Requests per second of it; without, twice the highest rate.")
+    parser.add_argument("--seconds", type=float, default=8.0, help="Seconds of each measurement.")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="Parts to measure.")
+    parser.add_argument("--soak", type=float, default=0.0, help="Seconds under load in which memory is measured.")
+    parser.add_argument("--soak-rate", type=float, help="Requests per second (default: twice the highest rate).")
     parser.add_argument("--figures", type=Path, default=Path("load-figures"), help="Folder of figures, table and plot.")
-    parser.add_argument("--environments", type=Path, default=Path("load-environments"), help="Of the alternatives.")
-    parser.add_argument("--deepface-weights", type=Path, help=f"{alternatives.DEEPFACE_WEIGHTS}, where it is at hand.")
     parser.add_argument(
-        "--option", action="append", default=[], help="Of mien serve, such as --option=--batch-faces=4."
+        "--environments",
+        type=Path,
+        default=Path("load-environments"),
+        help="Folder of environments.",
+    )
+    parser.add_argument("--deepface-weights", type=Path, help=f"Path of {alternatives.DEEPFACE_WEIGHTS}.")
+    parser.add_argument(
+        "--option", action="append", default=[], help="Option of mien serve, such as --option=--batch-faces=4."
     )
     arguments = parser.parse_args()
     arguments.figures.mkdir(parents=True, exist_ok=True)
@@ -82,7 +86,7 @@ def measure_crops(crops: list[bytes], _: list[bytes], arguments: argparse.Namesp
     """Crops to ``/classify``, between two runs of the bare loop."""
     before = bare_crops(arguments.seconds)
     with mien(arguments.option) as server:
-        found = loaded(server, requests_of(CLASSIFY_CROP, crops), arguments.seconds, overload=True)
+        found = measure_load(server, requests_of(CLASSIFY_CROP, crops), arguments.seconds, overload=True)
         found["ready_s"] = server.ready_s
     return {"bare": [before, bare_crops(arguments.seconds)], "mien": found}
 
@@ -91,13 +95,13 @@ def measure_photographs(_: list[bytes], pictures: list[bytes], arguments: argpar
     """Photographs to ``/retrieve``, between two runs of the bare loop."""
     before = bare_pictures(pictures, arguments.seconds)
     with mien(arguments.option) as server:
-        found = loaded(server, requests_of("/retrieve", pictures), arguments.seconds, overload=True)
+        found = measure_load(server, requests_of("/retrieve", pictures), arguments.seconds, overload=True)
         found["ready_s"] = server.ready_s
     return {"bare": [before, bare_pictures(pictures, arguments.seconds)], "mien": found}
 
 
 def measure_shapes(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Several images in a request, and several processes; highest rates alone, in images."""
+    """Several images per request, and several processes; only the highest rates, in images."""
     found: dict[str, Any] = {}
     together = [crops[at:] + crops[:at] for at in range(len(crops))]
     many = [
@@ -132,7 +136,7 @@ def measure_fer(crops: list[bytes], pictures: list[bytes], arguments: argparse.N
 
 
 def measure_deepface(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
-    """DeepFace's own API, where its weights can be had."""
+    """DeepFace's own API, if its weights can be downloaded."""
     python = alternatives.deepface_environment(arguments.environments, arguments.deepface_weights)
     if python is None:
         return {
@@ -142,14 +146,14 @@ def measure_deepface(crops: list[bytes], pictures: list[bytes], arguments: argpa
     address = ["deepface.api.src.app:create_app()", "--bind"]
     home = {"DEEPFACE_HOME": str(alternatives.deepface_home(arguments.environments).resolve())}
 
-    def asked(file: bytes, detector: str) -> bytes:
+    def analyse(file: bytes, detector: str) -> bytes:
         texts = {"actions": '["emotion"]', "detector_backend": detector, "enforce_detection": "false"}
         return request("/analyze", [("img", file)], texts)
 
     with Served([*command, *address], home, ready="/", address="127.0.0.1:{}") as server:
         return {
-            "crops": loaded(server, [asked(file, "skip") for file in crops], arguments.seconds),
-            "photographs": loaded(server, [asked(file, "opencv") for file in pictures], arguments.seconds),
+            "crops": measure_load(server, [analyse(file, "skip") for file in crops], arguments.seconds),
+            "photographs": measure_load(server, [analyse(file, "opencv") for file in pictures], arguments.seconds),
         }
 
 
@@ -187,8 +191,8 @@ PARTS: Final[Mapping[str, Callable[[list[bytes], list[bytes], argparse.Namespace
 
 def _both_kinds(server: "Served", crops: list[bytes], pictures: list[bytes], seconds: float) -> dict[str, Any]:
     return {
-        "crops": loaded(server, requests_of(CLASSIFY_CROP, crops), seconds),
-        "photographs": loaded(server, requests_of("/classify", pictures), seconds),
+        "crops": measure_load(server, requests_of(CLASSIFY_CROP, crops), seconds),
+        "photographs": measure_load(server, requests_of("/classify", pictures), seconds),
     }
 
 
@@ -219,7 +223,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def bare_crops(seconds: float) -> dict[str, Any]:
-    """Faces per second of the network alone, at the best batch size and the better of two ways to use the cores."""
+    """Faces per second of the bare network, at the best batch size and the better of two ways to use the cores."""
     path, cores = default_bundle() / "embedder.onnx", os.cpu_count() or 1
     figures = []
     for threads, loops in {(cores, 1), (1, cores)}:
@@ -279,7 +283,7 @@ def _loops(work: Callable[[], object], loops: int, seconds: float) -> tuple[floa
 
 
 class Served:
-    """A server in a process of its own, or in several."""
+    """A server in one or several processes."""
 
     def __init__(
         self,
@@ -338,13 +342,13 @@ class Served:
 
 
 def mien(options: Sequence[str]) -> Served:
-    """The service, without its limit on one caller's rate."""
+    """The service, without its rate limit."""
     command = [str(Path(sys.executable).parent / "mien"), "serve", "--log-level", "error", "--rate-per-s", "0"]
     return Served([*command, *options, "--port"])
 
 
-def loaded(server: Served, requests: list[bytes], seconds: float, *, overload: bool = False) -> dict[str, Any]:
-    """The highest rate, then latencies at 70 % of it, then twice of it."""
+def measure_load(server: Served, requests: list[bytes], seconds: float, *, overload: bool = False) -> dict[str, Any]:
+    """The highest rate, then latencies at 70 % of it, and with ``overload`` at 200 %."""
     closed = highest(server, requests, seconds)
     rate = closed["answers_per_s"]
     found = {"highest": closed, "at_70_percent": drive(server.port, requests, 0.7 * rate, seconds)}
@@ -354,7 +358,7 @@ def loaded(server: Served, requests: list[bytes], seconds: float, *, overload: b
 
 
 def highest(server: Served, requests: list[bytes], seconds: float) -> dict[str, Any]:
-    """The highest rate, and CPU milliseconds of an answer at it."""
+    """The highest rate, and CPU milliseconds per answer at that rate."""
     drive(server.port, requests, None, 1.0)
     before = server.cpu_s()
     closed: dict[str, Any] = drive(server.port, requests, None, seconds)

@@ -1,4 +1,4 @@
-"""Figures of ``load.py`` as a table and a plot."""
+"""Table and plot of the figures of ``load.py``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ KINDS: Final = {"crops": "already-cropped faces of 48 to 224 pixels", "photograp
 OTHERS: Final = {"plain": "plain FastAPI handler", "fer": "`fer` behind FastAPI", "deepface": "DeepFace's API"}
 
 FIRST_S: Final = 60
-"""Seconds of a soak that do not count: buffers grow to what the load wants of them."""
+"""Seconds of a soak that do not count: buffers grow to the size that the load needs."""
 
 
 def write_report(figures: Mapping[str, Any], folder: Path) -> None:
@@ -38,7 +38,7 @@ def write_report(figures: Mapping[str, Any], folder: Path) -> None:
 
 
 def _rows(figures: Mapping[str, Any], kind: str) -> list[tuple[str, float, float, dict[str, Any]]]:
-    """Name, CPU ms, answers per second, and the rest of what was measured of each."""
+    """Name, CPU ms, answers per second, and the other measurements of each."""
     own = figures[kind]
     bare = max(own["bare"], key=lambda each: each["per_s"])
     rows: list[tuple[str, float, float, dict[str, Any]]] = [("bare loop", bare["cpu_ms"], bare["per_s"], {})]
@@ -66,7 +66,7 @@ def _table(figures: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def _sentences(rows: list[tuple[str, float, float, dict[str, Any]]]) -> list[str]:
-    """What the figures of mien come to, beside those of the others."""
+    """Ratios of mien's figures to those of the others."""
     (_, bare_cpu, bare_rate, _), (_, cpu, rate, own) = rows[0], rows[1]
     waits, over = own["at_70_percent"]["ms"], own["at_200_percent"]
     refused = {status: count for status, count in over["statuses"].items() if status != "200"}

@@ -2,8 +2,8 @@
 
     python benchmarks/page.py photo.jpg --runs 5
 
-Starts a service on the bundle that ships, on this machine. Needs Chromium with its driver, and selenium. A frame counts
-when the map was drawn in it; the map is panned by pointer events in every one of them. Median and range of the runs.
+Starts a service on the bundle that ships, on this machine. Needs Chromium with its driver, and selenium. The map is
+panned by a pointer event in every frame; frames in which it was drawn count. Prints median and range of the runs.
 """
 
 import argparse
@@ -71,7 +71,7 @@ requestAnimationFrame(step);
 
 
 def main() -> None:
-    """Run all of it."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photograph", type=Path)
     parser.add_argument("--runs", type=int, default=5)
@@ -81,9 +81,9 @@ def main() -> None:
         picture = base64.b64encode(arguments.photograph.read_bytes()).decode()
         drops, frames, slowest = [], [], []
         for _ in range(arguments.runs):
-            opened(driver, f"{url}/#/search", "document.querySelector('#found .portrait.painted')")
+            open_page(driver, f"{url}/#/search", "document.querySelector('#found .portrait.painted')")
             drops.append(driver.execute_async_script(DROP, arguments.photograph.name, picture) / 1000)
-            opened(driver, f"{url}/#/map", "window.mien?.map.drawn > 0")
+            open_page(driver, f"{url}/#/map", "window.mien?.map.drawn > 0")
             panned = driver.execute_async_script(PAN, SECONDS)
             frames.append(panned["drawn"])
             slowest.append(panned["slowest"])
@@ -138,8 +138,8 @@ def browser() -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
-def opened(driver: webdriver.Chrome, address: str, condition: str) -> None:
-    """Open an address anew, and wait."""
+def open_page(driver: webdriver.Chrome, address: str, condition: str) -> None:
+    """Load an address, and wait for a condition."""
     driver.get("about:blank")
     driver.get(address)
     deadline = time.monotonic() + PATIENCE_S
@@ -151,13 +151,13 @@ def opened(driver: webdriver.Chrome, address: str, condition: str) -> None:
 
 
 def page_bytes(url: str) -> int:
-    """All files of the page, as they travel."""
+    """Size of all files of the page, as they are sent."""
     folder = Path(__file__).parents[1] / "service" / "page"
     return sum(len(httpx.get(f"{url}/page/{path.name}").content) for path in folder.iterdir())
 
 
 def spread(values: list[float]) -> list[float]:
-    """Median, least and most."""
+    """Median, minimum and maximum."""
     return [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
 
 

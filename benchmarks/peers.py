@@ -1,4 +1,4 @@
-"""Libraries that find neighbours among points, for comparison: each is built, written to a file, and mapped or read."""
+"""Libraries for nearest-neighbour search, for comparison: each is built, written to a file, and mapped or read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ EFFORTS: Final = (16, 32, 64, 128, 256, 512)
 """The length of a graph's list of candidates."""
 
 PROBES: Final = (8, 12, 16, 18, 24, 32, 64)
-"""Cells that are looked into."""
+"""Inverted lists that are visited (nprobe)."""
 
 _LINKS: Final = 32
 _BUILDING_EFFORT: Final = 80
-_CELLS: Final = 4096
+_LISTS: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Peer:
 
     Attributes:
         name: for tables and plots.
-        file: that it is kept in.
+        file: name of the file of its index.
         dial: the values that trade recall for speed.
         build: builds it over points (n, d) and writes the file.
-        read: reads the file, and gives its search at each value of the dial.
+        read: reads the file; returns the search for each value of the dial.
     """
 
     name: str
@@ -56,19 +56,19 @@ def _read_flat(path: Path, size: int) -> Callable[[int], Search]:  # noqa: ARG00
     return lambda _: lambda asked: np.asarray(flat.search(asked, K)[1])
 
 
-def _build_cells(points: Points, path: Path) -> None:
-    cells = faiss.index_factory(points.shape[1], f"IVF{min(_CELLS, len(points) // 39)},Flat")
-    cells.train(points)
-    cells.add(points)
-    faiss.write_index(cells, str(path))
+def _build_ivf(points: Points, path: Path) -> None:
+    ivf = faiss.index_factory(points.shape[1], f"IVF{min(_LISTS, len(points) // 39)},Flat")
+    ivf.train(points)
+    ivf.add(points)
+    faiss.write_index(ivf, str(path))
 
 
-def _read_cells(path: Path, size: int) -> Callable[[int], Search]:  # noqa: ARG001
-    cells: Any = faiss.read_index(str(path))
+def _read_ivf(path: Path, size: int) -> Callable[[int], Search]:  # noqa: ARG001
+    ivf: Any = faiss.read_index(str(path))
 
     def at(probes: int) -> Search:
-        cells.nprobe = probes
-        return lambda asked: np.asarray(cells.search(asked, K)[1])
+        ivf.nprobe = probes
+        return lambda asked: np.asarray(ivf.search(asked, K)[1])
 
     return at
 
@@ -138,7 +138,7 @@ def _usearch(size: int) -> Any:
 
 PEERS: Final = (
     Peer("FAISS Flat (exact)", "flat.faiss", (0,), _build_flat, _read_flat),
-    Peer("FAISS IVF4096,Flat", "ivf.faiss", PROBES, _build_cells, _read_cells),
+    Peer("FAISS IVF4096,Flat", "ivf.faiss", PROBES, _build_ivf, _read_ivf),
     Peer("FAISS HNSW32", "hnsw.faiss", EFFORTS, _build_graph, _read_graph),
     Peer("hnswlib M32", "graph.hnswlib", EFFORTS, _build_hnswlib, _read_hnswlib),
     Peer("usearch f32 M32", "graph.usearch", EFFORTS, _build_usearch, _read_usearch),

@@ -1,4 +1,4 @@
-"""What one would write first around the same network: a FastAPI handler, no queue, no batches. For ``load.py``."""
+"""A plain FastAPI handler around the same network, without queue or batches; for ``load.py``."""
 
 import sys
 from typing import Any
@@ -36,7 +36,7 @@ def classify(image: UploadFile, already_cropped: bool = False) -> dict[str, Any]
 
 @app.get("/health/ready")
 def ready() -> None:
-    """Answer."""
+    """Answer 200 once the server listens."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Points that lie as the embeddings of faces do, as many as a benchmark wants."""
+"""Random points with the distribution of face embeddings."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,8 +7,8 @@ from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
 
 
-def drawn(count: int, seed: int) -> NDArray[np.float32]:
-    """(count, d) points of the shipped mixture, each emotion as often as in the shipped gallery."""
+def draw_points(count: int, seed: int) -> NDArray[np.float32]:
+    """(count, d) points of the shipped mixture, emotions as frequent as in the shipped gallery."""
     mixture = load_bundle(default_bundle()).mixture
     generator = np.random.default_rng(seed)
     emotions = generator.choice(len(mixture.emotions), count, p=mixture.weights / mixture.weights.sum())

@@ -1,4 +1,4 @@
-"""How fast `mien serve` is ready, how much memory it holds, and how long one caller waits.
+"""Start time, memory and single-caller latency of ``mien serve``.
 
     python benchmarks/serving.py PHOTOGRAPH [--requests 200] [--runs 5]
 
@@ -8,7 +8,7 @@ Starts the server as a user would, once per run, and prints the median and range
 - resident: MB of the process, once ready and after all requests
 - classify, retrieve: milliseconds of one request at a time, median of a run
 
-The operating system's file cache is warm but for the first run.
+The operating system's file cache is warm except in the first run.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(photograph: bytes, requests: int) -> Run:
-    """Start a server, ask it, stop it."""
+    """Start a server, send it requests, stop it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
