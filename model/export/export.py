@@ -2,7 +2,6 @@
 
 import tempfile
 import warnings
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,7 @@ from mien.model.errors import EmbedderError
 from mien.model.export.metadata import keep_only
 from mien.model.networks.network import EMBEDDING_SIZE, Network
 from mien.model.networks.preprocessing import CONTRAST_FLOOR, prepare
-from mien.model.training.checkpoint import mean_network
+from mien.model.training.checkpoint import count_averaged, load_network
 
 PARITY_TOLERANCE: Final = 1e-3
 """Largest difference allowed between torch and ONNX Runtime, in embedding units."""
@@ -48,11 +47,11 @@ class ExportedNetwork(nn.Module):
         return embeddings
 
 
-def export(checkpoints: Path | Sequence[Path], output: Path, *, mirror: bool = True) -> float:
-    """Write a checkpoint's network, or the mean of several, as ONNX and check it against torch.
+def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
+    """Write a checkpoint's network as ONNX and check it against torch.
 
     Args:
-        checkpoints: what ``train`` left, once or more often.
+        checkpoint: the file that training or ``average_checkpoints`` wrote.
         output: the ONNX file to write; it replaces an older one only when the check has passed.
         mirror: average each face with its mirror image.
 
@@ -60,11 +59,10 @@ def export(checkpoints: Path | Sequence[Path], output: Path, *, mirror: bool = T
         The largest absolute difference between torch and ONNX Runtime on test crops, in embedding units.
 
     Raises:
-        CheckpointError: a checkpoint cannot be used, or several do not fit together.
+        CheckpointError: the checkpoint cannot be used.
         EmbedderError: the exported network does not compute what the network does.
     """
-    paths = [checkpoints] if isinstance(checkpoints, Path) else checkpoints
-    network, config, sigma = mean_network(paths)
+    network, config, sigma = load_network(checkpoint)
     exported = ExportedNetwork(network, mirror=mirror).eval()
     metadata = EmbedderMetadata(
         format_version=FORMAT_VERSION,
@@ -83,7 +81,7 @@ def export(checkpoints: Path | Sequence[Path], output: Path, *, mirror: bool = T
             ),
         },
         training=config.model_dump(mode="json"),
-        checkpoints=len(paths),
+        checkpoints=count_averaged(checkpoint),
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:

@@ -70,32 +70,48 @@ def load_network(checkpoint: Path) -> tuple[Network, TrainingConfig, float]:
     return network.eval(), config, float(state.get("sigma", config.sigma))
 
 
-def mean_network(checkpoints: Sequence[Path]) -> tuple[Network, TrainingConfig, float]:
-    """The mean of several networks' weights, one of which was trained on from the other.
+def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
+    """Write the mean of several networks' weights, each trained on from the one before, as a checkpoint.
 
     A network that was trained on with another aim gains what that aim asks for and loses some of what it had; the
     mean of before and after keeps most of both. Source: Wortsman et al.: *Robust Fine-tuning of Zero-shot Models*,
     arXiv 2109.01903.
 
     Args:
-        checkpoints: one or more, of networks of the same shape.
-
-    Returns:
-        The network in evaluation mode, how the last of them was trained, and the mean of the sigmas they ended with.
+        checkpoints: at least two, of networks of the same shape.
+        output: the checkpoint to write: with the mean of the weights and of the sigmas, and the configuration of the
+            last of the checkpoints. It can be exported and trained on from, but not resumed.
 
     Raises:
-        CheckpointError: a file cannot be used, or the networks differ in shape.
+        CheckpointError: there are fewer than two, a file cannot be used, or the networks differ in shape.
     """
+    if len(checkpoints) < 2:
+        raise CheckpointError(f"an average is of at least 2 checkpoints, got {len(checkpoints)}")
     networks, configs, sigmas = zip(*(load_network(checkpoint) for checkpoint in checkpoints), strict=True)
     for checkpoint, config in zip(checkpoints, configs, strict=True):
         if config.network != configs[0].network:
             raise CheckpointError(f"{checkpoint} holds a network of another shape than {checkpoints[0]}")
-    mean: Network = networks[-1]
     states = [network.state_dict() for network in networks]
-    mean.load_state_dict(
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(dim=0) if last.is_floating_point() else last
+        for name, last in states[-1].items()
+    }
+    write_checkpoint(
+        output,
         {
-            name: torch.stack([state[name] for state in states]).mean(dim=0) if last.is_floating_point() else last
-            for name, last in states[-1].items()
-        }
+            "config": configs[-1].model_dump(mode="json"),
+            "network": mean,
+            "average": mean,
+            "sigma": sum(sigmas) / len(sigmas),
+            "averaged_checkpoints": sum(map(count_averaged, checkpoints)),
+        },
     )
-    return mean, configs[-1], sum(sigmas) / len(sigmas)
+
+
+def count_averaged(checkpoint: Path) -> int:
+    """How many checkpoints' weights a checkpoint averages; 1 for one that training wrote.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or of another version.
+    """
+    return int(read_checkpoint(checkpoint).get("averaged_checkpoints", 1))

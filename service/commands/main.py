@@ -12,6 +12,7 @@ from mien.service.operation.installation import missing_extra
 
 COMMANDS: Final = {
     "train": ("bundle.train", "Train a network on FER+ Training; writes a checkpoint and its curves."),
+    "average": ("bundle.average", "Average the weights of several checkpoints into one."),
     "export": ("bundle.export", "Export a checkpoint's network to ONNX and check it against torch."),
     "quantise": ("bundle.quantise", "Write an exported network in int8, for CPUs, or in float16, for GPUs."),
     "build": ("bundle.build", "Embed FER+ Training, fit the mixture, and write a bundle."),

@@ -10,11 +10,7 @@ from mien.service.operation.installation import require_training_modules
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``mien export``."""
     parser.add_argument(
-        "checkpoints",
-        type=Path,
-        nargs="+",
-        metavar="CHECKPOINT",
-        help="What mien train left, checkpoint.pt; of several, one trained on from the other, the mean is exported.",
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="The checkpoint of mien train or mien average."
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="ONNX file to write.")
     parser.add_argument(
@@ -31,6 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
     require_training_modules()
     from mien.model.export.export import export
 
-    difference = export(arguments.checkpoints, arguments.output, mirror=arguments.mirror)
+    difference = export(arguments.checkpoint, arguments.output, mirror=arguments.mirror)
     console.print(f"{arguments.output}: differs from torch by at most {difference:.1e} embedding units")
     return 0

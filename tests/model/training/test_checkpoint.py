@@ -13,13 +13,15 @@ from mien.model.files import written_whole
 from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import new_network
 from mien.model.training.checkpoint import (
+    average_checkpoints,
     config_of,
+    count_averaged,
     load_network,
-    mean_network,
     read_checkpoint,
     write_checkpoint,
 )
 from mien.model.training.config import TrainingConfig
+from mien.model.training.state import Run
 
 
 class Trap:
@@ -167,28 +169,46 @@ def write_network(path: Path, seed: int, sigma: float, network: NetworkConfig = 
     return path
 
 
-def test_the_mean_lies_halfway(tmp_path: Path) -> None:
+def test_average_lies_halfway(tmp_path: Path) -> None:
     paths = [write_network(tmp_path / "a.pt", 1, 1.0), write_network(tmp_path / "b.pt", 2, 0.5)]
-    found, config, sigma = mean_network(paths)
+    average_checkpoints(paths, tmp_path / "mean.pt")
+    found, config, sigma = load_network(tmp_path / "mean.pt")
     one, other = (new_network(SMALL, seed).state_dict() for seed in (1, 2))
     for name, value in found.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, (one[name] + other[name]) / 2)
     assert (config.seed, sigma) == (2, 0.75)
     assert not found.training
+    assert [count_averaged(path) for path in (*paths, tmp_path / "mean.pt")] == [1, 1, 2]
 
 
-def test_one_checkpoint_is_its_own_mean(tmp_path: Path) -> None:
+def test_average_of_a_checkpoint_with_itself_is_that_checkpoint(tmp_path: Path) -> None:
     path = write_network(tmp_path / "a.pt", 1, 1.0)
-    alone, mean = load_network(path), mean_network([path])
+    average_checkpoints([path, path], tmp_path / "mean.pt")
+    alone, mean = load_network(path), load_network(tmp_path / "mean.pt")
     assert alone[1:] == mean[1:]
     assert all(torch.equal(alone[0].state_dict()[name], value) for name, value in mean[0].state_dict().items())
 
 
-def test_networks_of_different_shapes_have_no_mean(tmp_path: Path) -> None:
+def test_one_checkpoint_has_no_average(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "a.pt", 1, 1.0)
+    with pytest.raises(CheckpointError, match="at least 2 checkpoints, got 1"):
+        average_checkpoints([path], tmp_path / "mean.pt")
+
+
+def test_networks_of_different_shapes_have_no_average(tmp_path: Path) -> None:
     paths = [
         write_network(tmp_path / "a.pt", 1, 1.0),
         write_network(tmp_path / "b.pt", 2, 1.0, NetworkConfig(widths=(4,), blocks=(1,))),
     ]
     with pytest.raises(CheckpointError, match=r"b\.pt holds a network of another shape than .*a\.pt"):
-        mean_network(paths)
+        average_checkpoints(paths, tmp_path / "mean.pt")
+    assert not (tmp_path / "mean.pt").exists()
+
+
+def test_average_cannot_be_resumed(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "a.pt", 1, 1.0)
+    average_checkpoints([path, path], tmp_path / "mean.pt")
+    run = Run.start(TrainingConfig(network=SMALL, seed=1), torch.device("cpu"))
+    with pytest.raises(CheckpointError, match="holds no run that can go on"):
+        run.restore(tmp_path / "mean.pt")

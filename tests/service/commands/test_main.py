@@ -10,6 +10,7 @@ from PIL import Image
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import read_manifest
+from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS
 from mien.service.commands.gallery.main import ACTIONS
 from mien.service.commands.main import COMMANDS, build_parser, main
@@ -52,7 +53,10 @@ def test_the_whole_way_by_commands(small_run: SmallRun, tmp_path: Path, capsys: 
     assert capsys.readouterr().out.strip() == str(tmp_path / "run" / "checkpoint.pt")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoint.pt", "curves.csv", "curves.png"}
     network, bundle = tmp_path / "embedder.onnx", tmp_path / "bundle"
-    assert main(["export", str(tmp_path / "run" / "checkpoint.pt"), "--output", str(network)]) == 0
+    checkpoint, mean = str(tmp_path / "run" / "checkpoint.pt"), str(tmp_path / "mean.pt")
+    assert main(["average", checkpoint, checkpoint, "--output", mean]) == 0
+    assert main(["export", mean, "--output", str(network)]) == 0
+    assert Embedder(network).metadata.checkpoints == 2
     assert main(["build", str(network), *data, "--output", str(bundle)]) == 0
     capsys.readouterr()
     assert main(["calibrate", "--bundle", str(bundle), *data]) == 0

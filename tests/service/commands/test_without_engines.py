@@ -73,6 +73,7 @@ ENGINES = [
 
 TRAINING = [
     ["train", "--data", "ferplus", "--output", "run"],
+    ["average", "a.pt", "b.pt", "--output", "mean.pt"],
     ["export", "checkpoint.pt", "--output", "embedder.onnx"],
     ["quantise", "embedder.onnx", "--half", "--output", "half.onnx"],
     ["portraits", "--bundle", "bundle", "--data", "ferplus"],
