@@ -30,7 +30,7 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.io_binding import BoundBatch
 from mien.model.embedder.provider import Provider
 from mien.model.embedder.session import CPU, CUDA, TENSORRT, driver_problem, gpu_providers, has_cuda_build
-from mien.model.export.float16 import halve
+from mien.model.export.float16 import convert_to_float16
 
 SIZE = 64
 
@@ -138,7 +138,7 @@ def time_networks(network: Path, batches: list[int], runs: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if precision == "float32":
             half = Path(folder) / "half.onnx"
-            halve(network, half)
+            convert_to_float16(network, half)
             time_embedding("float16", half, "require", batches=batches, runs=runs, peak=peaks[True])
         if TENSORRT in Embedder(network, provider="tensorrt").providers:
             time_embedding("TensorRT", network, "tensorrt", batches=batches, runs=runs, peak=peaks[True])

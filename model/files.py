@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes its place at ``path`` when the block ends well.
 
     A kill or an error at any moment leaves the old file or the new one, never a part; after an error, such as a full

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     )
     max_video_pixels: int = Field(DEFAULT_LIMITS.max_pixels, ge=1, description="Largest frame of a video, pixels.")
     video_timeout_s: float = Field(
-        DEFAULT_LIMITS.longest_s, gt=0, description="Longest time of an answer about a video, seconds."
+        DEFAULT_LIMITS.max_cpu_s, gt=0, description="Longest time of an answer about a video, seconds."
     )
     max_streams: int = Field(8, ge=1, description="WebSockets at once; more are answered with 503.")
     stream_fps: float = Field(
@@ -155,7 +155,7 @@ class Settings(BaseSettings):
             max_pixels=self.max_video_pixels,
             max_s=self.max_video_s,
             max_frames=self.max_video_frames,
-            longest_s=self.video_timeout_s,
+            max_cpu_s=self.video_timeout_s,
         )
 
     @property

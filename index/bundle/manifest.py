@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mien.index.errors import BundleError
 from mien.model.errors import first_fault
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 
 FORMAT_VERSION: Final = 1
 """Version of the bundle's layout; another one is refused."""
@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json``, whole or not at all."""
-    with written_whole(folder / MANIFEST) as file:
+    with write_atomically(folder / MANIFEST) as file:
         file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
 
 

@@ -28,7 +28,7 @@ from mien.index.mixture.mixture import fit_mixture
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 from mien.model.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # it brings torch, which only the commands that train have
@@ -245,7 +245,7 @@ def write_rows(path: Path, rows: Sequence[AblationRow]) -> None:
     writer = csv.DictWriter(text, fieldnames=[column.name for column in fields(AblationRow)])
     writer.writeheader()
     writer.writerows(vars(row) for row in rows)
-    with written_whole(path) as file:
+    with write_atomically(path) as file:
         file.write(text.getvalue().encode())
 
 

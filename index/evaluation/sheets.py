@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from mien.index.mixture.sub_classes import SubClass
 from mien.model.emotions import VOTE_COLUMNS
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 
 _FACE_PX: Final = 96
 _GAP_PX: Final = 6
@@ -48,7 +48,7 @@ def write_contact_sheet(
             if face is not None:
                 shown = Image.fromarray(face).resize((_FACE_PX, _FACE_PX), Image.Resampling.BICUBIC)
                 sheet.paste(shown, (_GAP_PX + column * step, top + _CAPTION_PX - 2 * _GAP_PX))
-    with written_whole(path) as file:
+    with write_atomically(path) as file:
         sheet.save(file, "PNG")
 
 

@@ -161,7 +161,7 @@ def transfer_scores(
         "already_cropped": photographs.cropped,
         "subjects": len(set(photographs.subjects)) if photographs.subjects is not None else None,
         "emotions": list(photographs.classes),
-        "emotions_lacking": list(photographs.lacking),
+        "emotions_lacking": list(photographs.missing_emotions),
         "all_emotions": asdict(classification_scores(labels, distances.argmin(axis=1), EMOTIONS)),
         "own_emotions": asdict(classification_scores(labels, own[distances[:, own].argmin(axis=1)], EMOTIONS)),
         "retrieval_leave_one_out": _retrieval(photographs, embedded, on_progress),

@@ -17,7 +17,7 @@ from mien.index.mixture.sub_classes import SubClasses
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, distribution, labels
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 
 ASSIGNMENTS_NAME: Final = "assignments.csv"
 
@@ -111,7 +111,7 @@ def write_assignments(path: Path, faces: DiscoveryFaces, found: Discovery) -> No
     writer.writerow(["name", "sub_class", "probability"])
     for face, place, probability in zip(faces.ids, found.places.tolist(), found.probabilities.tolist(), strict=True):
         writer.writerow([face, found.subclasses.each[place].id, f"{probability:.6f}"])
-    with written_whole(path) as file:
+    with write_atomically(path) as file:
         file.write(text.getvalue().encode())
 
 

@@ -21,7 +21,7 @@ from mien.model.portraits.config import PortraitConfig
 from mien.model.portraits.painter import PortraitPainter
 
 if TYPE_CHECKING:  # it brings torch, which only the command that trains has
-    from mien.model.portraits.sub_class_posterior import NamedGaussians
+    from mien.model.portraits.sub_class_posterior import SubClassGaussians
     from mien.model.portraits.train import Step
 
 
@@ -63,7 +63,7 @@ def portray_bundle(
         DatasetError: none of the faces is in the gallery, or none can be aligned.
         EmbedderError: the bundle's network cannot be walked in torch.
     """
-    from mien.model.portraits.aligned_faces import aligned_faces
+    from mien.model.portraits.aligned_faces import align_faces
     from mien.model.portraits.train import export_portraits, train_portraits
 
     bundle = load_bundle(folder)
@@ -75,14 +75,14 @@ def portray_bundle(
     crops = faces.images[[places[entry.id] for entry in entries]]
     labels = np.array([bundle.mixture.emotions.index(entry.emotion) for entry in entries], dtype=np.int64)
     embeddings = bundle.gallery.embeddings[rows]
-    aligned = aligned_faces(crops, labels, Detector(), most=config.most, seed=config.seed, on_progress=on_faces)
+    aligned = align_faces(crops, labels, Detector(), most=config.most, seed=config.seed, on_progress=on_faces)
     network = train_portraits(
         aligned.crops,
         embeddings[aligned.rows],
         labels[aligned.rows],
         bundle.embedder_path,
         middles=_middles(bundle),
-        named=named_gaussians(bundle),
+        gaussians=sub_class_gaussians(bundle),
         config=config,
         on_step=on_step,
     )
@@ -99,9 +99,9 @@ def _middles(bundle: Bundle) -> NDArray[np.float64]:
     return np.stack([*bundle.mixture.centroids, *inner])
 
 
-def named_gaussians(bundle: Bundle) -> "NamedGaussians":
+def sub_class_gaussians(bundle: Bundle) -> "SubClassGaussians":
     """The sub-classes of a bundle, or the Gaussians of its emotions where it has none."""
-    from mien.model.portraits.sub_class_posterior import NamedGaussians
+    from mien.model.portraits.sub_class_posterior import SubClassGaussians
 
     mixture, sub_classes = bundle.mixture, bundle.subclasses
     emotions = range(len(mixture.emotions))
@@ -110,7 +110,7 @@ def named_gaussians(bundle: Bundle) -> "NamedGaussians":
         if sub_classes is not None
         else [Components(np.ones(1), mixture.centroids[[row]], mixture.covariances[[row]]) for row in emotions]
     )
-    return NamedGaussians(
+    return SubClassGaussians(
         mixture.centroids,
         mixture.sigma,
         np.repeat(np.arange(len(mixtures)), [len(each) for each in mixtures]),

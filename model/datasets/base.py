@@ -50,7 +50,7 @@ class LabelledPhotographs:
         return tuple(name for label, name in enumerate(EMOTIONS) if label in self.labels)
 
     @property
-    def lacking(self) -> tuple[str, ...]:
+    def missing_emotions(self) -> tuple[str, ...]:
         """The emotions that the set lacks, in FER+ order."""
         return tuple(name for name in EMOTIONS if name not in self.classes)
 
@@ -139,7 +139,7 @@ def check_split(split: str, splits: tuple[str, ...], dataset: str) -> None:
         raise DatasetError(f"{dataset} has the splits {', '.join(splits)}, got {split!r}")
 
 
-def named_files(root: Path, ending: str) -> dict[str, Path]:
+def files_by_name(root: Path, ending: str) -> dict[str, Path]:
     """The files below a folder whose names end so (in small letters), by name, each name once.
 
     Raises:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from mien.model.datasets.base import Collection, LabelledPhotographs, check_split, named_files
+from mien.model.datasets.base import Collection, LabelledPhotographs, check_split, files_by_name
 from mien.model.errors import DatasetError
 
 EXPRESSIONS: Final = {
@@ -46,7 +46,7 @@ def read_bu_3dfe(root: Path, split: str = "all") -> LabelledPhotographs:
     """
     check_split(split, SPLITS, "BU-3DFE")
     collection = Collection(f"BU-3DFE {split}")
-    for name, path in named_files(root, "_f2d.bmp").items():
+    for name, path in files_by_name(root, "_f2d.bmp").items():
         parts = _NAME.fullmatch(name)
         if parts is None or parts["expression"].upper() not in EXPRESSIONS:
             raise DatasetError(f"{path}: expected a name such as F0001_AN01WH_F2D.bmp")

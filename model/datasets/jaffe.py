@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from mien.model.datasets.base import Collection, LabelledPhotographs, check_split, named_files
+from mien.model.datasets.base import Collection, LabelledPhotographs, check_split, files_by_name
 from mien.model.datasets.bu_3dfe import EXPRESSIONS
 from mien.model.errors import DatasetError
 
@@ -30,7 +30,7 @@ def read_jaffe(root: Path, split: str = "all") -> LabelledPhotographs:
     """
     check_split(split, SPLITS, "JAFFE")
     collection = Collection("JAFFE all")
-    for name, path in named_files(root, ".tiff").items():
+    for name, path in files_by_name(root, ".tiff").items():
         parts = _NAME.fullmatch(name)
         if parts is None or parts["expression"].upper() not in EXPRESSIONS:
             raise DatasetError(f"{path}: expected a name such as KA.AN1.39.tiff")

@@ -15,7 +15,7 @@ from mien.model.datasets.ferplus import FACE_PX
 from mien.model.embedder.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetadata
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import EmbedderError
-from mien.model.export.metadata import keep_only
+from mien.model.export.metadata import replace_metadata
 from mien.model.networks.network import EMBEDDING_SIZE, Network
 from mien.model.networks.preprocessing import CONTRAST_FLOOR, prepare
 from mien.model.training.checkpoint import count_averaged, load_network
@@ -156,6 +156,6 @@ def onnx_graph(
     if program is None:
         raise EmbedderError("torch returned no ONNX program")
     graph = program.model_proto
-    keep_only(graph, key, about)
+    replace_metadata(graph, key, about)
     onnx.checker.check_model(graph)
     return graph

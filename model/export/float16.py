@@ -15,13 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mien.model.embedder.embedder import METADATA_KEY, Embedder
 from mien.model.errors import EmbedderError
-from mien.model.export.metadata import keep_only
-from mien.model.files import written_whole
+from mien.model.export.metadata import replace_metadata
+from mien.model.files import write_atomically
 
 _SUFFIXES: Final = {TensorProto.FLOAT16: "_in_float16", TensorProto.FLOAT: "_in_float32"}
 
 
-def halve(network: Path, output: Path) -> None:
+def convert_to_float16(network: Path, output: Path) -> None:
     """Write a float16 form of an exported network, its metadata included; it takes and gives what the other does.
 
     Args:
@@ -35,10 +35,10 @@ def halve(network: Path, output: Path) -> None:
     if metadata.precision != "float32":
         raise EmbedderError(f"{network}: expected a network in float32, got one in {metadata.precision}")
     halved = onnx.shape_inference.infer_shapes(onnx.load(network))
-    _halve(halved.graph)
-    keep_only(halved, METADATA_KEY, metadata.model_copy(update={"precision": "float16"}).model_dump_json())
+    _convert(halved.graph)
+    replace_metadata(halved, METADATA_KEY, metadata.model_copy(update={"precision": "float16"}).model_dump_json())
     onnx.checker.check_model(halved)
-    with written_whole(output) as file:
+    with write_atomically(output) as file:
         file.write(halved.SerializeToString())
 
 
@@ -65,7 +65,7 @@ def between_convolutions(nodes: Iterable[onnx.NodeProto]) -> set[int]:
     return {place for place, _ in convolutions} | (behind & before)
 
 
-def _halve(graph: onnx.GraphProto) -> None:
+def _convert(graph: onnx.GraphProto) -> None:
     """Put the nodes between convolutions into float16, and casts where values go in and out."""
     weights = {each.name: each for each in graph.initializer}
     kinds = {each.name: each.type.tensor_type.elem_type for each in (*graph.input, *graph.value_info, *graph.output)}

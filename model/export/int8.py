@@ -17,8 +17,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mien.model.embedder.embedder import METADATA_KEY, Embedder
 from mien.model.errors import DatasetError
-from mien.model.export.metadata import keep_only
-from mien.model.files import written_whole
+from mien.model.export.metadata import replace_metadata
+from mien.model.files import write_atomically
 
 CALIBRATION_FACES: Final = 512
 """Faces whose activations set the ranges; more change them little."""
@@ -94,6 +94,6 @@ def quantise(
             calibrate_method=CalibrationMethod.MinMax,
         )
         quantised = onnx.load(draft)
-        keep_only(quantised, METADATA_KEY, metadata.model_copy(update={"precision": "int8"}).model_dump_json())
-        with written_whole(output) as file:
+        replace_metadata(quantised, METADATA_KEY, metadata.model_copy(update={"precision": "int8"}).model_dump_json())
+        with write_atomically(output) as file:
             file.write(quantised.SerializeToString())

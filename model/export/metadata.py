@@ -3,7 +3,7 @@
 import onnx
 
 
-def keep_only(network: onnx.ModelProto, key: str, value: str) -> None:
+def replace_metadata(network: onnx.ModelProto, key: str, value: str) -> None:
     """Replace all metadata of a network by one entry.
 
     torch's exporter notes at each node the lines of code that made it, with the folders of whoever exported.

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mien.model.losses.base import Loss
 from mien.model.losses.gaussian import GaussianLoss
-from mien.model.losses.gaussian_components import ComponentsLoss
+from mien.model.losses.gaussian_components import GaussianComponentsLoss
 from mien.model.losses.gaussian_running import RunningGaussianLoss
 from mien.model.losses.multi_threshold_triplet import MultiThresholdTripletLoss
 from mien.model.losses.prototypical import PrototypicalLoss
@@ -17,7 +17,7 @@ from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.training.config import LossName, TrainingConfig
 
 
-def new_loss(config: TrainingConfig, class_count: int, emotion_of: Tensor | None = None) -> Loss:
+def build_loss(config: TrainingConfig, class_count: int, emotion_of: Tensor | None = None) -> Loss:
     """The loss that ``config.loss`` names.
 
     Args:
@@ -30,7 +30,7 @@ def new_loss(config: TrainingConfig, class_count: int, emotion_of: Tensor | None
     makers: dict[LossName, Callable[[], Loss]] = {
         "gaussian": lambda: GaussianLoss(sigma, leave_one_out=config.leave_one_out, emotion_of=emotion_of),
         "gaussian-running": lambda: RunningGaussianLoss(sigma, class_count, EMBEDDING_SIZE, decay=config.running_decay),
-        "gaussian-components": lambda: ComponentsLoss(
+        "gaussian-components": lambda: GaussianComponentsLoss(
             sigma, class_count, EMBEDDING_SIZE, components=config.components, decay=config.running_decay
         ),
         "prototypical": lambda: PrototypicalLoss(sigma, leave_one_out=config.leave_one_out),

@@ -10,7 +10,7 @@ from mien.model.losses.gaussian_running import RunningCentroids
 from mien.model.losses.sigma import Sigma
 
 
-class ComponentsLoss(Loss):
+class GaussianComponentsLoss(Loss):
     """Each emotion has k running centroids; a face belongs to the nearest of its emotion's.
 
     The posterior of an emotion is the sum over its components, and is scored against the targets: which component

@@ -28,7 +28,7 @@ _DTYPES: Final = {"float16": np.float16, "float32": np.float32, "int32": np.int3
 Arrays = dict[str, NDArray[np.float32]]
 
 
-def weights_beside(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
     """The ``.bin`` beside the ``.json``."""
     return path.with_suffix(".bin")
 
@@ -52,10 +52,10 @@ def read_arrays(path: Path) -> Arrays:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is not the description of a TensorFlow.js model: {error!r}") from None
-    raw = _bytes(weights_beside(path))
+    raw = _bytes(weights_file(path))
     wanted = sum(math.prod(shape) * dtype.itemsize for _, shape, dtype in entries)
     if wanted != len(raw):
-        raise ConfigError(f"{path} describes {wanted} bytes of weights, {weights_beside(path)} has {len(raw)}")
+        raise ConfigError(f"{path} describes {wanted} bytes of weights, {weights_file(path)} has {len(raw)}")
     arrays, offset = {}, 0
     for name, shape, dtype in entries:
         count = math.prod(shape)

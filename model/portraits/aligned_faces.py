@@ -37,7 +37,7 @@ class AlignedFaces:
     crops: NDArray[np.uint8]
 
 
-def aligned_faces(
+def align_faces(
     crops: NDArray[np.uint8],
     labels: NDArray[np.int64],
     detector: Detector,

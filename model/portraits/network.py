@@ -51,9 +51,9 @@ class PortraitNetwork(nn.Module):
         """Paint faces."""
         moved = embeddings + self.stronger(functional.relu(self.hidden(embeddings)))
         faces = self.average(moved).reshape(-1, 1, FACE_PX, FACE_PX)
-        return in_contrast(standardise(faces))
+        return set_contrast(standardise(faces))
 
 
-def in_contrast(standardised: Tensor) -> Tensor:
+def set_contrast(standardised: Tensor) -> Tensor:
     """(n, h, w) greys from 0 to 1 of (n, 1, h, w) standardised faces."""
     return (0.5 + CONTRAST * standardised).clamp(0, 1).squeeze(1)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class NamedGaussians:
+class SubClassGaussians:
     """The Gaussians of the sub-classes, of all emotions in a row; an emotion without sub-classes is its own.
 
     Attributes:
@@ -34,10 +34,10 @@ class NamedGaussians:
     whitening: NDArray[np.float64]
 
 
-class Naming:
+class SubClassPosterior:
     """Log probabilities of sub-classes, through which gradients flow."""
 
-    def __init__(self, gaussians: NamedGaussians) -> None:
+    def __init__(self, gaussians: SubClassGaussians) -> None:
         """Name by ``gaussians``."""
         self._sigma = gaussians.sigma
         self._emotions = torch.from_numpy(gaussians.emotion_centroids.astype(np.float32))

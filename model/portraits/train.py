@@ -25,9 +25,9 @@ from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.networks.preprocessing import standardise, to_unit
 from mien.model.networks.torch_graph import TorchGraph
 from mien.model.portraits.config import PortraitConfig
-from mien.model.portraits.network import PortraitNetwork, in_contrast
+from mien.model.portraits.network import PortraitNetwork, set_contrast
 from mien.model.portraits.painter import FORMAT_VERSION, METADATA_KEY, PortraitPainter
-from mien.model.portraits.sub_class_posterior import NamedGaussians, Naming
+from mien.model.portraits.sub_class_posterior import SubClassGaussians, SubClassPosterior
 
 PARITY_GREYS: Final = 1
 """Largest difference allowed between torch and ONNX Runtime, in steps of 256 greys: rounding."""
@@ -58,7 +58,7 @@ def train_portraits(
     embedder: Path,
     *,
     middles: NDArray[np.floating],
-    named: NamedGaussians,
+    gaussians: SubClassGaussians,
     config: PortraitConfig,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> PortraitNetwork:
@@ -70,7 +70,7 @@ def train_portraits(
         labels: (n,) the emotion of each.
         embedder: the exported network that embedded them.
         middles: (m, 64) points that people search from, such as centroids: they are asked for most.
-        named: what names a point: a portrait is to be named as the point that was asked for.
+        gaussians: what names a point: a portrait is to be named as the point that was asked for.
         config: the settings.
         on_step: called after each step.
 
@@ -80,7 +80,7 @@ def train_portraits(
     """
     if len(crops) == 0 or len(crops) != len(embeddings):
         raise DatasetError(f"portraits want one embedding per face, got {len(embeddings)} for {len(crops)} faces")
-    reader, naming = TorchGraph(embedder), Naming(named)
+    reader, naming = TorchGraph(embedder), SubClassPosterior(gaussians)
     generator = np.random.default_rng(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
@@ -97,7 +97,7 @@ def train_portraits(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, config.steps), config.learning_rate / 100)
     for number in range(1, config.steps + 1):
         rows = torch.from_numpy(generator.choice(len(crops), config.batch_size, p=chances))
-        wanted = in_contrast(faces[rows].flip(3) if generator.random() < 0.5 else faces[rows])
+        wanted = set_contrast(faces[rows].flip(3) if generator.random() < 0.5 else faces[rows])
         pixels = functional.l1_loss(network(points[rows]), wanted)
         asked = _asked(points[rows[: config.read_faces]], ends, generator)
         read = reader(_moved(network(asked), generator) * 255)

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from mien.model.errors import CheckpointError, first_fault
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 from mien.model.networks.network import Network
 from mien.model.training.config import TrainingConfig
 
@@ -20,7 +20,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         CheckpointError: it could not be written, for a full disk for example; an earlier checkpoint stays as it was.
     """
     try:
-        with written_whole(path) as file:
+        with write_atomically(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch reports what the disk says as a RuntimeError
         kept = "the one before stays" if path.exists() else "there is none yet"

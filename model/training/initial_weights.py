@@ -17,7 +17,7 @@ def initial_sha256(path: Path) -> str:
     Raises:
         ConfigError: they cannot be read.
     """
-    file = from_tfjs.weights_beside(path) if path.suffix == ".json" else path
+    file = from_tfjs.weights_file(path) if path.suffix == ".json" else path
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import CheckpointError
 from mien.model.losses.base import EmbeddedBatch, Loss
-from mien.model.losses.build import new_loss
+from mien.model.losses.build import build_loss
 from mien.model.networks.network import Network, new_network, parameter_count
 from mien.model.networks.preprocessing import prepare, standardise, to_unit
 from mien.model.training.augmentation import augment
@@ -249,7 +249,7 @@ def _loss(config: TrainingConfig, class_count: int, emotion_of: NDArray[np.int64
         emotions = torch.from_numpy(np.append(emotion_of, np.full(background, len(EMOTIONS))))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        return new_loss(config, class_count + background, emotions)
+        return build_loss(config, class_count + background, emotions)
 
 
 def _decay_groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, Any]]:

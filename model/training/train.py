@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 from mien.model.training.config import TrainingConfig
 from mien.model.training.distillation import Teacher
 from mien.model.training.initial_weights import initial_sha256
@@ -240,5 +240,5 @@ def _write_curves(path: Path, reports: list[EpochReport]) -> None:
     writer = csv.DictWriter(text, fieldnames=[column.name for column in fields(EpochReport)])
     writer.writeheader()
     writer.writerows(vars(report) for report in reports)
-    with written_whole(path) as file:
+    with write_atomically(path) as file:
         file.write(text.getvalue().encode())

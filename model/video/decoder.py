@@ -53,7 +53,7 @@ class VideoLimits(BaseModel, frozen=True):
     max_pixels: PositiveInt = Field(4096 * 2304, description="Largest frame, width times height.")
     max_s: float = Field(60.0, gt=0, description="Longest video, seconds.")
     max_frames: PositiveInt = Field(600, description="Most frames that are given out.")
-    longest_s: float = Field(120.0, gt=0, description="Longest time of the processor for one video, seconds.")
+    max_cpu_s: float = Field(120.0, gt=0, description="Longest time of the processor for one video, seconds.")
 
 
 DEFAULT_LIMITS: Final = VideoLimits()

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST_GAP_S: Final = 1.0
+MAX_GAP_S: Final = 1.0
 """A face that is not found for so long starts a new track when it comes back."""
 
 FARTHEST: Final = -0.1
@@ -53,13 +53,13 @@ class Tracker:
     Memory does not grow with the number of frames: faces that are gone are forgotten.
     """
 
-    def __init__(self, longest_gap_s: float = LONGEST_GAP_S) -> None:
+    def __init__(self, max_gap_s: float = MAX_GAP_S) -> None:
         """Start without a track.
 
         Args:
-            longest_gap_s: a face that is not found for so long starts a new track when it comes back.
+            max_gap_s: a face that is not found for so long starts a new track when it comes back.
         """
-        self._longest_gap_s = longest_gap_s
+        self._longest_gap_s = max_gap_s
         self._tracks: list[_Track] = []
         self._count = 0
 

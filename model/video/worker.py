@@ -43,7 +43,7 @@ class Order(TypedDict):
     max_pixels: int
     max_s: float
     max_frames: int
-    longest_s: float
+    max_cpu_s: float
 
 
 class RefusalError(Exception):
@@ -59,7 +59,7 @@ def confine(order: Order) -> None:
     memory = BASE_MEMORY_BYTES + 2 * order["bytes"] + 4 * FRAMES_HELD * order["max_pixels"]
     for what, limit in (
         (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, math.ceil(order["longest_s"]) + 1),
+        (resource.RLIMIT_CPU, math.ceil(order["max_cpu_s"]) + 1),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):

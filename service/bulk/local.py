@@ -17,7 +17,7 @@ from mien.index.errors import GalleryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore, every_face
 from mien.index.gallery.validation import json_text
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 from mien.model.pipeline import Pipeline
 from mien.service.bulk.manifests import EMBEDDER_KEY, Manifest, Planned, pyarrow
 from mien.service.bulk.stages import (
@@ -126,7 +126,7 @@ def export_parquet(
         metadata={EMBEDDER_KEY: store.embedder_sha256.encode()},
     )
     count = 0
-    with written_whole(path) as file, arrow.parquet.ParquetWriter(file, schema) as writer:
+    with write_atomically(path) as file, arrow.parquet.ParquetWriter(file, schema) as writer:
         faces = every_face(store)
         while block := list(islice(faces, _THUMBNAILS_AT_ONCE if thumbnails else _EMBEDDINGS_AT_ONCE)):
             pictures = store.thumbnails([face.id for face in block]) if thumbnails else {}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mien.model.errors import ConfigError, ImageError
 from mien.model.faces.decoding import DecodingLimits, read_file
-from mien.model.files import files_below, written_whole
+from mien.model.files import files_below, write_atomically
 from mien.service.commands.arguments import add_bundle_option
 from mien.service.commands.options import add_config_options, read_options
 from mien.service.commands.terminal import console, progress_bar
@@ -91,7 +91,7 @@ class _EmbeddedFiles:
         """Write the archive, whole or not at all: also posteriors (n, c), emotions (n,) and the hash of the network."""
         embeddings = np.concatenate(self.embeddings or [np.empty((0, mixture.centroids.shape[1]), np.float32)])
         posteriors = mixture.posterior(embeddings).astype(np.float32)
-        with written_whole(path) as file:
+        with write_atomically(path) as file:
             np.savez(
                 file,
                 paths=np.array(self.paths, dtype=np.str_),

@@ -14,7 +14,7 @@ from typing import Final, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.model.errors import ConfigError, first_fault
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 
 ScopeName = Literal["read", "write", "admin"]
 """What a key may do: ask; change the gallery, too; change the service, too."""
@@ -164,7 +164,7 @@ def _write(path: Path, content: KeyFile) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     before = os.umask(0o077)  # its owner alone reads it
     try:
-        with written_whole(path) as file:
+        with write_atomically(path) as file:
             file.write(content.model_dump_json(indent=2).encode() + b"\n")
     finally:
         os.umask(before)

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from mien.model.errors import VideoError, VideoTooLargeError
 from mien.model.video.decoder import Video, VideoEnd, VideoFrame
-from mien.model.video.tracker import LONGEST_GAP_S, Tracker
+from mien.model.video.tracker import MAX_GAP_S, Tracker
 from mien.service.errors import NotReadyError, RequestError, TooLateError
 from mien.service.inference.runtime import Runtime, Serving
 from mien.service.inference.worker_pool import Order
@@ -51,7 +51,7 @@ class VideoAnswer:
             raise
         self._held.callback(self._end_decoder)
         self._deadline = asyncio.get_running_loop().time() + runtime.settings.video_timeout_s
-        self._tracker = Tracker(max(LONGEST_GAP_S, GAP_FRAMES / query.fps))
+        self._tracker = Tracker(max(MAX_GAP_S, GAP_FRAMES / query.fps))
         self._timelines = Timelines(serving.engine.bundle.mixture.emotions)
         self._stopping = False
         self._frames = 0

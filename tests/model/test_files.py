@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.model.files import files_below, written_whole
+from mien.model.files import files_below, write_atomically
 
 
 def test_files_below_come_sorted_without_hidden_ones_and_through_links_once(tmp_path: Path) -> None:
@@ -17,8 +17,8 @@ def test_files_below_come_sorted_without_hidden_ones_and_through_links_once(tmp_
 
 def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
-    with written_whole(path) as file:
+    with write_atomically(path) as file:
         file.write(b"old")
-    with pytest.raises(TypeError), written_whole(path) as file:
+    with pytest.raises(TypeError), write_atomically(path) as file:
         file.writelines([b"ne", "w"])  # type: ignore[list-item]
     assert path.read_bytes() == b"old"

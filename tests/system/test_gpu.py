@@ -15,7 +15,7 @@ from mien.index.gallery.vectors.gpu import DeviceSearch, device_of, device_probl
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.embedder.session import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
-from mien.model.export.float16 import halve
+from mien.model.export.float16 import convert_to_float16
 from tests.support.faces import MakeFaces
 from tests.support.small_run import SmallRun
 
@@ -72,7 +72,7 @@ def test_its_memory_does_not_grow(gpu_embedder: Embedder) -> None:
 
 
 def test_float16_gives_nearly_what_float32_gives(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
-    halve(small_run.network, tmp_path / "half.onnx")
+    convert_to_float16(small_run.network, tmp_path / "half.onnx")
     faces = make_faces(64).images
     expected = Embedder(small_run.network, provider="cpu").embed(faces)
     spread = np.linalg.norm(expected - expected.mean(axis=0), axis=1).mean()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mien.index.errors import GalleryError
 from mien.index.gallery.vectors.ivf import Cells
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CellsImage:
 
 def write_cells(path: Path, image: CellsImage) -> None:
     """Write a cells file, whole or not at all."""
-    with written_whole(path) as file:
+    with write_atomically(path) as file:
         np.savez(
             file,
             generation=np.array(image.generation),

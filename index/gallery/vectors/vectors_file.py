@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.errors import GalleryError
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 
 FORMAT_VERSION: Final = 1
 
@@ -62,7 +62,7 @@ def write_residents(path: Path, image: ResidentImage) -> None:
         "embedding_size": image.embeddings.shape[1],
         "crc32": checksum,
     }
-    with written_whole(path) as file:
+    with write_atomically(path) as file:
         file.write(json.dumps(header).encode().ljust(_PAGE, b"\0"))
         file.write(sequences)
         for part in _parts(image.embeddings):

@@ -23,9 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the smaller network, and print both sizes."""
     require_training_modules()
     if arguments.half:
-        from mien.model.export.float16 import halve
+        from mien.model.export.float16 import convert_to_float16
 
-        halve(arguments.network, arguments.output)
+        convert_to_float16(arguments.network, arguments.output)
     elif arguments.data is None:
         raise ConfigError("int8 needs faces to measure ranges on: expected --data or --half, got neither")
     else:

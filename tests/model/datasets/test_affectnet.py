@@ -63,7 +63,7 @@ def test_tables(tmp_path: Path, lists: str, heading: bool) -> None:
     assert photographs.left_out == {"none": 1, "uncertain": 1, "no face": 1}
     assert photographs.subjects is None
     assert not photographs.cropped
-    assert photographs.lacking == ()
+    assert photographs.missing_emotions == ()
 
 
 def test_the_splits_of_tables(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.model.datasets.base import Collection, check_split, first_folder, named_files
+from mien.model.datasets.base import Collection, check_split, files_by_name, first_folder
 from mien.model.errors import DatasetError
 
 
@@ -27,7 +27,7 @@ def test_a_collection_keeps_what_ferplus_knows_and_counts_the_rest(tmp_path: Pat
     assert photographs.boxes == ((1.0, 2.0, 3.0, 4.0), None)
     assert photographs.left_out == {"bored": 2, "unlabelled": 3}
     assert photographs.classes == ("neutral", "contempt")
-    assert photographs.lacking == ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
+    assert photographs.missing_emotions == ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
 
     taken = photographs.take(np.array([1]))
     assert taken.paths == (tmp_path / "a.png",)
@@ -64,11 +64,11 @@ def test_named_files_are_unique_and_pass_over_shadows(tmp_path: Path) -> None:
     for name in ("a/X.TIFF", "b/y.tiff", "b/y.txt", "__MACOSX/b/y.tiff", "b/._y.tiff"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert named_files(tmp_path, ".tiff") == {"X.TIFF": tmp_path / "a/X.TIFF", "y.tiff": tmp_path / "b/y.tiff"}
+    assert files_by_name(tmp_path, ".tiff") == {"X.TIFF": tmp_path / "a/X.TIFF", "y.tiff": tmp_path / "b/y.tiff"}
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "y.tiff").touch()
     with pytest.raises(DatasetError, match=r"expected each photograph once, got .*b/y\.tiff and .*c/y\.tiff"):
-        named_files(tmp_path, ".tiff")
+        files_by_name(tmp_path, ".tiff")
 
 
 def test_splits_and_folders_that_are_not_there(tmp_path: Path) -> None:

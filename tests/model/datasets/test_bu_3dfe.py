@@ -40,7 +40,7 @@ def test_photographs_by_their_names(tmp_path: Path) -> None:
         "sadness",
         "surprise",
     ]
-    assert photographs.lacking == ("contempt",)
+    assert photographs.missing_emotions == ("contempt",)
     assert photographs.left_out == {}
     assert not photographs.cropped
 

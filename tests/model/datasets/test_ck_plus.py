@@ -52,7 +52,7 @@ def test_peaks_alone(tmp_path: Path) -> None:
     write_sequence(tmp_path, "S005", "001", 11, "2.0")
     photographs = read_ck_plus(tmp_path, "peaks")
     assert photographs.classes == ("contempt",)
-    assert "neutral" in photographs.lacking
+    assert "neutral" in photographs.missing_emotions
     with pytest.raises(DatasetError, match=r"CK\+ has the splits all, peaks, got 'test'"):
         read_ck_plus(tmp_path, "test")
 

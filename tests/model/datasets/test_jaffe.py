@@ -24,7 +24,7 @@ def test_photographs_by_their_names(tmp_path: Path) -> None:
         "sadness",
         "surprise",
     ]
-    assert photographs.lacking == ("contempt",)
+    assert photographs.missing_emotions == ("contempt",)
     assert not photographs.cropped
     assert read_jaffe(tmp_path / "jaffe").paths == photographs.paths
 

@@ -49,7 +49,7 @@ def test_aligned_images(tmp_path: Path) -> None:
         "anger",
         "neutral",
     ]
-    assert photographs.lacking == ("contempt",)
+    assert photographs.missing_emotions == ("contempt",)
 
 
 def test_original_images_with_the_owners_boxes(tmp_path: Path) -> None:

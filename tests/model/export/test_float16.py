@@ -8,7 +8,7 @@ import pytest
 
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
-from mien.model.export.float16 import between_convolutions, halve
+from mien.model.export.float16 import between_convolutions, convert_to_float16
 from mien.service.commands.main import main
 from tests.support.faces import MakeFaces
 from tests.support.small_run import SmallRun
@@ -51,7 +51,7 @@ def test_convolutions_are_in_float16_and_both_ends_are_not(half: Path, small_run
 
 def test_a_network_that_was_rounded_already_is_refused(half: Path, tmp_path: Path) -> None:
     with pytest.raises(EmbedderError, match="expected a network in float32, got one in float16"):
-        halve(half, tmp_path / "again.onnx")
+        convert_to_float16(half, tmp_path / "again.onnx")
 
 
 def test_int8_needs_faces_and_half_does_not(

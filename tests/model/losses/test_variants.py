@@ -6,10 +6,10 @@ from torch import Tensor
 
 from mien.model.errors import ConfigError
 from mien.model.losses.base import EmbeddedBatch
-from mien.model.losses.build import new_loss
+from mien.model.losses.build import build_loss
 from mien.model.losses.centroids import class_centroids
 from mien.model.losses.gaussian import brier_score, gaussian_structured_loss
-from mien.model.losses.gaussian_components import ComponentsLoss
+from mien.model.losses.gaussian_components import GaussianComponentsLoss
 from mien.model.losses.gaussian_running import RunningCentroids, RunningGaussianLoss
 from mien.model.losses.multi_threshold_triplet import MultiThresholdTripletLoss, dual_triplet_loss
 from mien.model.losses.prototypical import PrototypicalLoss
@@ -45,7 +45,7 @@ def test_every_loss_falls_when_its_gradient_is_followed(name: LossName, schedule
     config = TrainingConfig.model_validate({"loss": name, "sigma_schedule": schedule, "sigma": 2.0})
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        loss = new_loss(config, 8)
+        loss = build_loss(config, 8)
     given = batch(64, 8, EMBEDDING_SIZE, seed=1)
     points = given.embeddings.clone().requires_grad_()
     certain = torch.nn.functional.one_hot(given.classes, 8).float()
@@ -63,7 +63,7 @@ def test_every_loss_falls_when_its_gradient_is_followed(name: LossName, schedule
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_loss_stays_finite_when_all_embeddings_are_one(name: LossName) -> None:
-    loss = new_loss(TrainingConfig(loss=name), 8)
+    loss = build_loss(TrainingConfig(loss=name), 8)
     given = batch(32, 8, EMBEDDING_SIZE, seed=2)
     points = torch.zeros_like(given.embeddings).requires_grad_()
     value = loss(EmbeddedBatch(points, given.classes, given.targets))
@@ -75,7 +75,7 @@ def test_every_loss_stays_finite_when_all_embeddings_are_one(name: LossName) -> 
 
 def test_the_state_of_a_loss_survives_a_checkpoint() -> None:
     config = TrainingConfig(loss="gaussian-components", sigma_schedule="learned")
-    loss, again = new_loss(config, 8), new_loss(config, 8)
+    loss, again = build_loss(config, 8), build_loss(config, 8)
     given = batch(64, 8, EMBEDDING_SIZE, seed=3)
     loss(given)
     again.load_state_dict(loss.state_dict())
@@ -136,7 +136,10 @@ def test_without_memory_running_centroids_are_the_batchs() -> None:
 
 
 def test_one_component_is_the_running_loss() -> None:
-    one, running = ComponentsLoss(FIXED, 3, 4, components=1, decay=0.5), RunningGaussianLoss(FIXED, 3, 4, decay=0.5)
+    one, running = (
+        GaussianComponentsLoss(FIXED, 3, 4, components=1, decay=0.5),
+        RunningGaussianLoss(FIXED, 3, 4, decay=0.5),
+    )
     for seed in (9, 10, 11):
         given = batch(12, 3, 4, seed=seed)
         assert float(one(given)) == pytest.approx(float(running(given)), rel=1e-6)
@@ -144,7 +147,7 @@ def test_one_component_is_the_running_loss() -> None:
 
 def test_components_find_the_two_ways_an_emotion_looks() -> None:
     generator = torch.Generator().manual_seed(12)
-    loss = ComponentsLoss(FIXED, 2, 2, components=2, decay=0.8)
+    loss = GaussianComponentsLoss(FIXED, 2, 2, components=2, decay=0.8)
     places = torch.tensor([[-5.0, 0.0], [5.0, 0.0], [0.0, -5.0], [0.0, 5.0]])
     targets = torch.eye(2)
     for _ in range(30):

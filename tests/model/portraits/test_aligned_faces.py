@@ -5,7 +5,7 @@ from PIL import Image
 
 from mien.model.errors import DatasetError
 from mien.model.faces.detection import Detector
-from mien.model.portraits.aligned_faces import aligned_faces
+from mien.model.portraits.aligned_faces import align_faces
 from tests.support.cartoon import cartoon
 
 
@@ -24,7 +24,7 @@ def test_faces_are_laid_over_one_another(detector: Detector) -> None:
     crops = np.stack([small_cartoon(left, 14) for left in (12, 21, 30)] + [np.full((48, 48), 90, np.uint8)])
     labels = np.array([0, 1, 2, 3])
     steps: list[tuple[int, int]] = []
-    aligned = aligned_faces(
+    aligned = align_faces(
         crops, labels, detector, most=5, seed=0, on_progress=lambda done, total: steps.append((done, total))
     )
     assert set(aligned.rows.tolist()) == {0, 1, 2}, "a grey square has no landmarks"
@@ -37,7 +37,7 @@ def test_faces_are_laid_over_one_another(detector: Detector) -> None:
 def test_half_of_each_emotion_is_kept_and_no_more_looked_at_than_asked(detector: Detector) -> None:
     crops = np.stack([small_cartoon(left, 14) for left in (12, 15, 18, 21, 24, 27, 30)])
     labels = np.array([0] * 6 + [1])
-    aligned = aligned_faces(crops, labels, detector, most=4, seed=0)
+    aligned = align_faces(crops, labels, detector, most=4, seed=0)
     assert len(aligned.rows) == 3, "half of four, and the only one"
     assert 6 in aligned.rows.tolist()
     assert len(set(aligned.rows.tolist())) == 3
@@ -45,4 +45,4 @@ def test_half_of_each_emotion_is_kept_and_no_more_looked_at_than_asked(detector:
 
 def test_without_a_face_there_is_nothing_to_learn_from(detector: Detector) -> None:
     with pytest.raises(DatasetError, match="no face was found in any of 2 crops"):
-        aligned_faces(np.zeros((2, 48, 48), np.uint8), np.array([0, 1]), detector, most=5, seed=0)
+        align_faces(np.zeros((2, 48, 48), np.uint8), np.array([0, 1]), detector, most=5, seed=0)

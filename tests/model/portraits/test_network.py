@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from mien.model.networks.preprocessing import standardise
-from mien.model.portraits.network import CONTRAST, RIDGE, PortraitNetwork, in_contrast
+from mien.model.portraits.network import CONTRAST, RIDGE, PortraitNetwork, set_contrast
 
 
 def test_it_starts_as_ridge_regression() -> None:
@@ -20,7 +20,7 @@ def test_it_starts_as_ridge_regression() -> None:
     wanted = np.concatenate([pixels - pixels.mean(axis=0), np.zeros((64, pixels.shape[1]))])
     slopes, *_ = np.linalg.lstsq(stacked, wanted, rcond=None)
     painted = centred @ slopes + pixels.mean(axis=0)
-    expected = in_contrast(standardise(torch.from_numpy(painted.reshape(90, 1, 48, 48))))
+    expected = set_contrast(standardise(torch.from_numpy(painted.reshape(90, 1, 48, 48))))
     with torch.inference_mode():
         np.testing.assert_allclose(network(points).numpy(), expected.numpy(), atol=1e-4)
 

@@ -4,8 +4,8 @@ import torch
 
 from mien.index.bundle.bundle import Bundle, load_bundle
 from mien.index.bundle.default import default_bundle
-from mien.index.fitting.portraits import named_gaussians
-from mien.model.portraits.sub_class_posterior import Naming
+from mien.index.fitting.portraits import sub_class_gaussians
+from mien.model.portraits.sub_class_posterior import SubClassPosterior
 from tests.support.small_run import SmallRun
 
 
@@ -17,7 +17,7 @@ def bundle() -> Bundle:
 def test_points_are_named_as_the_service_names_them(bundle: Bundle) -> None:
     assert bundle.subclasses is not None
     points = bundle.gallery.embeddings[::997]
-    found = Naming(named_gaussians(bundle))(torch.from_numpy(points)).exp().numpy()
+    found = SubClassPosterior(sub_class_gaussians(bundle))(torch.from_numpy(points)).exp().numpy()
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-4)
     emotion = np.array([bundle.mixture.emotions.index(each.emotion) for each in bundle.subclasses.each])
     by_emotion = np.stack([found[:, emotion == place].sum(axis=1) for place in range(len(bundle.mixture.emotions))], 1)
@@ -31,12 +31,12 @@ def test_points_are_named_as_the_service_names_them(bundle: Bundle) -> None:
 def test_a_bundle_without_sub_classes_names_emotions(small_run: SmallRun) -> None:
     small = load_bundle(small_run.bundle)
     points = small.gallery.embeddings[:20]
-    found = Naming(named_gaussians(small))(torch.from_numpy(points)).exp().numpy()
+    found = SubClassPosterior(sub_class_gaussians(small))(torch.from_numpy(points)).exp().numpy()
     np.testing.assert_allclose(found, small.mixture.posterior(points), atol=1e-4)
 
 
 def test_the_same_point_is_named_alike_and_another_is_not(bundle: Bundle) -> None:
-    naming = Naming(named_gaussians(bundle))
+    naming = SubClassPosterior(sub_class_gaussians(bundle))
     centroids = torch.from_numpy(bundle.mixture.centroids.astype(np.float32))
     assert float(naming.difference(centroids, centroids)) == pytest.approx(0, abs=1e-5)
     assert float(naming.difference(centroids, centroids.roll(1, dims=0))) > 1
@@ -44,7 +44,7 @@ def test_the_same_point_is_named_alike_and_another_is_not(bundle: Bundle) -> Non
 
 def test_its_gradient_leads_to_what_was_asked(bundle: Bundle) -> None:
     assert bundle.subclasses is not None
-    naming = Naming(named_gaussians(bundle))
+    naming = SubClassPosterior(sub_class_gaussians(bundle))
     asked = torch.from_numpy(np.stack([each.centroid for each in bundle.subclasses.each[:4]]).astype(np.float32))
     read = asked.roll(1, dims=0).clone().requires_grad_(True)
     before = naming.difference(asked, read)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.index.bundle.bundle import load_bundle
-from mien.index.fitting.portraits import named_gaussians
+from mien.index.fitting.portraits import sub_class_gaussians
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import labels
 from mien.model.errors import DatasetError
@@ -30,7 +30,7 @@ def trained(
         labels(faces.votes),
         small_run.network,
         middles=embeddings[:8],
-        named=named_gaussians(load_bundle(small_run.bundle)),
+        gaussians=sub_class_gaussians(load_bundle(small_run.bundle)),
         config=config,
         on_step=steps.append,
     )
@@ -72,6 +72,6 @@ def test_faces_and_embeddings_belong_together(small_run: SmallRun) -> None:
             np.zeros(2, int),
             small_run.network,
             middles=np.zeros((1, 64)),
-            named=named_gaussians(load_bundle(small_run.bundle)),
+            gaussians=sub_class_gaussians(load_bundle(small_run.bundle)),
             config=CONFIG,
         )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mien.model.errors import CheckpointError
-from mien.model.files import written_whole
+from mien.model.files import write_atomically
 from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import new_network
 from mien.model.training.checkpoint import (
@@ -62,7 +62,7 @@ def test_an_error_in_the_middle_leaves_the_old_checkpoint(tmp_path: Path) -> Non
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "curves.csv"
-    with written_whole(path) as file:
+    with write_atomically(path) as file:
         file.write(b"first half, ")
         file.flush()
         assert not path.exists()

@@ -41,7 +41,7 @@ def test_trembling_boxes_and_any_order(seed: int) -> None:
 
 
 def test_a_short_gap_is_bridged_and_a_long_one_is_not() -> None:
-    tracker = Tracker(longest_gap_s=1.0)
+    tracker = Tracker(max_gap_s=1.0)
     assert follow(tracker, 0.0, box(100)) == [1]
     assert follow(tracker, 0.1) == []
     assert follow(tracker, 0.8, box(110)) == [1]
