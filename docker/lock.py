@@ -1,8 +1,8 @@
-"""Pin what goes into the images: one lock file for each, with the hash of every distribution.
+"""Pin the distributions of the images: one lock file for each image, with the hash of every distribution.
 
-``python docker/lock.py`` (``make lock``) resolves the dependencies of pyproject.toml anew and writes the lock files
-beside this one; it needs ``uv``. Each file begins with a fingerprint of what it was resolved from, by which a test
-sees, without asking a registry, that it is current.
+``python docker/lock.py`` (``make lock``) resolves the dependencies of pyproject.toml and writes the lock files next
+to this one; it needs ``uv``. Each file begins with a fingerprint of its requirements, by which a test checks, without
+a registry, that it is up to date.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Lock:
 
     Attributes:
         name: the file is ``requirements-<name>.txt``.
-        extras: of the project that go in; None is for what builds the project's wheel.
+        extras: extras of the project to include; None locks the build requirements of the project's wheel.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Lock:
 
     @property
     def path(self) -> Path:
-        """Where the file lies."""
+        """Path of the file."""
         return FOLDER / f"requirements-{self.name}.txt"
 
     def requirements(self, pyproject: dict[str, Any]) -> list[str]:
-        """What is asked for, as pyproject.toml has it."""
+        """The requirements, as pyproject.toml has them."""
         if self.extras is None:
             return sorted(pyproject["build-system"]["requires"])
         project = pyproject["project"]
@@ -52,7 +52,7 @@ class Lock:
         return sorted(asked)
 
     def fingerprint(self, pyproject: dict[str, Any]) -> str:
-        """A digest of all that decides what the file holds, but for the day on which it was made."""
+        """A digest of everything that determines the file, except its date."""
         asked = [self.requirements(pyproject), PYTHON, PLATFORM]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
@@ -67,15 +67,15 @@ LOCKS: Final = (
 
 
 def read_pyproject() -> dict[str, Any]:
-    """The project's own description."""
+    """The content of pyproject.toml."""
     return tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))
 
 
 def resolve(lock: Lock, pyproject: dict[str, Any]) -> str:
-    """The text of a lock file, as of today.
+    """The text of a lock file, resolved now.
 
     Raises:
-        subprocess.CalledProcessError: nothing satisfies what is asked for, or the registry did not answer.
+        subprocess.CalledProcessError: nothing satisfies the requirements, or the registry did not answer.
     """
     pinned = subprocess.run(  # noqa: S603 the program and its options are written here
         [

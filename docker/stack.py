@@ -1,4 +1,4 @@
-"""The service in containers, under a project name of its own: brought up, asked, killed, looked into."""
+"""A compose project of the service for ``verify.py``: containers, requests, load, kills."""
 
 import http.client
 import json
@@ -22,24 +22,24 @@ IMAGE: Final = "mien-verify"
 
 
 class FailedError(Exception):
-    """A step did not come out as it should."""
+    """A step failed."""
 
 
 def expect(held: bool, wanted: str, came: object) -> None:  # noqa: FBT001 it reads as a sentence
-    """Go on only if a condition held.
+    """Check a condition.
 
     Raises:
-        FailedError: it did not.
+        FailedError: the condition is false.
     """
     if not held:
         raise FailedError(f"expected {wanted}, got {came}")
 
 
 def run(*command: str, environment: dict[str, str] | None = None, given: bytes | None = None) -> bytes:
-    """The standard output of a command that succeeds.
+    """The standard output of a command.
 
     Raises:
-        FailedError: it did not.
+        FailedError: the command failed.
     """
     done = subprocess.run(command, cwd=ROOT, env=environment, input=given, capture_output=True, check=False)  # noqa: S603
     if done.returncode != 0:
@@ -48,15 +48,15 @@ def run(*command: str, environment: dict[str, str] | None = None, given: bytes |
 
 
 def words(*command: str) -> str:
-    """The standard output of a command that succeeds, as text without its last newline."""
+    """The standard output of a command as text, without surrounding white space."""
     return run(*command).decode().strip()
 
 
 def compose_command() -> list[str]:
-    """How compose is called here: the program of its own, or the plug-in.
+    """The words that call compose: the plug-in or the stand-alone program.
 
     Raises:
-        FailedError: there is neither.
+        FailedError: neither is installed.
     """
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]) is not None:
@@ -67,7 +67,7 @@ def compose_command() -> list[str]:
 
 
 def is_at_hand(image: str) -> bool:
-    """Whether the engine has an image, or can pull it."""
+    """Whether the engine has an image or can pull it."""
     there = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)  # noqa: S603, S607
     if there.returncode == 0:
         return True
@@ -75,7 +75,7 @@ def is_at_hand(image: str) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -84,7 +84,7 @@ def free_port() -> int:
 
 @dataclass
 class Answer:
-    """What came of one request: when it was sent, seconds on the monotonic clock; its status, None if none came."""
+    """When a request was sent (seconds, monotonic clock), and the status of its answer, None without an answer."""
 
     sent: float
     status: int | None
@@ -92,16 +92,16 @@ class Answer:
 
 @dataclass
 class Stack:
-    """The service under a project name of its own.
+    """The service in a separate compose project.
 
     Attributes:
-        photo: what is asked about.
-        secrets: folder of the files of secrets.
-        patience: how many times as long as it should take everything may take.
-        keys: that the service was given, by scope.
-        port: where the service, or the proxy before it, is published.
-        prometheus_port: where Prometheus is.
-        compose_words: how compose is called.
+        photo: the picture that requests send.
+        secrets: folder of the secret files.
+        patience: factor on all time limits.
+        keys: API keys of the service, by scope.
+        port: published port of the service, or of the proxy.
+        prometheus_port: published port of Prometheus.
+        compose_words: the words that call compose.
     """
 
     photo: Path
@@ -118,7 +118,7 @@ class Stack:
         return f"127.0.0.1:{self.port}"
 
     def compose(self, *arguments: str, files: Sequence[str] = ()) -> str:
-        """Run compose on the project, as these files describe it; without any, as docker-compose.yml does."""
+        """Run compose on the project with these files (default: docker-compose.yml)."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MIEN_")}
         environment |= {
             "IMAGE": IMAGE,
@@ -139,26 +139,26 @@ class Stack:
         """The id of the service's container.
 
         Raises:
-            FailedError: it has not exactly one.
+            FailedError: there is not exactly one.
         """
         found = self.containers("mien")
         expect(len(found) == 1, "one container of mien", len(found))
         return found[0]
 
     def inspect(self, path: str, container: str | None = None) -> Any:
-        """Something the engine knows of a container, such as ``.State``; None is the service's."""
+        """A part of the engine's description of a container, such as ``.State``; by default the service's."""
         return json.loads(words("docker", "inspect", "--format", f"{{{{json {path}}}}}", container or self.container))
 
     def died(self, container: str) -> float:
-        """When the process of a container that was started again ended, on the monotonic clock.
+        """When the previous process of a restarted container ended, on the monotonic clock.
 
-        On a busy machine that is a while after it was killed, and until then it takes connections.
+        On a busy machine that is some time after the kill, and until then it accepts connections.
         """
         ended = datetime.fromisoformat(self.inspect(".State.FinishedAt", container).replace("Z", "+00:00"))
         return ended.timestamp() - time.time() + time.monotonic()
 
     def give(self, given: bytes, *command: str) -> None:
-        """Run a command in the container, which reads ``given``."""
+        """Run a command in the container with ``given`` as its input."""
         run("docker", "exec", "--interactive", self.container, *command, given=given)
 
     def inside(self, *command: str) -> subprocess.CompletedProcess[bytes]:
@@ -166,10 +166,10 @@ class Stack:
         return subprocess.run(["docker", "exec", self.container, *command], capture_output=True, check=False)  # noqa: S603, S607
 
     def wait_until(self, held: Callable[[], bool], within_s: float, wanted: str) -> float:
-        """Wait for something, ``patience`` times ``within_s`` at most; returns how long it took, seconds.
+        """Wait at most ``patience`` times ``within_s`` for a condition; returns the seconds it took.
 
         Raises:
-            FailedError: it took too long.
+            FailedError: it took longer.
         """
         began = time.monotonic()
         within_s *= self.patience
@@ -179,15 +179,15 @@ class Stack:
         return time.monotonic() - began
 
     def is_healthy(self, container: str | None = None) -> bool:
-        """What the image's healthcheck found last."""
+        """Whether the last health check of the image succeeded."""
         return bool(self.inspect(".State.Health.Status", container) == "healthy")
 
     def is_ready(self) -> bool:
-        """Whether the service says that it answers requests."""
+        """Whether the service reports that it answers requests."""
         return self.ask("GET", "/health/ready").status == http.client.OK
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "", key: str | None = None) -> Answer:
-        """One request, on a connection of its own, with a key if there is one."""
+        """Send one request on a new connection, with a key if there is one."""
         sent = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
@@ -203,17 +203,17 @@ class Stack:
         return Answer(sent, answer.status)
 
     def classify(self, key: str | None = None) -> Answer:
-        """Ask for the emotions of the photograph."""
+        """Send the photograph to ``/classify``."""
         body, kind = self._form()
         return self.ask("POST", "/classify", body, kind, key)
 
     def add(self, face_id: str, key: str | None = None) -> Answer:
-        """Add a face to the gallery, by an embedding."""
+        """Add a face to the gallery by its embedding."""
         face = {"id": face_id, "embedding": [float(number) for number in range(64)]}
         return self.ask("POST", "/gallery", json.dumps({"items": [face]}).encode(), "application/json", key)
 
     def missing(self, face_ids: list[str]) -> list[str]:
-        """Those of some faces that are not in the gallery."""
+        """The ids that are not in the gallery."""
         return [each for each in face_ids if self.ask("GET", f"/gallery/{each}").status != http.client.OK]
 
     def _form(self) -> tuple[bytes, str]:
@@ -225,7 +225,7 @@ class Stack:
 
     @contextmanager
     def load(self, threads: int = 2) -> Iterator[list[Answer]]:
-        """Keep asking from several threads; gives the answers so far."""
+        """Send requests from several threads; yields the list of answers, which grows."""
         answers: list[Answer] = []
         stop = threading.Event()
 
@@ -248,9 +248,9 @@ class Stack:
 
 
 def kill_9(pid: int) -> None:
-    """Kill a process of the engine's machine as the kernel does when memory ends.
+    """Kill a process on the host, like the kernel when memory runs out.
 
-    ``docker kill`` would not do: the engine takes it for a wish, and restarts nothing.
+    After ``docker kill`` the engine would not restart the container.
     """
     as_root = ("--pid", "host", "--user", "0", "--entrypoint", "python")
     run("docker", "run", "--rm", *as_root, f"{IMAGE}:cpu", "-c", f"import os; os.kill({pid}, 9)")

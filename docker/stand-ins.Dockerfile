@@ -1,4 +1,4 @@
-# Debian's and PyPI's builds of what docker-compose.yml takes from a registry of images, for an engine that can pull none:
+# Images of the proxy, Prometheus and Milvus from Debian and PyPI packages, for an engine that cannot pull images:
 #
 #   docker build --file docker/stand-ins.Dockerfile --target proxy --tag mien-proxy docker
 #   docker build --file docker/stand-ins.Dockerfile --target prometheus --tag mien-prometheus docker

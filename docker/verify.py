@@ -1,8 +1,8 @@
-"""Run docker-compose.yml on a real engine, and assert what docs/deploy.md says of it.
+"""Run docker-compose.yml on a real engine, and check what docs/deploy.md says about it.
 
-``python docker/verify.py`` (``make docker-verify``) builds the image, brings the service up under a project name of its
-own, asks it, kills it, stops it, upgrades it, and takes everything down again, whatever happened. It needs Docker,
-docker-compose 1.29 or the compose plug-in, and curl; nothing but the standard library.
+``python docker/verify.py`` (``make docker-verify``) builds the image, starts the service under a separate project
+name, sends requests, kills it, stops it, upgrades it, and removes everything again, also after a failure. It needs
+Docker, docker-compose 1.29 or the compose plug-in, and curl; no Python package beyond the standard library.
 """
 
 import argparse
@@ -43,8 +43,8 @@ def build(stack: Stack) -> str:
     return "done"
 
 
-def look_inside(_: Stack) -> str:
-    """The image is small, has neither compiler nor torch, and can list its parts."""
+def inspect_image(_: Stack) -> str:
+    """The image is small, has neither a compiler nor torch, and lists its parts."""
     megabytes = int(words("docker", "image", "inspect", "--format", "{{.Size}}", f"{IMAGE}:cpu")) / 1e6
     expect(megabytes < LARGEST_IMAGE_MB, f"an image below {LARGEST_IMAGE_MB} MB", f"{megabytes:.0f} MB")
 
@@ -56,15 +56,15 @@ def look_inside(_: Stack) -> str:
     expect(found == "[]", "no compiler", found)
     found = inside("python", "-c", "import importlib.util; print(importlib.util.find_spec('torch'))")
     expect(found == "None", "no torch", found)
-    expect(inside("id", "-u") != "0", "a user without rights", "root")
+    expect(inside("id", "-u") != "0", "a user without privileges", "root")
     parts = json.loads(inside("mien", "inventory", "--format", "cyclonedx"))["components"]
     expect(len(parts) > 30, "a bill of materials", f"{len(parts)} parts")
     expect("Apache" in inside("mien", "inventory", "--format", "licences"), "licence texts", "none")
     return f"{megabytes:.0f} MB, {len(parts)} parts with licences"
 
 
-def up(stack: Stack) -> str:
-    """It is healthy soon after it is started."""
+def start(stack: Stack) -> str:
+    """The service is healthy soon after it is started."""
     began = time.monotonic()
     stack.compose("up", "--detach", "--no-build", "mien")
     stack.wait_until(stack.is_healthy, HEALTHY_WITHIN_S, "health")
@@ -74,8 +74,8 @@ def up(stack: Stack) -> str:
     return f"healthy {took:.1f} s after up"
 
 
-def be_asked(stack: Stack) -> str:
-    """Both calls of the README answer."""
+def classify_and_retrieve(stack: Stack) -> str:
+    """Both calls of the README are answered."""
     curl = ("curl", "--silent", "--show-error", "--fail", "-F", f"image=@{stack.photo}")
     classified = json.loads(run(*curl, f"{stack.address}/classify"))
     retrieved = json.loads(run(*curl, f"{stack.address}/retrieve?k=10"))
@@ -85,19 +85,19 @@ def be_asked(stack: Stack) -> str:
     return f"{classified['faces'][0]['emotion']}, nearest {retrieved['faces'][0]['matches'][0]['id']}"
 
 
-def be_confined(stack: Stack) -> str:
-    """The process has no rights, and nothing to write to but the gallery and /tmp."""
+def check_confinement(stack: Stack) -> str:
+    """The process has no capabilities, and can write only to the gallery and /tmp."""
     expect(stack.inspect(".HostConfig.ReadonlyRootfs"), "a read-only root", "a writable one")
     expect(stack.inspect(".HostConfig.CapDrop") == ["ALL"], "no capabilities", stack.inspect(".HostConfig.CapDrop"))
     for place, writable in (("/written", False), ("/opt/mien/written", False), ("/gallery/written", True)):
         program = f"import os; open('{place}', 'w').close(); os.remove('{place}')"
         came = stack.inside("python", "-c", program)
         expect((came.returncode == 0) == writable, f"{place} to be writable: {writable}", came.stderr.decode()[-200:])
-    return "read-only but for /gallery and /tmp, no capabilities"
+    return "read-only except /gallery and /tmp, no capabilities"
 
 
-def survive_a_kill(stack: Stack) -> str:
-    """Kill -9 while it is asked and written to: it comes back by itself, with every write that it acknowledged."""
+def kill_the_process(stack: Stack) -> str:
+    """After kill -9 under requests and writes, the service restarts with every acknowledged write."""
     restarts = stack.inspect(".RestartCount")
     kept: list[str] = []
     with stack.load() as answers:
@@ -122,8 +122,8 @@ def survive_a_kill(stack: Stack) -> str:
     return f"back {away_s:.1f} s after the restart, all {len(kept)} acknowledged writes there"
 
 
-def stop_gracefully(stack: Stack) -> str:
-    """Told to stop under load, it answers what it has, and ends by itself."""
+def stop_under_load(stack: Stack) -> str:
+    """Stopped under load, the service answers earlier requests and exits."""
     with stack.load() as answers:
         stack.wait_until(lambda: len(answers) >= 4, 30, "answers")
         told = time.monotonic()
@@ -142,7 +142,7 @@ def stop_gracefully(stack: Stack) -> str:
 
 
 def upgrade(stack: Stack) -> str:
-    """A new image takes the place of the old one, on the same volume."""
+    """A new image replaces the old one, on the same volume."""
     old = stack.container
     file = b"FROM " + f"{IMAGE}:cpu".encode() + b"\nLABEL upgraded=yes\n"
     run("docker", "build", "--quiet", "--tag", f"{IMAGE}:cpu", "-", given=file)
@@ -157,26 +157,26 @@ def upgrade(stack: Stack) -> str:
 
 
 def restore(stack: Stack) -> str:
-    """A snapshot, taken while it serves, brings the gallery back after its volume is lost."""
+    """A snapshot that was taken during service restores a lost gallery."""
     snapshot = run(
         "docker", "exec", stack.container, "sh", "-c", "mien gallery snapshot /tmp/kept >&2 && tar -C /tmp -c kept"
     )
     stack.compose("down", "--volumes")
     stack.compose("up", "--detach", "--no-build", "mien")
     stack.wait_until(stack.is_ready, HEALTHY_WITHIN_S, "a new service to be ready")
-    expect(stack.missing(["before-the-upgrade"]) != [], "the volume to be lost", "the face to be there still")
+    expect(stack.missing(["before-the-upgrade"]) != [], "the volume to be lost", "the face is still there")
     stack.give(snapshot, "sh", "-c", "tar -C /tmp -x && mien gallery restore /tmp/kept")
     stack.wait_until(lambda: not stack.missing(["before-the-upgrade"]), BACK_WITHIN_S, "the face to be back")
     return f"from {len(snapshot) / 1e6:.0f} MB, without a restart"
 
 
-def ask_for_keys(stack: Stack) -> str:
-    """With keys.yml whoever asks needs a key, which comes as a file; Prometheus has one that may read."""
+def require_keys(stack: Stack) -> str:
+    """With keys.yml every request needs a key; keys come as a file, and Prometheus has one with the scope read."""
     stack.secrets.chmod(0o755)
     alone = ("docker", "run", "--rm", "--user", str(os.getuid()), "--volume", f"{stack.secrets}:/secrets")
     create = (*alone, f"{IMAGE}:cpu", "keys", "create", "--keys", "/secrets/keys")
     for scope in ("read", "write"):
-        stack.keys[scope] = words(*create, "--scope", scope, f"who-may-{scope}")
+        stack.keys[scope] = words(*create, "--scope", scope, f"{scope}-key")
     (stack.secrets / "keys").chmod(0o644)  # the containers' user must be able to read it
     (stack.secrets / "metrics_key").write_text(stack.keys["read"])
     stack.compose("up", "--detach", "--no-build", "mien", files=WITH_KEYS)
@@ -189,18 +189,18 @@ def ask_for_keys(stack: Stack) -> str:
     expect(added == wanted, f"answers {wanted}", added)
     inside = stack.inside("sh", "-c", "env; cat /proc/1/cmdline").stdout.decode()
     expect(not any(key in inside for key in stack.keys.values()), "no key in the environment", "one")
-    watched = be_watched(stack)
+    monitored = monitor(stack)
     stack.compose("--profile", "monitoring", "rm", "--stop", "--force", "prometheus")
     stack.compose("up", "--detach", "--no-build", "mien")
     stack.wait_until(stack.is_ready, HEALTHY_WITHIN_S, "the service without keys to be ready")
-    return f"401 without one, 403 for a write by a key that may read; Prometheus: {watched}"
+    return f"401 without a key, 403 for a write with a read key; Prometheus: {monitored}"
 
 
-def lose_a_replica(stack: Stack) -> str:
-    """Of two replicas behind the proxy one is killed under load: no more is lost than it was working on."""
+def kill_a_replica(stack: Stack) -> str:
+    """One of two replicas is killed under load: only the requests that it was working on are lost."""
     for image in (os.environ.get("PROXY_IMAGE", PROXY_IMAGE), os.environ.get("MILVUS_IMAGE", MILVUS_IMAGE)):
         if not is_at_hand(image):
-            return f"left out: no image {image} to be had"
+            return f"skipped: image {image} is not available"
     stack.compose("--profile", "distributed", "build", "replica")
     stack.compose("rm", "--stop", "--force", "mien")
     stack.compose("--profile", "distributed", "up", "--detach", "--no-build", "proxy")
@@ -208,7 +208,7 @@ def lose_a_replica(stack: Stack) -> str:
     replicas = stack.containers("replica")
     expect(len(replicas) == 2, "two replicas", len(replicas))
     stack.wait_until(lambda: all(map(stack.is_healthy, replicas)), WITH_DATABASE_S, "both replicas to be healthy")
-    seen_s = share(*replicas)
+    seen_s = propagation_s(*replicas)
     expect(seen_s < SEEN_WITHIN_S * stack.patience, f"a face to be found within {SEEN_WITHIN_S:g} s", f"{seen_s:.2f} s")
     with stack.load(CALLERS) as answers:
         stack.wait_until(lambda: len(answers) >= 5 * CALLERS, 60, "answers")
@@ -221,12 +221,12 @@ def lose_a_replica(stack: Stack) -> str:
     lost = [(answer.status, round(answer.sent - died, 2)) for answer in answers if answer.status != http.client.OK]
     expect(len(lost) <= CALLERS, f"at most the {CALLERS} requests in flight to be lost", lost)
     expect(all(sent < 0 for _, sent in lost), "no request to be lost that was sent after it died", lost)
-    found = f"a face added through one is found through the other after {seen_s:.2f} s"
-    return f"{found}; {len(lost)} of {len(answers)} requests lost, all in flight when one died"
+    found = f"a face added through one replica is found through the other after {seen_s:.2f} s"
+    return f"{found}; {len(lost)} of {len(answers)} requests lost, all in flight at the kill"
 
 
-def share(first: str, second: str) -> float:
-    """Add a face through one replica; seconds from its answer until the other one finds the face."""
+def propagation_s(first: str, second: str) -> float:
+    """Seconds from the answer to an addition at one replica until the other replica finds the face."""
     asking = f"""
 import http.client, json, time
 def ask(path, body):
@@ -255,11 +255,11 @@ print(time.time())
     return found - added
 
 
-def be_watched(stack: Stack) -> str:
-    """Prometheus finds the service, or its replicas and the proxy, and has read the rules."""
+def monitor(stack: Stack) -> str:
+    """Prometheus finds the service, or its replicas and the proxy, and has loaded the rules."""
     image = os.environ.get("PROMETHEUS_IMAGE", PROMETHEUS_IMAGE)
     if not is_at_hand(image):
-        return f"left out: no image {image} to be had"
+        return f"skipped: image {image} is not available"
     stack.compose("--profile", "monitoring", "up", "--detach", "--no-build", "prometheus")
 
     def asked(path: str) -> Any:
@@ -286,49 +286,49 @@ def be_watched(stack: Stack) -> str:
 
 STEPS: Final[tuple[Callable[[Stack], str], ...]] = (
     build,
-    look_inside,
-    up,
-    be_asked,
-    be_confined,
-    survive_a_kill,
-    be_asked,
-    stop_gracefully,
+    inspect_image,
+    start,
+    classify_and_retrieve,
+    check_confinement,
+    kill_the_process,
+    classify_and_retrieve,
+    stop_under_load,
     upgrade,
-    be_asked,
+    classify_and_retrieve,
     restore,
-    be_asked,
-    ask_for_keys,
-    lose_a_replica,
-    be_watched,
+    classify_and_retrieve,
+    require_keys,
+    kill_a_replica,
+    monitor,
 )
 
 
 def tear_down(stack: Stack) -> None:
-    """Leave nothing: containers, volumes, networks, image."""
+    """Remove containers, volumes, networks and images."""
     profiles = [word for profile in PROFILES for word in ("--profile", profile)]
     stack.compose(*profiles, "down", "--volumes", "--remove-orphans")
     label = f"label=com.docker.compose.project={PROJECT}"
     left = words("docker", "ps", "--all", "--quiet", "--filter", label)
     left += words("docker", "volume", "ls", "--quiet", "--filter", label)
-    expect(not left, "nothing to be left", left)
+    expect(not left, "no containers and volumes after the tests", left)
     for image in (f"{IMAGE}:cpu", f"{IMAGE}:distributed"):
         subprocess.run(["docker", "image", "rm", image], capture_output=True, check=False)  # noqa: S603, S607
 
 
 def draw_photo(folder: Path) -> Path:
-    """A picture with one face, drawn by the image that has been built: this machine need not have Pillow."""
-    program = (ROOT / "tests" / "cartoon.py").read_bytes()
+    """A picture with one face, drawn inside the image, as the host may not have Pillow."""
+    program = (ROOT / "tests" / "support" / "cartoon.py").read_bytes()
     path = folder / "photo.png"
     path.write_bytes(run("docker", "run", "--rm", "-i", "--entrypoint", "python", f"{IMAGE}:cpu", "-", given=program))
     return path
 
 
 def main() -> int:
-    """Do every step; returns 0 if all held."""
-    parser = argparse.ArgumentParser(description="Run docker-compose.yml on a real engine and assert what it does.")
-    parser.add_argument("--photo", type=Path, help="A photograph with one face (default: a drawn one).")
+    """Run every step; returns 0 if all succeed."""
+    parser = argparse.ArgumentParser(description="Run docker-compose.yml on a real engine and check it.")
+    parser.add_argument("--photo", type=Path, help="Photograph with one face (default: a drawing).")
     parser.add_argument(
-        "--patience", type=float, default=1.0, metavar="X", help="Wait X times as long: for a machine that is busy."
+        "--patience", type=float, default=1.0, metavar="X", help="Wait X times as long, for a busy machine."
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -349,7 +349,7 @@ def main() -> int:
             return 1
         finally:
             tear_down(stack)
-    sys.stdout.write("everything held, and nothing is left\n")
+    sys.stdout.write("all steps succeeded; containers, volumes and images are removed\n")
     return 0
 
 

@@ -94,7 +94,7 @@ def test_a_setting_is_passed_on(compose_program: str) -> None:
 
 def test_every_setting_is_passed_on(compose: dict[str, Any]) -> None:
     """But for those that are the image's own: where it listens inside the container."""
-    passed = set(compose["x-settings"]) | set(compose["x-owner"]) - {"<<"}
+    passed = set(compose["x-settings"]) | set(compose["x-gallery"]) - {"<<"}
     assert passed == {PREFIX + name.upper() for name in Settings.model_fields if name not in ("host", "port")}
 
 
