@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.evaluation.classification import classification_scores
+from mien.index.evaluation.identity import identity_leakage
 from mien.index.evaluation.ranking import RankingTally
 from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.mixture.mixture import Mixture
@@ -165,6 +166,7 @@ def transfer_scores(
         "all_emotions": asdict(classification_scores(labels, distances.argmin(axis=1), EMOTIONS)),
         "own_emotions": asdict(classification_scores(labels, own[distances[:, own].argmin(axis=1)], EMOTIONS)),
         "retrieval_leave_one_out": _retrieval(photographs, embedded, on_progress),
+        "identity_leakage": _identity(photographs, embedded),
     }
 
 
@@ -181,6 +183,7 @@ def save_skips(folder: Path, skipped: Sequence[Skip]) -> Path:
 def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
     """What the protocol is about, by name, as text; ``scores.json`` has the rest."""
     every, own, ranking = scores["all_emotions"], scores["own_emotions"], scores["retrieval_leave_one_out"]
+    identity = scores["identity_leakage"]
     counts = [
         ("photographs with an emotion of FER+", f"{scores['photographs']}"),
         *((f"left out: {what}", f"{count}") for what, count in scores["left_out"].items()),
@@ -199,6 +202,9 @@ def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
         *([("mAP, leave-one-out", ranking["mean_average_precision"])] if ranking else []),
         *([("recall@1, leave-one-out", ranking["recall_at_1"])] if ranking else []),
         *([("precision@10, leave-one-out", ranking["precision_at_10"])] if ranking else []),
+        *([("identity leakage, AUROC (0.5 is none)", identity["auroc"])] if identity else []),
+        *([("identity leakage, recall@1", identity["recall_at_1"])] if identity else []),
+        *([("the same by chance", identity["chance_at_1"])] if identity else []),
     ]
     return counts + [(name, f"{value:.4f}") for name, value in figures if value is not None]
 
@@ -252,5 +258,16 @@ def _retrieval(
         on_progress(start + len(part), len(queries))
     try:
         return asdict(tally.result())
+    except DatasetError:
+        return None
+
+
+def _identity(photographs: LabelledPhotographs, embedded: EmbeddedPhotographs) -> dict[str, Any] | None:
+    """How well people are told apart; None where subjects are not known, or nobody shows two expressions."""
+    if photographs.subjects is None:
+        return None
+    subjects = np.unique([photographs.subjects[row] for row in embedded.rows], return_inverse=True)[1]
+    try:
+        return asdict(identity_leakage(embedded.embeddings, subjects, photographs.labels[embedded.rows]))
     except DatasetError:
         return None

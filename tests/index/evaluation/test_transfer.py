@@ -127,6 +127,18 @@ def test_retrieval_passes_over_the_querys_own_subject(mixture: Mixture) -> None:
     assert scores["subjects"] == 4
 
 
+def test_identity_leakage_is_scored_where_people_show_two_expressions(mixture: Mixture) -> None:
+    places, labels = [10.0, 60.0, 14.0, 90.0], [1, 6, 1, 6]
+    scores = transfer_scores(mixture, made_set(labels, ("A", "A", "B", "B")), at(places))
+    assert scores["identity_leakage"]["people"] == 2
+    assert scores["identity_leakage"]["recall_at_1"] == 0.5  # A's fear is the nearer to both faces of happiness
+    assert dict(headline(scores))["identity leakage, recall@1"] == "0.5000"
+    for subjects in (None, ("A", "B", "C", "D")):
+        scores = transfer_scores(mixture, made_set(labels, subjects), at(places))
+        assert scores["identity_leakage"] is None
+        assert "identity leakage, recall@1" not in dict(headline(scores))
+
+
 def test_what_was_skipped_takes_no_part(mixture: Mixture) -> None:
     skips = (Skip(Path("1.png"), "no face found", "x"), Skip(Path("3.png"), "no face found", "y"))
     photographs = made_set([0, 3, 1, 3, 1], subjects=("A", "B", "C", "D", "E"))
