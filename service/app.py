@@ -1,4 +1,4 @@
-"""The HTTP service: its parts, put together."""
+"""The HTTP service: middleware in the order that a request passes it, and the routers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,14 +8,16 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from mien.service.inference.admission import VIDEO_PATH
 from mien.service.inference.engine import Engine
 from mien.service.inference.explanation import PointPair
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.api_keys import Keys
-from mien.service.middleware.auth import Access
-from mien.service.middleware.load_shedding import Door
-from mien.service.middleware.rate_limit import Rates
-from mien.service.middleware.request_log import Tracking
+from mien.service.middleware.auth import Auth
+from mien.service.middleware.body_limit import BodyLimit
+from mien.service.middleware.load_shedding import LoadShedding
+from mien.service.middleware.rate_limit import RateLimiter
+from mien.service.middleware.request_log import RequestLog
 from mien.service.routes import problems
 from mien.service.routes.docs import describe, serve_docs
 from mien.service.routes.explain import explain_router
@@ -25,10 +27,9 @@ from mien.service.routes.health import health_router
 from mien.service.routes.page import serve_page
 from mien.service.routes.space import space_router
 from mien.service.routes.stream import stream_router
-from mien.service.routes.uploads import BodyLimit, JsonImages
-from mien.service.routes.video import VIDEO_PATH, video_router
+from mien.service.routes.video import video_router
 from mien.service.schemas.gallery import FaceChanges, NewFaces
-from mien.service.schemas.queries import PointQuery
+from mien.service.schemas.queries import JsonImages, PointQuery
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
 
@@ -41,7 +42,7 @@ Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details.
 
 
 def create_app(engine: Engine, settings: Settings) -> FastAPI:
-    """The service over a loaded engine.
+    """The app of a service that answers from ``engine``.
 
     Raises:
         ConfigError: the key file of the settings cannot be used.
@@ -50,7 +51,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
 
 
 def create_app_on(runtime: Runtime) -> FastAPI:
-    """The service over what runs; its routers are mounted here, one line each.
+    """The app of a service with the given runtime.
 
     Raises:
         ConfigError: the key file of the settings cannot be used.
@@ -73,21 +74,20 @@ def create_app_on(runtime: Runtime) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    # The last that is added is the first that a request meets.
+    # The last that is added is the first that a request passes.
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_body_bytes,
-        together=runtime.bodies,
-        longest_s=settings.timeout_s,
-        other={VIDEO_PATH: settings.video_body_bytes},
+        all_bodies=runtime.admission.body_bytes,
+        max_s=settings.timeout_s,
+        max_bytes_by_path={VIDEO_PATH: settings.video_body_bytes},
     )
-    app.add_middleware(Door, images=runtime.images)
+    app.add_middleware(LoadShedding, limits=runtime.admission.by_path)
     app.add_middleware(
-        Access,
+        Auth,
         keys=Keys(settings.keys) if settings.keys is not None else None,
-        rates=Rates(settings.rate_per_s / settings.processes),
+        rates=RateLimiter(settings.rate_per_s / settings.processes),
     )
-    app.add_middleware(Tracking, metrics=runtime.metrics)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -96,6 +96,7 @@ def create_app_on(runtime: Runtime) -> FastAPI:
             allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
             expose_headers=("X-Request-ID", "Retry-After"),
         )
+    app.add_middleware(RequestLog, metrics=runtime.metrics)
     problems.install(app)
     app.include_router(faces_router(runtime))
     app.include_router(video_router(runtime))

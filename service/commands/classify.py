@@ -24,17 +24,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Classify, and write a row for each face; 0 if there is a face, else 1."""
     from mien.service.commands.local_engine import load_local_engine, predict_files
+    from mien.service.schemas.faces import classification
 
     engine = load_local_engine(arguments.bundle, read_options(arguments, DecodingLimits))
     files = [file for path in arguments.paths for file in files_below(path)]
     rows: list[dict[str, Any]] = []
     with progress_bar() as bar:
         task = bar.add_task("classifying", total=len(files), note="")
-        for path, faces, prediction in predict_files(engine, files, already_cropped=arguments.already_cropped):
+        for path, prediction in predict_files(engine, files, already_cropped=arguments.already_cropped):
             if prediction is not None:
                 rows += [
                     {"path": str(path), "face": number, **face.model_dump(mode="json")}
-                    for number, face in enumerate(engine.classified(faces, prediction).faces)
+                    for number, face in enumerate(classification(prediction).faces)
                 ]
             bar.advance(task)
     if arguments.form == "json":

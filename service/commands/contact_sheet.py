@@ -64,7 +64,7 @@ def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[Retri
             f"a contact sheet has {MAX_LINES} lines of {_COLUMNS} matches, "
             f"{len(lines)} faces need {sum(lines)}: {advice}"
         )
-    space = Space(engine.bundle)
+    space = Space(engine.bundle, engine.gallery)
     width = _GAP_PX + (1 + _COLUMNS) * (_FACE_PX + _GAP_PX)
     height = _GAP_PX + sum(lines) * (_FACE_PX + _CAPTION_PX)
     sheet = Image.new("RGB", (width, height), _PAPER)
@@ -80,11 +80,12 @@ def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[Retri
 
 
 def _pictures(engine: Engine, space: Space, matches: Sequence[FoundMatch]) -> list[Image.Image]:
-    thumbnails = [None if engine.owned is None else engine.owned.get(match.id).thumbnail for match in matches]
+    found = engine.gallery.thumbnails([match.id for match in matches])
+    thumbnails = [found.get(match.id) for match in matches]
     missing = [match.id for match, thumbnail in zip(matches, thumbnails, strict=True) if thumbnail is None]
     painted: dict[str, NDArray[np.uint8]] = {}
     if missing:
-        points = np.stack([point_of(FaceIdQuery(id=face_id), engine.bundle, engine.owned) for face_id in missing])
+        points = np.stack([point_of(FaceIdQuery(id=face_id), engine.bundle, engine.gallery) for face_id in missing])
         painted = dict(zip(missing, space.paint(points.astype(np.float32)), strict=True))
     return [
         Image.fromarray(painted[match.id]) if thumbnail is None else Image.open(BytesIO(thumbnail))

@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from mien.index.bundle.bundle import load_bundle
 from mien.model.errors import ConfigError, ImageError
 from mien.model.faces.decoding import DecodingLimits, read_file
-from mien.model.faces.reader import Face
 from mien.model.pipeline import load_pipeline
 from mien.service.commands.terminal import console
-from mien.service.inference.engine import Ask, Engine, Placed
+from mien.service.inference.engine import Engine
+from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.inference.served_gallery import open_store
 from mien.service.settings import Settings
 
@@ -40,8 +38,8 @@ def load_local_engine(bundle: Path, limits: DecodingLimits, gallery: str | None 
 
 def predict_files(
     engine: Engine, files: Sequence[Path], *, already_cropped: bool, k: int | None = None
-) -> Iterator[tuple[Path, list[Face], Placed | None]]:
-    """The faces of each file and the engine's answer; a file without faces is reported, and has no answer.
+) -> Iterator[tuple[Path, Prediction | None]]:
+    """A prediction for each file; a file without faces is reported, and its prediction is None.
 
     Args:
         engine: answers.
@@ -55,6 +53,6 @@ def predict_files(
         except (ImageError, OSError) as error:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             console.print(f"left out {path}: {reason}")
-            yield path, [], None
+            yield path, None
             continue
-        yield path, faces, engine.answer([Ask(crops=np.stack([face.crop for face in faces]), k=k)])[0]
+        yield path, engine.predict_one(InferenceRequest(faces=faces, k=k))

@@ -37,27 +37,27 @@ def run(arguments: argparse.Namespace) -> int:
     """Search, and write a row for each match; 0 if there is a face, else 1."""
     from mien.service.commands.contact_sheet import check_sheet, contact_sheet
     from mien.service.commands.local_engine import load_local_engine, predict_files
+    from mien.service.schemas.faces import retrieval
 
     if arguments.contact_sheet is not None:
         check_sheet(arguments.contact_sheet, arguments.k)
     engine = load_local_engine(arguments.bundle, read_options(arguments, DecodingLimits), arguments.gallery)
     engine.check_k(arguments.k)
     rows: list[dict[str, Any]] = []
-    for _, faces, prediction in predict_files(
+    for _, prediction in predict_files(
         engine, [arguments.image], already_cropped=arguments.already_cropped, k=arguments.k
     ):
         if prediction is None:
             continue
-        answers = engine.retrieved(faces, prediction).faces
+        answers = retrieval(prediction).faces
         if arguments.contact_sheet is not None:
-            contact_sheet(engine, faces, answers).save(arguments.contact_sheet, "PNG")
+            contact_sheet(engine, prediction.faces, answers).save(arguments.contact_sheet, "PNG")
         rows += [
             {"face": number, "face_emotion": face.emotion, "rank": rank, **match.model_dump(mode="json")}
             for number, face in enumerate(answers)
             for rank, match in enumerate(face.matches, 1)
         ]
-    if engine.owned is not None:
-        engine.owned.close()
+    engine.gallery.close()
     if arguments.form == "json":
         write_json(rows)
     elif arguments.form == "csv":

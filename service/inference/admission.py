@@ -1,62 +1,89 @@
-"""What may be in the house at once: images that are worked on or wait, and the bytes of the bodies that hold them."""
+"""Admission: how much the service works on at once. What would be more is refused with ``QueueFullError`` (503).
+
+Load is refused in two steps. While a limit is reached, requests that would need it are refused before their body is
+read, by ``mien.service.middleware.load_shedding``. Afterwards a request holds its images, its video or its stream until
+it is answered (``Limit.hold``).
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from mien.service.errors import QueueFullError
+from mien.service.settings import Settings
+
+IMAGE_PATHS: Final = ("/classify", "/retrieve", "/embed", "/explain", "/portraits")
+"""Paths whose requests are worked on by the worker pool."""
+
+VIDEO_PATH: Final = "/classify/video"
 
 
-class Admission:
-    """Counts something that requests hold, and refuses what would be too much. Belongs to one event loop.
+class Limit:
+    """A number of things, such as images, that may be held at once. Belongs to one event loop.
 
     Attributes:
-        held: how much there is now.
+        held: how many are.
     """
 
-    def __init__(self, what: str, limit: int) -> None:
-        self.what = what
-        self.limit = limit
+    def __init__(self, name: str, most: int) -> None:
+        """Allow at most ``most`` of what ``name`` calls in the plural."""
+        self.name = name
+        self.most = most
         self.held = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether the limit is reached."""
-        return self.held >= self.limit
+        """Whether no more can be held."""
+        return self.held >= self.most
 
     def refusal(self) -> QueueFullError:
-        """What is said where the limit is reached."""
-        return QueueFullError(f"mien is busy: {self.limit} {self.what} are being worked on already")
-
-    def check(self) -> None:
-        """Refuse early what would be refused anyway.
-
-        Raises:
-            QueueFullError: the limit is reached.
-        """
-        if self.is_full:
-            raise self.refusal()
+        """The error of a request that comes while the limit is reached."""
+        return QueueFullError(f"mien is busy: {self.most} {self.name} are being worked on already")
 
     def take(self, count: int) -> None:
-        """Let ``count`` in; whoever took gives back.
+        """Hold ``count`` more, until ``give_back``.
 
         Raises:
-            QueueFullError: with them there would be more than the limit.
+            QueueFullError: that would be more than the limit.
         """
-        if self.held + count > self.limit:
+        if self.held + count > self.most:
             raise QueueFullError(
-                f"mien is busy: with {count} {self.what} more there would be more than {self.limit} at once"
+                f"mien is busy: with {count} {self.name} more there would be more than {self.most} at once"
             )
         self.held += count
 
     def give_back(self, count: int) -> None:
-        """Let ``count`` out."""
+        """Hold ``count`` less."""
         self.held -= count
 
     @contextmanager
-    def holding(self, count: int) -> Iterator[None]:
-        """Let ``count`` in for a while."""
+    def hold(self, count: int) -> Iterator[None]:
+        """Hold ``count`` more inside a ``with`` block.
+
+        Raises:
+            QueueFullError: that would be more than the limit.
+        """
         self.take(count)
         try:
             yield
         finally:
             self.give_back(count)
+
+
+class Admission:
+    """The limits of a service.
+
+    Attributes:
+        images: that are worked on or wait.
+        videos: that are worked on.
+        streams: WebSockets that are open.
+        body_bytes: of the bodies of all requests.
+        by_path: the limits that a request to a path needs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.images = Limit("images", settings.queue_images)
+        self.videos = Limit("videos", settings.queue_videos)
+        self.streams = Limit("streams", settings.max_streams)
+        self.body_bytes = Limit("bytes of request bodies", settings.queue_body_bytes)
+        self.by_path = dict.fromkeys(IMAGE_PATHS, (self.images,)) | {VIDEO_PATH: (self.images, self.videos)}

@@ -1,13 +1,12 @@
-"""The engine: what is served, without the protocol it is served over.
+"""The engine: reads faces out of images, embeds them, names their emotions and searches the gallery.
 
-Its steps are apart, so that the service can do each where and with whom it is cheapest: ``find`` for one image,
-``answer`` for the faces of several requests together, ``answer_each`` with files among them that are faces already.
-``classified``, ``retrieved`` and ``embedded`` put into words what came out.
+It knows neither HTTP nor JSON: it takes requests and gives predictions (``mien.service.inference.prediction``), which
+``mien.service.schemas`` turns into answers. Its two steps are separate, so that the service can detect the faces of one
+image at a time (``read_faces``) and predict those of several requests together (``predict``).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,104 +24,17 @@ from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import ImageError
 from mien.model.faces.reader import Face, whole_face
 from mien.model.pipeline import Pipeline, load_pipeline
+from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.inference.served_gallery import open_store
 from mien.service.operation.metrics import Metrics
-from mien.service.schemas.faces import (
-    Classification,
-    ClassifiedFace,
-    EmbeddedFace,
-    Embedding,
-    FoundMatch,
-    PointRetrieval,
-    Retrieval,
-    RetrievedFace,
-)
-from mien.service.schemas.retrieval import cursor
 from mien.service.settings import Settings
 
-
-@dataclass(frozen=True)
-class Ask:
-    """What one request wants of the network and the gallery: about crops, points or a file.
-
-    Attributes:
-        crops: (n, side, side) uint8 faces to embed, or
-        points: (n, d) float32 that are embeddings already, or
-        file: an image file that is one face already. It is read where it is answered (``Engine.answer_each``): that
-            takes less than a second way to a core and back.
-        k: matches of each; None searches nothing.
-        options: which faces of the gallery may match; with ``after``, of one face or point alone.
-    """
-
-    crops: NDArray[np.uint8] | None = None
-    points: NDArray[np.float32] | None = None
-    file: bytes | None = None
-    k: int | None = None
-    options: SearchOptions = EVERYTHING
-
-    def __len__(self) -> int:
-        if self.file is not None:
-            return 1
-        given = self.crops if self.crops is not None else self.points
-        return 0 if given is None else len(given)
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Where n faces lie in the embedding space, and who is near.
-
-    Attributes:
-        embeddings: (n, d) float32.
-        distances: (n, c) float64 to the emotions' centroids.
-        posteriors: (n, c) float64.
-        typicality: (n,) float64.
-        nearest: (n,) int64, the emotion of each, by its place among the mixture's.
-        sub_classes: (n,) the id of each one's sub-class; None where the bundle has none.
-        matches: of each face, where they were asked for.
-        snapshot: number of what was searched.
-        options: with which it was searched.
-        exact: whether the matches are surely the nearest.
-        faces: those that were read from the file of an ``Ask``.
-    """
-
-    embeddings: NDArray[np.float32]
-    distances: NDArray[np.float64]
-    posteriors: NDArray[np.float64]
-    typicality: NDArray[np.float64]
-    nearest: NDArray[np.int64]
-    sub_classes: list[str | None]
-    matches: list[list[Match]]
-    snapshot: int = 0
-    options: SearchOptions = EVERYTHING
-    exact: bool = True
-    faces: Sequence[Face] = ()
-
-    @classmethod
-    def joined(cls, parts: "list[Placed]") -> "Placed":
-        """Several as one, in their order."""
-        return cls(
-            np.concatenate([part.embeddings for part in parts]),
-            np.concatenate([part.distances for part in parts]),
-            np.concatenate([part.posteriors for part in parts]),
-            np.concatenate([part.typicality for part in parts]),
-            np.concatenate([part.nearest for part in parts]),
-            [each for part in parts for each in part.sub_classes],
-            [matches for part in parts for matches in part.matches],
-            parts[0].snapshot,
-            parts[0].options,
-            all(part.exact for part in parts),
-        )
-
-
-class _Read(NamedTuple):
-    """An ask without a file, and the faces of the file that it had."""
-
-    ask: Ask
-    faces: Sequence[Face] = ()
+_Matches = tuple[list[list[Match]], list[SearchOptions | None]]
+"""Matches of each face of one request, and the options of each one's next page."""
 
 
 class Engine:
-    """Answers about images, from one bundle. Thread-safe."""
+    """Predictions about images, from one bundle. Thread-safe."""
 
     def __init__(
         self,
@@ -134,18 +46,18 @@ class Engine:
         *,
         gallery: GalleryStore | None = None,
     ) -> None:
-        """Put the parts together.
+        """Assemble the parts.
 
         Args:
-            bundle: what is served.
+            bundle: to predict with.
             pipeline: with the bundle's embedder.
-            max_k: most matches that a query may ask for.
-            min_typicality: faces that are less typical show no known expression; None leaves it to the bundle.
-            metrics: where the time of each stage is noted.
-            gallery: the owner's, which is searched in place of the bundle's.
+            max_k: largest number of matches of one face.
+            min_typicality: faces that are less typical show no known expression; None takes the bundle's.
+            metrics: measure the time of each stage.
+            gallery: to search; None takes the one that ships with the bundle, read-only.
 
         Raises:
-            BundleError: the pipeline's embedder is not the one of the bundle.
+            BundleError: the pipeline's embedder is not the bundle's.
         """
         check_fits(bundle, pipeline.embedder)
         self.bundle = bundle
@@ -153,17 +65,21 @@ class Engine:
         self.max_k = max_k
         self.min_typicality = bundle.mixture.min_typicality if min_typicality is None else min_typicality
         self.metrics = metrics or Metrics()
-        self.owned = gallery
-        self.gallery: GalleryStore = gallery or ShippedGallery(bundle)
+        self.gallery: GalleryStore = ShippedGallery(bundle) if gallery is None else gallery
+
+    @property
+    def serves_shipped(self) -> bool:
+        """Whether the gallery is the one that ships with the bundle."""
+        return isinstance(self.gallery, ShippedGallery)
 
     def warm_up(self) -> None:
         """Run every part once, so that the first request is as fast as the others."""
         blank = np.full((240, 320, 3), 127, dtype=np.uint8)
         self.pipeline.crop_faces(blank)
-        self.answer([Ask(crops=whole_face(blank).crop[None], k=1)])
+        self.predict([InferenceRequest(faces=[whole_face(blank)], k=1)])
 
     def check_k(self, k: int) -> None:
-        """Refuse a number of matches that is out of range.
+        """Check a number of matches.
 
         Raises:
             QueryError: it is below 1 or above ``max_k``.
@@ -171,216 +87,141 @@ class Engine:
         if not 1 <= k <= self.max_k:
             raise QueryError(f"k should be from 1 to {self.max_k}, got {k}")
 
-    def find(self, data: bytes, *, already_cropped: bool, most_faces: int | None = None) -> list[Face]:
-        """The faces of an image file, largest first; boxes in pixels of the file's picture.
+    def read_faces(self, file: bytes, *, already_cropped: bool, max_faces: int | None = None) -> list[Face]:
+        """Read the faces of an image file, largest first; boxes in pixels of the file's picture.
 
         Raises:
             ImageError: the image cannot be used, or has no face.
         """
-        faces = self.pipeline.read_faces(data, already_cropped=already_cropped, timed=self.metrics.timed)
+        faces = self.pipeline.read_faces(file, already_cropped=already_cropped, timed=self.metrics.timed)
         self.metrics.faces_per_image.observe(len(faces))
-        return faces[:most_faces]
+        return faces[:max_faces]
 
-    def answer_each(self, asks: list[Ask]) -> list[Placed | ImageError]:
-        """Answer several requests together, as ``answer`` does; a file that cannot be used spoils no other's answer.
-
-        Args:
-            asks: each with at least one face, or a file.
-
-        Returns:
-            One answer for each, in their order, or why its file cannot be used.
-        """
-        read = [self._read(ask) for ask in asks]
-        placed = iter(self.answer([each.ask for each in read if isinstance(each, _Read)]))
-        return [replace(next(placed), faces=each.faces) if isinstance(each, _Read) else each for each in read]
-
-    def _read(self, ask: Ask) -> "_Read | ImageError":
-        if ask.file is None:
-            return _Read(ask)
-        try:
-            faces = self.find(ask.file, already_cropped=True)
-        except ImageError as error:
-            return error
-        return _Read(replace(ask, file=None, crops=np.stack([face.crop for face in faces])), faces)
-
-    def find_in(self, image: NDArray[np.uint8], *, already_cropped: bool, most_faces: int | None = None) -> list[Face]:
-        """The faces of a frame, largest first; empty when there is none.
+    def detect(self, image: NDArray[np.uint8], *, already_cropped: bool, max_faces: int | None = None) -> list[Face]:
+        """Detect the faces of a decoded image, largest first; empty when there is none.
 
         Args:
             image: (h, w, 3) uint8 RGB, upright.
-            already_cropped: the whole frame is one face.
-            most_faces: the largest faces that are given; None takes as many as of an image.
+            already_cropped: the whole image is one face.
+            max_faces: the largest faces that are returned; None returns all that the pipeline reads.
         """
         if already_cropped:
             return [whole_face(image)]
         with self.metrics.timed("detect"):
             faces = self.pipeline.crop_faces(image)
         self.metrics.faces_per_image.observe(len(faces))
-        return faces[:most_faces]
+        return faces[:max_faces]
 
-    def answer(self, asks: list[Ask]) -> list[Placed]:
-        """Answer several requests together: one run of the network, one search for each k that is asked for.
+    def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
+        """Predict several requests together: one run of the network, one search for each k and options.
 
         Args:
-            asks: each with at least one face, none with a file.
+            requests: each with at least one face or point, or a crop file.
 
         Returns:
-            One answer for each, in their order.
+            One prediction for each, in their order, or why its crop file cannot be used.
         """
-        if not asks:
+        readable = [self._read_crop_file(request) for request in requests]
+        predictions = iter(self._predict([each for each in readable if isinstance(each, InferenceRequest)]))
+        return [each if isinstance(each, ImageError) else next(predictions) for each in readable]
+
+    def predict_one(self, request: InferenceRequest) -> Prediction:
+        """Predict one request.
+
+        Raises:
+            ImageError: its crop file cannot be used.
+        """
+        (prediction,) = self.predict([request])
+        if isinstance(prediction, ImageError):
+            raise prediction
+        return prediction
+
+    def _read_crop_file(self, request: InferenceRequest) -> InferenceRequest | ImageError:
+        if request.crop_file is None:
+            return request
+        try:
+            faces = self.read_faces(request.crop_file, already_cropped=True)
+        except ImageError as error:
+            return error
+        return replace(request, crop_file=None, faces=faces)
+
+    def _predict(self, requests: list[InferenceRequest]) -> list[Prediction]:
+        if not requests:
             return []
+        mixture = self.bundle.mixture
         with self.metrics.timed("embed"):
-            embeddings = self._embeddings(asks)
-            mixture = self.bundle.mixture
+            embeddings = self._embed(requests)
             distances = mixture.distances(embeddings)
             posteriors = posterior_from(distances, mixture.sigma)
             typicality = mixture.typicality(embeddings)
+            known = typicality >= self.min_typicality
             nearest = distances.argmin(axis=1)
             names = sub_classes(self.bundle, embeddings, nearest)
-        ends = np.cumsum([len(ask) for ask in asks]).tolist()
-        rows = [slice(end - len(ask), end) for ask, end in zip(asks, ends, strict=True)]
-        matches: list[list[list[Match]]] = [[] for _ in asks]
-        searched = [(0, True)] * len(asks)
-        if any(ask.k is not None for ask in asks):
+        ends = np.cumsum([len(request) for request in requests]).tolist()
+        rows = [slice(end - len(request), end) for end, request in zip(ends, requests, strict=True)]
+        matches: list[_Matches] = [([], [])] * len(requests)
+        if any(request.k is not None for request in requests):
             with self.metrics.timed("search"):
-                searched = self._search(asks, rows, embeddings, matches)
+                matches = self._search(requests, [embeddings[own] for own in rows])
         return [
-            Placed(
-                embeddings[own],
-                distances[own],
-                posteriors[own],
-                typicality[own],
-                nearest[own],
-                names[own],
-                found,
-                snapshot,
-                ask.options,
-                exact,
+            Prediction(
+                emotions=mixture.emotions,
+                faces=request.faces,
+                embeddings=embeddings[own],
+                distances=distances[own],
+                posteriors=posteriors[own],
+                typicality=typicality[own],
+                known=known[own],
+                nearest=nearest[own],
+                sub_classes=names[own],
+                matches=found,
+                next_pages=next_pages,
             )
-            for ask, own, found, (snapshot, exact) in zip(asks, rows, matches, searched, strict=True)
+            for request, own, (found, next_pages) in zip(requests, rows, matches, strict=True)
         ]
 
-    def _embeddings(self, asks: list[Ask]) -> NDArray[np.float32]:
-        """(n, d) the embeddings of all faces; those that came as points are taken as they are."""
-        crops = [ask.crops for ask in asks if ask.crops is not None]
+    def _embed(self, requests: list[InferenceRequest]) -> NDArray[np.float32]:
+        """(n, d) embeddings of all faces and points, in their order."""
+        crops = [face.crop for request in requests for face in request.faces]
         if not crops:
-            return np.concatenate([ask.points for ask in asks if ask.points is not None])
-        embedded = self.pipeline.embedder.embed(np.concatenate(crops))
+            return np.concatenate([request.points for request in requests if request.points is not None])
+        embedded = self.pipeline.embedder.embed(np.stack(crops))
         self.metrics.batch_faces.observe(len(embedded))
-        if len(crops) == len(asks):
-            return embedded
-        parts, taken = [], 0
-        for ask in asks:
-            if ask.points is not None:
-                parts.append(ask.points)
+        parts, start = [], 0
+        for request in requests:
+            if request.points is not None:
+                parts.append(request.points)
             else:
-                parts.append(embedded[taken : taken + len(ask)])
-                taken += len(ask)
+                parts.append(embedded[start : start + len(request)])
+                start += len(request)
         return np.concatenate(parts)
 
-    def _search(
-        self,
-        asks: list[Ask],
-        rows: list[slice],
-        embeddings: NDArray[np.float32],
-        matches: list[list[list[Match]]],
-    ) -> list[tuple[int, bool]]:
-        """Fill in the matches of each ask; returns the snapshot number of each, and whether its matches are exact."""
-        searched = [(0, True)] * len(asks)
-        for k, options in dict.fromkeys((ask.k, ask.options) for ask in asks if ask.k is not None):
-            same = [number for number, ask in enumerate(asks) if (ask.k, ask.options) == (k, options)]
-            # A next page is of one point: others that ask for the same one are answered by themselves.
-            for group in [[number] for number in same] if options.after is not None else [same]:
-                points = np.concatenate([embeddings[rows[number]] for number in group])
-                found, snapshot, exact = self._matches(points, k or 1, options)
-                answers = iter(found)
-                for number in group:
-                    matches[number] = [next(answers) for _ in range(len(asks[number]))]
-                    searched[number] = snapshot, exact
-        return searched
+    def _search(self, requests: list[InferenceRequest], points: list[NDArray[np.float32]]) -> list[_Matches]:
+        """The matches of each request, out of one search for all that have the same k and options."""
+        matches: list[_Matches] = [([], [])] * len(requests)
+        for k, options in dict.fromkeys((each.k, each.options) for each in requests):
+            if k is None:
+                continue
+            same = [row for row, each in enumerate(requests) if (each.k, each.options) == (k, options)]
+            # A next page is of one point: requests for the same one are searched one by one.
+            for group in [[row] for row in same] if options.after is not None else [same]:
+                found, next_pages = self._search_points(np.concatenate([points[row] for row in group]), k, options)
+                start = 0
+                for row in group:
+                    end = start + len(points[row])
+                    matches[row] = found[start:end], next_pages[start:end]
+                    start = end
+        return matches
 
-    def _matches(
-        self, points: NDArray[np.float32], k: int, options: SearchOptions
-    ) -> tuple[list[list[Match]], int, bool]:
-        if self.owned is None and options == EVERYTHING:
-            return self.bundle.gallery.search(points, k), len(self.bundle.gallery), True
-        result = self.gallery.search(points, k, options)
-        return [[_match(each) for each in matches] for matches in result.matches], result.snapshot, result.exact
-
-    def classified(self, faces: list[Face], placed: Placed) -> Classification:
-        """The emotion of each face."""
-        emotions = self.bundle.mixture.emotions
-        return Classification(
-            faces=[
-                ClassifiedFace(
-                    box=face.box,
-                    detection=face.detection,
-                    emotion=emotions[placed.nearest[row]],
-                    posterior=dict(zip(emotions, placed.posteriors[row].tolist(), strict=True)),
-                    sub_class=placed.sub_classes[row],
-                    distance=placed.distances[row, placed.nearest[row]],
-                    typicality=placed.typicality[row],
-                    known=bool(placed.typicality[row] >= self.min_typicality),
-                )
-                for row, face in enumerate(faces)
-            ]
-        )
-
-    def retrieved(self, faces: list[Face], placed: Placed) -> Retrieval:
-        """The gallery's nearest expressions for each face."""
-        return Retrieval(
-            faces=[
-                RetrievedFace(
-                    box=face.box,
-                    detection=face.detection,
-                    emotion=self.bundle.mixture.emotions[placed.nearest[row]],
-                    matches=_found(placed.matches[row]),
-                    next=_next(placed, row),
-                )
-                for row, face in enumerate(faces)
-            ]
-        )
-
-    def embedded(self, faces: list[Face], placed: Placed) -> Embedding:
-        """Each face with its point."""
-        emotions = self.bundle.mixture.emotions
-        return Embedding(
-            faces=[
-                EmbeddedFace(
-                    box=face.box,
-                    detection=face.detection,
-                    emotion=emotions[placed.nearest[row]],
-                    posterior=dict(zip(emotions, placed.posteriors[row].tolist(), strict=True)),
-                    embedding=placed.embeddings[row].tolist(),
-                )
-                for row, face in enumerate(faces)
-            ]
-        )
-
-    def retrieved_at(self, placed: Placed) -> PointRetrieval:
-        """The gallery's nearest expressions to one point."""
-        emotions = self.bundle.mixture.emotions
-        return PointRetrieval(
-            emotion=emotions[placed.nearest[0]],
-            posterior=dict(zip(emotions, placed.posteriors[0].tolist(), strict=True)),
-            embedding=placed.embeddings[0].tolist(),
-            matches=_found(placed.matches[0]),
-            next=_next(placed, 0),
-        )
-
-
-def _found(matches: list[Match]) -> list[FoundMatch]:
-    return [
-        FoundMatch(
-            id=match.entry.id,
-            distance=match.distance,
-            emotion=match.entry.emotion,
-            metadata=match.entry.metadata,
-            subject=match.entry.subject,
-            sub_class=match.entry.sub_class,
-        )
-        for match in matches
-    ]
+    def _search_points(self, points: NDArray[np.float32], k: int, options: SearchOptions) -> _Matches:
+        if self.serves_shipped and options == EVERYTHING:  # shorter than through the gallery's filters
+            found, snapshot, exact = self.bundle.gallery.search(points, k), len(self.bundle.gallery), True
+        else:
+            result = self.gallery.search(points, k, options)
+            found = [[_match(each) for each in matches] for matches in result.matches]
+            snapshot, exact = result.snapshot, result.exact
+        places = ([(match.distance, match.entry.id) for match in matches] for matches in found)
+        return found, [next_page(options, snapshot, each, exact=exact) if each else None for each in places]
 
 
 def _match(found: GalleryMatch) -> Match:
@@ -389,21 +230,16 @@ def _match(found: GalleryMatch) -> Match:
     return Match(Entry(face.id, emotion, dict(face.metadata), face.subject, face.sub_class), found.distance)
 
 
-def _next(placed: Placed, row: int) -> str | None:
-    matches = [(match.distance, match.entry.id) for match in placed.matches[row]]
-    return cursor(next_page(placed.options, placed.snapshot, matches, exact=placed.exact)) if matches else None
-
-
 def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: GalleryStore | None = None) -> Engine:
-    """Load a bundle with everything that answers from it, and warm it up.
+    """Load a bundle and everything that predicts from it, and warm it up.
 
     Args:
         settings: of the service.
-        metrics: where the time of each stage is noted.
-        gallery: the owner's, where it is open already.
+        metrics: measure the time of each stage.
+        gallery: the writable gallery, where it is open already.
 
     Raises:
-        ArtifactError: a part is missing, broken, or does not fit the others; the owner's gallery cannot be opened.
+        ArtifactError: a part is missing, broken, or does not fit the others; the gallery cannot be opened.
         ConfigError: the provider is not installed.
     """
     bundle = load_bundle(settings.bundle)
@@ -423,7 +259,7 @@ def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: Gal
         threads=settings.threads,
         provider=settings.provider,
     )
-    if gallery is None and settings.gallery is not None:
+    if gallery is None:
         gallery = open_store(settings, bundle)
     engine = Engine(bundle, pipeline, settings.max_k, settings.min_typicality, metrics, gallery=gallery)
     engine.warm_up()

@@ -16,7 +16,7 @@ from mien.service.inference.engine import Engine
 from mien.service.schemas.faces import Rounded
 from mien.service.schemas.queries import FaceIdQuery, Query, point_of
 
-MOST_ID = 1000
+MAX_ID_LENGTH = 1000
 """Characters of an id in a request."""
 
 
@@ -29,7 +29,10 @@ class ExplainQuery(BaseModel):
     face: int = Field(0, ge=0, description="Its place among the faces of the image, largest first, from 0.")
     emotion: str | None = Field(None, max_length=100, description="What is explained; without it, what was named.")
     match: str | None = Field(
-        None, max_length=MOST_ID, description="A face of the gallery: what the two share.", examples=["fer0012345"]
+        None,
+        max_length=MAX_ID_LENGTH,
+        description="A face of the gallery: what the two share.",
+        examples=["fer0012345"],
     )
 
 
@@ -39,7 +42,7 @@ class PointPair(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     query: Query
-    match: str = Field(max_length=MOST_ID, description="A face of the gallery.", examples=["fer0012345"])
+    match: str = Field(max_length=MAX_ID_LENGTH, description="A face of the gallery.", examples=["fer0012345"])
 
 
 Heat = list[list[Rounded]]
@@ -121,7 +124,7 @@ def explained(engine: Engine, image: bytes, query: ExplainQuery) -> Explanation:
     if query.emotion is not None and query.emotion not in emotions:
         raise QueryError(f"expected one of {', '.join(emotions)}, got {query.emotion!r}")
     match = None if query.match is None else _face(engine, query.match)
-    faces = engine.find(image, already_cropped=query.already_cropped)
+    faces = engine.read_faces(image, already_cropped=query.already_cropped)
     if query.face >= len(faces):
         raise QueryError(f"the image has {len(faces)} faces, face should be below that, got {query.face}")
     crop = faces[query.face].crop
@@ -135,7 +138,7 @@ def explained_pair(engine: Engine, pair: PointPair) -> Explanation:
     Raises:
         QueryError: the query names nothing that there is, or the match is not known.
     """
-    point = point_of(pair.query, engine.bundle, engine.owned)
+    point = point_of(pair.query, engine.bundle, engine.gallery)
     match = _face(engine, pair.match)
     seen = None
     if isinstance(pair.query, FaceIdQuery):

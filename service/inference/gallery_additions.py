@@ -1,8 +1,6 @@
 """Faces to add to a gallery, out of a request: read, embedded and named."""
 
 import asyncio
-import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from io import BytesIO
@@ -21,8 +19,9 @@ from mien.index.gallery.validation import json_text
 from mien.index.mixture.labelling import named
 from mien.model.errors import ImageError, first_fault
 from mien.service.errors import MalformedBodyError, MissingFieldError
-from mien.service.inference.engine import Ask
-from mien.service.inference.runtime import Runtime, Serving
+from mien.service.inference.prediction import ImageQuery
+from mien.service.inference.queue import LoadedEngine
+from mien.service.inference.runtime import Runtime
 from mien.service.routes import uploads
 from mien.service.schemas.gallery import NewFace, NewFaces
 
@@ -30,6 +29,7 @@ ITEMS: Final = "items"
 """The field of a form that says what the images are: a JSON list, one object for each image."""
 
 _ITEMS: Final = TypeAdapter(list[NewFace])
+_NEW_FACES: Final = TypeAdapter(NewFaces)
 
 
 async def read_additions(runtime: Runtime, request: Request) -> list[tuple[NewFace, bytes | None]]:
@@ -41,13 +41,12 @@ async def read_additions(runtime: Runtime, request: Request) -> list[tuple[NewFa
     kind, most = uploads.content_type(request), runtime.settings.max_images
     if kind == uploads.FORM:
         images = await uploads.read_form(request, most)
-        said = _items_of(images.texts.get(ITEMS), len(images.each))
-        files = [image for image in images.each if isinstance(image, bytes)]
+        said = _items_of(images.texts.get(ITEMS), len(images.files))
+        files = [image for image in images.files if isinstance(image, bytes)]
         return list(zip(said, files, strict=True))
     if kind != uploads.JSON:
         raise MissingFieldError(f"send faces as {uploads.JSON} or {uploads.FORM}, got {kind or 'no content type'}")
-    body = await uploads.read_body(request)
-    sent = await asyncio.to_thread(uploads.parse_json, NewFaces, body)
+    sent = await uploads.read_json(request, _NEW_FACES)
     count = sum(item.image is not None for item in sent.items)
     uploads.check_count(count, most)
     additions: list[tuple[NewFace, bytes | None]] = []
@@ -75,7 +74,7 @@ def _items_of(text: str | None, count: int) -> list[NewFace]:
 
 
 async def to_faces(
-    runtime: Runtime, serving: Serving, sent: Sequence[tuple[NewFace, bytes | None]], *, already_cropped: bool
+    runtime: Runtime, loaded: LoadedEngine, sent: Sequence[tuple[NewFace, bytes | None]], *, already_cropped: bool
 ) -> list[GalleryFace]:
     """Embed and name what was sent.
 
@@ -83,17 +82,16 @@ async def to_faces(
         ImageError: an image cannot be used, or has no face.
         FaceFieldError: an embedding or a time is none.
     """
-    engine = serving.engine
+    engine = loaded.engine
 
     async def embedded(row: int, image: bytes) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         try:
-            faces = await runtime.find(serving, image, already_cropped=already_cropped, most_faces=1)
+            prediction = await loaded.predict(ImageQuery(image, already_cropped, max_faces=1))
         except ImageError as error:
             if len(sent) == 1:
                 raise
             raise type(error)(f"image {row}: {error}") from None
-        placed = await runtime.place(serving, Ask(crops=faces[0].crop[None]))
-        return placed.embeddings[0], faces[0].crop
+        return prediction.embeddings[0], prediction.faces[0].crop
 
     found = await asyncio.gather(*(embedded(row, image) for row, (_, image) in enumerate(sent) if image is not None))
     came = iter(found)
@@ -143,8 +141,8 @@ def _id_of(item: NewFace, embedding: NDArray[np.float32], content: str | None) -
 
 def _from_base64(text: str, row: int) -> bytes:
     try:
-        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
-    except (binascii.Error, ValueError):
+        return uploads.decode_base64(text)
+    except ValueError:
         raise MalformedBodyError(f"items[{row}].image should be an image file in base64, got something else") from None
 
 

@@ -1,13 +1,22 @@
-"""Micro-batching: what several requests want of the network at about the same time is done in one go."""
+"""The queue in front of an engine: ``LoadedEngine.predict`` takes a query, and waits for its prediction.
+
+Micro-batching: the faces of several requests that come at about the same time go through the network together.
+"""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from mien.service.inference.worker_pool import Cores, Order
+from mien.index.errors import QueryError
+from mien.model.errors import MienError, NoFaceError
+from mien.model.faces.reader import Face
+from mien.service.inference.engine import Engine
+from mien.service.inference.prediction import ImageQuery, InferenceRequest, Prediction
+from mien.service.inference.worker_pool import Priority, WorkerPool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,108 +25,108 @@ Result = TypeVar("Result")
 class _Waiting(NamedTuple, Generic[Item, Result]):
     item: Item
     size: int
-    since: float
+    since_s: float
     result: "asyncio.Future[Result]"
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers items into batches, and has as many batches worked on at once as there are cores.
+    """Gathers items into batches, and has as many batches worked on at once as the pool has threads.
 
-    An item does not wait for company where none is coming: a batch leaves as soon as a core may take it and it is full,
-    or nothing more is on its way (``expect``), or its first item has waited for the longest wait. While all cores have
-    a batch, the next ones grow.
+    An item that comes alone does not wait: a batch leaves as soon as a thread may take it and it is full, or no other
+    item is announced, or its first item has waited for the longest wait. While every thread has a batch, the next ones
+    grow.
 
-    Belongs to one event loop. How much waits is limited by who lets requests in (``Admission``).
+    Belongs to one event loop. ``mien.service.inference.admission`` bounds how much waits.
     """
 
     def __init__(
         self,
         work: Callable[[list[Item]], Sequence[Result | Exception]],
-        cores: Cores,
+        pool: WorkerPool,
         *,
         batch_size: int,
-        longest_wait_s: float,
+        max_wait_s: float,
     ) -> None:
         """Make an empty queue.
 
         Args:
-            work: answers a batch, one result per item in the same order, or what is wrong with the item; called on a
-                core.
-            cores: where.
+            work: gives one result for each item of a batch, in the same order, or what is wrong with the item; called
+                in a thread of the pool.
+            pool: its threads work on the batches.
             batch_size: a batch takes no further item that would make it larger; a single larger item goes alone.
-            longest_wait_s: how long an item waits for others that are on their way.
+            max_wait_s: how long an item waits for others that are announced.
         """
         self._work = work
-        self._cores = cores
+        self._pool = pool
         self._batch_size = batch_size
-        self._longest_wait_s = longest_wait_s
+        self._max_wait_s = max_wait_s
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._waiting_size = 0
-        self._coming = 0
+        self._announced = 0
         self._running = 0
-        self._looking: asyncio.Handle | None = None
-        self._alarm: asyncio.TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @contextmanager
-    def expect(self) -> Iterator[None]:
-        """While this is open, one more item is on its way."""
-        self._coming += 1
+    def announce(self) -> Iterator[None]:
+        """Announce one more item for as long as the ``with`` block runs."""
+        self._announced += 1
         try:
             yield
         finally:
-            self._coming -= 1
-            self._look_soon()
+            self._announced -= 1
+            self._dispatch_soon()
 
-    async def ask(self, item: Item, size: int) -> Result:
-        """The result of ``item``, which counts for ``size`` in its batch.
+    async def submit(self, item: Item, size: int) -> Result:
+        """The result of ``item``, which counts as ``size`` in its batch.
 
         Raises:
-            Exception: what ``work`` raised on the batch, or gave for the item.
+            Exception: what ``work`` raised for the batch, or returned for the item.
         """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
         self._waiting.append(_Waiting(item, size, loop.time(), result))
         self._waiting_size += size
-        self._look_soon()
+        self._dispatch_soon()
         return await result
 
-    def _look_soon(self) -> None:
-        """Look after what is being done now: an item that was expected may be about to be asked for."""
-        if self._looking is None and self._waiting:
-            self._looking = asyncio.get_running_loop().call_soon(self._look)
+    def _dispatch_soon(self) -> None:
+        """Dispatch after the current step of the loop, in which an item that was announced may be submitted."""
+        if self._soon is None and self._waiting:
+            self._soon = asyncio.get_running_loop().call_soon(self._dispatch)
 
-    def _look(self) -> None:
-        self._looking = None
+    def _dispatch(self) -> None:
+        self._soon = None
         loop = asyncio.get_running_loop()
-        while self._waiting and self._running < len(self._cores):
-            left_s = self._waiting[0].since + self._longest_wait_s - loop.time()
-            if self._coming and left_s > 0 and self._waiting_size < self._batch_size:
-                if self._alarm is None:
-                    self._alarm = loop.call_later(left_s, self._ring)
+        while self._waiting and self._running < len(self._pool):
+            left_s = self._waiting[0].since_s + self._max_wait_s - loop.time()
+            if self._announced and left_s > 0 and self._waiting_size < self._batch_size:
+                if self._timer is None:
+                    self._timer = loop.call_later(left_s, self._on_timeout)
                 return
-            self._send()
+            self._start_batch()
 
-    def _ring(self) -> None:
-        self._alarm = None
-        self._look()
+    def _on_timeout(self) -> None:
+        self._timer = None
+        self._dispatch()
 
-    def _send(self) -> None:
+    def _start_batch(self) -> None:
         batch: list[_Waiting[Item, Result]] = []
         size = 0
         while self._waiting and (not batch or size + self._waiting[0].size <= self._batch_size):
             first = self._waiting.popleft()
             self._waiting_size -= first.size
-            if not first.result.done():  # whoever asked may have given up
+            if not first.result.done():  # it may have been cancelled
                 batch.append(first)
                 size += first.size
         if not batch:
             return
         loop = asyncio.get_running_loop()
         self._running += 1
-        done = self._cores.submit(Order.ANSWER, lambda: self._work([each.item for each in batch]))
+        done = self._pool.submit(Priority.ANSWER, lambda: self._work([each.item for each in batch]))
         done.add_done_callback(lambda done: loop.call_soon_threadsafe(self._deliver, batch, done))
 
     def _deliver(self, batch: "list[_Waiting[Item, Result]]", done: "Future[Sequence[Result | Exception]]") -> None:
@@ -131,4 +140,75 @@ class Batcher(Generic[Item, Result]):
                 each.result.set_exception(result)
             else:
                 each.result.set_result(result)
-        self._look()
+        self._dispatch()
+
+
+class LoadedEngine:
+    """An engine behind its queue. A request keeps the one it began with, even if another is loaded meanwhile.
+
+    Attributes:
+        engine: the engine.
+        failures: batches that failed one after the other, up to now.
+    """
+
+    def __init__(self, engine: Engine, pool: WorkerPool, *, batch_size: int, max_wait_s: float) -> None:
+        """Put an empty queue in front of ``engine``; see ``Batcher``."""
+        self.engine = engine
+        self.failures = 0
+        self._pool = pool
+        self._batch_size = batch_size
+        self._batcher: Batcher[InferenceRequest, Prediction] = Batcher(
+            engine.predict, pool, batch_size=batch_size, max_wait_s=max_wait_s
+        )
+
+    async def predict(self, query: ImageQuery | InferenceRequest) -> Prediction:
+        """Predict an image, or faces or points, in a batch with those of other requests.
+
+        Raises:
+            ImageError: the image cannot be used, or has no face.
+            QueryError: a next page is asked for, and the image has several faces.
+        """
+        if isinstance(query, InferenceRequest):
+            return await self._submit(query)
+        k, options = query.k, query.options
+        if query.already_cropped:
+            return await self._submit(InferenceRequest(crop_file=query.file, k=k, options=options))
+        faces = await self._read_faces(
+            lambda: self.engine.read_faces(query.file, already_cropped=False, max_faces=query.max_faces)
+        )
+        if options.after is not None and len(faces) != 1:
+            raise QueryError(f"a next page is of one face: expected faces=largest, got {len(faces)} faces")
+        return await self._submit(InferenceRequest(faces=faces, k=k, options=options))
+
+    async def predict_frame(self, read_faces: Callable[[], list[Face]]) -> Prediction | None:
+        """Predict one frame of many, whose faces ``read_faces`` reads in the pool; None where it has none."""
+        try:
+            faces = await self._read_faces(read_faces)
+        except NoFaceError:
+            return None
+        return await self._submit(InferenceRequest(faces=faces)) if faces else None
+
+    async def _read_faces(self, read_faces: Callable[[], list[Face]]) -> list[Face]:
+        with self._batcher.announce():
+            return await self._pool.run(Priority.READ, read_faces)
+
+    async def _submit(self, request: InferenceRequest) -> Prediction:
+        """Submit a request to the batcher; one with more faces than a batch has, in parts."""
+        size = self._batch_size
+        if len(request.faces) <= size:
+            return await self._submit_part(request)
+        parts = [
+            replace(request, faces=request.faces[start : start + size]) for start in range(0, len(request.faces), size)
+        ]
+        return Prediction.concatenate(await asyncio.gather(*(self._submit_part(part) for part in parts)))
+
+    async def _submit_part(self, request: InferenceRequest) -> Prediction:
+        try:
+            prediction = await self._batcher.submit(request, len(request))
+        except MienError:
+            raise
+        except Exception:
+            self.failures += 1
+            raise
+        self.failures = 0
+        return prediction

@@ -18,44 +18,41 @@ from PIL import Image
 from mien.index.bundle.bundle import Bundle
 from mien.index.errors import QueryError
 from mien.index.fitting.portraits import load_painter
-from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import GalleryStore
 from mien.index.views.atlas import Region, emotions_of, of_gallery, sub_classes_of
 from mien.index.views.map import FlatView, ellipse, emotions_shown, flat_view
 from mien.model.portraits.painter import PortraitPainter
-from mien.service.routes.cached_json import Written
-from mien.service.routes.refreshed import Refreshed
+from mien.service.routes.cached_json import CachedJson, RefreshingCache
 from mien.service.schemas.map import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
 from mien.service.schemas.queries import Query, point_of
 
-KEPT_PORTRAITS: Final = 4096
+MAX_PORTRAITS: Final = 4096
 """Portraits that are kept painted: 9 MiB."""
 
 MAP_DECIMALS: Final = 3
 
 
-MOST_POINTS: Final = 30_000
+MAX_POINTS: Final = 30_000
 """Faces of a map: the gallery that ships is shown whole, a larger one by a sample."""
 
 
 class Space:
     """A bundle's space and a gallery in it, as they are shown. Thread-safe."""
 
-    def __init__(self, bundle: Bundle, owned: GalleryStore | None = None) -> None:
+    def __init__(self, bundle: Bundle, gallery: GalleryStore) -> None:
         """Show ``bundle``.
 
         Args:
             bundle: whose space it is.
-            owned: the owner's gallery; None shows the bundle's.
+            gallery: whose faces are shown.
 
         Raises:
             BundleError: its portraits belong to another network.
         """
         self.bundle = bundle
-        self.owned = owned
-        self._store: GalleryStore = owned or ShippedGallery(bundle)
-        self._map = Refreshed(self._mapped, self._version)
-        self._atlas = Refreshed(self._described_all, self._version)
+        self.gallery = gallery
+        self._map = RefreshingCache(self._mapped, self._version)
+        self._atlas = RefreshingCache(self._described_all, self._version)
         self._painter = load_painter(bundle)
         self._painted: OrderedDict[bytes, NDArray[np.uint8]] = OrderedDict()
         self._lock = threading.Lock()
@@ -83,7 +80,7 @@ class Space:
             known |= dict(zip(missing, faces, strict=True))
             with self._lock:
                 self._painted.update({key: known[key] for key in missing})
-                while len(self._painted) > KEPT_PORTRAITS:
+                while len(self._painted) > MAX_PORTRAITS:
                     self._painted.popitem(last=False)
         return np.stack([known[key] for key in keys])
 
@@ -97,7 +94,7 @@ class Space:
         Raises:
             QueryError: the bundle has no portraits, or a query names nothing that it has.
         """
-        faces = self.paint(np.stack([point_of(query, self.bundle, self.owned) for query in queries]))
+        faces = self.paint(np.stack([point_of(query, self.bundle, self.gallery) for query in queries]))
         side = faces.shape[1]
         picture = Image.fromarray(faces.reshape(-1, side))
         if side_px is not None and side_px != side:
@@ -107,37 +104,37 @@ class Space:
         picture.save(buffer, "PNG")
         return buffer.getvalue()
 
-    def map(self) -> Written:
+    def map(self) -> CachedJson:
         """The map.
 
         Raises:
             GalleryError: the gallery fails.
         """
-        return self._map.current()
+        return self._map.get()
 
-    def atlas(self) -> Written:
+    def atlas(self) -> CachedJson:
         """The atlas.
 
         Raises:
             GalleryError: the gallery fails.
         """
-        return self._atlas.current()
+        return self._atlas.get()
 
     def _version(self) -> int:
         """A number that changes when what is shown may have changed."""
-        return 0 if self.owned is None else self.owned.listing(1).snapshot
+        return self.gallery.listing(1).snapshot
 
-    def _mapped(self) -> Written:
-        view, sample = self._view, self._store.sample(MOST_POINTS)
+    def _mapped(self) -> CachedJson:
+        view, sample = self._view, self.gallery.sample(MAX_POINTS)
         places = view.place(sample.embeddings).round(MAP_DECIMALS)
-        return Written(
+        return CachedJson(
             MapAnswer(
                 middle=view.middle.tolist(),
                 axes=view.axes.tolist(),
                 emotions=[self._shown(region) for region in self._emotions],
                 sub_classes=[self._shown(region) for region in self._sub_classes],
                 faces=sample.faces,
-                owned=self.owned is not None,
+                owned=not self.gallery.read_only,
                 ids=list(sample.ids),
                 x=places[:, 0].tolist(),
                 y=places[:, 1].tolist(),
@@ -145,14 +142,14 @@ class Space:
             )
         )
 
-    def _described_all(self) -> Written:
+    def _described_all(self) -> CachedJson:
         emotions, sub_classes = self._emotions, self._sub_classes
-        if self.owned is not None:
-            emotions, sub_classes = of_gallery(emotions, self.owned), of_gallery(sub_classes, self.owned)
-        return Written(
+        if not self.gallery.read_only:
+            emotions, sub_classes = of_gallery(emotions, self.gallery), of_gallery(sub_classes, self.gallery)
+        return CachedJson(
             Atlas(
-                faces=self._store.count(),
-                owned=self.owned is not None,
+                faces=self.gallery.count(),
+                owned=not self.gallery.read_only,
                 portraits=self.has_portraits,
                 emotions=[
                     self._described(

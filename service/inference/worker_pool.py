@@ -1,7 +1,7 @@
-"""The threads that do the work: one per core, and what is nearest to an answer first.
+"""The threads that do the work: one per core, and a queue in front of them in which the job nearest an answer is first.
 
-ONNX Runtime and FAISS run single-threaded inside them. One pool for every stage means that the cores are shared out
-once: decoding, detection, embedding and search never compete for them with more threads than there are cores.
+ONNX Runtime and FAISS run single-threaded inside them. One pool for decoding, detection, embedding and search means
+that these never compete for the cores with more threads than there are cores.
 """
 
 import asyncio
@@ -16,26 +16,26 @@ from typing import Any, TypeVar
 
 from mien.index.gallery.vectors.flat import search_single_threaded
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class Order(IntEnum):
-    """What a free core takes first."""
+class Priority(IntEnum):
+    """What a free thread takes first."""
 
-    ANSWER = 0  # embed and search: the next step is the answer
+    ANSWER = 0  # embed and search: the answer is the next step
     READ = 1  # decode and detect
     STOP = 2
 
 
-class Cores:
-    """A pool of threads with an order. Its queue is as long as the work that its users let in (``Admission``)."""
+class WorkerPool:
+    """A thread pool with priorities. ``mien.service.inference.admission`` bounds what waits in its queue."""
 
     def __init__(self, threads: int) -> None:
         """Make a pool of ``threads``, which run from ``start`` to ``stop``."""
         self._jobs: queue.PriorityQueue[tuple[int, int, Future[Any], Callable[[], Any]]] = queue.PriorityQueue()
         self._count = itertools.count()
         self._threads = [
-            threading.Thread(target=self._work, name=f"core-{number}", daemon=True) for number in range(threads)
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(threads)
         ]
 
     def __len__(self) -> int:
@@ -47,34 +47,34 @@ class Cores:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads once nothing waits any more, and wait for them."""
+        """Do all jobs that wait, then end the threads."""
         for _ in self._threads:
-            self.submit(Order.STOP, lambda: None)
+            self.submit(Priority.STOP, lambda: None)
         for thread in self._threads:
             thread.join()
 
-    def submit(self, order: Order, job: Callable[[], Answer]) -> "Future[Answer]":
-        """Have ``job`` done; a future that is cancelled before a core is free is never worked on."""
-        future: Future[Answer] = Future()
-        context = contextvars.copy_context()  # the log and the traces know whom a core works for
-        self._jobs.put((order, next(self._count), future, lambda: context.run(job)))
+    def submit(self, priority: Priority, job: Callable[[], Result]) -> "Future[Result]":
+        """Put ``job`` into the queue; it is skipped if its future is cancelled before a thread takes it."""
+        future: Future[Result] = Future()
+        context = contextvars.copy_context()  # carries the request's id and its span to the worker
+        self._jobs.put((priority, next(self._count), future, lambda: context.run(job)))
         return future
 
-    async def run(self, order: Order, job: Callable[[], Answer]) -> Answer:
-        """As ``submit``, for the event loop."""
-        return await asyncio.wrap_future(self.submit(order, job))
+    async def run(self, priority: Priority, job: Callable[[], Result]) -> Result:
+        """The result of ``job``, for the event loop."""
+        return await asyncio.wrap_future(self.submit(priority, job))
 
     def _work(self) -> None:
         search_single_threaded()
         while True:
-            order, _, future, job = self._jobs.get()
-            if order == Order.STOP:
+            priority, _, future, job = self._jobs.get()
+            if priority == Priority.STOP:
                 return
             if not future.set_running_or_notify_cancel():
                 continue
             try:
                 future.set_result(job())
-            except BaseException as error:  # noqa: BLE001  whoever waits for the answer gets it
+            except BaseException as error:  # noqa: BLE001  it is raised where the result is awaited
                 future.set_exception(error)
-            # Nothing of a request stays behind while a thread waits for the next one.
+            # A thread that waits for its next job must not keep the last request in memory.
             del future, job

@@ -1,7 +1,7 @@
-"""Who may ask what: API keys, their scopes, and how fast each may ask.
+"""Authentication: which API key a request needs, and how many requests a caller may send per second.
 
-The rule is one function of method and path, and what it does not know is closed: a route that is added later needs a
-key without anybody having to think of it.
+The scope that a request needs is a function of its method and path. A path that the function does not know needs a key
+with the scope ``write``, so that a route that is added later is not open by mistake.
 """
 
 import ipaddress
@@ -11,43 +11,44 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mien.service.inference.admission import IMAGE_PATHS, VIDEO_PATH
 from mien.service.middleware.api_keys import Keys
 from mien.service.middleware.api_keys import Scope as KeyScope
-from mien.service.middleware.rate_limit import Rates
+from mien.service.middleware.rate_limit import RateLimiter
 from mien.service.routes import problems
 
 PUBLIC_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
-"""Open to all: whether the service lives, and the page, which shows nothing without a key."""
+"""Paths that need no key: health, and the page, which shows nothing without a key."""
 
 PUBLIC_FOLDERS: Final = ("/page/",)
-"""The page's own files."""
+"""Folders whose files need no key: those of the page."""
 
-QUESTIONS: Final = frozenset({"/classify", "/classify/video", "/retrieve", "/embed", "/explain", "/portraits"})
+READ_ONLY_POSTS: Final = frozenset({*IMAGE_PATHS, VIDEO_PATH})
 """Paths whose POST changes nothing."""
-
-KEY_PROTOCOL: Final = "mien.key."
-"""A page cannot give a WebSocket headers of its own; it offers this, with its key behind it, as a subprotocol."""
-
-STILL_ALLOWED: Final = "mien.still_allowed"
-"""Where the scope of a request with a key has a function that says whether the key still opens anything."""
 
 ADMIN_FOLDER: Final = "/admin/"
 
+KEY_PROTOCOL: Final = "mien.key."
+"""Prefix of a WebSocket subprotocol that carries a key: browsers cannot set headers of a WebSocket."""
+
+IS_KEY_VALID: Final = "mien.is_key_valid"
+"""Key of the scope of a request with an API key: a function that says whether the API key is still valid."""
+
 
 def needed_scope(method: str, path: str) -> KeyScope | None:
-    """What a key must allow for this request; None where no key is needed."""
+    """The scope that a request needs; None where it needs no key."""
     reads = method in {"GET", "HEAD"}
     if reads and (path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS)):
         return None
     if path.startswith(ADMIN_FOLDER):
         return KeyScope.ADMIN
-    if reads or (method == "POST" and path in QUESTIONS):
+    if reads or (method == "POST" and path in READ_ONLY_POSTS):
         return KeyScope.READ
     return KeyScope.WRITE
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on ``host``."""
+    """Whether a server that listens on ``host`` can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -56,78 +57,74 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Access:
-    """ASGI middleware: lets a request in, or answers 401, 403 or 429."""
+class Auth:
+    """ASGI middleware: passes a request on, or answers 401, 403 or 429."""
 
-    def __init__(self, app: ASGIApp, keys: Keys | None, rates: Rates) -> None:
-        """Guard ``app``; without ``keys`` everybody may do everything, at the allowed rate."""
+    def __init__(self, app: ASGIApp, keys: Keys | None, rates: RateLimiter) -> None:
+        """Guard ``app``.
+
+        Args:
+            app: the next ASGI app.
+            keys: the keys that are valid; None allows everything to everybody, within ``rates``.
+            rates: of requests, for each key, or for each address without keys.
+        """
         self.app = app
-        self.keys = keys
-        self.rates = rates
+        self._keys = keys
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
-        if scope["type"] in ("http", "websocket"):
-            refusal = self._refusal(scope)
-            if refusal is not None:
-                if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
-                    await send({"type": "websocket.close", "code": 1008})
-                else:
-                    await refusal(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        if refusal is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await refusal(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        method = scope.get("method", "GET")
-        needed = needed_scope(method, scope["path"])
+        needed = needed_scope(scope.get("method", "GET"), scope["path"])
         if needed is None:
             return None
-        caller = (scope.get("client") or ("unknown",))[0]
-        if self.keys is not None:
-            text = _given_key(scope)
-            key = self.keys.find(text) if text else None
-            if key is None:
-                wait_s = self.rates.wait_s(caller)  # guessing is not free
-                if wait_s:
-                    return _too_fast(scope, wait_s)
-                came = "one that is not known" if text else "none"
-                return problems.answer(
-                    HTTPStatus.UNAUTHORIZED,
-                    "no-key",
-                    f"this needs an API key, as Authorization: Bearer or X-API-Key; got {came}",
-                    {"WWW-Authenticate": "Bearer"},
-                    scope,
-                )
-            scope["key"] = caller = key.id
-            scope[STILL_ALLOWED] = lambda keys=self.keys: keys.find(text) is not None
-            if key.allows < needed:
-                return problems.answer(
-                    HTTPStatus.FORBIDDEN,
-                    "scope",
-                    f"this needs a key with the scope {needed.name.lower()}, got one with {key.scope}",
-                    scope=scope,
-                )
-        wait_s = self.rates.wait_s(caller)
-        return _too_fast(scope, wait_s) if wait_s else None
+        address = (scope.get("client") or ("unknown",))[0]
+        if self._keys is None:
+            return self._rate_refusal(scope, address)
+        text = _key_of(scope)
+        key = self._keys.find(text) if text else None
+        if key is None:  # guessing is limited, too
+            return self._rate_refusal(scope, address) or _unauthorized(
+                scope, "one that is not known" if text else "none"
+            )
+        scope["key"] = key.id
+        scope[IS_KEY_VALID] = lambda keys=self._keys: keys.find(text) is not None
+        if key.allows < needed:
+            detail = f"this needs a key with the scope {needed.name.lower()}, got one with {key.scope}"
+            return problems.response(problems.problem(HTTPStatus.FORBIDDEN, "scope", detail), scope)
+        return self._rate_refusal(scope, key.id)
+
+    def _rate_refusal(self, scope: Scope, caller: str) -> Response | None:
+        wait_s = self._rates.wait_s(caller)
+        if wait_s == 0:
+            return None
+        detail = f"too many requests from one caller: the next may come in {wait_s:.2f} s"
+        problem = problems.problem(HTTPStatus.TOO_MANY_REQUESTS, "rate", detail)
+        return problems.response(problem, scope, {"Retry-After": str(int(wait_s) + 1)})
 
 
-def _given_key(scope: Scope) -> str:
+def _key_of(scope: Scope) -> str:
+    """The key that a request carries; empty where it carries none."""
     headers = dict(scope["headers"])
-    given: bytes = headers.get(b"x-api-key", b"")
+    key: bytes = headers.get(b"x-api-key", b"")
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
-        given = credentials.strip()
-    if scope["type"] == "websocket" and not given:
+        key = credentials.strip()
+    if scope["type"] == "websocket" and not key:
         offered: list[str] = scope.get("subprotocols", [])
         return next((name.removeprefix(KEY_PROTOCOL) for name in offered if name.startswith(KEY_PROTOCOL)), "")
-    return given.decode("latin-1")
+    return key.decode("latin-1")
 
 
-def _too_fast(scope: Scope, wait_s: float) -> Response:
-    return problems.answer(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "rate",
-        f"too many requests from one caller: the next may come in {wait_s:.2f} s",
-        {"Retry-After": str(int(wait_s) + 1)},
-        scope,
-    )
+def _unauthorized(scope: Scope, got: str) -> Response:
+    detail = f"this needs an API key, as Authorization: Bearer or X-API-Key; got {got}"
+    problem = problems.problem(HTTPStatus.UNAUTHORIZED, "no-key", detail)
+    return problems.response(problem, scope, {"WWW-Authenticate": "Bearer"})

@@ -1,38 +1,46 @@
-"""The door: what could not be worked on is turned away before anything is done for it."""
+"""Load shedding: answers 503 while a limit is reached, before the body is read."""
 
-from http import HTTPStatus
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mien.service.errors import QueueFullError
-from mien.service.inference.admission import Admission
-from mien.service.middleware.auth import QUESTIONS
+from mien.service.inference.admission import Limit
 from mien.service.middleware.request_log import ROUTE_KEY
 from mien.service.routes import problems
 
 _KIND: Final = problems.ANSWERS[QueueFullError][1]
 
 
-class Door:
-    """ASGI middleware: while the queue is full, questions about images are answered with 503 at once.
+class LoadShedding:
+    """ASGI middleware: refuses requests that need a limit (``mien.service.inference.admission``) that is reached.
 
-    Under twice the load that the cores can bear, every other request is turned away: what this costs is taken from
-    the others. Here it costs neither routing nor reading of a body.
+    Under twice the load that the cores can bear, every other request is refused, and what a refusal costs is taken
+    from the requests that are answered. Here it costs neither routing nor reading of a body.
     """
 
-    def __init__(self, app: ASGIApp, images: Admission) -> None:
+    def __init__(self, app: ASGIApp, limits: Mapping[str, Sequence[Limit]]) -> None:
+        """Guard ``app``.
+
+        Args:
+            app: the next ASGI app.
+            limits: what a request to each path needs; other paths are never refused.
+        """
         self.app = app
-        self.images = images
-        self._refusal = problems.answer(
-            HTTPStatus.SERVICE_UNAVAILABLE, _KIND, str(images.refusal()), {"Retry-After": "1"}
-        )  # made once: all are the same
+        self._limits = limits
+        # Made once: all refusals for one limit are the same.
+        self._refusals = {
+            limit: problems.response_to(limit.refusal()) for needed in limits.values() for limit in needed
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
-        if scope["type"] == "http" and scope["path"] in QUESTIONS and self.images.is_full:
-            scope[ROUTE_KEY] = scope["path"]
-            scope[problems.SCOPE_KEY] = _KIND
-            await self._refusal(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            for limit in self._limits.get(scope["path"], ()):
+                if limit.is_full:
+                    scope[ROUTE_KEY] = scope["path"]
+                    scope[problems.SCOPE_KEY] = _KIND
+                    await self._refusals[limit](scope, receive, send)
+                    return
         await self.app(scope, receive, send)

@@ -5,14 +5,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-MOST_CALLERS: Final = 10_000
+MAX_CALLERS: Final = 10_000
 """Callers that are remembered; of more, those that have been quiet for longest are forgotten, and start afresh."""
 
 BURST_S: Final = 2.0
 """A caller that was quiet may ask as much at once as it may in this time."""
 
 
-class Rates:
+class RateLimiter:
     """Token buckets, one per caller, that fill at one rate. Belongs to one event loop."""
 
     def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,6 +34,6 @@ class Rates:
         tokens = min(self._most, tokens + max(0.0, now - since) * self._per_s)
         allowed = tokens >= 1
         self._buckets[caller] = (tokens - 1 if allowed else tokens, now)
-        if len(self._buckets) > MOST_CALLERS:
+        if len(self._buckets) > MAX_CALLERS:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - tokens) / self._per_s

@@ -35,7 +35,7 @@ _HEADERS: Final = (
 _log = logging.getLogger("mien.requests")
 
 
-class Tracking:
+class RequestLog:
     """ASGI middleware, the outermost."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -70,7 +70,7 @@ class Tracking:
             _log.exception("failed")
             if status:  # half an answer is out: the server breaks the connection off
                 raise
-            response = problems.answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", problems.FAILED)
+            response = problems.response(problems.INTERNAL)
             await response(scope, receive, answered)
         finally:
             self._note(scope, status, perf_counter() - began)

@@ -47,7 +47,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _no_addresses(record: logging.LogRecord) -> bool:
-    """Leave out uvicorn's lines about WebSockets: they have addresses and queries, and Tracking has its own."""
+    """Leave out uvicorn's lines about WebSockets: they have addresses and queries, and RequestLog writes its own."""
     return '"WebSocket ' not in str(record.msg)
 
 

@@ -1,23 +1,14 @@
-"""Multipart forms (RFC 7578): the parts of a body that is in memory already.
+"""Multipart forms (RFC 7578) that are in memory as a whole: python-multipart parses them, nothing goes to disk."""
 
-A parser for bodies of any length has to go through them letter by letter, as they come; in Python, and for a small
-image, that takes longer than everything else between the network and the caller. Here a body has come whole, and what
-separates its parts is searched for. Nothing goes to disk.
-"""
-
-import re
 from typing import Final, NamedTuple
 
-MOST_HEAD_BYTES: Final = 16_384
-"""Of the heading of one part."""
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
-_BOUNDARY: Final = re.compile(r';\s*boundary=(?:"([^"]{1,200})"|([^\s";,]{1,200}))', re.IGNORECASE)
-_DISPOSITION: Final = re.compile(rb"(?:^|\r\n)content-disposition:[ \t]*form-data[ \t]*((?:;[^\r\n]*)?)", re.IGNORECASE)
-_PARAMETER: Final = re.compile(rb';[ \t]*([a-z]+\*?)=(?:"((?:[^"\\]|\\.)*)"|([^;"]*))', re.IGNORECASE)
+from mien.service.errors import MalformedBodyError
 
-
-class FormError(Exception):
-    """A body that is not a whole multipart form; its message says why, after "the body is not ..."."""
+MAX_HEADER_BYTES: Final = 16_384
+"""Of one header of a part."""
 
 
 class Part(NamedTuple):
@@ -26,7 +17,7 @@ class Part(NamedTuple):
     Attributes:
         name: of the field.
         content: its bytes.
-        is_file: whether it was sent as a file; under which name is not kept.
+        is_file: whether it was sent as a file; the file's name is dropped.
     """
 
     name: str
@@ -34,67 +25,89 @@ class Part(NamedTuple):
     is_file: bool
 
 
-def parts(body: bytes, content_type: str, most: int) -> list[Part]:
-    """The parts of a form, in their order.
+def parse_form(body: bytes, content_type: str, max_parts: int) -> list[Part]:
+    """Parse a multipart form.
 
     Args:
         body: the whole of it.
-        content_type: as the request gives it, with the boundary.
-        most: parts that there may be.
+        content_type: of the request, with the boundary.
+        max_parts: how many parts the form may have.
+
+    Returns:
+        The parts, in their order.
 
     Raises:
-        FormError: it is no form, it ends before its last boundary, or it has more parts.
+        MalformedBodyError: it is no form, it ends before its last boundary, or it has more parts.
     """
-    found: list[Part] = []
-    delimiter = b"\r\n--" + _boundary(content_type)
-    at = 0 if body.startswith(delimiter[2:]) else body.find(delimiter) + 2
-    if at == 1:
-        raise FormError("a multipart form: its boundary does not come")
-    at += len(delimiter) - 2
-    while not body.startswith(b"--", at):
-        start = body.find(b"\r\n", at)
-        if start < 0 or body[at:start].strip(b" \t"):
-            raise FormError("a multipart form: a boundary is followed by something else")
-        end_of_head = body.find(b"\r\n\r\n", start, start + MOST_HEAD_BYTES)
-        if end_of_head < 0:
-            raise FormError("a multipart form: the heading of a part does not end")
-        end = _next(body, delimiter, end_of_head + 2)
-        if len(found) == most:
-            raise FormError(f"a multipart form: it has more than {most} parts")
-        found.append(_part(body[start + 2 : end_of_head], body[end_of_head + 4 : end]))
-        at = end + len(delimiter)
-    return found
-
-
-def _boundary(content_type: str) -> bytes:
-    given = _BOUNDARY.search(content_type)
-    if given is None or not (given[1] or given[2]).isascii():
-        raise FormError("a multipart form: its boundary is not given")
-    return (given[1] or given[2]).encode()
-
-
-def _next(body: bytes, delimiter: bytes, at: int) -> int:
-    """Where the next boundary begins; one that goes on as another word is none."""
-    while True:
-        at = body.find(delimiter, at)
-        if at < 0:
-            raise FormError("a whole multipart form: it ends before its last boundary")
-        if body[at + len(delimiter) : at + len(delimiter) + 1] in (b"-", b"\r", b" ", b"\t", b""):
-            return at
-        at += len(delimiter)
-
-
-def _part(head: bytes, content: bytes) -> Part:
-    disposition = _DISPOSITION.search(head)
-    parameters = (
-        {}
-        if disposition is None
-        else {key.lower(): quoted or plain.strip() for key, quoted, plain in _PARAMETER.findall(disposition[1])}
-    )
-    if b"name" not in parameters:
-        raise FormError("a multipart form: a part does not say what field it is")
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise MalformedBodyError("the body is not a multipart form: its boundary is not given")
+    form = _Form(max_parts)
     try:
-        name = parameters[b"name"].decode()
-    except UnicodeDecodeError:
-        raise FormError("a multipart form: a heading cannot be read") from None
-    return Part(name, content, b"filename" in parameters or b"filename*" in parameters)
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": form.begin_part,
+                "on_header_field": form.add_header_name,
+                "on_header_value": form.add_header_value,
+                "on_header_end": form.end_header,
+                "on_part_data": form.add_content,
+                "on_part_end": form.end_part,
+                "on_end": form.end,
+            },
+            max_header_size=MAX_HEADER_BYTES,
+        )
+        # The parser knows no preamble: a part in front takes it up, which the form drops.
+        parser.write(b"".join((b"--", boundary, b"\r\n\r\n\r\n", body)))
+    except FormParserError as error:
+        raise MalformedBodyError(f"the body is not a multipart form: {error}") from None
+    if not form.has_ended:
+        raise MalformedBodyError("the body is not a whole multipart form: it ends before its last boundary")
+    return form.parts
+
+
+class _Form:
+    """Collects what the parser finds; the first part is the preamble."""
+
+    def __init__(self, max_parts: int) -> None:
+        self.parts: list[Part] = []
+        self.has_ended = False
+        self._max_parts = max_parts
+        self._is_preamble = True
+        self._disposition = self._header_name = self._header_value = self._content = b""
+
+    def begin_part(self) -> None:
+        if len(self.parts) == self._max_parts:
+            raise MalformedBodyError(f"the body is not a multipart form: it has more than {self._max_parts} parts")
+        self._disposition = self._content = b""
+
+    def add_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def add_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def end_header(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        self._header_name = self._header_value = b""
+
+    def add_content(self, data: bytes, start: int, end: int) -> None:
+        self._content += data[start:end]
+
+    def end_part(self) -> None:
+        if self._is_preamble:
+            self._is_preamble = False
+            return
+        kind, parameters = parse_options_header(self._disposition)
+        if kind != b"form-data" or b"name" not in parameters:
+            raise MalformedBodyError("the body is not a multipart form: a part does not say what field it is")
+        try:
+            name = parameters[b"name"].decode()
+        except UnicodeDecodeError:
+            raise MalformedBodyError("the body is not a multipart form: a heading cannot be read") from None
+        is_file = b"filename" in parameters or b"filename*=" in self._disposition.lower()
+        self.parts.append(Part(name, self._content, is_file))
+
+    def end(self) -> None:
+        self.has_ended = True

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from mien.index.errors import FaceFieldError, QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
@@ -34,7 +34,7 @@ from mien.service.schemas.gallery import (
 )
 from mien.service.schemas.retrieval import parse_filter_text
 
-PROBLEMS: Final = problems.documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504, 507)
+PROBLEMS: Final = problems.openapi_responses(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504, 507)
 
 _FORM_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -44,21 +44,8 @@ _FORM_SCHEMA: Final[dict[str, Any]] = {
         ITEMS: {"type": "string", "description": 'JSON: [{"id": "a", "label": "fear", ...}], one for each image.'},
     },
 }
-_BODY: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            uploads.FORM: {"schema": _FORM_SCHEMA},
-            uploads.JSON: {"schema": {"$ref": "#/components/schemas/NewFaces"}},
-        },
-    }
-}
-_CHANGES: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {uploads.JSON: {"schema": {"$ref": "#/components/schemas/FaceChanges"}}},
-    }
-}
+_FACE_CHANGES: Final = TypeAdapter(FaceChanges)
+
 Answer = TypeVar("Answer")
 
 
@@ -77,7 +64,7 @@ def _serve_many(router: APIRouter, runtime: Runtime) -> None:
         status_code=201,
         response_model=AddedFaces,
         responses={200: {"model": AddedFaces, "description": "All were there already"}},
-        openapi_extra=_BODY,
+        openapi_extra=uploads.openapi_body(_FORM_SCHEMA, "NewFaces"),
     )
     async def add(request: Request, query: Annotated[AddingQuery, Query()]) -> Response:
         """Adds faces: images in a form, or embeddings or images in JSON. All are added, or none.
@@ -85,14 +72,13 @@ def _serve_many(router: APIRouter, runtime: Runtime) -> None:
         The same id with the same content again is a success; with other content it is a conflict, unless `replace`.
         Answered once the faces are on disk and are found.
         """
-        serving = runtime.serving()
-        _check_writable(serving.engine.gallery)
+        loaded = runtime.loaded()
+        _check_writable(loaded.engine.gallery)
         sent = await read_additions(runtime, request)
-        with runtime.images.holding(max(1, sum(image is not None for _, image in sent))):
-            async with runtime.deadline():
-                faces = await to_faces(runtime, serving, sent, already_cropped=query.already_cropped)
-        done = await _in_thread(lambda: serving.engine.gallery.add(faces, replace=query.replace))
-        _note(runtime, serving.engine.gallery)
+        async with runtime.admit(max(1, sum(image is not None for _, image in sent))):
+            faces = await to_faces(runtime, loaded, sent, already_cropped=query.already_cropped)
+        done = await _in_thread(lambda: loaded.engine.gallery.add(faces, replace=query.replace))
+        _note(runtime, loaded.engine.gallery)
         words = AddedFaces(
             ids=[face.id for face in faces],
             added=len(done.added),
@@ -105,7 +91,7 @@ def _serve_many(router: APIRouter, runtime: Runtime) -> None:
     @router.get("/gallery", summary="List the faces", response_model=GalleryPage)
     async def listing(query: Annotated[ListingQuery, Query()]) -> Response:
         """Lists faces by id, page by page; pages go on with what was there when the first was asked for."""
-        store = runtime.serving().engine.gallery
+        store = runtime.loaded().engine.gallery
         snapshot, after = _read_after(query.after)
         condition = _filter_of(query.filter)
 
@@ -125,7 +111,7 @@ def _serve_many(router: APIRouter, runtime: Runtime) -> None:
     @router.delete("/gallery", summary="Delete everything of a person", response_model=Deleted)
     async def delete_many(query: Annotated[DeletionQuery, Query()]) -> Response:
         """Deletes every face of a subject, or every face that passes a filter; that there is none is no error."""
-        store = runtime.serving().engine.gallery
+        store = runtime.loaded().engine.gallery
         if (query.subject is None) == (query.filter is None):
             raise QueryError("say whose faces to delete: expected either 'subject' or 'filter'")
         condition = (
@@ -141,7 +127,7 @@ def _serve_one(router: APIRouter, runtime: Runtime) -> None:
     @router.get("/gallery/{face_id:path}", summary="Show a face", response_model=WholeFace)
     async def get(face_id: str, _: Annotated[FaceQuery, Query()]) -> Response:
         """Everything that is kept of a face."""
-        store = runtime.serving().engine.gallery
+        store = runtime.loaded().engine.gallery
         face = await _in_thread(lambda: store.get(face_id))
         return _answered(_whole(face))
 
@@ -149,12 +135,12 @@ def _serve_one(router: APIRouter, runtime: Runtime) -> None:
         "/gallery/{face_id:path}",
         summary="Change what is said of a face",
         response_model=WholeFace,
-        openapi_extra=_CHANGES,
+        openapi_extra=uploads.openapi_body(None, "FaceChanges"),
     )
     async def change(request: Request, face_id: str, _: Annotated[FaceQuery, Query()]) -> Response:
         """Changes label, subject, metadata or time; metadata is merged (RFC 7396)."""
-        store = runtime.serving().engine.gallery
-        sent = uploads.parse_json(FaceChanges, await uploads.read_body(request))
+        store = runtime.loaded().engine.gallery
+        sent = await uploads.read_json(request, _FACE_CHANGES)
         changes = {name: getattr(sent, name) for name in sent.model_fields_set}
         if changes.get("metadata", {}) is None:
             raise FaceFieldError("metadata can be changed, not taken away: expected an object, got null")
@@ -166,7 +152,7 @@ def _serve_one(router: APIRouter, runtime: Runtime) -> None:
     @router.delete("/gallery/{face_id:path}", summary="Delete a face", status_code=204, response_model=None)
     async def delete(face_id: str, _: Annotated[FaceQuery, Query()]) -> Response:
         """Deletes a face."""
-        store = runtime.serving().engine.gallery
+        store = runtime.loaded().engine.gallery
         if not await _in_thread(lambda: store.delete([face_id])):
             raise UnknownFaceError(f"the gallery has no face with the id {face_id[:80]!r}")
         _note(runtime, store)

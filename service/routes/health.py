@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems
-from mien.service.schemas.faces import Health, Reloaded
+from mien.service.schemas.health import Health, Reloaded
 
 
 def health_router(runtime: Runtime) -> APIRouter:
@@ -22,7 +22,7 @@ def health_router(runtime: Runtime) -> APIRouter:
         return Health(status="live")
 
     @router.get(
-        "/health/ready", tags=["health"], summary="Does it answer requests?", responses=problems.documented(503)
+        "/health/ready", tags=["health"], summary="Does it answer requests?", responses=problems.openapi_responses(503)
     )
     async def ready() -> Health:
         """Answers 200 while the bundle is loaded and warm and the network works, else 503."""
@@ -35,20 +35,20 @@ def health_router(runtime: Runtime) -> APIRouter:
         summary="The figures, for Prometheus",
         response_class=Response,
         responses={
-            **problems.documented(401, 403, 429),
+            **problems.openapi_responses(401, 403, 429),
             200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
         },
     )
     async def metrics() -> Response:
         """Counts and times of all processes of the service, in Prometheus's text format."""
-        runtime.note()
+        runtime.update_gauges()
         return Response(runtime.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @router.post(
         "/admin/reload",
         tags=["operation"],
         summary="Load the bundle anew",
-        responses=problems.documented(401, 403, 409, 429),
+        responses=problems.openapi_responses(401, 403, 409, 429),
     )
     async def reload() -> Reloaded:
         """Loads the bundle anew while the old one answers; no request is dropped. As SIGHUP does.

@@ -1,5 +1,6 @@
-"""Errors over HTTP: RFC 9457 problem details, one table from exception to answer."""
+"""Errors over HTTP: RFC 9457 problem details, and the table of the answers to all errors."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -50,12 +51,18 @@ from mien.service.schemas.problem import Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-FAILED: Final = "mien failed on this request; its log says where"
-
 SCOPE_KEY: Final = "mien.problem"
-"""Where a request's ASGI scope keeps the type of the problem it was answered with."""
+"""Key of a request's ASGI scope: the kind of the problem that the request was answered with."""
 
 _TYPE: Final = "urn:mien:"
+
+INTERNAL: Final = Problem(
+    type=f"{_TYPE}internal",
+    title=HTTPStatus.INTERNAL_SERVER_ERROR.phrase,
+    status=HTTPStatus.INTERNAL_SERVER_ERROR,
+    detail="mien failed on this request; its log says where",
+)
+"""The problem of a request that met a bug."""
 
 
 ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
@@ -88,30 +95,25 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     ForeignPageError: (HTTPStatus.FORBIDDEN, "origin"),
     ReloadError: (HTTPStatus.CONFLICT, "reload"),
 }
-"""Exception to status and type; a subclass that is not listed has its parent's answer."""
+"""Status and kind of problem of each error; a subclass that is not listed has its parent's."""
 
 
-def answer(
-    status: HTTPStatus,
-    kind: str,
-    detail: str,
-    headers: dict[str, str] | None = None,
-    scope: Scope | None = None,
-) -> JSONResponse:
-    """A problem as a response; the request's ``scope`` is told its type, for the log and the figures."""
-    if scope is not None:
-        scope[SCOPE_KEY] = kind
-    return JSONResponse(problem(status, kind, detail).model_dump(), status, headers, MEDIA_TYPE)
+def problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
+    """A problem by its kind, the last word of its type."""
+    return Problem(type=f"{_TYPE}{kind}", title=status.phrase, status=status, detail=detail)
 
 
 def problem_of(error: Exception) -> Problem:
-    """The problem that one of several images met.
+    """The problem that an error of ``ANSWERS`` is answered with.
 
     Raises:
-        KeyError: no answer is written for this kind of error: it is a bug.
+        KeyError: the error is not in the table: it is a bug.
     """
-    status, kind = _answer_to(error)
-    return problem(status, kind, str(error))
+    for kind in type(error).__mro__:
+        if kind in ANSWERS:
+            status, name = ANSWERS[kind]
+            return problem(status, name, str(error))
+    raise KeyError(type(error).__name__)
 
 
 def kind_of(problem: Problem) -> str:
@@ -119,19 +121,21 @@ def kind_of(problem: Problem) -> str:
     return problem.type.removeprefix(_TYPE)
 
 
-def problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
-    """A problem by the last word of its type."""
-    return Problem(type=f"{_TYPE}{kind}", title=status.phrase, status=status, detail=detail)
+def response(problem: Problem, scope: Scope | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A problem as a response; its kind is kept in the request's ``scope``, for the log and the metrics."""
+    if scope is not None:
+        scope[SCOPE_KEY] = kind_of(problem)
+    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
 
 
-def _answer_to(error: Exception) -> tuple[HTTPStatus, str]:
-    for kind in type(error).__mro__:
-        if kind in ANSWERS:
-            return ANSWERS[kind]
-    raise KeyError(type(error).__name__)
+def response_to(error: Exception, scope: Scope | None = None) -> JSONResponse:
+    """The response to an error of ``ANSWERS``."""
+    found = problem_of(error)
+    headers = {"Retry-After": "1"} if found.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return response(found, scope, headers)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def openapi_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entries of the problems that an endpoint answers with."""
     return {
         status: {
@@ -143,47 +147,45 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Give every known error of ``app`` its answer, FastAPI's own 404, 405 and 422 included."""
+    """Register the response to every known error with ``app``, FastAPI's own 404, 405 and 422 included."""
     for kind in (ImageError, VideoError, QueryError, GalleryError, RequestError):
-        app.add_exception_handler(kind, _known)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _validation)
+        app.add_exception_handler(kind, _known_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
 
 
-async def _known(request: Request, error: Exception) -> JSONResponse:
-    status, name = _answer_to(error)
-    headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return answer(status, name, str(error), headers, request.scope)
+async def _known_error(request: Request, error: Exception) -> JSONResponse:
+    return response_to(error, request.scope)
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    status = HTTPStatus(error.status_code)
+    status, headers = HTTPStatus(error.status_code), error.headers or {}
+    kind, detail = "http", str(error.detail)
     if status == HTTPStatus.NOT_FOUND:
-        return answer(status, "not-found", f"there is nothing at {request.url.path}; /docs lists what there is")
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        detail = f"{request.url.path} takes {allowed}, not {request.method}"
-        return answer(status, "method-not-allowed", detail, dict(error.headers or {}))
-    return answer(status, "http", str(error.detail), dict(error.headers or {}))
+        kind, detail = "not-found", f"there is nothing at {request.url.path}; /docs lists what there is"
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        kind = "method-not-allowed"
+        detail = f"{request.url.path} takes {headers.get('Allow', 'another method')}, not {request.method}"
+    return response(problem(status, kind, detail), headers=headers)
 
 
-async def _validation(request: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     sentences, unknown = [], []
     for each in error.errors():
-        where = _short(" ".join(str(part) for part in each["loc"]))
+        where = _shorten(" ".join(str(part) for part in each["loc"]))
         if each["type"] == "extra_forbidden":
-            unknown.append(_short(repr(each["loc"][-1])))
+            unknown.append(_shorten(repr(each["loc"][-1])))
             continue
-        came = each.get("input")
-        sentences.append(f"{where}: {each['msg']}" + (f", got {_short(came)!r}" if isinstance(came, str) else ""))
+        value = each.get("input")
+        sentences.append(f"{where}: {each['msg']}" + (f", got {_shorten(value)!r}" if isinstance(value, str) else ""))
     if unknown:
-        named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-        sentences.append(f"there is no parameter {named}; /docs lists those there are")
-    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation", "; ".join(sentences), scope=request.scope)
+        names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        sentences.append(f"there is no parameter {names}; /docs lists those there are")
+    return response(problem(HTTPStatus.UNPROCESSABLE_ENTITY, "validation", "; ".join(sentences)), request.scope)
 
 
-def _short(text: str) -> str:
-    """What came, but not all of it: an answer does not repeat kilobytes."""
+def _shorten(text: str) -> str:
+    """The beginning of a text of the request: an answer does not repeat kilobytes."""
     return text if len(text) <= 80 else text[:77] + "..."

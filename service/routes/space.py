@@ -11,17 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from mien.index.errors import QueryError
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.space import Space
-from mien.service.inference.worker_pool import Order
+from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems, uploads
-from mien.service.routes.cached_json import Written
+from mien.service.routes.cached_json import CachedJson
 from mien.service.schemas.map import Atlas, MapAnswer
 from mien.service.schemas.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery
 from mien.service.schemas.queries import Query as PointName
 
-MOST_PORTRAITS: Final = 256
+MAX_PORTRAITS: Final = 256
 """Portraits of one request."""
 
-_PROBLEMS: Final = problems.documented(401, 403, 422, 429, 503)
+_PROBLEMS: Final = problems.openapi_responses(401, 403, 422, 429, 503)
 _PNG: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"image/png": {}}, "description": "A grey PNG picture."}
 }
@@ -65,7 +65,7 @@ class PortraitsQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    queries: list[PointName] = Field(min_length=1, max_length=MOST_PORTRAITS, description="What is painted, in order.")
+    queries: list[PointName] = Field(min_length=1, max_length=MAX_PORTRAITS, description="What is painted, in order.")
 
 
 class Spaces:
@@ -82,10 +82,10 @@ class Spaces:
         Raises:
             NotReadyError: the service is starting or stopping.
         """
-        engine = self._runtime.serving().engine
+        engine = self._runtime.loaded().engine
         with self._lock:
             if self._shown is None or self._shown.bundle is not engine.bundle:
-                self._shown = Space(engine.bundle, engine.owned)
+                self._shown = Space(engine.bundle, engine.gallery)
             return self._shown
 
     def painted(self, queries: Sequence[PointName], side_px: int | None = None) -> bytes:
@@ -98,14 +98,14 @@ def space_router(runtime: Runtime) -> APIRouter:
     router = APIRouter(tags=["space"])
     spaces = Spaces(runtime)
 
-    async def written(request: Request, read: Callable[[Space], Written]) -> Response:
+    async def written(request: Request, read: Callable[[Space], CachedJson]) -> Response:
         space = spaces.current()
-        answer = await runtime.cores.run(Order.ANSWER, lambda: read(space))
-        headers = {"ETag": answer.tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
-        if request.headers.get("if-none-match") == answer.tag:
+        answer = await runtime.pool.run(Priority.ANSWER, lambda: read(space))
+        headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
+        if request.headers.get("if-none-match") == answer.etag:
             return Response(status_code=304, headers=headers)
         if "gzip" in request.headers.get("accept-encoding", ""):
-            return Response(answer.packed, media_type=uploads.JSON, headers=headers | {"Content-Encoding": "gzip"})
+            return Response(answer.compressed, media_type=uploads.JSON, headers=headers | {"Content-Encoding": "gzip"})
         return Response(answer.plain, media_type=uploads.JSON, headers=headers)
 
     @router.get("/map", summary="The space seen flat", response_model=MapAnswer, responses=_PROBLEMS)
@@ -134,7 +134,7 @@ def space_router(runtime: Runtime) -> APIRouter:
     async def portrait(query: Annotated[PortraitQuery, Query()]) -> Response:
         """Shows no person: the average over all faces that lie near the point."""
         name = query.point_name()
-        picture = await runtime.cores.run(Order.ANSWER, lambda: spaces.painted([name], query.side_px))
+        picture = await runtime.pool.run(Priority.ANSWER, lambda: spaces.painted([name], query.side_px))
         return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=300"})
 
     @router.post(
@@ -145,7 +145,7 @@ def space_router(runtime: Runtime) -> APIRouter:
     )
     async def portraits(query: PortraitsQuery) -> Response:
         """One PNG picture, 48 pixels wide, with the portraits under one another in the order of the queries."""
-        picture = await runtime.cores.run(Order.ANSWER, lambda: spaces.painted(query.queries))
+        picture = await runtime.pool.run(Priority.ANSWER, lambda: spaces.painted(query.queries))
         return Response(picture, media_type="image/png")
 
     return router

@@ -4,14 +4,13 @@ from typing import Final
 
 from fastapi import APIRouter
 from pydantic import ValidationError
-from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from mien.index.errors import QueryError
 from mien.model.errors import first_fault
 from mien.service.errors import ForeignPageError, RequestError
 from mien.service.inference.runtime import Runtime
-from mien.service.middleware.auth import STILL_ALLOWED
+from mien.service.middleware.auth import IS_KEY_VALID
 from mien.service.middleware.origins import may_open
 from mien.service.routes import problems
 from mien.service.routes.faces import check_faces
@@ -36,17 +35,17 @@ def stream_router(runtime: Runtime) -> APIRouter:
                 raise ForeignPageError("only pages of this service, or of MIEN_CORS_ORIGINS, may open a stream")
             query = _query(websocket)
             check_faces(query, runtime.settings.max_faces)
-            serving = runtime.serving()
-            runtime.streams.take(1)
+            loaded = runtime.loaded()
+            runtime.admission.streams.take(1)
         except (RequestError, QueryError) as error:
             await _refuse(websocket, error)
             return
         try:
             await websocket.accept(PROTOCOL if PROTOCOL in websocket.scope.get("subprotocols", []) else None)
-            still_allowed = websocket.scope.get(STILL_ALLOWED, lambda: True)
-            await StreamSession(runtime, serving, websocket, query, still_allowed).run()
+            is_key_valid = websocket.scope.get(IS_KEY_VALID, lambda: True)
+            await StreamSession(runtime, loaded, websocket, query, is_key_valid).run()
         finally:
-            runtime.streams.give_back(1)
+            runtime.admission.streams.give_back(1)
 
     return router
 
@@ -60,11 +59,8 @@ def _query(websocket: WebSocket) -> FaceQuery:
 
 async def _refuse(websocket: WebSocket, error: Exception) -> None:
     """Answer in place of opening, where the server can; otherwise close."""
-    problem = problems.problem_of(error)
-    websocket.scope[problems.SCOPE_KEY] = problems.kind_of(problem)
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        headers = {"Retry-After": "1"} if problem.status == 503 else None
-        body = problem.model_dump_json()
-        await websocket.send_denial_response(Response(body, problem.status, headers, problems.MEDIA_TYPE))
+        await websocket.send_denial_response(problems.response_to(error, websocket.scope))
     else:
+        websocket.scope[problems.SCOPE_KEY] = problems.kind_of(problems.problem_of(error))
         await websocket.close(1008)

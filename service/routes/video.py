@@ -8,13 +8,12 @@ from fastapi.responses import Response
 from mien.model.errors import NoVideoDecoderError
 from mien.model.video.decoder import can_decode_videos
 from mien.service.errors import MissingFieldError
+from mien.service.inference.admission import VIDEO_PATH
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
 from mien.service.routes.faces import check_faces
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine, VideoQuery
 from mien.service.video.answer import NDJSON, answer_video
-
-VIDEO_PATH: Final = "/classify/video"
 
 _LINES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -32,6 +31,12 @@ _LINES: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 
+_FORM: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {uploads.VIDEO: {"type": "string", "format": "binary", "description": "An MP4, WebM or GIF file."}},
+    "required": [uploads.VIDEO],
+}
+
 
 def video_router(runtime: Runtime) -> APIRouter:
     """The endpoint, over what runs."""
@@ -41,8 +46,8 @@ def video_router(runtime: Runtime) -> APIRouter:
         VIDEO_PATH,
         summary="Follow the faces of a video, and name their emotions over time",
         response_class=Response,
-        responses={**problems.documented(400, 401, 403, 408, 413, 415, 422, 429, 501, 503, 504), **_LINES},
-        openapi_extra=uploads.VIDEO_BODY,
+        responses={**problems.openapi_responses(400, 401, 403, 408, 413, 415, 422, 429, 501, 503, 504), **_LINES},
+        openapi_extra=uploads.openapi_body(_FORM),
     )
     async def classify_video(request: Request, query: Annotated[VideoQuery, Query()]) -> Response:
         """Looks at `fps` frames of each second of an MP4, WebM or GIF file, and answers while it does.
@@ -52,15 +57,13 @@ def video_router(runtime: Runtime) -> APIRouter:
         """
         if not can_decode_videos():
             raise NoVideoDecoderError("videos need the extra 'video' (PyAV), which is not installed here")
-        serving = runtime.serving()
+        loaded = runtime.loaded()
         check_faces(query, runtime.settings.max_faces)
-        runtime.images.check()  # before its body is read: what is refused costs little
-        runtime.videos.check()
         if uploads.content_type(request) != uploads.FORM:
             raise MissingFieldError(
-                f"send the video as a file in the field '{uploads.VIDEO_FIELD}' of a {uploads.FORM} body, "
+                f"send the video as a file in the field '{uploads.VIDEO}' of a {uploads.FORM} body, "
                 f"got {uploads.content_type(request) or 'no content type'}"
             )
-        return await answer_video(runtime, serving, await uploads.read_video(request), query)
+        return await answer_video(runtime, loaded, await uploads.read_video(request), query)
 
     return router

@@ -1,12 +1,14 @@
-"""What the service answers, with examples: the source of the OpenAPI pages."""
+"""Answers about faces, and how a prediction becomes one of them; parameters of the requests for them."""
 
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
+from mien.index.gallery.gallery import Match
 from mien.model.emotions import EMOTIONS
+from mien.service.inference.prediction import Prediction
 from mien.service.schemas.problem import Problem
-from mien.service.schemas.retrieval import RetrievalOptions
+from mien.service.schemas.retrieval import RetrievalOptions, cursor
 
 Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
 """A number with six decimals: what single precision knows."""
@@ -36,7 +38,7 @@ class FaceQuery(BaseModel):
     )
 
     @property
-    def most_faces(self) -> int | None:
+    def max_faces(self) -> int | None:
         """How many faces of an image, largest first; None takes all."""
         return {"all": None, "largest": 1}[self.faces] if isinstance(self.faces, str) else self.faces
 
@@ -172,16 +174,83 @@ class PointRetrieval(BaseModel):
     )
 
 
-class Reloaded(BaseModel):
-    """What is served after a reload."""
-
-    status: Literal["reloaded", "reloading"] = Field(
-        description="reloading: each of several processes does so on its own.", examples=["reloaded"]
+def classification(prediction: Prediction) -> Classification:
+    """The emotion of each face."""
+    return Classification(
+        faces=[
+            ClassifiedFace(
+                box=face.box,
+                detection=face.detection,
+                emotion=prediction.emotion_of(row),
+                posterior=_posterior(prediction, row),
+                sub_class=prediction.sub_classes[row],
+                distance=prediction.distances[row, prediction.nearest[row]],
+                typicality=prediction.typicality[row],
+                known=bool(prediction.known[row]),
+            )
+            for row, face in enumerate(prediction.faces)
+        ]
     )
-    faces: int = Field(description="Faces in the gallery of the process that answers.", examples=[28385])
 
 
-class Health(BaseModel):
-    """Whether the service works."""
+def retrieval(prediction: Prediction) -> Retrieval:
+    """The gallery's nearest expressions for each face."""
+    return Retrieval(
+        faces=[
+            RetrievedFace(
+                box=face.box,
+                detection=face.detection,
+                emotion=prediction.emotion_of(row),
+                matches=[_match(match) for match in prediction.matches[row]],
+                next=_next(prediction, row),
+            )
+            for row, face in enumerate(prediction.faces)
+        ]
+    )
 
-    status: str = Field(examples=["ready"])
+
+def embedding(prediction: Prediction) -> Embedding:
+    """Each face with its point in the embedding space."""
+    return Embedding(
+        faces=[
+            EmbeddedFace(
+                box=face.box,
+                detection=face.detection,
+                emotion=prediction.emotion_of(row),
+                posterior=_posterior(prediction, row),
+                embedding=prediction.embeddings[row].tolist(),
+            )
+            for row, face in enumerate(prediction.faces)
+        ]
+    )
+
+
+def point_retrieval(prediction: Prediction) -> PointRetrieval:
+    """The gallery's nearest expressions to the one point of a prediction."""
+    return PointRetrieval(
+        emotion=prediction.emotion_of(0),
+        posterior=_posterior(prediction, 0),
+        embedding=prediction.embeddings[0].tolist(),
+        matches=[_match(match) for match in prediction.matches[0]],
+        next=_next(prediction, 0),
+    )
+
+
+def _posterior(prediction: Prediction, row: int) -> dict[str, float]:
+    return dict(zip(prediction.emotions, prediction.posteriors[row].tolist(), strict=True))
+
+
+def _match(match: Match) -> FoundMatch:
+    return FoundMatch(
+        id=match.entry.id,
+        distance=match.distance,
+        emotion=match.entry.emotion,
+        metadata=match.entry.metadata,
+        subject=match.entry.subject,
+        sub_class=match.entry.sub_class,
+    )
+
+
+def _next(prediction: Prediction, row: int) -> str | None:
+    page = prediction.next_pages[row]
+    return None if page is None else cursor(page)

@@ -1,23 +1,22 @@
-"""Queries without a picture: a point of the embedding space, named in one of five ways."""
+"""JSON bodies of requests: images in base64, or a point of the embedding space, given in one of five ways."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.errors import QueryError, UnknownFaceError
-from mien.index.gallery.gallery import Gallery
 from mien.index.gallery.store import GalleryStore
 from mien.service.schemas.retrieval import RetrievalOptions
 
-MOST_PARTS: Final = 16
+MAX_PARTS: Final = 16
 """Parts of one mix."""
 
-MOST_POINTS: Final = 64
+MAX_POINTS: Final = 64
 """Points that a mix of mixes may come down to."""
 
 
@@ -61,11 +60,11 @@ class MixPart(_Strict):
 class MixQuery(_Strict):
     """A point between others: their mean, weighted by what each has of the sum of all weights."""
 
-    mix: list[MixPart] = Field(min_length=1, max_length=MOST_PARTS)
+    mix: list[MixPart] = Field(min_length=1, max_length=MAX_PARTS)
 
 
-def _named(query: object) -> str:
-    """The key that says which kind of query it is, so that what is wrong with it is told of that kind alone."""
+def _query_kind(query: object) -> str:
+    """The key that says which kind of query it is, so that an error message is about this kind alone."""
     keys = query if isinstance(query, dict) else getattr(query, "model_fields_set", ())
     return next((kind for kind in ("embedding", "id", "emotion", "sub_class", "mix") if kind in keys), "")
 
@@ -77,7 +76,7 @@ Query = Annotated[
     | Annotated[SubClassQuery, Tag("sub_class")]
     | Annotated[MixQuery, Tag("mix")],
     Discriminator(
-        _named,
+        _query_kind,
         custom_error_type="query_kind",
         custom_error_message="expected one of 'embedding', 'id', 'emotion', 'sub_class', 'mix'",
     ),
@@ -94,29 +93,53 @@ class PointQuery(RetrievalOptions):
     )
 
 
-def point_of(query: Query, bundle: Bundle, owned: GalleryStore | None = None) -> NDArray[np.float32]:
-    """The point that a query names.
+class JsonImages(_Strict):
+    """Images in JSON: base64 of the files, with or without ``data:image/...;base64,`` in front."""
+
+    image: str | None = Field(None, description="One image.", examples=["/9j/4AAQSkZJRgABAQ..."])
+    images: list[str] | None = Field(None, min_length=1, description="Several images, each answered on its own.")
+
+    @model_validator(mode="after")
+    def _either_or(self) -> Self:
+        if (self.image is None) == (self.images is None):
+            raise ValueError("expected either 'image' or 'images'")
+        return self
+
+
+def _body_kind(body: object) -> str:
+    keys = body if isinstance(body, dict) else getattr(body, "model_fields_set", ())
+    return "point" if "query" in keys else "images"
+
+
+RetrievalBody = Annotated[
+    Annotated[JsonImages, Tag("images")] | Annotated[PointQuery, Tag("point")], Discriminator(_body_kind)
+]
+"""The JSON body of a retrieval: it is about a point if it has a ``query``."""
+
+
+def point_of(query: Query, bundle: Bundle, gallery: GalleryStore) -> NDArray[np.float32]:
+    """The point that a query gives.
 
     Args:
-        query: as it came.
-        bundle: whose space it is.
-        owned: where ids are looked up; None takes the bundle's gallery.
+        query: of a request.
+        bundle: has the emotions and sub-classes.
+        gallery: has the faces.
 
     Returns:
         (d,) float32.
 
     Raises:
-        QueryError: it has other dimensions than the bundle, or names something that the bundle does not have.
+        QueryError: it has other dimensions than the bundle, or names something that does not exist.
     """
-    left = [MOST_POINTS]
-    return _point(query, bundle, owned, left).astype(np.float32)
+    left = [MAX_POINTS]
+    return _point(query, bundle, gallery, left).astype(np.float32)
 
 
-def _point(query: Query, bundle: Bundle, owned: GalleryStore | None, left: list[int]) -> NDArray[np.float64]:
+def _point(query: Query, bundle: Bundle, gallery: GalleryStore, left: list[int]) -> NDArray[np.float64]:
     left[0] -= 1
     if left[0] < 0:
-        raise QueryError(f"a mix may come down to {MOST_POINTS} points, this one has more")
-    mixture, gallery = bundle.mixture, bundle.gallery
+        raise QueryError(f"a mix may come down to {MAX_POINTS} points, this one has more")
+    mixture = bundle.mixture
     match query:
         case EmbeddingQuery():
             dimensions = mixture.centroids.shape[1]
@@ -124,30 +147,24 @@ def _point(query: Query, bundle: Bundle, owned: GalleryStore | None, left: list[
                 raise QueryError(f"expected an embedding of {dimensions} numbers, got {len(query.embedding)}")
             return np.array(query.embedding)
         case FaceIdQuery():
-            return _embedding(query.id, gallery if owned is None else owned)
+            try:
+                return gallery.get(query.id).embedding.astype(np.float64)
+            except UnknownFaceError as error:
+                raise QueryError(str(error)) from None  # 422, not 404: the path exists
         case EmotionQuery():
             if query.emotion not in mixture.emotions:
                 raise QueryError(f"expected one of {', '.join(mixture.emotions)}, got {query.emotion!r}")
             return np.asarray(mixture.centroids[mixture.emotions.index(query.emotion)])
         case SubClassQuery():
-            return _sub_class(query.sub_class, bundle)
+            return _sub_class_centroid(query.sub_class, bundle)
         case MixQuery():
             weights = np.array([part.weight for part in query.mix])
-            points = np.stack([_point(part.query, bundle, owned, left) for part in query.mix])
-            mixed: NDArray[np.float64] = weights @ points / weights.sum()
-            return mixed
+            points = np.stack([_point(part.query, bundle, gallery, left) for part in query.mix])
+            mean: NDArray[np.float64] = weights @ points / weights.sum()
+            return mean
 
 
-def _embedding(face_id: str, gallery: Gallery | GalleryStore) -> NDArray[np.float64]:
-    if isinstance(gallery, Gallery):
-        return gallery.embedding(face_id).astype(np.float64)
-    try:
-        return gallery.get(face_id).embedding.astype(np.float64)
-    except UnknownFaceError as error:
-        raise QueryError(str(error)) from None  # the query is wrong, not the address
-
-
-def _sub_class(name: str, bundle: Bundle) -> NDArray[np.float64]:
+def _sub_class_centroid(name: str, bundle: Bundle) -> NDArray[np.float64]:
     sub_classes = bundle.subclasses
     if sub_classes is None:
         raise QueryError(f"the bundle that is served has no sub-classes, so none called {name!r}")

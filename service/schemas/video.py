@@ -1,10 +1,12 @@
 """What the service answers about videos and streams: lines of NDJSON, and messages."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from mien.service.schemas.faces import ClassifiedFace, FaceQuery, Rounded
+from mien.service.inference.prediction import Prediction
+from mien.service.schemas.faces import ClassifiedFace, FaceQuery, Rounded, classification
 from mien.service.schemas.problem import Problem
 
 
@@ -83,3 +85,9 @@ class EndLine(BaseModel):
     skipped: Skipped
     complete: bool = Field(description="Whether the video was looked at to its end.")
     problem: Problem | None = Field(description="Why not; null if it was.")
+
+
+def tracked_faces(prediction: Prediction, tracks: Iterable[int]) -> list[TrackedFace]:
+    """The faces of a frame, with the number of each one's track."""
+    faces = classification(prediction).faces
+    return [TrackedFace(**dict(face), track=track) for face, track in zip(faces, tracks, strict=True)]

@@ -13,10 +13,11 @@ from mien.model.errors import VideoError, VideoTooLargeError
 from mien.model.video.decoder import Video, VideoEnd, VideoFrame
 from mien.model.video.tracker import MAX_GAP_S, Tracker
 from mien.service.errors import NotReadyError, RequestError, TooLateError
-from mien.service.inference.runtime import Runtime, Serving
-from mien.service.inference.worker_pool import Order
+from mien.service.inference.queue import LoadedEngine
+from mien.service.inference.runtime import Runtime
+from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems
-from mien.service.schemas.video import EndLine, FrameLine, Skipped, TrackedFace, TrackLine, VideoQuery
+from mien.service.schemas.video import EndLine, FrameLine, Skipped, TrackLine, VideoQuery, tracked_faces
 from mien.service.video.summary import Timelines
 
 NDJSON: Final = "application/x-ndjson"
@@ -33,18 +34,18 @@ class VideoAnswer:
     Belongs to one event loop. ``close`` ends it at any time.
     """
 
-    def __init__(self, runtime: Runtime, serving: Serving, data: bytes, query: VideoQuery) -> None:
+    def __init__(self, runtime: Runtime, loaded: LoadedEngine, data: bytes, query: VideoQuery) -> None:
         """Start decoding.
 
         Raises:
             VideoError: it is no video.
             QueueFullError: there are too many.
         """
-        self._runtime, self._serving, self._query = runtime, serving, query
+        self._runtime, self._loaded, self._query = runtime, loaded, query
         self._held = ExitStack()
-        self._held.enter_context(runtime.videos.holding(1))
+        self._held.enter_context(runtime.admission.videos.hold(1))
         try:
-            self._held.enter_context(runtime.images.holding(1))
+            self._held.enter_context(runtime.admission.images.hold(1))
             self._video = Video(data, query.fps, runtime.settings.video_limits)
         except BaseException:
             self._held.close()
@@ -52,7 +53,7 @@ class VideoAnswer:
         self._held.callback(self._end_decoder)
         self._deadline = asyncio.get_running_loop().time() + runtime.settings.video_timeout_s
         self._tracker = Tracker(max(MAX_GAP_S, GAP_FRAMES / query.fps))
-        self._timelines = Timelines(serving.engine.bundle.mixture.emotions)
+        self._timelines = Timelines(loaded.engine.bundle.mixture.emotions)
         self._stopping = False
         self._frames = 0
         self._last = VideoEnd(frames=0, damaged=0, last_s=0.0, cut=False)
@@ -63,7 +64,7 @@ class VideoAnswer:
 
     def _end_decoder(self) -> None:
         self._video.kill()
-        self._runtime.cores.submit(Order.ANSWER, self._video.close)
+        self._runtime.pool.submit(Priority.ANSWER, self._video.close)
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """The answer. What goes wrong after the first line is said in the last.
@@ -115,7 +116,7 @@ class VideoAnswer:
     async def _decoded(self) -> VideoFrame | VideoEnd:
         """The next frame. It is decoded in slices, so that others have their turn on the cores."""
         while True:
-            step = await self._runtime.cores.run(Order.READ, self._step)
+            step = await self._runtime.pool.run(Priority.READ, self._step)
             if step is not None:
                 return step
 
@@ -125,18 +126,14 @@ class VideoAnswer:
 
     async def _look(self, frame: VideoFrame) -> FrameLine:
         """The faces of a frame, and their tracks."""
-        engine, query = self._serving.engine, self._query
-        faces, placed = await self._runtime.faces_and_places(
-            self._serving,
-            lambda: engine.find_in(frame.image, already_cropped=query.already_cropped, most_faces=query.most_faces),
+        engine, query = self._loaded.engine, self._query
+        prediction = await self._loaded.predict_frame(
+            lambda: engine.detect(frame.image, already_cropped=query.already_cropped, max_faces=query.max_faces)
         )
         tracked = []
-        if placed is not None:
-            numbers = self._tracker.follow(frame.time_s, np.array([face.box for face in faces]), placed.embeddings)
-            tracked = [
-                TrackedFace(**dict(face), track=number)
-                for face, number in zip(engine.classified(faces, placed).faces, numbers, strict=True)
-            ]
+        if prediction is not None:
+            boxes = np.array([face.box for face in prediction.faces])
+            tracked = tracked_faces(prediction, self._tracker.follow(frame.time_s, boxes, prediction.embeddings))
         self._frames += 1
         self._last = VideoEnd(frame.number + 1, self._last.damaged, frame.time_s, cut=False)
         self._timelines.add(frame.time_s, tracked)
@@ -204,14 +201,14 @@ class VideoResponse(StreamingResponse):
             await self._rest.aclose()
 
 
-async def answer_video(runtime: Runtime, serving: Serving, data: bytes, query: VideoQuery) -> VideoResponse:
+async def answer_video(runtime: Runtime, loaded: LoadedEngine, data: bytes, query: VideoQuery) -> VideoResponse:
     """Begin an answer; what is wrong with the video from its first frame on is raised here.
 
     Raises:
         VideoError: it cannot be used.
         RequestError: there are too many videos, or it took too long.
     """
-    answer = VideoAnswer(runtime, serving, data, query)
+    answer = VideoAnswer(runtime, loaded, data, query)
     lines = answer.lines()
     try:
         first = await anext(lines)

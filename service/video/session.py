@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from http import HTTPStatus
 from typing import Final
 
 import numpy as np
@@ -14,13 +13,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from mien.model.errors import ImageError
 from mien.model.video.tracker import Tracker
 from mien.service.errors import MalformedImageError, RequestError
-from mien.service.inference.runtime import Runtime, Serving
-from mien.service.middleware.rate_limit import Rates
+from mien.service.inference.queue import LoadedEngine
+from mien.service.inference.runtime import Runtime
+from mien.service.middleware.rate_limit import RateLimiter
 from mien.service.operation.logs import FIELDS
 from mien.service.routes import problems
 from mien.service.schemas.faces import FaceQuery
 from mien.service.schemas.problem import Problem
-from mien.service.schemas.video import StreamAnswer, TrackedFace
+from mien.service.schemas.video import StreamAnswer, TrackedFace, tracked_faces
 
 FLOOD: Final = 10
 """Who sends so many times as many frames as are answered is no webcam: the stream is closed."""
@@ -52,22 +52,22 @@ class StreamSession:
     def __init__(
         self,
         runtime: Runtime,
-        serving: Serving,
+        loaded: LoadedEngine,
         websocket: WebSocket,
         query: FaceQuery,
-        still_allowed: Callable[[], bool],
+        is_key_valid: Callable[[], bool],
     ) -> None:
         """Serve a WebSocket that is open.
 
         Args:
             runtime: what runs.
-            serving: what is answered from, to the end of the stream.
+            loaded: the engine that answers, to the end of the stream.
             websocket: that was accepted.
             query: which faces of each frame.
-            still_allowed: whether the caller's key still opens anything.
+            is_key_valid: whether the caller's key still opens anything.
         """
-        self._runtime, self._serving, self._websocket, self._query = runtime, serving, websocket, query
-        self._still_allowed = still_allowed
+        self._runtime, self._loaded, self._websocket, self._query = runtime, loaded, websocket, query
+        self._is_key_valid = is_key_valid
         self._tracker = Tracker()
         self._waiting: _Frame | None = None
         self._came = asyncio.Event()
@@ -103,7 +103,7 @@ class StreamSession:
     async def _read(self) -> tuple[Close, str] | None:
         """Keep the newest frame; ends when nobody sends any more, or somebody too much."""
         settings = self._runtime.settings
-        flood = Rates(FLOOD * settings.stream_fps)
+        flood = RateLimiter(FLOOD * settings.stream_fps)
         while True:
             try:
                 async with asyncio.timeout(settings.stream_idle_s):
@@ -134,7 +134,7 @@ class StreamSession:
             assert frame is not None  # noqa: S101
             self._waiting, self._dropped_now = None, 0
             self._came.clear()
-            if not self._still_allowed():
+            if not self._is_key_valid():
                 return Close.POLICY, "the key was revoked"
             answer = await self._looked_at(frame, dropped)
             self.answered += 1
@@ -151,27 +151,22 @@ class StreamSession:
             problem = problems.problem_of(error)
         except Exception:  # noqa: BLE001  as a request would be answered with 500
             _log.exception("failed")
-            problem = problems.problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", problems.FAILED)
+            problem = problems.INTERNAL
         if problem is not None:
             self._runtime.metrics.rejections.labels(problems.kind_of(problem)).inc()
         self._runtime.metrics.frames.labels("stream", "refused" if problem else "answered").inc()
         return StreamAnswer(frame=frame.number, dropped=dropped, faces=faces, problem=problem)
 
     async def _faces(self, frame: _Frame) -> list[TrackedFace]:
-        data, query, engine = frame.data, self._query, self._serving.engine
+        data, query, engine = frame.data, self._query, self._loaded.engine
         if data is None:
             raise MalformedImageError("expected a picture as a binary message, got text")
-        with self._runtime.images.holding(1):
-            async with self._runtime.deadline():
-                faces, placed = await self._runtime.faces_and_places(
-                    self._serving,
-                    lambda: engine.find(data, already_cropped=query.already_cropped, most_faces=query.most_faces),
-                )
-        if placed is None:
+        async with self._runtime.admit(1):
+            prediction = await self._loaded.predict_frame(
+                lambda: engine.read_faces(data, already_cropped=query.already_cropped, max_faces=query.max_faces)
+            )
+        if prediction is None:
             return []
+        boxes = np.array([face.box for face in prediction.faces])
         now_s = asyncio.get_running_loop().time()
-        numbers = self._tracker.follow(now_s, np.array([face.box for face in faces]), placed.embeddings)
-        return [
-            TrackedFace(**dict(face), track=number)
-            for face, number in zip(engine.classified(faces, placed).faces, numbers, strict=True)
-        ]
+        return tracked_faces(prediction, self._tracker.follow(now_s, boxes, prediction.embeddings))

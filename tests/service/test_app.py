@@ -15,7 +15,9 @@ from PIL import Image
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import UnsupportedImageError
 from mien.service.app import create_app
-from mien.service.inference.engine import Ask, Engine, Placed, load_engine
+from mien.service.inference.engine import Engine, load_engine
+from mien.service.inference.prediction import InferenceRequest, Prediction
+from mien.service.schemas.faces import classification
 from mien.service.settings import Settings
 from tests.support.cartoon import cartoon
 from tests.support.faces import MakeFaces
@@ -79,9 +81,7 @@ def test_the_least_typicality_of_a_known_expression_can_be_set(
     engine: Engine, crop: bytes, threshold: float, known: bool
 ) -> None:
     strict = Engine(engine.bundle, engine.pipeline, max_k=10, min_typicality=threshold)
-    faces = strict.find(crop, already_cropped=True)
-    (placed,) = strict.answer([Ask(crops=np.stack([face.crop for face in faces]))])
-    (face,) = strict.classified(faces, placed).faces
+    (face,) = classification(strict.predict_one(InferenceRequest(crop_file=crop))).faces
     assert face.typicality < 1
     assert face.known is known
 
@@ -89,16 +89,24 @@ def test_the_least_typicality_of_a_known_expression_can_be_set(
 def test_files_are_answered_together_as_they_are_alone(engine: Engine, make_faces: MakeFaces) -> None:
     first, second = (encoded(Image.fromarray(image), "PNG") for image in make_faces(2).images)
     points = engine.pipeline.embed(engine.pipeline.read_faces(second, already_cropped=True))
-    answers = engine.answer_each([Ask(file=first, k=3), Ask(file=b"no image"), Ask(points=points), Ask(file=second)])
+    answers = engine.predict(
+        [
+            InferenceRequest(crop_file=first, k=3),
+            InferenceRequest(crop_file=b"no image"),
+            InferenceRequest(points=points),
+            InferenceRequest(crop_file=second),
+        ]
+    )
     assert isinstance(answers[1], UnsupportedImageError)
-    placed = [answer for answer in answers if isinstance(answer, Placed)]
-    assert [len(each.faces) for each in placed] == [1, 0, 1]
-    assert [len(each.matches[0]) for each in placed if each.matches] == [3]
+    predictions = [answer for answer in answers if isinstance(answer, Prediction)]
+    assert [len(each.faces) for each in predictions] == [1, 0, 1]
+    assert [len(each.matches[0]) for each in predictions if each.matches] == [3]
     alone = engine.pipeline.embed(engine.pipeline.read_faces(first, already_cropped=True))
-    np.testing.assert_allclose(placed[0].embeddings, alone, atol=1e-4)
-    np.testing.assert_allclose(placed[1].distances, placed[2].distances, atol=1e-4)
-    assert placed[0].faces[0].box == (0, 0, 48, 48)
-    assert engine.answer_each([Ask(file=b"no image")])[0].__class__ is UnsupportedImageError
+    np.testing.assert_allclose(predictions[0].embeddings, alone, atol=1e-4)
+    np.testing.assert_allclose(predictions[1].distances, predictions[2].distances, atol=1e-4)
+    assert predictions[0].faces[0].box == (0, 0, 48, 48)
+    with pytest.raises(UnsupportedImageError):
+        engine.predict_one(InferenceRequest(crop_file=b"no image"))
 
 
 def test_retrieve_answers_as_documented(client: TestClient, engine: Engine, crop: bytes) -> None:

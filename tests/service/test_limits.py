@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,9 +11,10 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from starlette.types import Message
 
-from mien.model.errors import ConfigError
+from mien.model.errors import ConfigError, ImageError
 from mien.service.app import create_app, create_app_on
-from mien.service.inference.engine import Engine, Placed
+from mien.service.inference.engine import Engine
+from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.inference.runtime import Runtime
 from mien.service.settings import Settings, read_settings
 
@@ -27,10 +28,10 @@ class SlowEngine(Engine):
         super().__init__(engine.bundle, engine.pipeline, engine.max_k)
         self.begun, self.go = threading.Event(), threading.Event()
 
-    def answer(self, asks: list) -> list[Placed]:  # type: ignore[type-arg]
+    def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
         self.begun.set()
         assert self.go.wait(20)
-        return super().answer(asks)
+        return super().predict(requests)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_full_queue_is_answered_at_once(slow: SlowEngine, crop_file: bytes) ->
         assert "with 2 images more there would be more than 2" in two_more.json()["detail"]
         second = threads.submit(ask)
         deadline = time.monotonic() + 20
-        while runtime.images.held < 2:
+        while runtime.admission.images.held < 2:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         refused = client.post("/embed", files={"image": b"x"})
@@ -87,12 +88,12 @@ def test_an_answer_that_takes_too_long(slow: SlowEngine, crop_file: bytes) -> No
 def test_bodies_of_all_requests_together(served_engine: Engine, crop_file: bytes) -> None:
     runtime = Runtime(served_engine, Settings(queue_body_bytes=30_000, max_body_bytes=30_000))
     with TestClient(create_app_on(runtime)) as client:
-        runtime.bodies.take(29_900)
+        runtime.admission.body_bytes.take(29_900)
         assert kind(client.post("/classify", params=CROPPED, files={"image": crop_file})) == (503, "busy")
-        runtime.bodies.give_back(29_900)
+        runtime.admission.body_bytes.give_back(29_900)
         assert client.post("/classify", params=CROPPED, files={"image": crop_file}).status_code == 200
-        assert runtime.bodies.held == 0
-        assert runtime.images.held == 0
+        assert runtime.admission.body_bytes.held == 0
+        assert runtime.admission.images.held == 0
 
 
 def test_a_body_that_does_not_come(served_engine: Engine) -> None:
@@ -132,7 +133,7 @@ def test_a_body_that_does_not_come(served_engine: Engine) -> None:
     asyncio.run(ask())
     assert sent[0]["status"] == 408
     assert b"body-too-slow" in sent[1]["body"]
-    assert runtime.bodies.held == 0
+    assert runtime.admission.body_bytes.held == 0
 
 
 def test_a_declared_length_that_is_too_large(served_engine: Engine, crop_file: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mien.service.inference.queue import Batcher
-from mien.service.inference.worker_pool import Cores
+from mien.service.inference.worker_pool import WorkerPool
 
 
 class Recorder:
@@ -29,87 +29,87 @@ class Recorder:
 Scenario = Callable[[Batcher[int, int], Recorder], Coroutine[Any, Any, None]]
 
 
-def run(scenario: Scenario, *, batch_size: int = 4, longest_wait_s: float = 0.0, threads: int = 1) -> list[list[int]]:
+def run(scenario: Scenario, *, batch_size: int = 4, max_wait_s: float = 0.0, threads: int = 1) -> list[list[int]]:
     recorder = Recorder()
-    cores = Cores(threads)
-    cores.start()
+    pool = WorkerPool(threads)
+    pool.start()
 
     async def all_of_it() -> None:
-        batcher = Batcher(recorder.work, cores, batch_size=batch_size, longest_wait_s=longest_wait_s)
+        batcher = Batcher(recorder.work, pool, batch_size=batch_size, max_wait_s=max_wait_s)
         await asyncio.wait_for(scenario(batcher, recorder), 10)
         assert len(batcher) == 0
 
     asyncio.run(all_of_it())
-    cores.stop()
+    pool.stop()
     return recorder.batches
 
 
-def test_a_lone_item_does_not_wait() -> None:
+def test_lone_item_does_not_wait() -> None:
     async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
         began = time.monotonic()
-        assert await batcher.ask(21, 1) == 42
+        assert await batcher.submit(21, 1) == 42
         assert time.monotonic() - began < 5
 
-    assert run(scenario, longest_wait_s=60) == [[21]]
+    assert run(scenario, max_wait_s=60) == [[21]]
 
 
-def test_items_asked_together_go_together() -> None:
+def test_items_submitted_together_are_one_batch() -> None:
     async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
-        assert await asyncio.gather(*(batcher.ask(item, 1) for item in range(3))) == [0, 2, 4]
+        assert await asyncio.gather(*(batcher.submit(item, 1) for item in range(3))) == [0, 2, 4]
 
     assert run(scenario) == [[0, 1, 2]]
 
 
-def test_a_batch_waits_for_what_is_on_its_way() -> None:
+def test_batch_waits_for_an_announced_item() -> None:
     async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
         async def late() -> int:
-            with batcher.expect():
+            with batcher.announce():
                 await asyncio.sleep(0.05)
-            return await batcher.ask(2, 1)
+            return await batcher.submit(2, 1)
 
-        assert list(await asyncio.gather(batcher.ask(1, 1), late())) == [2, 4]
+        assert list(await asyncio.gather(batcher.submit(1, 1), late())) == [2, 4]
 
-    assert run(scenario, longest_wait_s=60) == [[1, 2]]
+    assert run(scenario, max_wait_s=60) == [[1, 2]]
 
 
-def test_what_was_expected_may_fail_to_come() -> None:
+def test_announced_item_may_not_come() -> None:
     async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
         async def never() -> None:
-            with batcher.expect():
+            with batcher.announce():
                 await asyncio.sleep(0.02)
                 raise ValueError
 
-        alone, failed = await asyncio.gather(batcher.ask(1, 1), never(), return_exceptions=True)
+        alone, failed = await asyncio.gather(batcher.submit(1, 1), never(), return_exceptions=True)
         assert alone == 2
         assert isinstance(failed, ValueError)
 
-    assert run(scenario, longest_wait_s=60) == [[1]]
+    assert run(scenario, max_wait_s=60) == [[1]]
 
 
-def test_the_longest_wait_ends_the_waiting() -> None:
+def test_wait_for_announced_items_has_a_limit() -> None:
     async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
-        with batcher.expect():
-            assert await batcher.ask(1, 1) == 2
+        with batcher.announce():
+            assert await batcher.submit(1, 1) == 2
 
-    assert run(scenario, longest_wait_s=0.02) == [[1]]
+    assert run(scenario, max_wait_s=0.02) == [[1]]
 
 
-def test_a_full_batch_does_not_wait() -> None:
+def test_full_batch_does_not_wait() -> None:
     async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
-        with batcher.expect():
-            assert await asyncio.gather(*(batcher.ask(item, 1) for item in range(4))) == [0, 2, 4, 6]
+        with batcher.announce():
+            assert await asyncio.gather(*(batcher.submit(item, 1) for item in range(4))) == [0, 2, 4, 6]
 
-    assert run(scenario, longest_wait_s=60) == [[0, 1, 2, 3]]
+    assert run(scenario, max_wait_s=60) == [[0, 1, 2, 3]]
 
 
-def test_a_batch_grows_while_the_core_is_busy_up_to_its_size() -> None:
+def test_batch_grows_up_to_its_size_while_the_thread_is_busy() -> None:
     async def scenario(batcher: Batcher[int, int], recorder: Recorder) -> None:
         recorder.go.clear()
-        first = asyncio.create_task(batcher.ask(0, 1))
+        first = asyncio.create_task(batcher.submit(0, 1))
         while not recorder.batches:
             await asyncio.sleep(0.001)
         others = [
-            asyncio.create_task(batcher.ask(item, size)) for item, size in [(1, 1), (2, 2), (3, 2), (4, 9), (5, 1)]
+            asyncio.create_task(batcher.submit(item, size)) for item, size in [(1, 1), (2, 2), (3, 2), (4, 9), (5, 1)]
         ]
         await asyncio.sleep(0)
         recorder.go.set()
@@ -118,35 +118,35 @@ def test_a_batch_grows_while_the_core_is_busy_up_to_its_size() -> None:
     assert run(scenario) == [[0], [1, 2], [3], [4], [5]]
 
 
-def test_an_error_reaches_all_of_its_batch_and_no_other() -> None:
+def test_error_is_raised_for_all_items_of_its_batch_only() -> None:
     async def scenario(batcher: Batcher[int, int], _: Recorder) -> None:
-        results = await asyncio.gather(*(batcher.ask(item, 1) for item in (1, -1)), return_exceptions=True)
+        results = await asyncio.gather(*(batcher.submit(item, 1) for item in (1, -1)), return_exceptions=True)
         assert [type(result) for result in results] == [ValueError, ValueError]
-        assert await batcher.ask(5, 1) == 10
+        assert await batcher.submit(5, 1) == 10
 
     run(scenario)
 
 
-def test_who_has_given_up_is_not_worked_for() -> None:
+def test_cancelled_item_is_skipped() -> None:
     async def scenario(batcher: Batcher[int, int], recorder: Recorder) -> None:
         recorder.go.clear()
-        first = asyncio.create_task(batcher.ask(0, 1))
+        first = asyncio.create_task(batcher.submit(0, 1))
         while not recorder.batches:
             await asyncio.sleep(0.001)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await batcher.ask(1, 1)
+                await batcher.submit(1, 1)
         recorder.go.set()
         assert await first == 0
-        assert await batcher.ask(2, 1) == 4
+        assert await batcher.submit(2, 1) == 4
 
     assert run(scenario) == [[0], [2]]
 
 
-def test_as_many_batches_at_once_as_cores() -> None:
+def test_as_many_batches_at_once_as_threads() -> None:
     async def scenario(batcher: Batcher[int, int], recorder: Recorder) -> None:
         recorder.go.clear()
-        asked = [asyncio.create_task(batcher.ask(item, 1)) for item in range(3)]
+        asked = [asyncio.create_task(batcher.submit(item, 1)) for item in range(3)]
         while len(recorder.batches) < 2:
             await asyncio.sleep(0.001)
         recorder.go.set()
@@ -155,18 +155,18 @@ def test_as_many_batches_at_once_as_cores() -> None:
     assert sorted(run(scenario, batch_size=1, threads=2)) == [[0], [1], [2]]
 
 
-def test_an_item_that_is_at_fault_spoils_no_other() -> None:
+def test_faulty_item_does_not_affect_the_others() -> None:
     async def scenario() -> list[object]:
-        cores = Cores(1)
-        cores.start()
+        pool = WorkerPool(1)
+        pool.start()
         batcher: Batcher[int, int] = Batcher(
             lambda items: [ValueError(item) if item < 0 else 2 * item for item in items],
-            cores,
+            pool,
             batch_size=4,
-            longest_wait_s=0,
+            max_wait_s=0,
         )
-        found = await asyncio.gather(*(batcher.ask(item, 1) for item in (1, -1, 3)), return_exceptions=True)
-        cores.stop()
+        found = await asyncio.gather(*(batcher.submit(item, 1) for item in (1, -1, 3)), return_exceptions=True)
+        pool.stop()
         return list(found)
 
     first, at_fault, last = asyncio.run(scenario())

@@ -3,54 +3,54 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from mien.service.inference.worker_pool import Cores, Order
+from mien.service.inference.worker_pool import Priority, WorkerPool
 
 
-def test_what_is_nearest_to_an_answer_comes_first() -> None:
-    cores = Cores(1)
+def test_job_nearest_an_answer_is_done_first() -> None:
+    pool = WorkerPool(1)
     done: list[str] = []
-    cores.submit(Order.READ, lambda: done.append("read"))
-    cores.submit(Order.ANSWER, lambda: done.append("answer"))
-    cores.submit(Order.READ, lambda: done.append("read later"))
-    cores.start()
-    cores.stop()
+    pool.submit(Priority.READ, lambda: done.append("read"))
+    pool.submit(Priority.ANSWER, lambda: done.append("answer"))
+    pool.submit(Priority.READ, lambda: done.append("read later"))
+    pool.start()
+    pool.stop()
     assert done == ["answer", "read", "read later"]
 
 
-def test_an_answer_or_its_error_comes_back() -> None:
-    cores = Cores(2)
-    cores.start()
-    assert cores.submit(Order.READ, lambda: 3).result(timeout=5) == 3
+def test_result_or_error_of_a_job_is_returned() -> None:
+    pool = WorkerPool(2)
+    pool.start()
+    assert pool.submit(Priority.READ, lambda: 3).result(timeout=5) == 3
     with pytest.raises(ZeroDivisionError):
-        cores.submit(Order.READ, lambda: 1 / 0).result(timeout=5)
-    assert cores.submit(Order.READ, lambda: 4).result(timeout=5) == 4, "an error ended the thread"
-    cores.stop()
+        pool.submit(Priority.READ, lambda: 1 / 0).result(timeout=5)
+    assert pool.submit(Priority.READ, lambda: 4).result(timeout=5) == 4, "an error ended the thread"
+    pool.stop()
 
 
-def test_a_cancelled_job_is_never_done() -> None:
-    cores = Cores(1)
-    cores.start()
+def test_cancelled_job_is_skipped() -> None:
+    pool = WorkerPool(1)
+    pool.start()
     begun, go = threading.Event(), threading.Event()
 
     def wait() -> bool:
         begun.set()
         return go.wait(5)
 
-    cores.submit(Order.READ, wait)
+    pool.submit(Priority.READ, wait)
     assert begun.wait(5)
     done: list[int] = []
-    cancelled = cores.submit(Order.READ, lambda: done.append(1))
+    cancelled = pool.submit(Priority.READ, lambda: done.append(1))
     assert cancelled.cancel()
     go.set()
-    cores.stop()
+    pool.stop()
     assert done == []
     with pytest.raises(CancelledError):
         cancelled.result()
 
 
-def test_stop_waits_for_what_was_submitted() -> None:
-    cores = Cores(3)
-    cores.start()
-    jobs = [cores.submit(Order.READ, lambda number=number: number) for number in range(50)]  # type: ignore[misc]
-    cores.stop()
+def test_stop_waits_for_all_jobs() -> None:
+    pool = WorkerPool(3)
+    pool.start()
+    jobs = [pool.submit(Priority.READ, lambda number=number: number) for number in range(50)]  # type: ignore[misc]
+    pool.stop()
     assert [job.result(timeout=0) for job in jobs] == list(range(50))

@@ -62,6 +62,13 @@ def test_answers_can_be_read_by_the_page_refusals_too(client: TestClient, key: s
     assert "access-control-allow-origin" not in answer.headers
 
 
+def test_preflight_is_logged_and_counted(client: TestClient, key: str) -> None:
+    answer = client.options("/classify", headers={"origin": FRIEND, "x-request-id": "preflight", **PREFLIGHT})
+    assert answer.headers["x-request-id"] == "preflight"
+    metrics = client.get("/metrics", headers={"x-api-key": key}).text
+    assert 'mien_requests_total{method="OPTIONS",route="none",status="200"}' in metrics
+
+
 def test_it_is_off_without_the_setting(served_engine: Engine, crop_file: bytes) -> None:
     with TestClient(create_app(served_engine, Settings())) as client:
         assert client.options("/classify", headers={"origin": FRIEND, **PREFLIGHT}).status_code == 405

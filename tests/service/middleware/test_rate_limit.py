@@ -1,6 +1,6 @@
 import pytest
 
-from mien.service.middleware.rate_limit import BURST_S, MOST_CALLERS, Rates
+from mien.service.middleware.rate_limit import BURST_S, MAX_CALLERS, RateLimiter
 
 
 class Clock:
@@ -13,7 +13,7 @@ class Clock:
 
 def test_a_burst_then_the_rate() -> None:
     clock = Clock()
-    rates = Rates(5.0, clock)
+    rates = RateLimiter(5.0, clock)
     assert [rates.wait_s("a") for _ in range(int(5 * BURST_S))] == [0.0] * 10
     assert rates.wait_s("a") == pytest.approx(0.2)
     assert rates.wait_s("b") == 0, "each caller has a bucket of its own"
@@ -24,7 +24,7 @@ def test_a_burst_then_the_rate() -> None:
 
 def test_a_refusal_costs_nothing() -> None:
     clock = Clock()
-    rates = Rates(1.0, clock)
+    rates = RateLimiter(1.0, clock)
     while rates.wait_s("a") == 0:
         pass
     for _ in range(100):
@@ -35,7 +35,7 @@ def test_a_refusal_costs_nothing() -> None:
 
 def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     clock = Clock()
-    rates = Rates(1.0, clock)
+    rates = RateLimiter(1.0, clock)
     assert rates.wait_s("a") == 0
     clock.now -= 50
     assert rates.wait_s("a") == 0
@@ -43,13 +43,13 @@ def test_a_clock_that_goes_back_takes_nothing_away() -> None:
 
 
 def test_no_limit() -> None:
-    rates = Rates(0.0)
+    rates = RateLimiter(0.0)
     assert all(rates.wait_s("a") == 0 for _ in range(1000))
     assert len(rates) == 0
 
 
 def test_callers_are_not_remembered_without_end() -> None:
-    rates = Rates(1.0, Clock())
-    for number in range(MOST_CALLERS + 500):
+    rates = RateLimiter(1.0, Clock())
+    for number in range(MAX_CALLERS + 500):
         rates.wait_s(str(number))
-    assert len(rates) == MOST_CALLERS
+    assert len(rates) == MAX_CALLERS

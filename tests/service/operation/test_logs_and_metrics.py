@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copytree
@@ -14,8 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from mien.model.errors import ImageError
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine, load_engine
+from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.operation.logs import FIELDS, JsonFormatter, request_id
 from mien.service.settings import Settings
 from tests.support.small_run import SmallRun
@@ -124,10 +126,10 @@ def test_readiness_tells_when_the_network_fails(served_engine: Engine, crop_file
     class Failing(Engine):
         fails = False
 
-        def answer(self, asks: list) -> list:  # type: ignore[type-arg]
+        def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
             if self.fails:
                 raise RuntimeError("out of memory")
-            return super().answer(asks)
+            return super().predict(requests)
 
     engine = Failing(served_engine.bundle, served_engine.pipeline, 100)
     with TestClient(create_app(engine, Settings()), raise_server_exceptions=False) as client:
@@ -151,7 +153,7 @@ def test_one_failing_image_of_several_is_a_failure_of_the_request(
     served_engine: Engine, crop_file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bug is no problem of an image: it is answered with 500, not hidden in an answer of 200."""
-    monkeypatch.setattr(served_engine.pipeline, "find", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(served_engine.pipeline, "read_faces", lambda *_, **__: 1 / 0)
     with TestClient(create_app(served_engine, Settings()), raise_server_exceptions=False) as client:
         response = client.post("/classify", params=CROPPED, files=[("images", crop_file)] * 2)
     assert response.status_code == 500

@@ -213,7 +213,7 @@ def decoders(process: int) -> list[int]:
     """The processes in which a service decodes videos."""
     tasks = Path(f"/proc/{process}/task").glob("*/children")
     found = [int(pid) for path in tasks for pid in path.read_text(encoding="ascii").split()]
-    return [pid for pid in found if b"video_child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in found if b"video/worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_killed_in_the_middle_of_uploads_and_of_a_video(

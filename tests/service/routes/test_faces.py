@@ -188,6 +188,24 @@ class TestPoints:
     def test_what_cannot_be_asked(self, client: TestClient, query: object, says: str) -> None:
         assert says in refusal(client, {"query": query})
 
+    @pytest.mark.parametrize("parameter", ["k", "already_cropped", "faces", "filter", "one_per_subject"])
+    def test_query_parameters_of_images_are_refused_by_name(self, client: TestClient, parameter: str) -> None:
+        value = {"k": "3", "faces": "all", "filter": '{"emotion":"fear"}'}.get(parameter, "true")
+        response = client.post("/retrieve", params={parameter: value}, json={"query": {"emotion": "fear"}})
+        assert response.status_code == 422
+        assert response.json()["detail"].endswith(f"got the parameters {parameter}")
+
+    def test_body_with_a_query_and_images_is_refused(self, client: TestClient) -> None:
+        for body in ({"query": {"emotion": "fear"}, "image": "AAAA"}, {"images": ["AAAA"], "query": {"id": "x"}}):
+            assert "not as /docs says" in refusal(client, body)
+
+    def test_kind_of_a_body_does_not_depend_on_its_length(self, client: TestClient, crop_file: bytes) -> None:
+        """The words of a query inside an image's text do not make the body a query."""
+        body = '{"filter": {"emotion": "fear"}, "k": 2' + " " * 5000 + ', "query": {"emotion": "fear"}}'
+        response = client.post("/retrieve", content=body, headers={"content-type": "application/json"})
+        assert len(response.json()["matches"]) == 2
+        assert "base64" in client.post("/retrieve", json={"image": '"query"'}).json()["detail"]
+
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
     def test_numbers_that_are_none(self, client: TestClient, number: str) -> None:
         body = '{"query": {"embedding": [' + ", ".join([number] * 64) + "]}}"

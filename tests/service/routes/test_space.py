@@ -19,7 +19,7 @@ from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.inference import space
 from mien.service.inference.engine import Engine
-from mien.service.inference.space import KEPT_PORTRAITS, Space
+from mien.service.inference.space import MAX_PORTRAITS, Space
 from mien.service.schemas.map import MapAnswer
 from mien.service.settings import Settings
 
@@ -131,11 +131,11 @@ def test_too_many_portraits_are_refused(client: TestClient) -> None:
 
 
 def test_no_more_portraits_are_kept_than_there_is_room_for(served_engine: Engine) -> None:
-    kept = Space(served_engine.bundle)
-    points = np.random.default_rng(0).normal(size=(KEPT_PORTRAITS + 60, 64)).astype(np.float32)
+    kept = Space(served_engine.bundle, served_engine.gallery)
+    points = np.random.default_rng(0).normal(size=(MAX_PORTRAITS + 60, 64)).astype(np.float32)
     first = kept.paint(points[:10])
     kept.paint(points)
-    assert len(kept._painted) == KEPT_PORTRAITS
+    assert len(kept._painted) == MAX_PORTRAITS
     np.testing.assert_array_equal(kept.paint(points[:10]), first)
 
 
@@ -193,7 +193,7 @@ def test_the_owners_faces_are_shown_in_the_bundles_view(
 def test_a_large_gallery_is_shown_by_a_sample(
     served_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(space, "MOST_POINTS", 50)
+    monkeypatch.setattr(space, "MAX_POINTS", 50)
     store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     store.add(
         [GalleryFace(f"f{row}", point) for row, point in enumerate(served_engine.bundle.gallery.embeddings[:200])]

@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -18,8 +18,10 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from mien.model.errors import ImageError
 from mien.service.app import create_app_on
-from mien.service.inference.engine import Engine, Placed
+from mien.service.inference.engine import Engine
+from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.api_keys import create_key, revoke_key
 from mien.service.operation.logs import JsonFormatter
@@ -77,7 +79,7 @@ def test_frames_are_answered_and_a_face_keeps_its_number(served_engine: Engine) 
             assert face.pop("track") == 1
             alone = client.post("/classify", files={"image": data}).json()["faces"]
             assert face == alone[0], "as the picture alone is answered"
-        assert runtime.streams.held == 1
+        assert runtime.admission.streams.held == 1
         figures = client.get("/metrics").text
         assert "mien_streams_open 1.0" in figures
         assert 'mien_frames_total{result="answered",source="stream"} 3.0' in figures
@@ -128,7 +130,7 @@ def test_the_newest_frame_alone_waits(served_engine: Engine) -> None:
         while b'result="dropped",source="stream"} 8.0' not in client.get("/metrics").content:
             assert time.monotonic() < deadline
         slow.go.set()
-        assert (answer(stream)["frame"], runtime.images.held <= 1) == (1, True)
+        assert (answer(stream)["frame"], runtime.admission.images.held <= 1) == (1, True)
         last = answer(stream)
         assert (last["frame"], last["dropped"]) == (10, 8)
         assert last["faces"][0]["box"][0] > 230
@@ -143,17 +145,17 @@ def test_a_frame_that_takes_too_long_or_finds_the_queue_full(served_engine: Engi
         stream.send_bytes(picture())
         assert answer(stream)["problem"]["status"] == 504
         slow.go.set()
-        runtime.images.take(1)
+        runtime.admission.images.take(1)
         stream.send_bytes(picture())
         assert answer(stream)["problem"]["type"] == "urn:mien:busy"
-        runtime.images.give_back(1)
+        runtime.admission.images.give_back(1)
         stream.send_bytes(picture())
         assert answer(stream)["problem"] is None
 
 
 def test_a_network_that_fails_fails_the_frame(served_engine: Engine) -> None:
     class Failing(Engine):
-        def answer(self, asks: list) -> list[Placed]:  # type: ignore[type-arg]
+        def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
             raise RuntimeError("secret of the network")
 
     failing = Failing(served_engine.bundle, served_engine.pipeline, 100)
@@ -188,7 +190,7 @@ def test_who_says_nothing_is_sent_away(served_engine: Engine) -> None:
     with served(served_engine, stream_idle_s=0.1) as (client, runtime):
         with client.websocket_connect("/stream") as stream:
             assert closed(stream) == (1008, "no frame for 0.1 s")
-        assert runtime.streams.held == 0
+        assert runtime.admission.streams.held == 0
 
 
 def test_streams_at_once(served_engine: Engine) -> None:
@@ -203,7 +205,7 @@ def test_streams_at_once(served_engine: Engine) -> None:
 
 def until_closed(runtime: Runtime) -> None:
     deadline = time.monotonic() + 20
-    while runtime.streams.held:
+    while runtime.admission.streams.held:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -226,7 +228,7 @@ def test_a_caller_who_goes_leaves_nothing(served_engine: Engine) -> None:
             assert slow.begun.wait(20)
         slow.go.set()
         until_closed(runtime)
-        assert runtime.images.held == 0
+        assert runtime.admission.images.held == 0
 
 
 @pytest.fixture

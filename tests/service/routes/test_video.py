@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,10 +14,11 @@ from httpx2 import Response
 from pydantic import TypeAdapter
 from starlette.types import Message
 
-from mien.model.errors import BrokenVideoError
+from mien.model.errors import BrokenVideoError, ImageError
 from mien.model.video.decoder import can_decode_videos
 from mien.service.app import create_app, create_app_on
-from mien.service.inference.engine import Engine, Placed
+from mien.service.inference.engine import Engine
+from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import video as video_routes
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine
@@ -47,7 +48,11 @@ def runtime(served_engine: Engine) -> Runtime:
 def client(runtime: Runtime) -> Iterator[TestClient]:
     with TestClient(create_app_on(runtime)) as client:
         yield client
-        until(lambda: runtime.videos.held == runtime.images.held == runtime.bodies.held == 0)
+        until(
+            lambda: (
+                runtime.admission.videos.held == runtime.admission.images.held == runtime.admission.body_bytes.held == 0
+            )
+        )
 
 
 def until(true: Any) -> None:
@@ -239,7 +244,11 @@ def test_one_that_takes_too_long_from_its_first_frame_on(slow: SlowEngine, two_c
         assert kind(late) == (504, "too-late")
         assert "may take 0.5 s" in late.json()["detail"]
         slow.go.set()
-        until(lambda: runtime.videos.held == runtime.images.held == runtime.bodies.held == 0)
+        until(
+            lambda: (
+                runtime.admission.videos.held == runtime.admission.images.held == runtime.admission.body_bytes.held == 0
+            )
+        )
 
 
 class TwoFrames(Engine):
@@ -250,12 +259,12 @@ class TwoFrames(Engine):
         self.frames = 0
         self.third, self.go = threading.Event(), threading.Event()
 
-    def answer(self, asks: list) -> list[Placed]:  # type: ignore[type-arg]
+    def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
         self.frames += 1
         if self.frames > 2:
             self.third.set()
             assert self.go.wait(20)
-        return super().answer(asks)
+        return super().predict(requests)
 
 
 @pytest.fixture
@@ -364,7 +373,7 @@ def test_lines_come_as_they_are_done_and_a_caller_who_goes_ends_the_work(served_
     got = streamed(create_app_on(runtime), encoded([scene([(200, 120)])] * 300), leave_after=3)
     assert 3 <= len(got) <= 6, "nobody reads the other 294"
     assert all(json.loads(line)["kind"] == "frame" for line in got)
-    assert runtime.videos.held == runtime.images.held == runtime.bodies.held == 0
+    assert runtime.admission.videos.held == runtime.admission.images.held == runtime.admission.body_bytes.held == 0
 
 
 def test_pictures_are_answered_while_a_video_is(client: TestClient, runtime: Runtime, crop_file: bytes) -> None:
@@ -372,9 +381,9 @@ def test_pictures_are_answered_while_a_video_is(client: TestClient, runtime: Run
     answers: list[Response] = []
     asking = threading.Thread(target=lambda: answers.append(asked(client, video, fps=60)))
     asking.start()
-    until(lambda: runtime.videos.held == 1)
+    until(lambda: runtime.admission.videos.held == 1)
     count = 0
-    while runtime.videos.held:
+    while runtime.admission.videos.held:
         answer = client.post("/classify", params={"already_cropped": "true"}, files={"image": crop_file})
         assert answer.status_code == 200
         count += 1

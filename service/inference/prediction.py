@@ -1,0 +1,110 @@
+"""What the engine is asked and what it answers: arrays and dataclasses, whatever protocol they travel over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.index.gallery.gallery import Match
+from mien.index.gallery.store import EVERYTHING, SearchOptions
+from mien.model.faces.reader import Face
+
+
+@dataclass(frozen=True)
+class ImageQuery:
+    """One image of a request, and what is to be predicted of its faces.
+
+    Attributes:
+        file: the image file.
+        already_cropped: the whole image is one face; nothing is detected.
+        max_faces: the largest faces that are answered; None answers all that the pipeline reads.
+        k: matches of each face; None searches nothing.
+        options: which faces of the gallery may match; with ``after``, the image must have one face.
+    """
+
+    file: bytes = b""
+    already_cropped: bool = False
+    max_faces: int | None = None
+    k: int | None = None
+    options: SearchOptions = EVERYTHING
+
+
+@dataclass(frozen=True)
+class InferenceRequest:
+    """One item of a batch: faces, a crop file or points, of which exactly one is given.
+
+    Attributes:
+        faces: (n,) to embed.
+        crop_file: an image file that is one face. It is decoded with its batch: that takes less time than a second way
+            through the worker pool.
+        points: (n, d) float32 embeddings.
+        k: matches of each face or point; None searches nothing.
+        options: which faces of the gallery may match; with ``after``, there must be one face or point.
+    """
+
+    faces: Sequence[Face] = ()
+    crop_file: bytes | None = None
+    points: NDArray[np.float32] | None = None
+    k: int | None = None
+    options: SearchOptions = EVERYTHING
+
+    def __len__(self) -> int:
+        if self.crop_file is not None:
+            return 1
+        return len(self.faces) if self.points is None else len(self.points)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The faces or points of one request in the embedding space, and their matches.
+
+    Attributes:
+        emotions: (c,) names, in the order of the columns below.
+        faces: (n,) the faces; empty for points.
+        embeddings: (n, d) float32.
+        distances: (n, c) float64, to the emotions' centroids.
+        posteriors: (n, c) float64, rows sum to 1.
+        typicality: (n,) float64, 0 to 1.
+        known: (n,) bool, whether the typicality is enough for a known expression.
+        nearest: (n,) int64, column of the nearest centroid.
+        sub_classes: (n,) id of the likeliest sub-class; None where the bundle has none.
+        matches: (n,) matches of each, nearest first; empty without a search.
+        next_pages: (n,) options of the next page of matches; None where nothing matched.
+    """
+
+    emotions: tuple[str, ...]
+    faces: Sequence[Face]
+    embeddings: NDArray[np.float32]
+    distances: NDArray[np.float64]
+    posteriors: NDArray[np.float64]
+    typicality: NDArray[np.float64]
+    known: NDArray[np.bool_]
+    nearest: NDArray[np.int64]
+    sub_classes: list[str | None]
+    matches: list[list[Match]]
+    next_pages: list[SearchOptions | None]
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def emotion_of(self, row: int) -> str:
+        """The emotion with the nearest centroid."""
+        return self.emotions[int(self.nearest[row])]
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Prediction]") -> "Prediction":
+        """Predictions of one engine as one, in their order."""
+        return cls(
+            emotions=parts[0].emotions,
+            faces=[face for part in parts for face in part.faces],
+            embeddings=np.concatenate([part.embeddings for part in parts]),
+            distances=np.concatenate([part.distances for part in parts]),
+            posteriors=np.concatenate([part.posteriors for part in parts]),
+            typicality=np.concatenate([part.typicality for part in parts]),
+            known=np.concatenate([part.known for part in parts]),
+            nearest=np.concatenate([part.nearest for part in parts]),
+            sub_classes=[each for part in parts for each in part.sub_classes],
+            matches=[each for part in parts for each in part.matches],
+            next_pages=[each for part in parts for each in part.next_pages],
+        )
