@@ -63,11 +63,35 @@ def test_figures_on_groups_are_of_the_network_that_ships() -> None:
     assert f"`{sha256[:12]}`" in (ROOT / "docs" / "groups.md").read_text(encoding="utf-8")
 
 
+def anchors(document: Path) -> set[str]:
+    """The anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_between_documents_lead_to_files(document: Path) -> None:
+def test_links_between_documents_lead_to_files_and_headings(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
-        assert (document.parent / target).exists(), f"{document.name} points to {target}, which is not there"
+    for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)#?([^)\s]*)\)", text):
+        path = document.parent / target if target else document
+        assert path.exists(), f"{document.name} points to {target}, which is not there"
+        assert not anchor or anchor in anchors(path), f"{document.name} points to {target}#{anchor}"
+
+
+PATH = re.compile(r"(?<![\w/.:@-])(?:model|index|service|mien|tests|benchmarks|docker|docs)/[\w./*-]*[\w*]")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_a_document_names_exist(document: Path) -> None:
+    for name in PATH.findall(document.read_text(encoding="utf-8")):
+        assert list(ROOT.glob(name)), f"{document.name} names {name}, which does not exist"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_modules_that_a_document_names_exist(document: Path) -> None:
+    for name in re.findall(r"python -m ((?:mien|tests)[\w.]*)", document.read_text(encoding="utf-8")):
+        path = ROOT / name.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{document.name} names {name}"
 
 
 def test_every_setting_has_a_row_with_its_default() -> None:
