@@ -31,7 +31,7 @@ from mien.index.gallery.milvus.connection import MilvusConnection
 from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
 from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.index.gallery.vectors.flat import ExactSearch
-from mien.index.gallery.vectors.policy import IndexPolicy
+from mien.index.gallery.vectors.policy import IndexKind, IndexPolicy
 
 NETWORK: Final = "0" * 64
 K: Final = 10
@@ -80,7 +80,8 @@ def main() -> None:
     batch = f"batch {len(queries)}: q/s, q/CPU s"
     line("engine", "added/s", f"recall@{K}", "batch 1: ms, q/CPU s", batch, "1 % filter: recall, ms, q/CPU s")
     line("FAISS, bare, exact", "", "1.0000", *speeds(lambda asked: exact.search(asked, K), data), "")
-    for kind in ("exact", "cells"):
+    kinds: tuple[IndexKind, ...] = ("exact", "ivf")
+    for kind in kinds:
         with tempfile.TemporaryDirectory() as folder:
             policy = IndexPolicy(kind=kind)
             gallery = open_embedded_gallery(Path(folder) / "gallery", points.shape[1], NETWORK, policy=policy)

@@ -107,7 +107,7 @@ def build_missing(folder: Path, points: Points, milvus: str | None, end: float) 
     builds: dict[str, dict[str, float]] = json.loads(noted.read_text()) if noted.exists() else {}
     wanted: dict[str, Callable[[], None]] = {
         "mien": lambda: fill_gallery(folder / "gallery", points),
-        "mien cells": lambda: make_cells(folder / "gallery", points.shape[1]),
+        "mien ivf": lambda: build_ivf(folder / "gallery", points.shape[1]),
         **({"Milvus": lambda: fill_milvus(milvus, points, end)} if milvus else {}),
         **{peer.name: lambda peer=peer: peer.build(points, folder / peer.file) for peer in PEERS},  # type: ignore[misc]
     }
@@ -139,10 +139,10 @@ def fill_gallery(folder: Path, points: Points) -> None:
         store.save()
 
 
-def make_cells(folder: Path, size: int) -> None:
+def build_ivf(folder: Path, size: int) -> None:
     """The inverted lists of the embedded gallery, which it stores."""
-    with closing(open_embedded_gallery(folder, size, SHA256, policy=IndexPolicy(kind="cells"))) as store:
-        while store.cells is None:
+    with closing(open_embedded_gallery(folder, size, SHA256, policy=IndexPolicy(kind="ivf"))) as store:
+        while store.ivf is None:
             time.sleep(0.1)
         store.wait_for_index()
 
@@ -184,11 +184,11 @@ def gallery_figures(folder: Path, data: Data) -> tuple[dict[str, Any], dict[str,
         report["bare_ms_at_256"], report["ours_ms_at_256"] = median_ms(searches, [many] * 5)
         log(json.dumps(report))
         report["filter"] = filter_figures(store, data)
-    report["cells"], rows = cells_figures(folder, data, bare)
+    report["ivf"], rows = ivf_figures(folder, data, bare)
     log(json.dumps(report))
     exact = {"dial": 0, "recall": 1.0, "ms": report["ours_ms_at_1"], "queries_per_s": 1000 / report["ours_ms_at_1"]}
     return report, {
-        "mien, whole answers (cells)": {"rows": rows},
+        "mien, whole answers (ivf)": {"rows": rows},
         "mien, whole answers (exact)": {"rows": [exact], "memory_mb": memory_mb},
     }
 
@@ -213,26 +213,26 @@ def filter_figures(store: EmbeddedGallery, data: Data) -> dict[str, float]:
     return report
 
 
-def cells_figures(folder: Path, data: Data, bare: Any) -> tuple[dict[str, Any], list[dict[str, float]]]:
+def ivf_figures(folder: Path, data: Data, bare: Any) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """Approximate search against bare exact search, and additions; and the curve of whole answers."""
     start = time.perf_counter()
-    store = open_embedded_gallery(folder / "gallery", data.points.shape[1], SHA256, policy=IndexPolicy(kind="cells"))
+    store = open_embedded_gallery(folder / "gallery", data.points.shape[1], SHA256, policy=IndexPolicy(kind="ivf"))
     with closing(store):
-        cells = store.cells
-        assert cells is not None, "make_cells has kept them"  # noqa: S101
-        probes = cells.probes
-        report: dict[str, Any] = {"restart_s": time.perf_counter() - start, "count": cells.count, "probes": probes}
-        three = [lambda q: bare.search(q, K), lambda q: cells.search(q, K), lambda q: store.search(q, K)]
+        ivf = store.ivf
+        assert ivf is not None, "build_ivf has kept them"  # noqa: S101
+        nprobe = ivf.nprobe
+        report: dict[str, Any] = {"restart_s": time.perf_counter() - start, "nlist": ivf.nlist, "nprobe": nprobe}
+        three = [lambda q: bare.search(q, K), lambda q: ivf.search(q, K), lambda q: store.search(q, K)]
         times = median_ms(three, list(data.queries[:, None]))
         report |= dict(zip(("bare_ms_at_1", "index_ms_at_1", "ours_ms_at_1"), times, strict=True))
         report["recall"] = recall_of(np.array([found_rows(store, query) for query in data.queries]), data.wanted)
 
         def at(count: int) -> Search:
-            cells.probes = count
+            ivf.nprobe = count
             return lambda asked: np.array([found_rows(store, asked[0])])
 
-        rows = measure_curve(at, sorted({*PROBES, probes}), data)
-        cells.probes = probes
+        rows = measure_curve(at, sorted({*PROBES, nprobe}), data)
+        ivf.nprobe = nprobe
         report["check"] = store.check(100)
         fresh = draw_points(ADDED, 2)
         start = time.perf_counter()

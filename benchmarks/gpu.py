@@ -25,7 +25,7 @@ import onnxruntime
 
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER
-from mien.index.gallery.vectors.gpu import DeviceSearch, device_problem, gpu_index
+from mien.index.gallery.vectors.gpu import DeviceIndex, device_problem, gpu_index
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.io_binding import BoundBatch
 from mien.model.embedder.provider import Provider
@@ -147,7 +147,7 @@ def time_networks(network: Path, batches: list[int], runs: int) -> None:
 def time_search(faces: int, batch: int, k: int, runs: int) -> None:
     """Print the time of a search, and of reading the gallery once."""
     generator = np.random.default_rng(0)
-    gallery = DeviceSearch(generator.normal(size=(faces, SIZE)).astype(np.float32), gpu_index)
+    gallery = DeviceIndex(generator.normal(size=(faces, SIZE)).astype(np.float32), gpu_index)
     queries = generator.normal(size=(batch, SIZE)).astype(np.float32)
     took_s = median_s(lambda: gallery.search(queries, k), runs)
     read_s = faces * SIZE * 4 / bandwidth_bytes_per_s(runs)

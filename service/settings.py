@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mien.index.bundle.default import default_bundle
-from mien.index.gallery.vectors.device import Device
+from mien.index.gallery.vectors.policy import Device, IndexKind
 from mien.model.embedder.provider import Provider
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
@@ -26,6 +26,10 @@ def _text_of(place: Any) -> Any:
     return str(place) if isinstance(place, Path) else place
 
 
+def _index_kind_of(kind: Any) -> Any:
+    return "ivf" if kind == "cells" else kind  # its name before
+
+
 class Settings(BaseSettings):
     """Each field is the environment variable ``MIEN_<NAME>`` and the option ``--<name>`` of ``mien serve``."""
 
@@ -36,18 +40,18 @@ class Settings(BaseSettings):
     bundle: Path = Field(default_factory=default_bundle, description="Folder of the bundle to serve.")
     gallery: Annotated[str | None, BeforeValidator(_text_of)] = Field(
         None,
-        description="Folder of the owner's gallery, or address of a distributed one, such as "
+        description="Folder of your gallery, or address of a distributed one, such as "
         "milvus://host:19530/collection; without it, the bundle's is served, read-only.",
     )
     gallery_seed: bool = Field(
-        default=False, description="Put the faces that ship with the bundle into the owner's gallery when it is made."
+        default=False, description="Put the faces that ship with the bundle into your gallery when it is made."
     )
-    gallery_index: Literal["auto", "exact", "cells"] = Field(
-        "auto", description="How the owner's gallery is searched: auto goes over to cells above 100,000 faces."
+    gallery_index: Annotated[IndexKind, BeforeValidator(_index_kind_of)] = Field(
+        "auto", description="How your gallery is searched: exact, ivf (approximate), or auto: ivf above 100,000 faces."
     )
     gallery_device: Device = Field(
         "auto",
-        description="Where the owner's gallery is searched exactly: auto takes the GPU where there is one, cuda warns "
+        description="Where your gallery is searched exactly: auto takes the GPU where there is one, cuda warns "
         "where there is none, require refuses.",
     )
     gallery_thumbnails: bool = Field(

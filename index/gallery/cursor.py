@@ -1,8 +1,8 @@
-"""Pages of a search: where the next one starts, so that no face is on two of them, and none is on no page.
+"""Pages of a search: where the next one starts, so that no face is on two pages and none is left out.
 
-Pages follow one another in the exact order of distances. A first page that approximate search has answered may have
-missed some: so the second begins at the very start of that order, and leaves out what the first has shown, of which
-the options of the next page keep a mark each, until the order has come past the last of them.
+Pages follow the exact order of distances. A first page that approximate search found may have missed some matches. So
+the second page begins at the very start of that order and leaves out the faces of the first, of which the options keep
+a mark each, until the order has passed the last of them.
 """
 
 import base64
@@ -14,7 +14,7 @@ from typing import Final
 from mien.index.gallery.store import SearchOptions
 
 MAX_MARKED: Final = 100
-"""Matches of a page that may be approximate: more are searched exactly, so that the start of the next page is short."""
+"""Matches of a page that may be approximate; more are searched exactly, so that the next page's cursor stays short."""
 
 MARK_LETTERS: Final = 8
 
@@ -23,18 +23,18 @@ _BEGINNING: Final = (-1.0, "")
 
 
 def mark(face_id: str) -> str:
-    """A short text that stands for an id among some hundred others."""
+    """A short text that identifies a face among some hundreds."""
     return base64.urlsafe_b64encode(hashlib.blake2b(face_id.encode(), digest_size=6).digest()).decode()
 
 
 def next_page(
     options: SearchOptions, snapshot: int, matches: Sequence[tuple[float, str]], *, exact: bool
 ) -> SearchOptions:
-    """The options of the page after one.
+    """The options of the page that follows one.
 
     Args:
         options: of the page.
-        snapshot: the number that it was answered with.
+        snapshot: the snapshot number that was searched.
         matches: distance and id of its matches, at least one.
         exact: whether they are surely the nearest; see ``SearchResult``.
     """

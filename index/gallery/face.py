@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class GalleryFace:
-    """A face of a gallery. Two are the same face if they have the same id.
+    """A face of a gallery; ``mien.index.gallery.validation`` says what each field may be.
 
     Attributes:
-        id: unique in the gallery; see ``mien.index.gallery.validation`` for what it may consist of.
+        id: unique in the gallery.
         embedding: (d,) float32, finite.
-        label: the emotion that the owner says it shows.
-        emotion: the emotion that the mixture named when it was added.
-        sub_class: the sub-class that the mixture named, such as ``happiness/2``.
+        label: the emotion that the user gives it.
+        emotion: the emotion that the mixture gave it when it was added.
+        sub_class: the sub-class that the mixture gave it, such as ``happiness/2``.
         subject: the person.
-        metadata: whatever the owner gave with it, JSON values.
-        content_sha256: of the picture it came from, hexadecimal.
-        time: when it was taken or added, seconds since 1970 (UTC); None on adding takes the present.
-        thumbnail: a small picture of it, as an image file.
+        metadata: any JSON values.
+        content_sha256: of the image file that it came from, hexadecimal.
+        time: when it was photographed or added, seconds since 1970 (UTC); None means the time of the addition.
+        thumbnail: a small image of it, as an image file.
         sequence: the snapshot number from which on it is in the gallery, set by the gallery.
     """
 
@@ -39,15 +39,15 @@ class GalleryFace:
     sequence: int = 0
 
     def same_content(self, stored: "GalleryFace") -> bool:
-        """Whether adding this face over ``stored`` would change nothing that the owner gave.
+        """Whether adding this face over ``stored`` would change nothing that the user gave.
 
-        Of two faces of the same picture the embeddings are not compared: the same network rounds differently on
-        another processor. A time that was not given agrees with any.
+        The embeddings of two faces of the same image are not compared: the same network rounds differently on another
+        processor. A missing time equals any.
         """
-        same_picture = self.content_sha256 is not None and self.content_sha256 == stored.content_sha256
+        same_image = self.content_sha256 is not None and self.content_sha256 == stored.content_sha256
         return (
             self.content_sha256 == stored.content_sha256
-            and (same_picture or np.array_equal(self.embedding, stored.embedding))
+            and (same_image or np.array_equal(self.embedding, stored.embedding))
             and (self.label, self.subject) == (stored.label, stored.subject)
             and (self.time is None or self.time == stored.time)
             and self.metadata == stored.metadata

@@ -1,64 +1,65 @@
-"""Filters: a small language in JSON that says which faces of a gallery count.
+"""Filters: a small language in JSON that selects faces of a gallery.
 
-    {"emotion": "happiness"}                                  a field equals
-    {"metadata.camera": null}                                 a field is not there, or null
+    {"emotion": "happiness"}                                  a field equals a value
+    {"metadata.camera": null}                                 a field is missing or null
     {"time": {"gte": "2026-01-01", "lt": "2026-07-01"}}       a field lies in a range: lt, lte, gt, gte
-    {"subject": {"in": ["anna", "ben"]}}                      a field is one of some values
-    {"and": [F, ...]}  {"or": [F, ...]}  {"not": F}           conditions are put together
-    {"label": "fear", "subject": "anna"}                      several fields in one object: all of them
+    {"subject": {"in": ["anna", "ben"]}}                      a field equals one of several values
+    {"and": [F, ...]}  {"or": [F, ...]}  {"not": F}           conditions are combined
+    {"label": "fear", "subject": "anna"}                      several fields in one object: all must match
 
-Fields are id, emotion, sub_class, subject, label, time, and metadata.NAME; further dots go into objects within it.
+Fields are id, emotion, sub_class, subject, label, time, and metadata.NAME; further dots go into nested objects.
 
-A comparison of things of different kinds is false: 7 is neither equal to "7" nor smaller. Texts are compared by code
-points, numbers as doubles; true and false are no numbers. ``time`` takes seconds since 1970 or an ISO 8601 date, with
-or without time of day and zone (UTC without). ``not`` turns every answer around: ``{"not": {"label": "fear"}}`` lets
-faces without a label pass.
+A comparison of different kinds is false: 7 is neither equal to "7" nor smaller. Texts are compared by code points,
+numbers as doubles; true and false are not numbers. ``time`` takes seconds since 1970 or an ISO 8601 date, with or
+without time of day and zone (UTC without). ``not`` inverts: ``{"not": {"label": "fear"}}`` passes faces without a
+label.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from mien.index.errors import FilterError
+from mien.index.gallery.validation import excerpt
 
 Operator = Literal["eq", "lt", "lte", "gt", "gte"]
-"""How a field is compared; ``eq`` is what a bare value means."""
+"""How a field is compared; a bare value means ``eq``."""
 
 Scalar: TypeAlias = str | int | float | bool | None
 
 FIELDS: Final = ("id", "emotion", "sub_class", "subject", "label", "time")
-"""Fields of a face; besides there is ``metadata`` with a path in it."""
+"""Fields of a face, beside ``metadata`` with a path in it."""
 
 MAX_DEPTH: Final = 16
-"""Of conditions within one another."""
+"""Levels of nested conditions."""
 
 MAX_CONDITIONS: Final = 1000
-"""Comparisons and values of ``in`` of a whole filter."""
+"""Comparisons, and values of ``in``, of a whole filter."""
 
 MAX_FIELDS: Final = 32
-"""Different fields of a whole filter: each is read of all faces, and kept in memory."""
+"""Distinct fields of a whole filter: each is read of all faces and kept in memory."""
 
 _RANGES: Final = ("lt", "lte", "gt", "gte")
 
 
-class Described(Protocol):
-    """What a filter looks at."""
+class HasFields(Protocol):
+    """Something that a filter can read: the fields ``FIELDS`` and metadata."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the owner gave, JSON values."""
+        """JSON values."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One field against one value.
+    """A field is compared with a value.
 
     Attributes:
         field: (name,), or ``("metadata", key, ...)``.
         operator: how they are compared.
-        value: with what; of ``time`` always seconds since 1970. Null only with ``eq``.
+        value: to compare with; for ``time`` seconds since 1970. Null only with ``eq``.
     """
 
     field: tuple[str, ...]
@@ -68,7 +69,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One field against several values: it equals one of them.
+    """A field equals one of several values.
 
     Attributes:
         field: as in ``Comparison``.
@@ -81,14 +82,14 @@ class OneOf:
 
 @dataclass(frozen=True)
 class AllOf:
-    """All parts hold; true of none."""
+    """All parts hold; true without parts."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True)
 class AnyOf:
-    """At least one part holds; false of none."""
+    """At least one part holds; false without parts."""
 
     parts: tuple["Filter", ...]
 
@@ -104,23 +105,23 @@ Filter: TypeAlias = Comparison | OneOf | AllOf | AnyOf | Not
 
 
 def parse_filter(value: Any) -> Filter:
-    """Read a filter out of JSON values.
+    """Read a filter from JSON values.
 
     Raises:
-        FilterError: it is none; the message begins with the JSON path of what is wrong, such as ``$.and[1].time``.
+        FilterError: it is invalid; the message begins with the JSON path of the fault, such as ``$.and[1].time``.
     """
     parsed = _parse(value, "$", 1)
     count = sum(len(each.values) if isinstance(each, OneOf) else 1 for each in _leaves(parsed))
     if count > MAX_CONDITIONS:
-        raise FilterError("$", f"a filter may have {MAX_CONDITIONS} values, got {count}")
+        raise FilterError("$", f"a filter must have at most {MAX_CONDITIONS} values, got {count}")
     fields = {each.field for each in _leaves(parsed)}
     if len(fields) > MAX_FIELDS:
-        raise FilterError("$", f"a filter may look at {MAX_FIELDS} fields, got {len(fields)}")
+        raise FilterError("$", f"a filter must use at most {MAX_FIELDS} fields, got {len(fields)}")
     return parsed
 
 
-def passes(condition: Filter, face: Described) -> bool:
-    """Whether a face passes a filter: the definition, one face at a time."""
+def passes(condition: Filter, face: HasFields) -> bool:
+    """Whether a face passes a filter. This defines the language; indexes answer it for all faces at once."""
     match condition:
         case Comparison(field, operator, value):
             return compare(value_of(face, field), operator, value)
@@ -135,20 +136,23 @@ def passes(condition: Filter, face: Described) -> bool:
             return not passes(part, face)
 
 
-def value_of(face: Described, field: tuple[str, ...]) -> Any:
-    """What a field holds; None where there is nothing."""
-    if field[0] != "metadata":
-        return getattr(face, field[0])
-    found: Any = face.metadata
-    for key in field[1:]:
-        if not isinstance(found, Mapping) or key not in found:
+def value_of(face: HasFields, field: tuple[str, ...]) -> Any:
+    """The value of a field; None if it is missing."""
+    return value_at(face.metadata, field[1:]) if field[0] == "metadata" else getattr(face, field[0])
+
+
+def value_at(metadata: Any, path: Iterable[str]) -> Any:
+    """The value at a path in metadata; None if it is missing."""
+    value = metadata
+    for key in path:
+        if not isinstance(value, Mapping) or key not in value:
             return None
-        found = found[key]
-    return found
+        value = value[key]
+    return value
 
 
 def compare(found: Any, operator: Operator, value: Scalar) -> bool:
-    """One comparison; false of different kinds."""
+    """Compare a value of a face with one of a filter; false if they are of different kinds."""
     if kind_of(found) != kind_of(value):
         return False
     if kind_of(value) == "number":
@@ -162,11 +166,11 @@ def compare(found: Any, operator: Operator, value: Scalar) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """``null``, ``truth``, ``number``, ``text`` or ``other``."""
+    """The kind of a JSON value: ``null``, ``boolean``, ``number``, ``text`` or ``other``."""
     if value is None:
         return "null"
     if isinstance(value, bool):
-        return "truth"
+        return "boolean"
     if isinstance(value, int | float):
         return "number"
     return "text" if isinstance(value, str) else "other"
@@ -174,11 +178,11 @@ def kind_of(value: Any) -> str:
 
 def _parse(value: Any, where: str, depth: int) -> Filter:
     if not isinstance(value, Mapping):
-        raise FilterError(where, f'expected an object such as {{"emotion": "happiness"}}, got {_named(value)}')
+        raise FilterError(where, f'expected an object such as {{"emotion": "happiness"}}, got {excerpt(value)}')
     if not value:
         raise FilterError(where, "expected at least one condition, got an empty object")
     if depth > MAX_DEPTH:
-        raise FilterError(where, f"conditions may be {MAX_DEPTH} levels deep")
+        raise FilterError(where, f"conditions must be at most {MAX_DEPTH} levels deep")
     parts = [part for key, inner in value.items() for part in _condition(key, inner, where, depth)]
     return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
 
@@ -189,7 +193,7 @@ def _condition(key: Any, inner: Any, where: str, depth: int) -> Iterator[Filter]
         yield Not(_parse(inner, place, depth + 1))
     elif key in ("and", "or"):
         if not isinstance(inner, list) or not inner:
-            raise FilterError(place, f"expected a list of at least one filter, got {_named(inner)}")
+            raise FilterError(place, f"expected a list of at least one filter, got {excerpt(inner)}")
         parts = tuple(_parse(part, f"{place}[{row}]", depth + 1) for row, part in enumerate(inner))
         yield AllOf(parts) if key == "and" else AnyOf(parts)
     else:
@@ -206,17 +210,17 @@ def _condition(key: Any, inner: Any, where: str, depth: int) -> Iterator[Filter]
 def _comparison(field: tuple[str, ...], operator: Any, wanted: Any, place: str) -> Filter:
     if operator == "in":
         if not isinstance(wanted, list) or not wanted:
-            raise FilterError(place, f"expected a list of at least one value, got {_named(wanted)}")
+            raise FilterError(place, f"expected a list of at least one value, got {excerpt(wanted)}")
         return OneOf(
             field, tuple(_scalar(each, field, f"{place}[{row}]", null=True) for row, each in enumerate(wanted))
         )
     if operator == "eq":
         return Comparison(field, "eq", _scalar(wanted, field, place, null=True))
     if operator not in _RANGES:
-        raise FilterError(place, f"there is no such comparison; expected one of in, {', '.join(get_args(Operator))}")
+        raise FilterError(place, f"unknown comparison; expected one of in, {', '.join(get_args(Operator))}")
     value = _scalar(wanted, field, place, null=False)
     if isinstance(value, bool):
-        raise FilterError(place, f"true and false have no order, got {_named(wanted)}")
+        raise FilterError(place, f"true and false cannot be ordered, got {excerpt(wanted)}")
     return Comparison(field, operator, value)
 
 
@@ -226,9 +230,7 @@ def _field(key: Any, place: str) -> tuple[str, ...]:
         return (name, *path)
     if name in FIELDS and not path:
         return (name,)
-    raise FilterError(
-        place, f"there is no such field; expected one of {', '.join(FIELDS)}, metadata.NAME, and, or, not"
-    )
+    raise FilterError(place, f"unknown field; expected one of {', '.join(FIELDS)}, metadata.NAME, and, or, not")
 
 
 def _scalar(value: Any, field: tuple[str, ...], place: str, *, null: bool) -> Scalar:
@@ -238,9 +240,9 @@ def _scalar(value: Any, field: tuple[str, ...], place: str, *, null: bool) -> Sc
     if field == ("time",):
         return _seconds(value, place)
     if kind in ("other", "null") or (isinstance(value, float) and not math.isfinite(value)):
-        raise FilterError(place, f"expected a text, a number, true or false, got {_named(value)}")
+        raise FilterError(place, f"expected a text, a number, true or false, got {excerpt(value)}")
     if field[0] != "metadata" and kind != "text":
-        raise FilterError(place, f"{field[0]} is a text, got {_named(value)}")
+        raise FilterError(place, f"{field[0]} must be a text, got {excerpt(value)}")
     return value  # type: ignore[no-any-return]
 
 
@@ -255,7 +257,7 @@ def seconds_of(value: Any) -> float:
     """A time as seconds since 1970.
 
     Args:
-        value: such seconds, or an ISO 8601 date with or without time of day and zone (UTC without).
+        value: seconds since 1970, or an ISO 8601 date with or without time of day and zone (UTC without).
 
     Raises:
         ValueError: it is neither.
@@ -268,7 +270,7 @@ def seconds_of(value: Any) -> float:
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             pass
-    raise ValueError(f"expected seconds since 1970 or an ISO 8601 date, got {_named(value)}")
+    raise ValueError(f"expected seconds since 1970 or an ISO 8601 date, got {excerpt(value)}")
 
 
 def _leaves(condition: Filter) -> Iterator[Comparison | OneOf]:
@@ -280,8 +282,3 @@ def _leaves(condition: Filter) -> Iterator[Comparison | OneOf]:
             yield from _leaves(part)
         case _:
             yield condition
-
-
-def _named(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

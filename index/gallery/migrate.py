@@ -1,21 +1,21 @@
-"""Moving a gallery to another place: from a folder to a distributed database, back, or from one to another."""
+"""Copying a gallery to another place: from a folder to a distributed database, back, or between two of a kind."""
 
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
 from mien.index.errors import GalleryError
-from mien.index.gallery.open import open_gallery, pages_of
+from mien.index.gallery.open import open_gallery, read_pages
 
 
 @dataclass(frozen=True)
 class Migration:
-    """What a migration came to.
+    """The result of a migration.
 
     Attributes:
         added: faces that are new in the target.
-        unchanged: faces that were there already, as they are in the source: what an earlier, interrupted run has left.
-        replaced: faces that were there with other content.
+        unchanged: faces that the target had already with the same content, such as those of an interrupted run.
+        replaced: faces that the target had with other content.
     """
 
     added: int = 0
@@ -37,26 +37,25 @@ def migrate(
     replace: bool = False,
     on_progress: Callable[[Migration], object] = lambda _: None,
 ) -> Migration:
-    """Copy every face of a gallery, with its thumbnail, into another; the source stays as it is.
+    """Copy every face of a gallery, with its thumbnail, into another; neither loses any.
 
-    A run that was interrupted goes on where it is started again: what is there already is not written twice. Faces
-    that the target has besides stay.
+    A run that was interrupted continues when it is started again: faces that were copied are not written twice.
 
     Args:
         source: a folder or an address; see ``mien.index.gallery.open``.
-        target: likewise; made if it is not there.
+        target: likewise; created if it does not exist.
         embedding_size: d, dimensions of the network.
         embedder_sha256: of the network that made the embeddings of both.
         replace: faces that the target has with other content are replaced.
-        on_progress: called after each page with what has been done so far.
+        on_progress: called after each page with the result so far.
 
     Raises:
         GalleryError: a gallery cannot be used; or the target has fewer faces at the end than were copied.
         FaceConflictError: the target has an id with other content, and ``replace`` is false.
     """
     if source.rstrip("/") == target.rstrip("/"):
-        raise GalleryError(f"a gallery is migrated to another place, got {target} for both")
-    pages = pages_of(source, embedding_size, embedder_sha256)
+        raise GalleryError(f"the target must be another place than the source, got {target} for both")
+    pages = read_pages(source, embedding_size, embedder_sha256)
     done = Migration()
     with closing(open_gallery(target, embedding_size, embedder_sha256)) as gallery:
         for page in pages:

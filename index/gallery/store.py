@@ -1,48 +1,51 @@
-"""What a gallery is to those who use it, whatever keeps it: the faces an owner has added, and the questions to them.
+"""The interface of a gallery: the faces that a user adds, and the searches among them.
 
-Each implementation answers alike, and the same tests run against each (``tests/test_gallery_contract.py``):
+``GalleryStore`` is the base of every implementation, and decides what they decide alike: what may be added, when an id
+is a conflict, which query is refused, where a page ends. Where the faces are kept is up to the implementation. The same
+tests run against each (``tests/index/gallery/test_contract.py``):
 
-- A write is acknowledged, by returning, after it is durable and findable by the next search. A write that is refused
-  leaves the gallery as it was: all faces of one ``add`` are written or none.
-- A search never falls silently short: if k faces pass the options, k come back, whatever index is underneath.
-- Distances are Euclidean, in embedding units. Matches stand by distance, equal ones by id.
-- A snapshot number stands for what the gallery held at a moment. Searching and listing *at* a snapshot leaves out what
-  was added or replaced since, so that pages which name one do not shift while the gallery grows.
+- A write returns once it is durable and the next search finds it. A write that is refused leaves the gallery unchanged:
+  ``add`` writes all its faces or none.
+- A search never returns too few: if k faces pass the options, k come back, whatever the index underneath.
+- Distances are Euclidean, in embedding units. Matches are sorted by distance, equal distances by id.
+- A snapshot number stands for the content of the gallery at a moment. Searching and listing *at* a snapshot leaves out
+  faces that were added or replaced since, so that pages do not shift while the gallery grows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.errors import QueryError
+from mien.index.errors import FaceConflictError, QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
-
-FORMAT_VERSION: Final = 1
-"""Version of what a gallery stores of a face; a gallery of a newer one is refused."""
+from mien.index.gallery.results import AddResult, Listing, Sample, SearchResult, Statistics
+from mien.index.gallery.validation import apply_changes, check_faces, excerpt
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Which faces a search may answer with.
+    """Which faces may match.
 
     Attributes:
-        filter: they pass it.
-        one_per_subject: of each subject the nearest alone; a face without a subject counts as a subject of its own.
-        exclude_subjects: none of these.
-        exclude_ids: none of these.
-        exclude_content: none that came from a picture with one of these SHA-256.
-        copies_within: none that is this near to the query or nearer, in embedding units: they are copies of it.
-        max_distance: none that is farther, in embedding units.
-        snapshot: none that was added or replaced after this snapshot number.
-        after: (distance, id) of the last match of the page before; only what stands after it. For one query alone.
-        marks: marks (``mien.index.gallery.cursor``) of faces that a page before has shown although they may stand after
-            it.
-        marks_until: the distance of the last of them.
+        filter: only faces that pass it.
+        one_per_subject: only the nearest face of each subject; a face without a subject is a subject by itself.
+        exclude_subjects: no faces of these subjects.
+        exclude_ids: no faces with these ids.
+        exclude_content: no faces of image files with these SHA-256.
+        copies_within: no faces that are this near to the query or nearer, in embedding units: they are copies of it.
+        max_distance: no faces that are farther, in embedding units.
+        snapshot: no faces that were added or replaced after this snapshot number.
+        after: (distance, id) of the last match of the page before; only matches that come after it. Takes one query.
+        marks: marks (``mien.index.gallery.cursor``) of faces that are on a page before although they come after
+            ``after``.
+        marks_until: the distance of the last of these faces.
     """
 
     filter: Filter | None = None
@@ -59,172 +62,159 @@ class SearchOptions:
 
 
 EVERYTHING: Final = SearchOptions()
-"""The options that leave nothing out."""
+"""The options that exclude nothing."""
 
 
-@dataclass(frozen=True)
-class GalleryMatch:
-    """A face that answers a query.
+class GalleryWrite(Protocol):
+    """A write to some faces of a gallery, which no other write of this process changes meanwhile."""
 
-    Attributes:
-        face: without its thumbnail.
-        distance: Euclidean, in embedding units; smaller is nearer.
-    """
+    def find(self, face_id: str) -> GalleryFace | None:
+        """The face with this id, with its thumbnail."""
 
-    face: GalleryFace
-    distance: float
+    def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """The faces with these ids, by id, without thumbnails; unknown ids are skipped."""
 
+    def put(self, faces: Sequence[GalleryFace], replaced: Sequence[GalleryFace]) -> None:
+        """Write faces, giving each its sequence number and, without one, the time.
 
-@dataclass(frozen=True)
-class SearchResult:
-    """The answer to a search.
+        Args:
+            faces: to write.
+            replaced: the stored faces that have ids of ``faces``, as ``get_many`` returned them.
+        """
 
-    Attributes:
-        matches: (q,) lists, nearest first, equal distances by id.
-        snapshot: the number of what was searched, for the next page.
-        exact: whether the matches are surely the nearest; approximate search may have missed some.
-    """
+    def update(self, face: GalleryFace) -> None:
+        """Write the changed fields of a stored face."""
 
-    matches: list[list[GalleryMatch]]
-    snapshot: int
-    exact: bool = True
+    def delete(self, ids: Sequence[str]) -> Collection[str]:
+        """Delete the faces with these ids, all different; returns those that were stored."""
 
 
-@dataclass(frozen=True)
-class AddResult:
-    """What became of the faces of one ``add``, in their order.
-
-    Attributes:
-        added: ids that are new.
-        replaced: ids that had other content before.
-        unchanged: ids that were there already with the same content.
-    """
-
-    added: tuple[str, ...]
-    replaced: tuple[str, ...]
-    unchanged: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A page of a gallery.
-
-    Attributes:
-        faces: by id, without thumbnails.
-        snapshot: the number of what was listed, for the next page.
-        next_after: the id that the next page starts after; None if this was the last.
-    """
-
-    faces: list[GalleryFace]
-    snapshot: int
-    next_after: str | None
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """How many faces there are of what; faces without the field count under None.
-
-    Attributes:
-        faces: all.
-        subjects: different ones.
-        emotions: name to faces.
-        labels: name to faces.
-        sub_classes: id to faces.
-    """
-
-    faces: int
-    subjects: int
-    emotions: Mapping[str | None, int]
-    labels: Mapping[str | None, int]
-    sub_classes: Mapping[str | None, int]
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Some faces of a gallery, or all.
-
-    Attributes:
-        ids: (n,) of the faces.
-        embeddings: (n, d) float32.
-        emotions: (n,) the label of each or, without one, what the mixture named when it was added; None without both.
-        faces: how many the gallery has; more than n where it was sampled.
-    """
-
-    ids: Sequence[str]
-    embeddings: NDArray[np.float32]
-    emotions: Sequence[str | None]
-    faces: int
-
-
-class GalleryStore(Protocol):
+class GalleryStore(ABC):
     """A gallery. Thread-safe.
 
-    Every method raises ``GalleryError`` where what keeps the gallery fails: a disk that is full, a server that is
-    gone. The gallery is then as it was before the call.
+    Every method raises ``GalleryError`` if the storage fails, such as a full disk or a server that does not answer. The
+    gallery is then as it was before the call.
+
+    Attributes:
+        embedding_size: d, the dimensions of every embedding.
+        embedder_sha256: SHA-256 of the network that made every embedding.
+        remarks: what the user should know about the opening, such as a file that was rebuilt.
+        read_only: whether every write raises ``ReadOnlyGalleryError``.
     """
 
-    @property
-    def embedding_size(self) -> int:
-        """d, the dimensions of every embedding."""
+    read_only: ClassVar[bool] = False
 
-    @property
-    def embedder_sha256(self) -> str:
-        """SHA-256 of the network that made every embedding."""
+    def __init__(self, embedding_size: int, embedder_sha256: str, remarks: Sequence[str] = ()) -> None:
+        self.embedding_size = embedding_size
+        self.embedder_sha256 = embedder_sha256
+        self.remarks = remarks
 
-    @property
-    def read_only(self) -> bool:
-        """Whether every write is refused with ``ReadOnlyGalleryError``."""
+    def is_new(self) -> bool:
+        """Whether no face was ever added, as far as the storage can say."""
+        return self.count() == 0
+
+    def check_writable(self) -> None:  # noqa: B027 - a gallery is writable unless it says otherwise
+        """Refuse writes to a read-only gallery.
+
+        Raises:
+            ReadOnlyGalleryError: the gallery is read-only.
+        """
 
     def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> AddResult:
         """Add faces, all or none.
 
         Args:
-            faces: to add; ``mien.index.gallery.validation.check_face`` says what each may be.
-            replace: faces with an id that is there with other content take its place.
+            faces: to add.
+            replace: whether a face replaces the one that has its id and other content.
 
         Raises:
-            FaceFieldError: a face cannot be kept as it is, or an id stands twice.
-            FaceConflictError: an id is there with other content, and ``replace`` is false.
+            FaceFieldError: a face is invalid (``mien.index.gallery.validation.check_face``), or an id occurs twice.
+            FaceConflictError: an id is in the gallery with other content, and ``replace`` is false.
+            ReadOnlyGalleryError: the gallery is read-only.
         """
+        self.check_writable()
+        check_faces(faces, self.embedding_size)
+        if not faces:
+            return AddResult((), (), ())
+        ids = [face.id for face in faces]
+        with self._write(ids) as write:
+            stored = write.get_many(ids)
+            unchanged = {face.id for face in faces if face.id in stored and face.same_content(stored[face.id])}
+            conflicts = [face_id for face_id in ids if face_id in stored and face_id not in unchanged]
+            if conflicts and not replace:
+                more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
+                raise FaceConflictError(
+                    f"the id {excerpt(conflicts[0])}{more} is in the gallery with other content: "
+                    "ask for it to be replaced, or choose another id"
+                )
+            changed = [face for face in faces if face.id not in unchanged]
+            if changed:
+                write.put(changed, [stored[face_id] for face_id in conflicts])
+        return AddResult(
+            tuple(face_id for face_id in ids if face_id not in stored),
+            tuple(conflicts),
+            tuple(face_id for face_id in ids if face_id in unchanged),
+        )
+
+    def update(self, face_id: str, changes: Mapping[str, Any]) -> GalleryFace:
+        """Change fields of a face; see ``mien.index.gallery.validation.apply_changes``. Returns the changed face.
+
+        Raises:
+            UnknownFaceError: the gallery has no such face.
+            FaceFieldError: a change is invalid.
+            ReadOnlyGalleryError: the gallery is read-only.
+        """
+        self.check_writable()
+        with self._write([face_id]) as write:
+            face = apply_changes(_known(write.find(face_id), face_id), changes)
+            write.update(face)
+            return face
+
+    def delete(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Delete faces, skipping unknown ids; returns the ids that were deleted, in their order.
+
+        Raises:
+            ReadOnlyGalleryError: the gallery is read-only.
+        """
+        self.check_writable()
+        different = list(dict.fromkeys(ids))
+        with self._write(different) as write:
+            deleted = write.delete(different)
+        return tuple(face_id for face_id in different if face_id in deleted)
 
     def get(self, face_id: str) -> GalleryFace:
         """The face with this id, with its thumbnail.
 
         Raises:
-            UnknownFaceError: there is none.
+            UnknownFaceError: the gallery has no such face.
         """
-
-    def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:
-        """The thumbnails of the faces with these ids, by id, of those that have one."""
-
-    def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
-        """Those of the faces with these ids that are there, by id, without thumbnails."""
-
-    def update(self, face_id: str, changes: Mapping[str, Any]) -> GalleryFace:
-        """Change what is said of a face; see ``mien.index.gallery.validation.changed``. Returns it as it is now.
-
-        Raises:
-            UnknownFaceError: there is none.
-            FaceFieldError: a change cannot be made.
-        """
-
-    def delete(self, ids: Sequence[str]) -> tuple[str, ...]:
-        """Delete faces; ids that are not there are passed over. Returns those that were there, in their order."""
-
-    def delete_where(self, condition: Filter) -> int:
-        """Delete every face that passes a filter; returns how many there were."""
+        return _known(self._find(face_id), face_id)
 
     def search(self, queries: NDArray[np.float32], k: int, options: SearchOptions = EVERYTHING) -> SearchResult:
         """The k nearest faces of each query, nearest first, among those that the options let pass.
 
         Args:
             queries: (q, d) float32 embeddings.
-            k: at least 1; where fewer faces pass, all of them are answered.
-            options: which faces may be answered.
+            k: at least 1; if fewer faces pass, all of them match.
+            options: which faces may match.
 
         Raises:
-            QueryError: see ``check_query``.
+            QueryError: k is below 1, the queries have other dimensions than the gallery or are not finite, a page is
+                asked of several queries, or a distance is negative or NaN.
         """
+        if k < 1:
+            raise QueryError(f"k should be at least 1, got {k}")
+        if queries.ndim != 2 or queries.shape[1] != self.embedding_size:
+            raise QueryError(f"expected queries (q, {self.embedding_size}), got {queries.shape}")
+        if not np.isfinite(queries).all():
+            raise QueryError("a query should consist of finite numbers, got NaN or infinity")
+        if options.after is not None and len(queries) != 1:
+            raise QueryError(f"a next page takes one query, got {len(queries)}")
+        for name in ("copies_within", "max_distance"):
+            distance = getattr(options, name)
+            if distance is not None and not distance >= 0:
+                raise QueryError(f"{name} should be a distance of at least 0, got {distance}")
+        return self._search(np.ascontiguousarray(queries, dtype=np.float32), k, options)
 
     def listing(
         self,
@@ -234,110 +224,124 @@ class GalleryStore(Protocol):
         condition: Filter | None = None,
         snapshot: int | None = None,
     ) -> Listing:
-        """A page of faces in the order of their ids (by code points).
+        """A page of faces, sorted by id (by code points).
 
         Args:
             limit: faces of the page, at least 1.
-            after: only ids that stand after this one.
+            after: only ids that come after this one.
             condition: only faces that pass it.
-            snapshot: only faces that were there by this snapshot number, as they are now.
+            snapshot: only faces that were in the gallery at this snapshot number, as they are now.
 
         Raises:
             QueryError: the limit is below 1.
         """
+        if limit < 1:
+            raise QueryError(f"the limit of a page should be at least 1, got {limit}")
+        faces, snapshot = self._list(limit + 1, after, condition, snapshot)  # one more says whether a page follows
+        return Listing(faces[:limit], snapshot, faces[limit - 1].id if len(faces) > limit else None)
 
-    def count(self, condition: Filter | None = None) -> int:
-        """How many faces there are, or how many of them pass a filter."""
+    @abstractmethod
+    def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """The faces with these ids, by id, without thumbnails; unknown ids are skipped."""
 
-    def statistics(self) -> Statistics:
-        """How many faces there are of what."""
+    @abstractmethod
+    def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:
+        """The thumbnails of the faces with these ids, by id; faces without one are skipped."""
 
-    def sample(self, most: int) -> Sample:
-        """Up to ``most`` faces, draw_sample evenly; the same ones again, as long as the gallery does not change."""
+    @abstractmethod
+    def pages(self) -> Iterator[list[GalleryFace]]:
+        """All faces with their thumbnails, a page at a time, while others read and write.
 
-    def snapshot(self, folder: Path) -> int:
-        """Write all there is at this moment to a new folder, while others read and write; returns the number of faces.
-
-        The folder is an embedded gallery (``mien.index.gallery.embedded.gallery``), whatever implementation wrote it,
-        so that what one wrote any can restore.
-
-        Raises:
-            GalleryError: the folder is there already.
+        A face that is changed meanwhile comes once, as it was or as it is.
         """
 
+    @abstractmethod
+    def delete_where(self, condition: Filter) -> int:
+        """Delete every face that passes a filter; returns how many there were.
+
+        Raises:
+            ReadOnlyGalleryError: the gallery is read-only.
+        """
+
+    @abstractmethod
+    def count(self, condition: Filter | None = None) -> int:
+        """The number of faces, or of those that pass a filter."""
+
+    @abstractmethod
+    def statistics(self) -> Statistics:
+        """Counts by subject, emotion, label and sub-class."""
+
+    @abstractmethod
+    def sample(self, size: int) -> Sample:
+        """Up to ``size`` faces, drawn evenly; the same ones each time, as long as the gallery does not change."""
+
+    @abstractmethod
+    def snapshot(self, folder: Path) -> int:
+        """Write all faces to a new folder, while others read and write; returns how many there are.
+
+        The folder is an embedded gallery, whichever implementation wrote it, so that any can restore it.
+
+        Raises:
+            GalleryError: the folder exists already.
+        """
+
+    @abstractmethod
     def restore(self, folder: Path) -> int:
-        """Put what a snapshot holds in the place of all there is, or nothing; returns the number of faces.
+        """Replace all faces by those of a snapshot, or change nothing; returns how many there are.
 
         Raises:
             GalleryError: the folder holds no snapshot, one of a newer version, or of another network.
+            ReadOnlyGalleryError: the gallery is read-only.
         """
 
+    @abstractmethod
+    def check(self, queries: int = 200, k: int = 10) -> dict[str, Any]:
+        """Check the storage, and compare what is served with exact search.
+
+        Args:
+            queries: faces of the gallery to search for.
+            k: matches of each.
+
+        Returns:
+            JSON values: ``faces``, ``index``, ``remarks``, and what the implementation can check.
+        """
+
+    @abstractmethod
     def close(self) -> None:
-        """Let go of everything; another process may open the gallery."""
+        """Release everything; another process may open the gallery."""
+
+    @abstractmethod
+    def _write(self, ids: Collection[str]) -> AbstractContextManager[GalleryWrite]:
+        """A write to the faces with some ids: durable and found by searches when the block ends without an error."""
+
+    @abstractmethod
+    def _find(self, face_id: str) -> GalleryFace | None:
+        """The face with this id, with its thumbnail."""
+
+    @abstractmethod
+    def _search(self, queries: NDArray[np.float32], k: int, options: SearchOptions) -> SearchResult:
+        """``search`` with valid arguments."""
+
+    @abstractmethod
+    def _list(
+        self, limit: int, after: str | None, condition: Filter | None, snapshot: int | None
+    ) -> tuple[list[GalleryFace], int]:
+        """Up to ``limit`` faces sorted by id, and the snapshot number that was listed."""
 
 
 def every_face(store: GalleryStore, condition: Filter | None = None, page: int = 1000) -> Iterator[GalleryFace]:
-    """Every face that is there now and passes the filter, by id, without thumbnails; one page in memory at a time."""
+    """Every face that passes the filter, by id, without thumbnails; one page in memory at a time."""
     after: str | None = None
     snapshot: int | None = None
     while True:
-        listed = store.listing(page, after=after, condition=condition, snapshot=snapshot)
-        yield from listed.faces
-        if listed.next_after is None:
+        listing = store.listing(page, after=after, condition=condition, snapshot=snapshot)
+        yield from listing.faces
+        if listing.next_after is None:
             return
-        after, snapshot = listed.next_after, listed.snapshot
+        after, snapshot = listing.next_after, listing.snapshot
 
 
-def check_limit(limit: int) -> None:
-    """Refuse a page without faces.
-
-    Raises:
-        QueryError: the limit is below 1.
-    """
-    if limit < 1:
-        raise QueryError(f"the limit of a page should be at least 1, got {limit}")
-
-
-def check_query(queries: NDArray[np.float32], k: int, options: SearchOptions, embedding_size: int) -> None:
-    """Refuse a search that cannot be answered.
-
-    Raises:
-        QueryError: k is below 1, the queries have other dimensions than the gallery or are not finite, a page is
-            asked for of several queries, or a distance is negative or not a number.
-    """
-    if k < 1:
-        raise QueryError(f"k should be at least 1, got {k}")
-    if queries.ndim != 2 or queries.shape[1] != embedding_size:
-        raise QueryError(f"expected queries (q, {embedding_size}), got {queries.shape}")
-    if not np.isfinite(queries).all():
-        raise QueryError("a query should consist of finite numbers, got NaN or infinity")
-    if options.after is not None and len(queries) != 1:
-        raise QueryError(f"a next page is of one query, got {len(queries)}")
-    for name in ("copies_within", "max_distance"):
-        distance = getattr(options, name)
-        if distance is not None and not distance >= 0:
-            raise QueryError(f"{name} should be a distance of at least 0, got {distance}")
-
-
-def draw_sample(keys: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Which of n faces are in a sample: places, ascending.
-
-    Each key is mixed into a number that looks random, and the lowest of these are drawn. So the sample is even whatever
-    the keys mean, and while a gallery grows a face stays in it until another takes its place.
-
-    Source of the mixing: Steele, Lea, Flood: *Fast Splittable Pseudorandom Number Generators*, 2014.
-
-    Args:
-        keys: (n,) one number for each face, such as its sequence number.
-        most: faces of the sample.
-    """
-    if len(keys) <= most:
-        return np.arange(len(keys), dtype=np.int64)
-    mixed = keys.astype(np.uint64)
-    with np.errstate(over="ignore"):
-        mixed += np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    places = np.argpartition(mixed, most)[:most]
-    return np.sort(places).astype(np.int64)
+def _known(face: GalleryFace | None, face_id: str) -> GalleryFace:
+    if face is None:
+        raise UnknownFaceError(f"the gallery has no face with the id {excerpt(face_id)}")
+    return face

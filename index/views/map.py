@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.store import Sample
+from mien.index.gallery.results import Sample
 from mien.index.mixture.mixture import Mixture
 
 STANDARD_DEVIATIONS: Final = 1.5

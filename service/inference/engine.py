@@ -17,8 +17,9 @@ from mien.index.errors import QueryError
 from mien.index.gallery.cursor import next_page
 from mien.index.gallery.embedded.folder import check_network
 from mien.index.gallery.gallery import Entry, Match
+from mien.index.gallery.results import GalleryMatch
 from mien.index.gallery.shipped import ShippedGallery
-from mien.index.gallery.store import EVERYTHING, GalleryMatch, GalleryStore, SearchOptions
+from mien.index.gallery.store import EVERYTHING, GalleryStore, SearchOptions
 from mien.index.mixture.labelling import sub_classes
 from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import ImageError

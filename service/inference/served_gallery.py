@@ -1,7 +1,5 @@
 """Which gallery is served: the owner's, at the place of the settings, or else the one that ships with the bundle."""
 
-from typing import Final
-
 from mien.index.bundle.bundle import Bundle
 from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.open import open_gallery
@@ -10,8 +8,6 @@ from mien.index.gallery.store import GalleryStore
 from mien.index.gallery.vectors.gpu import EXACT_ON_DEVICE_UP_TO, device_of
 from mien.index.gallery.vectors.policy import EXACT_UP_TO, IndexPolicy
 from mien.service.settings import Settings
-
-_SEEDED_AT_ONCE: Final = 2_000
 
 
 def open_store(settings: Settings, bundle: Bundle) -> GalleryStore:
@@ -28,8 +24,8 @@ def open_store(settings: Settings, bundle: Bundle) -> GalleryStore:
     sha256 = bundle.manifest.sha256[EMBEDDER]
     store = open_gallery(settings.gallery, shipped.embedding_size, sha256, policy=policy)
     if settings.gallery_seed and store.is_new():
-        for start in range(0, len(shipped), _SEEDED_AT_ONCE):
-            store.add(shipped.shipped(range(start, min(start + _SEEDED_AT_ONCE, len(shipped)))))
+        for page in shipped.pages():
+            store.add(page)
     return store
 
 

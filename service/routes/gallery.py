@@ -73,7 +73,7 @@ def _serve_many(router: APIRouter, runtime: Runtime) -> None:
         Answered once the faces are on disk and are found.
         """
         loaded = runtime.loaded()
-        _check_writable(loaded.engine.gallery)
+        loaded.engine.gallery.check_writable()
         sent = await read_additions(runtime, request)
         async with runtime.admit(max(1, sum(image is not None for _, image in sent))):
             faces = await to_faces(runtime, loaded, sent, already_cropped=query.already_cropped)
@@ -182,11 +182,6 @@ def _read_after(text: str | None) -> tuple[int | None, str | None]:
 def _whole(face: GalleryFace) -> WholeFace:
     thumbnail = None if face.thumbnail is None else base64.b64encode(face.thumbnail).decode()
     return WholeFace(**face_words(face), embedding=face.embedding.tolist(), thumbnail=thumbnail)
-
-
-def _check_writable(store: GalleryStore) -> None:
-    if store.read_only:
-        store.add([])
 
 
 def _note(runtime: Runtime, store: GalleryStore) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mien.index.gallery.face import GalleryFace
-from mien.index.gallery.store import Statistics
+from mien.index.gallery.results import Statistics
 
 _ID = "holiday/0042"
 _METADATA = {"camera": "hall", "album": {"year": 2026}}

@@ -23,7 +23,7 @@ from mien.index.gallery.store import SearchOptions, every_face
 from mien.index.gallery.vectors.policy import IndexPolicy
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face
 
-POLICY = IndexPolicy(tail=20, tail_share=0.0)
+POLICY = IndexPolicy(growing=20, growing_share=0.0)
 """Merges often, so that kills meet merges."""
 
 State = dict[str, float]

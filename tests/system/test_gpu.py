@@ -11,7 +11,7 @@ from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
-from mien.index.gallery.vectors.gpu import DeviceSearch, device_of, device_problem, gpu_index
+from mien.index.gallery.vectors.gpu import DeviceIndex, device_of, device_problem, gpu_index
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.model.embedder.embedder import GPU_BATCH_FACES, Embedder
 from mien.model.embedder.session import CUDA, DRIVER, TENSORRT, driver_problem, has_cuda_build
@@ -110,7 +110,7 @@ def test_searching_does_not_take_more_and_more_memory() -> None:
     if (problem := device_problem()) is not None:
         pytest.skip(problem)
     generator = np.random.default_rng(0)
-    search = DeviceSearch(generator.normal(size=(100_000, 64)).astype(np.float32), gpu_index)
+    search = DeviceIndex(generator.normal(size=(100_000, 64)).astype(np.float32), gpu_index)
     queries = generator.normal(size=(16, 64)).astype(np.float32)
     search.search(queries, 10)
     before = used_bytes()

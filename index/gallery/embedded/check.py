@@ -1,4 +1,4 @@
-"""Whether an embedded gallery is whole: memory compared with the database, and approximate search with exact."""
+"""A check of an embedded gallery: memory is compared with the database, and approximate search with exact search."""
 
 import time
 from typing import Any, Final
@@ -6,68 +6,69 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.embedded.database import GalleryDatabase, embeddings_of
+from mien.index.gallery.embedded.database import GalleryDatabase
 from mien.index.gallery.embedded.memory import GalleryMemory
-from mien.index.gallery.vectors.ivf import Cells
-from mien.index.gallery.vectors.vectors import View
+from mien.index.gallery.embedded.rows import embeddings_of
+from mien.index.gallery.vectors.ivf import IvfIndex
+from mien.index.gallery.vectors.view import View
 
 _BLOCK: Final = 10_000
 
 
 def check_gallery(memory: GalleryMemory, database: GalleryDatabase, queries: int, k: int) -> dict[str, Any]:
-    """What was found, as JSON values.
+    """A report as JSON values.
 
     Args:
         memory: of the gallery.
         database: of the gallery.
-        queries: faces of the gallery that are searched for.
+        queries: faces of the gallery to search for.
         k: matches of each.
     """
     with database.lock:
         memory.catch_up()
-        view = memory.residents.view()
+        view = memory.vectors.view()
+        alive = np.flatnonzero(view.alive)
         with database.reading() as connection:
             (integrity,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             rows = connection.execute("SELECT sequence, embedding FROM faces ORDER BY sequence")
             agree, count = True, 0
-            places = np.flatnonzero(view.alive)
             while block := rows.fetchmany(_BLOCK):
-                part = places[count : count + len(block)]
+                part = alive[count : count + len(block)]
                 sequences = np.array([row[0] for row in block])
-                agree &= np.array_equal(view.sequences[part], sequences) and np.array_equal(
-                    view.embeddings(part), embeddings_of((row[1] for row in block), view.base.shape[1])
-                )
+                embeddings = embeddings_of((row[1] for row in block), view.sealed.shape[1])
+                agree &= np.array_equal(view.sequences[part], sequences)
+                agree &= np.array_equal(view.embeddings(part), embeddings)
                 count += len(block)
-            agree &= count == len(places)
+            agree &= count == len(alive)
     report: dict[str, Any] = {
         "faces": count,
         "database": integrity,
         "memory_agrees_with_database": bool(agree),
-        "index": "cells" if view.cells is not None else "exact",
-        "behind_the_base": memory.residents.tail_faces,
+        "index": "ivf" if view.ivf is not None else "exact",
+        "growing": memory.vectors.growing_count,
         "remarks": list(memory.remarks),
     }
-    return report | (_recall_report(view, places, queries, k) if len(places) else {})
+    return report | (_recall_report(view, alive, queries, k) if len(alive) else {})
 
 
-def _recall_report(view: View, places: NDArray[np.int64], queries: int, k: int) -> dict[str, Any]:
+def _recall_report(view: View, alive: NDArray[np.int64], queries: int, k: int) -> dict[str, Any]:
     generator = np.random.default_rng(0)
-    chosen = np.sort(generator.choice(places, min(queries, len(places)), replace=False))
-    asked = view.embeddings(chosen)
-    seconds, answers = {}, {}
+    chosen = np.sort(generator.choice(alive, min(queries, len(alive)), replace=False))
+    embeddings = view.embeddings(chosen)
+    seconds, found = {}, {}
     for name, exact in (("exact", True), ("served", False)):
         start = time.perf_counter()
-        answers[name] = [view.nearest(query[None], k, exact=exact)[0].positions[: k + 1] for query in asked]
-        seconds[name] = (time.perf_counter() - start) / len(asked)
-    # A face is a query like any other but for itself, which it always finds: it does not count.
+        found[name] = [view.nearest(query[None], k, exact=exact)[0].positions[: k + 1] for query in embeddings]
+        seconds[name] = (time.perf_counter() - start) / len(embeddings)
+    # A face of the gallery is a query like any other, except that it always finds itself: that does not count.
     hits = [
         np.isin(np.setdiff1d(wanted, own), served).mean() if len(wanted) > 1 else 1.0
-        for own, wanted, served in zip(chosen, answers["exact"], answers["served"], strict=True)
+        for own, wanted, served in zip(chosen, found["exact"], found["served"], strict=True)
     ]
     return {
         f"recall_at_{k}": float(np.mean(hits)),
-        "queries": len(asked),
+        "queries": len(embeddings),
         "exact_ms": round(seconds["exact"] * 1000, 3),
         "served_ms": round(seconds["served"] * 1000, 3),
-        **({"cells": view.cells.count, "probes": view.cells.probes} if isinstance(view.cells, Cells) else {}),
+        **({"nlist": view.ivf.nlist, "nprobe": view.ivf.nprobe} if isinstance(view.ivf, IvfIndex) else {}),
     }

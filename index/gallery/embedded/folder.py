@@ -1,9 +1,9 @@
-"""The folder of an embedded gallery: what its files are called, who holds it, and whose embeddings it has.
+"""The folder of an embedded gallery: its files, its lock, and the network that its embeddings come from.
 
-gallery.sqlite   the durable truth (``embedded.database``)
+gallery.sqlite   everything that must not be lost (``embedded.database``)
 residents        embeddings as they lie in memory, for a quick restart (``vectors.vectors_file``)
-cells.npz        which cell each face is in, where the gallery is searched by cells (``vectors.ivf_file``)
-lock             held shared by every process that has the gallery open, or alone by one that changes its form
+cells.npz        inverted lists, where the gallery is searched approximately (``vectors.ivf``)
+lock             locked shared by every process that has the gallery open, or exclusively by one
 """
 
 import fcntl
@@ -16,16 +16,16 @@ from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import GalleryDatabase
 
 DATABASE: Final = "gallery.sqlite"
-RESIDENTS: Final = "residents"
-CELLS: Final = "cells.npz"
+VECTORS: Final = "residents"
+IVF: Final = "cells.npz"
 LOCK: Final = "lock"
 
 
 def network_of(folder: Path) -> tuple[str, int]:
-    """SHA-256 and dimensions of the network whose embeddings the gallery of a folder holds.
+    """SHA-256 and dimensions of the network that the embeddings of a gallery come from.
 
     Raises:
-        GalleryError: it is no gallery, or of a newer version.
+        GalleryError: the folder is no gallery, or one of a newer version.
     """
     database = GalleryDatabase(folder / DATABASE)
     try:
@@ -39,28 +39,28 @@ def check_network(folder: Path, found_sha256: str, found_size: int, wanted_sha25
     """Refuse embeddings of another network.
 
     Raises:
-        GalleryError: they are.
+        GalleryError: the two differ.
     """
     if (found_sha256, found_size) != (wanted_sha256, wanted_size):
         raise GalleryError(
-            f"{folder} holds {found_size} dimensions of the network {found_sha256[:12]}…, wanted are {wanted_size} "
-            f"of {wanted_sha256[:12]}…: embeddings of two networks cannot be compared"
+            f"{folder} has embeddings with {found_size} dimensions of the network {found_sha256[:12]}…, expected "
+            f"{wanted_size} of {wanted_sha256[:12]}…: embeddings of two networks cannot be compared"
         )
 
 
 def lock_folder(folder: Path, *, alone: bool) -> Any:
-    """Hold a gallery's folder, with others or alone, until what comes back is closed.
+    """Lock a gallery's folder, shared or alone, until the returned file is closed.
 
     Raises:
-        GalleryError: it cannot be written, or another process holds it.
+        GalleryError: the folder is not writable, or another process has locked it.
     """
-    how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    mode = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
     try:
         file = (folder / LOCK).open("a+b")
     except OSError as error:
         raise GalleryError(f"{folder} cannot be the folder of a gallery: {error.strerror}") from None
     try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
     except OSError:
         file.close()
         wanted = "alone" if alone else "with others"
@@ -69,12 +69,12 @@ def lock_folder(folder: Path, *, alone: bool) -> Any:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[Any]:
-    """Hold a file alone within the block, which gets None where another process holds it."""
+def lock_file(path: Path) -> Iterator[bool]:
+    """Lock a file within the block; false if another process has locked it."""
     with path.open("a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            yield None
+            yield False
             return
-        yield file
+        yield True

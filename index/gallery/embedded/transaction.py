@@ -1,67 +1,83 @@
-"""What one transaction does to an embedded gallery, for memory to follow once it is durable."""
+"""A transaction of an embedded gallery, and what it changes, for memory to follow once it is durable."""
 
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from mien.index.gallery.embedded.database import FACE, delete_faces, in_parts, insert_faces, to_face, to_row
+from mien.index.gallery.embedded.rows import (
+    delete_faces,
+    faces_by_id,
+    find_face,
+    insert_faces,
+    select_in,
+    to_row,
+)
 from mien.index.gallery.face import GalleryFace
 
 
-class GalleryWrite:
-    """A transaction.
+class Transaction:
+    """A write in one transaction; ``mien.index.gallery.store.GalleryWrite``.
 
     Attributes:
-        connection: that it goes through.
-        counter: the database's, as it will be.
+        counter: the database's counter after the transaction.
         inserted: new faces, with their sequence numbers and times.
-        updated: faces as they are now.
-        deleted: sequence numbers of faces that are gone.
+        updated: faces as they are after the transaction.
+        deleted: sequence numbers of deleted faces.
     """
 
-    def __init__(self, connection: Any, counter: int) -> None:
-        """Begin at the counter of the database."""
-        self.connection = connection
+    def __init__(self, connection: sqlite3.Connection, counter: int) -> None:
+        """Write through a connection, from the database's counter on."""
+        self._connection = connection
         self.counter = counter
         self.inserted: list[GalleryFace] = []
         self.updated: list[GalleryFace] = []
         self.deleted: list[int] = []
 
-    def faces_with_ids(self, ids: Sequence[str]) -> dict[str, GalleryFace]:
-        """The faces that have these ids already."""
-        rows = in_parts(self.connection, f"SELECT {FACE} FROM faces WHERE id IN ", ids)  # noqa: S608
-        return {row[1]: to_face(row) for row in rows}
+    def find(self, face_id: str) -> GalleryFace | None:
+        """See ``GalleryWrite.find``."""
+        return find_face(self._connection, face_id)
 
-    def insert(self, faces: Sequence[GalleryFace]) -> None:
-        """Add faces, whose ids nobody has."""
+    def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
+        """See ``GalleryWrite.get_many``."""
+        return faces_by_id(self._connection, ids)
+
+    def put(self, faces: Sequence[GalleryFace], replaced: Sequence[GalleryFace]) -> None:
+        """See ``GalleryWrite.put``."""
+        self.delete_sequences([face.sequence for face in replaced])
         now = time.time()
         added = []
         for face in faces:
             self.counter += 1
             added.append(replace(face, sequence=self.counter, time=now if face.time is None else float(face.time)))
-        insert_faces(self.connection, added)
+        insert_faces(self._connection, added)
         self.inserted.extend(added)
 
     def update(self, face: GalleryFace) -> None:
-        """Write what is said of a face anew."""
+        """See ``GalleryWrite.update``."""
         self.counter += 1
         names = "label, emotion, sub_class, subject, metadata, content_sha256, time"
-        self.connection.execute(
+        self._connection.execute(
             f"UPDATE faces SET ({names}) = (?, ?, ?, ?, ?, ?, ?) WHERE sequence = ?",  # noqa: S608
             (*to_row(face)[3:], face.sequence),
         )
-        self._note([face.sequence], gone=False)
+        self._record_changes([face.sequence], gone=False)
         self.updated.append(face)
 
-    def delete(self, sequences: Sequence[int]) -> None:
-        """Delete faces."""
-        delete_faces(self.connection, sequences)
+    def delete(self, ids: Sequence[str]) -> Collection[str]:
+        """See ``GalleryWrite.delete``."""
+        stored = dict(select_in(self._connection, "SELECT id, sequence FROM faces WHERE id IN ", ids))
+        self.delete_sequences(list(stored.values()))
+        return stored.keys()
+
+    def delete_sequences(self, sequences: Sequence[int]) -> None:
+        """Delete the faces with these sequence numbers."""
+        delete_faces(self._connection, sequences)
         self.counter += len(sequences)
-        self._note(sequences, gone=True)
+        self._record_changes(sequences, gone=True)
         self.deleted.extend(sequences)
 
-    def _note(self, sequences: Sequence[int], *, gone: bool) -> None:
+    def _record_changes(self, sequences: Sequence[int], *, gone: bool) -> None:
         first = self.counter - len(sequences) + 1
         rows = [(first + row, sequence, int(gone)) for row, sequence in enumerate(sequences)]
-        self.connection.executemany("INSERT INTO changes VALUES (?, ?, ?)", rows)
+        self._connection.executemany("INSERT INTO changes VALUES (?, ?, ?)", rows)

@@ -1,27 +1,27 @@
-"""Where a distributed gallery is, in one line of text.
+"""The address of a distributed gallery, in one line of text.
 
 milvus://host:19530/faces                       the collection ``faces`` of the server
 milvus://user:password@host/faces?index=ivf     with a name and a password, and an index other than the default
-https://host:443/faces?database=people          over TLS, in a database of its own
+https://host:443/faces?database=people          over TLS, in another database
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, cast, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mien.model.errors import ConfigError
 
 IndexType = Literal["flat", "ivf", "hnsw"]
-"""``flat`` compares with every face, and is exact; the others are approximate, and faster on many."""
+"""``flat`` compares with every face and is exact; the others are approximate, and faster on many faces."""
 
 SCHEMES: Final = ("milvus", "http", "https")
 
 DEFAULT_PORT: Final = 19530
 
 STALENESS_MS: Final = 500
-"""The server tells its parts the time every 200 ms: a read that may lag so much is answered at once, one that must see
-every write waits for the next time."""
+"""The server sends the time to its parts every 200 ms: a read that may lag so much is answered at once, one that must
+see every write waits for the next time."""
 
 _COLLECTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 
@@ -33,12 +33,12 @@ class MilvusAddress:
     Attributes:
         host: name or address.
         port: of the server.
-        collection: what the gallery is called there.
+        collection: name of the gallery there.
         tls: whether the connection is encrypted.
         token: ``user:password``, or empty.
-        database: in which the collection is, or empty for the default one.
-        index: how a new gallery is searched; None takes ``flat``, or what an existing gallery has.
-        shards: write channels that a new gallery is spread over.
+        database: of the collection; empty for the default one.
+        index: how a new gallery is searched; None takes ``flat``, or the index of an existing gallery.
+        shards: write channels of a new gallery.
         patience_s: how long a call is tried again while the server does not answer.
         staleness_ms: by how much a read may lag behind what other processes wrote.
     """
@@ -67,7 +67,7 @@ class MilvusAddress:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is meant as the address of a server, and not as a folder."""
+    """Whether a text is the address of a server, and not a folder."""
     return text.split("://", maxsplit=1)[0].lower() in SCHEMES and "://" in text
 
 
@@ -75,7 +75,7 @@ def parse_address(text: str) -> MilvusAddress:
     """Read an address.
 
     Raises:
-        ConfigError: it is none; the message leaves the password out.
+        ConfigError: it is invalid; the message leaves the password out.
     """
     wanted = "expected an address such as milvus://host:19530/collection"
     try:
@@ -84,7 +84,7 @@ def parse_address(text: str) -> MilvusAddress:
     except ValueError as error:
         raise ConfigError(f"{wanted}, got one that cannot be read: {error}") from None
     if parts.scheme not in SCHEMES or not host:
-        raise ConfigError(f"{wanted}, got {_shown(text)}")
+        raise ConfigError(f"{wanted}, got {_without_password(text)}")
     collection = parts.path.strip("/")
     if not _COLLECTION.fullmatch(collection):
         raise ConfigError(
@@ -97,15 +97,13 @@ def parse_address(text: str) -> MilvusAddress:
 
 
 def _with_options(address: MilvusAddress, options: dict[str, str]) -> MilvusAddress:
-    from dataclasses import replace
-
     known = ("index", "shards", "patience_s", "staleness_ms", "database")
     for name in options:
         if name not in known:
-            raise ConfigError(f"{address}: there is no option {name!r}; expected one of {', '.join(known)}")
+            raise ConfigError(f"{address}: unknown option {name!r}; expected one of {', '.join(known)}")
     index = options.get("index")
     if index is not None and index not in get_args(IndexType):
-        raise ConfigError(f"{address}: index should be one of {', '.join(get_args(IndexType))}, got {index!r}")
+        raise ConfigError(f"{address}: index must be one of {', '.join(get_args(IndexType))}, got {index!r}")
     try:
         shards = int(options.get("shards", address.shards))
         patience_s = float(options.get("patience_s", address.patience_s))
@@ -128,6 +126,6 @@ def _with_options(address: MilvusAddress, options: dict[str, str]) -> MilvusAddr
     )
 
 
-def _shown(text: str) -> str:
-    """The text without what may be a password."""
+def _without_password(text: str) -> str:
+    """The text of a message, without what may be a password."""
     return repr(re.sub(r"//[^/@]*@", "//...@", text)[:120])

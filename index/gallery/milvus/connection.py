@@ -1,19 +1,20 @@
-"""The connection to a Milvus server: patience when it does not answer, and a clock that all its clients share.
+"""The connection to a Milvus server: calls that it did not answer are made again, and all its clients share its clock.
 
 A call that a server did not answer, because it is being restarted or moved, is made again until the address's patience
 ends. Every call of a gallery may be made twice: what is written has an id, and is written over itself.
 """
 
 import logging
-import random
 import threading
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mien.index.errors import GalleryError, GalleryFullError
 from mien.index.gallery.milvus.address import MilvusAddress
 from mien.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 Answer = TypeVar("Answer")
 
@@ -21,49 +22,56 @@ ATTEMPT_S: Final = 20.0
 """How long one attempt of a call may take."""
 
 _FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 2.0
+_MAX_PAUSE_S: Final = 2.0
 
 _LOGICAL_BITS: Final = 18
 _KEPT_LOGICAL_BITS: Final = 10
 
-_NOT_ITS_FAULT: Final = frozenset({8, 9})
+_OVERLOAD_CODES: Final = frozenset({8, 9})
 """Milvus's codes for "too fast" and "no more writes for now"."""
 
-_REFUSALS: Final = frozenset({1100, 1101, 1400, 1401, 1601, 1602})
-"""Milvus's codes for requests that are wrong, nobody allowed, and aliases that are taken."""
+_REFUSAL_CODES: Final = frozenset({1100, 1101, 1400, 1401, 1601, 1602})
+"""Milvus's codes for invalid requests, missing permissions, and aliases that exist already."""
 
 _REFUSAL_SIGNS: Final = ("cannot parse expression", "permission deny")
-_STRANGER_SIGNS: Final = ("unauthenticated", "auth check failure")
-"""Of a refusal at the door. Later a server says so, too, while it starts anew and does not know its users yet."""
+_LOGIN_SIGNS: Final = ("unauthenticated", "auth check failure")
+"""Refusals of a login. Later a server answers so, too, while it restarts and does not know its users yet."""
 
 _log = logging.getLogger(__name__)
 
 
 class MilvusConnection:
-    """A client of one server that tries again. Thread-safe."""
+    """A client of one server that tries again. Thread-safe.
+
+    Attributes:
+        address: of the server and the collection.
+        client: pymilvus's.
+    """
 
     def __init__(self, address: MilvusAddress) -> None:
         """Connect.
 
         Raises:
             ConfigError: the client is not installed.
-            GalleryError: the server does not answer, or lets nobody of this name in.
+            GalleryError: the server does not answer, or refuses the user.
         """
         try:
+            import tenacity
             from pymilvus import MilvusClient, MilvusException
         except ImportError:
             raise ConfigError(
                 f"{address} is a distributed gallery, whose client is not installed: pip install 'mien[distributed]'"
             ) from None
-        # Each failed attempt is logged there, with a traceback; what comes of it is raised, or tried again.
+        # The client logs each failed attempt with a traceback; here it is raised, or tried again.
         for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "pymilvus"]:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.address = address
+        self._tenacity = tenacity
         self._failures: tuple[type[Exception], ...] = (MilvusException, *_transport_failures())
         self._lock = threading.Lock()
         self._last_write = 0
-        self._signs: tuple[str, ...] = (*_REFUSAL_SIGNS, *_STRANGER_SIGNS)
-        self.client: Any = self.trying(
+        self._signs: tuple[str, ...] = (*_REFUSAL_SIGNS, *_LOGIN_SIGNS)
+        self.client: Any = self.retry(
             "connecting",
             lambda: MilvusClient(address.server, token=address.token, db_name=address.database, timeout=ATTEMPT_S),
         )
@@ -76,38 +84,47 @@ class MilvusConnection:
             GalleryError: the patience has ended, or the server refuses.
         """
         bound = getattr(self.client, method)
-        return self.trying(method, lambda: bound(*arguments, timeout=ATTEMPT_S, **options))
+        return self.retry(method, lambda: bound(*arguments, timeout=ATTEMPT_S, **options))
 
-    def trying(self, what: str, attempt: Callable[[], Answer]) -> Answer:
+    def retry(self, name: str, attempt: Callable[[], Answer]) -> Answer:
         """Make a call, again and again while the server does not answer.
+
+        Args:
+            name: of the call, for messages.
+            attempt: makes the call.
 
         Raises:
             GalleryError: the patience has ended, or the server refuses.
         """
-        end = time.monotonic() + self.address.patience_s
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                return attempt()
-            except self._failures as error:
-                if (refusal := _refusal(error, self._signs)) is not None:
-                    raise GalleryError(f"{self.address} refuses {what}: {refusal}") from error
-                if time.monotonic() + pause_s > end:
-                    kind = GalleryFullError if getattr(error, "code", None) in _NOT_ITS_FAULT else GalleryError
-                    raise kind(
-                        f"{self.address} did not answer {what} within {self.address.patience_s:g} s: {_reason(error)}"
-                    ) from error
-                _log.warning("%s: %s is tried again: %s", self.address, what, _reason(error))
-            # Some randomness keeps clients of one server from all coming back at the same moment.
-            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - nothing secret
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+        def log_failure(state: "RetryCallState") -> None:
+            failure = state.outcome.exception() if state.outcome is not None else None
+            _log.warning("%s: %s is tried again: %s", self.address, name, failure and _reason(failure))
+
+        retrying = self._tenacity.Retrying(
+            retry=self._tenacity.retry_if_exception(self._is_transient),
+            # Random pauses keep clients of one server from all coming back at the same moment.
+            wait=self._tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_MAX_PAUSE_S),
+            stop=self._tenacity.stop_before_delay(self.address.patience_s),
+            before_sleep=log_failure,
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except self._failures as error:
+            if (refusal := _refusal(error, self._signs)) is not None:
+                raise GalleryError(f"{self.address} refuses {name}: {refusal}") from error
+            kind = GalleryFullError if getattr(error, "code", None) in _OVERLOAD_CODES else GalleryError
+            raise kind(
+                f"{self.address} did not answer {name} within {self.address.patience_s:g} s: {_reason(error)}"
+            ) from error
 
     def now(self) -> int:
-        """The server's own time, later than that of every write that was acknowledged."""
-        # The one thing that the client's public methods do not offer.
-        return int(self.trying("the time", lambda: self.client._get_connection().alloc_timestamp(timeout=ATTEMPT_S)))
+        """The server's time, later than that of every write that it has acknowledged."""
+        # The one call that the client's public methods do not offer.
+        return int(self.retry("the time", lambda: self.client._get_connection().alloc_timestamp(timeout=ATTEMPT_S)))
 
-    def wrote(self) -> None:
+    def note_write(self) -> None:
         """Remember that this process has written: its next reads see it."""
         moment = self.now()
         with self._lock:
@@ -117,19 +134,22 @@ class MilvusConnection:
         """Options of a read that sees all this process wrote, and what others wrote ``staleness_ms`` before ``now``."""
         with self._lock:
             moment = max(self._last_write, now - (self.address.staleness_ms << _LOGICAL_BITS))
-        return {"consistency_level": "Customized", "guarantee_timestamp": moment}
+        return all_until(moment)
 
     def close(self) -> None:
         """Close the connection."""
         self.client.close()
 
+    def _is_transient(self, error: BaseException) -> bool:
+        return isinstance(error, self._failures) and _refusal(error, self._signs) is None
+
 
 EVERY_WRITE: Final[dict[str, Any]] = {"consistency_level": "Strong"}
-"""Options of a read that sees every write, whoever made it."""
+"""Options of a read that sees every write of every process."""
 
 
 def all_until(moment: int) -> dict[str, Any]:
-    """Options of reads that see every write that was acknowledged by a time of the server."""
+    """Options of a read that sees every write that was acknowledged by a time of the server."""
     return {"consistency_level": "Customized", "guarantee_timestamp": moment}
 
 
@@ -146,16 +166,16 @@ def _transport_failures() -> tuple[type[Exception], ...]:
 
 
 def _refusal(error: BaseException, signs: Sequence[str]) -> str | None:
-    """Why trying again would be of no use: the request itself, or who makes it, is what is wrong; None if it may be.
+    """Why trying again would not help: the request, or its user, is at fault; None if trying again may help.
 
-    Of a connection that fails, the client says why in an error beneath the one that it raises.
+    If a connection fails, the client has the reason in the cause of the error that it raises.
     """
     cause: BaseException | None = error
     seen: list[BaseException] = []
     while cause is not None and cause not in seen:  # the client raises some errors from themselves
         seen.append(cause)
         reason = _reason(cause)
-        if getattr(cause, "code", None) in _REFUSALS or any(sign in reason.lower() for sign in signs):
+        if getattr(cause, "code", None) in _REFUSAL_CODES or any(sign in reason.lower() for sign in signs):
             return reason
         cause = cause.__cause__
     return None
@@ -163,5 +183,5 @@ def _refusal(error: BaseException, signs: Sequence[str]) -> str | None:
 
 def _reason(error: BaseException) -> str:
     details = getattr(error, "details", None)
-    said = getattr(error, "message", "") or (details() if callable(details) else "") or str(error)
-    return str(said).splitlines()[0][:300] if said else type(error).__name__
+    message = getattr(error, "message", "") or (details() if callable(details) else "") or str(error)
+    return str(message).splitlines()[0][:300] if message else type(error).__name__

@@ -1,10 +1,10 @@
-"""Filters as Milvus writes them.
+"""Filters as Milvus expressions.
 
-What the two languages mean differs in places, and the fields that are stored are laid out so that it does not:
+The two languages differ in places, and faces are stored so that this does not matter:
 
 - A text field that a face lacks is stored as an empty text, which no face can have.
-- Metadata are searched in a copy (``searched_metadata``) without nulls, so that a field is null exactly where Milvus
-  says that it does not exist, and with lists emptied, because Milvus would take a key for a place in a list.
+- Filters read a copy of the metadata (``searched_metadata``): without nulls, so that a field is null exactly where it
+  does not exist for Milvus, and with empty lists, because Milvus would take a key for a position in a list.
 - Keys are percent-encoded, so that no character of a key has a meaning for Milvus.
 """
 
@@ -18,12 +18,12 @@ from mien.index.gallery.filters import AllOf, AnyOf, Comparison, Filter, Not, On
 from mien.index.gallery.store import SearchOptions
 
 EVERY_FACE: Final = '(id != "")'
-"""True of every face; no filter at all is not allowed everywhere."""
+"""True of every face; Milvus does not take an empty filter everywhere."""
 
 NO_FACE: Final = '(id == "")'
 
 _LARGEST_INTEGER: Final = 2**63 - 1
-"""What Milvus reads as an integer."""
+"""The largest integer that Milvus reads."""
 
 _SIGNS: Final[dict[Operator, str]] = {"eq": "==", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
@@ -40,15 +40,15 @@ def expression(condition: Filter) -> str:
         case OneOf(field, values):
             return _one_of(field, values)
         case AllOf(parts):
-            return _joined("and", [expression(part) for part in parts], EVERY_FACE)
+            return _join("and", [expression(part) for part in parts], EVERY_FACE)
         case AnyOf(parts):
-            return _joined("or", [expression(part) for part in parts], NO_FACE)
+            return _join("or", [expression(part) for part in parts], NO_FACE)
         case Not(part):
             return f"(not {expression(part)})"
 
 
-def searching(options: SearchOptions) -> str:
-    """What the options of a search leave to the server, as an expression; empty if nothing."""
+def from_options(options: SearchOptions) -> str:
+    """The options of a search that the server evaluates, as an expression; empty without any."""
     parts = [] if options.filter is None else [expression(options.filter)]
     for field, excluded in (
         ("subject", options.exclude_subjects),
@@ -59,27 +59,27 @@ def searching(options: SearchOptions) -> str:
             parts.append(f"({field} not in {_texts(sorted(excluded))})")
     if options.snapshot is not None:
         parts.append(f"({by_snapshot(options.snapshot)})")
-    return _joined("and", parts, "")
+    return _join("and", parts, "")
 
 
 def by_snapshot(snapshot: int) -> str:
-    """Faces that were there by a snapshot number."""
+    """Faces that were in the gallery at a snapshot number."""
     return f"sequence <= {min(snapshot, _LARGEST_INTEGER)}"
 
 
 def with_ids(ids: Iterable[str]) -> str:
-    """Faces with one of some ids."""
+    """Faces with some ids."""
     return f"id in {_texts(ids)}"
 
 
 def without_subjects(subjects: Sequence[str]) -> str:
-    """Faces of none of some subjects; empty without any."""
+    """Faces that have none of some subjects; empty without any."""
     return f"(subject not in {_texts(subjects)})" if subjects else ""
 
 
 def every(*parts: str) -> str:
-    """Expressions that all hold, those that are empty left out; never empty itself."""
-    return _joined("and", [part for part in parts if part], EVERY_FACE)
+    """All of some expressions, of which empty ones are skipped; never empty."""
+    return _join("and", [part for part in parts if part], EVERY_FACE)
 
 
 def text(value: str) -> str:
@@ -96,11 +96,11 @@ def text(value: str) -> str:
 
 
 def searched_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The copy of metadata that filters look at."""
-    return {quote(key, safe=""): _searched(value) for key, value in metadata.items() if value is not None}
+    """The copy of metadata that filters read."""
+    return {quote(key, safe=""): _without_lists(value) for key, value in metadata.items() if value is not None}
 
 
-def _searched(value: Any) -> Any:
+def _without_lists(value: Any) -> Any:
     if isinstance(value, Mapping):
         return searched_metadata(value)
     return [] if isinstance(value, list | tuple) else value
@@ -108,7 +108,7 @@ def _searched(value: Any) -> Any:
 
 def _comparison(field: tuple[str, ...], operator: Operator, value: Scalar) -> str:
     if value is None:
-        return _absent(field)
+        return _missing(field)
     if field[0] == "metadata":
         return _metadata(_path(field), operator, value)
     if field == ("time",):
@@ -116,7 +116,7 @@ def _comparison(field: tuple[str, ...], operator: Operator, value: Scalar) -> st
     if operator == "eq" and value == "":
         return NO_FACE
     compared = f"({field[0]} {_SIGNS[operator]} {text(str(value))})"
-    # An absent text is smaller than every other, but not part of any range.
+    # A missing text is smaller than every other, but in no range.
     return f'({field[0]} != "" and {compared})' if operator in ("lt", "lte", "gte") else compared
 
 
@@ -125,7 +125,7 @@ def _metadata(path: str, operator: Operator, value: str | float) -> str:
         return f"({path} {_SIGNS[operator]} {text(value)})"
     if isinstance(value, bool):
         return f"({path} == {'true' if value else 'false'})"
-    # Written with a point, it is compared as a double with whole numbers, too.
+    # With a decimal point, it is compared as a double, with integers too.
     return f"({path} {_SIGNS[operator]} {float(value)!r})"
 
 
@@ -136,10 +136,10 @@ def _one_of(field: tuple[str, ...], values: Sequence[Scalar]) -> str:
     parts = [_comparison(field, "eq", value) for value in others if kind_of(value) != "other"]
     if texts:
         parts.append(f"({name} in {_texts(texts)})")
-    return _joined("or", parts, NO_FACE)
+    return _join("or", parts, NO_FACE)
 
 
-def _absent(field: tuple[str, ...]) -> str:
+def _missing(field: tuple[str, ...]) -> str:
     if field[0] == "metadata":
         return f"(not (exists {_path(field)}))"
     if field in (("id",), ("time",)):
@@ -155,7 +155,7 @@ def _texts(values: Iterable[str]) -> str:
     return f"[{', '.join(text(value) for value in values)}]"
 
 
-def _joined(word: str, parts: Sequence[str], nothing: str) -> str:
+def _join(word: str, parts: Sequence[str], default: str) -> str:
     if not parts:
-        return nothing
+        return default
     return parts[0] if len(parts) == 1 else f"({f' {word} '.join(parts)})"

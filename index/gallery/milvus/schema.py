@@ -1,4 +1,4 @@
-"""How a face is laid out in Milvus, and what a collection says of itself."""
+"""The fields of a face in Milvus, and the description of a collection."""
 
 import base64
 import json
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from pymilvus.milvus_client import IndexParams
 
 SCHEMA_VERSION: Final = 1
-"""Version of this layout; a collection of a newer one is refused."""
+"""Version of the fields; a collection of a newer one is refused."""
 
 NAMES: Final = ("label", "emotion", "sub_class", "subject", "content_sha256")
-"""Texts that a face may lack: stored as an empty text."""
+"""Texts that a face may lack: then stored as an empty text."""
 
 THUMBNAIL_PARTS: Final = ("thumbnail_1", "thumbnail_2")
 """A text of Milvus has at most 65,535 bytes: the largest thumbnail needs two, in base64."""
 
 FACE_FIELDS: Final = ("id", "embedding", *NAMES, "time", "sequence", "metadata")
-"""All of a face but its thumbnail."""
+"""A face without its thumbnail."""
+
+WHOLE_FACE_FIELDS: Final = (*FACE_FIELDS, *THUMBNAIL_PARTS)
 
 _MAX_TEXT_BYTES: Final = 65_535
 
@@ -44,10 +46,10 @@ INDEXES: Final[dict[IndexType, tuple[str, dict[str, int]]]] = {
 
 @dataclass(frozen=True)
 class CollectionNote:
-    """What the description of a collection says.
+    """The content of a collection's description.
 
     Attributes:
-        schema_version: of the layout.
+        schema_version: of the fields.
         embedding_size: d.
         embedder_sha256: of the network that made the embeddings.
         index: how it is searched.
@@ -59,7 +61,7 @@ class CollectionNote:
     index: IndexType
 
     def text(self) -> str:
-        """As the description of a collection."""
+        """The description."""
         return json.dumps({"kind": _KIND} | vars(self))
 
 
@@ -68,7 +70,7 @@ def read_note(description: str, where: object) -> CollectionNote:
 
     Args:
         description: of the collection.
-        where: what a message calls the collection.
+        where: names the collection in messages.
 
     Raises:
         GalleryError: the collection is no gallery, or one of a newer version.
@@ -79,7 +81,7 @@ def read_note(description: str, where: object) -> CollectionNote:
     except (ValueError, TypeError, KeyError, AttributeError):
         kind, version = None, None
     if kind != _KIND or not isinstance(version, int):
-        raise GalleryError(f"{where} is there, but is no gallery of mien: choose another collection")
+        raise GalleryError(f"{where} exists, but is no gallery of mien: choose another collection")
     if version > SCHEMA_VERSION:
         raise GalleryError(f"{where} has version {version}, this version of mien reads up to {SCHEMA_VERSION}")
     return CollectionNote(**values)
@@ -89,30 +91,30 @@ def schema(client: "MilvusClient", note: CollectionNote) -> "CollectionSchema":
     """The schema of a gallery."""
     from pymilvus import DataType
 
-    made = client.create_schema(auto_id=False, enable_dynamic_field=False, description=note.text())
-    made.add_field("id", DataType.VARCHAR, is_primary=True, max_length=MAX_ID_BYTES)
-    made.add_field("embedding", DataType.FLOAT_VECTOR, dim=note.embedding_size)
+    fields = client.create_schema(auto_id=False, enable_dynamic_field=False, description=note.text())
+    fields.add_field("id", DataType.VARCHAR, is_primary=True, max_length=MAX_ID_BYTES)
+    fields.add_field("embedding", DataType.FLOAT_VECTOR, dim=note.embedding_size)
     for name in NAMES:
-        made.add_field(name, DataType.VARCHAR, max_length=MAX_ID_BYTES)
-    made.add_field("time", DataType.DOUBLE)
-    made.add_field("sequence", DataType.INT64)
-    made.add_field("metadata", DataType.VARCHAR, max_length=MAX_METADATA_BYTES)
-    made.add_field("searched", DataType.JSON)
+        fields.add_field(name, DataType.VARCHAR, max_length=MAX_ID_BYTES)
+    fields.add_field("time", DataType.DOUBLE)
+    fields.add_field("sequence", DataType.INT64)
+    fields.add_field("metadata", DataType.VARCHAR, max_length=MAX_METADATA_BYTES)
+    fields.add_field("searched", DataType.JSON)
     for name in THUMBNAIL_PARTS:
-        made.add_field(name, DataType.VARCHAR, max_length=_MAX_TEXT_BYTES)
-    return made
+        fields.add_field(name, DataType.VARCHAR, max_length=_MAX_TEXT_BYTES)
+    return fields
 
 
 def index_parameters(client: "MilvusClient", index: IndexType) -> "IndexParams":
-    """The index of a gallery's embeddings."""
-    made = client.prepare_index_params()
+    """The index over a gallery's embeddings."""
+    prepared = client.prepare_index_params()
     name, parameters = INDEXES[index]
-    made.add_index("embedding", index_type=name, metric_type="L2", params=parameters)
-    return made
+    prepared.add_index("embedding", index_type=name, metric_type="L2", params=parameters)
+    return prepared
 
 
 def row_of(face: GalleryFace) -> dict[str, Any]:
-    """A face as it is stored."""
+    """A face as a row."""
     encoded = "" if face.thumbnail is None else "=" + base64.b64encode(face.thumbnail).decode()
     parts = (encoded[:_MAX_TEXT_BYTES], encoded[_MAX_TEXT_BYTES:])
     return {
@@ -128,7 +130,7 @@ def row_of(face: GalleryFace) -> dict[str, Any]:
 
 
 def face_of(row: Mapping[str, Any]) -> GalleryFace:
-    """A stored face; with its thumbnail if the row has it."""
+    """A face from a row, with its thumbnail if the row has it."""
     return GalleryFace(
         row["id"],
         np.asarray(row["embedding"], dtype=np.float32),
@@ -141,13 +143,13 @@ def face_of(row: Mapping[str, Any]) -> GalleryFace:
 
 
 def thumbnail_of(row: Mapping[str, Any]) -> bytes | None:
-    """The thumbnail of a stored face; None where it has none, or the row is without its parts."""
+    """The thumbnail of a row; None if the face has none, or the row lacks its parts."""
     encoded = "".join(row.get(name, "") for name in THUMBNAIL_PARTS)
     return base64.b64decode(encoded[1:]) if encoded else None
 
 
 def row_bytes(row: Mapping[str, Any]) -> int:
-    """About how large a row is on its way."""
+    """About how many bytes a row takes in a request."""
     texts = sum(len(value) for value in row.values() if isinstance(value, str))
     return texts + len(row["metadata"]) + 4 * len(row["embedding"]) + 200
 

@@ -1,10 +1,10 @@
 """Columns: one field of all faces in arrays, so that a filter over a million faces takes milliseconds.
 
-Texts, truths and nothing are codes into a vocabulary; numbers stand beside them. Which faces pass a filter is what
-``mien.index.gallery.filters.passes`` says of each, computed for all at once.
+Texts, booleans and nulls are codes into a vocabulary; numbers have an array of their own. A mask says of all faces at
+once what ``mien.index.gallery.filters.passes`` says of each.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from mien.index.gallery.filters import AllOf, AnyOf, Comparison, Filter, Not, On
 Field = tuple[str, ...]
 
 NOTHING: Final = 0
-"""The code of a field that is not there, or null."""
+"""The code of a field that is missing or null."""
 
 _OTHER: Final = 1
 _NUMBER: Final = 2
@@ -26,7 +26,7 @@ _NUMBERS: Final = {int, float, type(None)}
 
 
 class GrowingArray:
-    """An array that is appended to; what was read out of it before stays as it was."""
+    """An array that grows at its end; values that were read before stay as they were."""
 
     def __init__(self, values: NDArray[Any]) -> None:
         self._values = values
@@ -37,7 +37,7 @@ class GrowingArray:
 
     @property
     def values(self) -> NDArray[Any]:
-        """All values: writing into them changes the array, until it grows."""
+        """All values; writing into them changes the array, until it grows."""
         return self._values[: self._count]
 
     def append(self, values: NDArray[Any]) -> None:
@@ -55,7 +55,7 @@ class Column:
     """One field of n faces, in their order."""
 
     def __init__(self, values: Iterable[Any] = ()) -> None:
-        """Hold ``values``, anything that ``mien.index.gallery.filters.value_of`` gives."""
+        """Start with ``values``, as ``mien.index.gallery.filters.value_of`` returns them."""
         self._vocabulary: dict[tuple[str, Any], int] = {}
         self._codes = GrowingArray(np.empty(0, dtype=np.int32))
         self._numbers = GrowingArray(np.empty(0, dtype=np.float64))
@@ -66,20 +66,20 @@ class Column:
 
     @property
     def codes(self) -> NDArray[np.int32]:
-        """(n,) equal for equal texts, ``NOTHING`` for nothing; all numbers share one."""
+        """(n,) equal for equal texts, ``NOTHING`` for null; all numbers share one."""
         return self._codes.values
 
     def append(self, values: Iterable[Any]) -> None:
         """Add the values of new faces."""
         added = list(values)
         kinds = set(map(type, added))
-        # A million values one by one take seconds: those of one kind, as most fields are, go together.
+        # A million values one by one take seconds: values of one kind, which most fields have, go together.
         if kinds <= _TEXTS:
             codes = {value: self._code(value) for value in set(added)}
             self._numbers.append(np.full(len(added), np.nan))
             self._codes.append(np.fromiter(map(codes.__getitem__, added), np.int32, len(added)))
         elif kinds <= _NUMBERS:
-            numbers = np.array(added, dtype=np.float64)  # of None, NaN
+            numbers = np.array(added, dtype=np.float64)  # None becomes NaN
             self._numbers.append(numbers)
             self._codes.append(np.where(np.isnan(numbers), NOTHING, _NUMBER).astype(np.int32))
         else:
@@ -93,22 +93,23 @@ class Column:
         self._codes.values[row] = self._code(value)
 
     def take(self, rows: NDArray[np.integer]) -> "Column":
-        """The column of other rows, in their order."""
-        taken = Column()
-        taken._vocabulary = dict(self._vocabulary)
-        taken._codes = GrowingArray(self._codes.values[rows])
-        taken._numbers = GrowingArray(self._numbers.values[rows])
-        return taken
+        """A column of some rows, in their order."""
+        column = Column()
+        column._vocabulary = dict(self._vocabulary)
+        column._codes = GrowingArray(self._codes.values[rows])
+        column._numbers = GrowingArray(self._numbers.values[rows])
+        return column
 
     def code_of(self, value: Any) -> int:
         """The code of a text; -1 if no face has it."""
         return self._vocabulary.get((kind_of(value), value), -1)
 
     def counts(self, among: NDArray[np.bool_]) -> dict[Any, int]:
-        """How many of the faces ``among`` (n,) have each text; under None those with nothing."""
-        counted = np.bincount(self.codes[: len(among)][among], minlength=_FIRST + len(self._vocabulary))
-        named = {text: int(counted[code]) for (_, text), code in self._vocabulary.items() if counted[code]}
-        return named | ({None: int(counted[NOTHING])} if counted[NOTHING] else {})
+        """How many of the faces ``among`` (n,) have each text; None counts those with null."""
+        totals = np.bincount(self.codes[: len(among)][among], minlength=_FIRST + len(self._vocabulary))
+        counts: dict[Any, int] = {text: int(totals[code]) for (_, text), code in self._vocabulary.items()}
+        counts[None] = int(totals[NOTHING])
+        return {text: count for text, count in counts.items() if count}
 
     def passing(self, operator: Operator, value: Scalar) -> NDArray[np.bool_]:
         """(n,) which faces compare true with ``value``."""
@@ -118,20 +119,20 @@ class Column:
             return codes == NOTHING if operator == "eq" else np.zeros(len(codes), dtype=bool)
         if kind == "number":
             numbers = self._numbers.values[: len(codes)]
-            how: dict[Operator, Any] = {
+            compare_numbers: dict[Operator, Any] = {
                 "eq": np.equal,
                 "lt": np.less,
                 "lte": np.less_equal,
                 "gt": np.greater,
                 "gte": np.greater_equal,
             }
-            return np.asarray(how[operator](numbers, _as_float(value)), dtype=bool)
+            return np.asarray(compare_numbers[operator](numbers, float(value)), dtype=bool)  # type: ignore[arg-type]
         if operator == "eq":
             return np.asarray(codes == self.code_of(value))
         passing = np.zeros(_FIRST + len(self._vocabulary), dtype=bool)
         for (_, known), code in list(self._vocabulary.items()):
             passing[code : code + 1] = compare(known, operator, value)
-        # A code that came while this was counted belongs to a face that came later.
+        # A code that was added meanwhile belongs to a face that was added later.
         return passing[np.minimum(codes, len(passing) - 1)]
 
     def _code(self, value: Any) -> int:
@@ -150,8 +151,8 @@ def mask_of(condition: Filter, column: Callable[[Field], Column], count: int) ->
 
     Args:
         condition: the filter.
-        column: gives the column of a field, at least ``count`` long.
-        count: how many faces there are.
+        column: returns the column of a field, at least ``count`` long.
+        count: of faces.
     """
     match condition:
         case Comparison(field, operator, value):
@@ -170,7 +171,7 @@ def mask_of(condition: Filter, column: Callable[[Field], Column], count: int) ->
 
 
 def fields_of(condition: Filter) -> set[Field]:
-    """The fields that a filter looks at."""
+    """The fields that a filter reads."""
     match condition:
         case Comparison(field, _, _) | OneOf(field, _):
             return {field}
@@ -185,17 +186,3 @@ def _any_of(masks: list[NDArray[np.bool_]], count: int) -> NDArray[np.bool_]:
     for mask in masks:
         passed |= mask
     return passed
-
-
-def nested(metadata: Any, path: Iterable[str]) -> Any:
-    """What lies at a path in metadata; None where there is nothing."""
-    found = metadata
-    for key in path:
-        if not isinstance(found, Mapping) or key not in found:
-            return None
-        found = found[key]
-    return found
-
-
-def _as_float(value: Any) -> float:
-    return float(value)

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours on FAISS: the one place that knows FAISS, and that it answers squared distances."""
+"""Exact nearest neighbours on FAISS, among embeddings that do not change."""
 
 import faiss
 import numpy as np
@@ -9,20 +9,20 @@ class ExactSearch:
     """Euclidean nearest neighbours among a fixed set of embeddings. Thread-safe."""
 
     def __init__(self, embeddings: NDArray[np.float32]) -> None:
-        """Take over (n, d) float32 embeddings; row numbers are what a search answers."""
+        """Search in (n, d) float32 embeddings; a search returns rows of it."""
         self._embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
         self._faiss_index = faiss.IndexFlatL2(self._embeddings.shape[1])
         self._faiss_index.add(self._embeddings)
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The k nearest rows of each query.
+        """The k nearest rows of each query, equal distances in the order of rows.
 
-        FAISS chooses them; their distances are then computed anew in double precision, because FAISS's shortcut
-        for batches (|q|^2 - 2 qx + |x|^2) loses digits for near points. Equal distances stand in row order.
+        FAISS chooses the rows, and their distances are computed again in double precision, because FAISS's shortcut
+        for batches (|q|^2 - 2 qx + |x|^2) loses digits for near points.
 
         Args:
             queries: (q, d) float32.
-            k: how many, at most n.
+            k: at most n.
 
         Returns:
             (q, k) int64 rows, nearest first, and (q, k) float64 distances in embedding units.
@@ -38,8 +38,9 @@ class ExactSearch:
 
 
 def search_single_threaded() -> None:
-    """Let the searches of the calling thread run in it alone.
+    """Let FAISS run the searches of the calling thread in it alone.
 
-    OpenMP keeps this number for each thread of its own, and by default each would bring a team as large as the machine.
+    OpenMP keeps this number for each thread, and by default each of them would start as many threads as there are
+    cores.
     """
     faiss.omp_set_num_threads(1)

@@ -1,12 +1,12 @@
-"""The base of a gallery in the memory of a GPU, for exact search (``faiss-gpu``).
+"""The sealed segment of a gallery in the memory of a GPU, for exact search (``faiss-gpu``).
 
-The base does not move (``mien.index.gallery.vectors.vectors``): it is copied once, and again when tail and holes are
-merged into a new one. What came since is in the tail and is searched on the CPU; what has gone since is found here
-still, and passed over by whoever asks, as with cells.
+The segment is copied once, and again when everything is merged into a new one. The growing segment is searched on the
+CPU. A vector that was deleted since is still found on the GPU, and skipped by the view, as with inverted lists.
 """
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from threading import Lock
 from typing import Any, Final
 
@@ -14,42 +14,42 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.vectors.device import Device
-from mien.index.gallery.vectors.vectors import Leading
+from mien.index.gallery.vectors.policy import Device
+from mien.index.gallery.vectors.view import AnnIndex
 from mien.model.embedder.session import driver_problem
 from mien.model.errors import ConfigError
 
 EXACT_ON_DEVICE_UP_TO: Final = 20_000_000
-"""Faces that are searched exactly on a GPU before ``auto`` goes over to cells: 5 GB, two milliseconds to read once."""
+"""Faces that ``auto`` searches exactly on a GPU: 5 GB, which it reads in two milliseconds."""
 
 Build = Callable[[NDArray[np.float32]], Any]
-"""A FAISS index over (n, d) float32."""
+"""Builds a FAISS index over (n, d) float32."""
 
-ToDevice = Callable[[NDArray[np.float32]], Leading | None]
-"""Copies a base to a device, if it fits."""
+ToDevice = Callable[[NDArray[np.float32]], AnnIndex | None]
+"""Copies a segment to a device, if it fits."""
 
 _log = logging.getLogger(__name__)
 
 
-class DeviceSearch:
-    """Exact neighbours in a base that a device holds; ``mien.index.gallery.vectors.vectors.Leading``. Thread-safe."""
+class DeviceIndex:
+    """Exact search in a segment on a device; an ``AnnIndex``. Thread-safe."""
 
-    def __init__(self, base: NDArray[np.float32], build: Build) -> None:
-        """Copy a base to the device.
+    def __init__(self, sealed: NDArray[np.float32], build: Build) -> None:
+        """Copy a segment to the device.
 
         Args:
-            base: (n, d) float32.
-            build: makes the index over it.
+            sealed: (n, d) float32.
+            build: builds the index over it.
         """
         self._lock = Lock()  # a GPU index of FAISS takes one call at a time
-        self._faiss_index = build(np.ascontiguousarray(base))
+        self._faiss_index = build(np.ascontiguousarray(sealed))
 
     def search(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """(q, count) positions, nearest first; -1 where there are fewer.
 
         Args:
             queries: (q, d) float32.
-            count: at most 2048, which is what FAISS finds at once on a GPU.
+            count: at most 2048, FAISS's limit on a GPU.
         """
         with self._lock:
             positions: NDArray[np.int64] = self._faiss_index.search(queries, count)[1]
@@ -57,10 +57,10 @@ class DeviceSearch:
 
 
 def device_of(device: Device) -> ToDevice | None:
-    """What copies a base to the GPU; None where search stays on the CPU.
+    """The function that copies a segment to the GPU; None where search stays on the CPU.
 
     Args:
-        device: where it should be. ``cuda`` warns where it cannot be, as does ``auto`` if FAISS's build for GPUs is
+        device: where search should run. ``cuda`` warns where it cannot, as does ``auto`` if FAISS's build for GPUs is
             installed.
 
     Raises:
@@ -70,7 +70,7 @@ def device_of(device: Device) -> ToDevice | None:
         return None
     problem = device_problem()
     if problem is None:
-        return lambda base: on_device(base, gpu_index)
+        return lambda sealed: on_device(sealed, gpu_index)
     if device == "require":
         raise ConfigError(f"search on a GPU is required, and cannot be done: {problem}")
     if device == "cuda" or has_gpu_build():
@@ -78,28 +78,30 @@ def device_of(device: Device) -> ToDevice | None:
     return None
 
 
-def on_device(base: NDArray[np.float32], build: Build) -> DeviceSearch | None:
-    """A base on a device; None, with a warning, where it does not fit into its memory.
+def on_device(sealed: NDArray[np.float32], build: Build) -> DeviceIndex | None:
+    """A segment on a device; None, with a warning, if it does not fit into its memory.
 
     Args:
-        base: (n, d) float32.
-        build: makes the index over it.
+        sealed: (n, d) float32.
+        build: builds the index over it.
     """
     try:
-        return DeviceSearch(base, build)
-    except RuntimeError as error:  # FAISS has no error of its own for a device whose memory is full
+        return DeviceIndex(sealed, build)
+    except RuntimeError as error:  # FAISS has no special error for a device whose memory is full
         reason = str(error).strip().partition("\n")[0][:200]
-        _log.warning("%d faces are searched on the CPU, as they could not be copied to the GPU: %s", len(base), reason)
+        _log.warning(
+            "%d faces are searched on the CPU, as they could not be copied to the GPU: %s", len(sealed), reason
+        )
         return None
 
 
 def has_gpu_build() -> bool:
-    """Whether the FAISS that is installed is the one for GPUs."""
+    """Whether the installed FAISS is the build for GPUs."""
     return hasattr(faiss, "StandardGpuResources")
 
 
 def device_problem() -> str | None:
-    """What stands in the way of searching on a GPU; None if nothing is known to."""
+    """Why search on a GPU is impossible; None if nothing is known to prevent it."""
     if not has_gpu_build():
         return "expected faiss-gpu (the extra 'gpu'), found FAISS for CPUs"
     problem = driver_problem()
@@ -108,20 +110,16 @@ def device_problem() -> str | None:
     return problem
 
 
-def gpu_index(base: NDArray[np.float32]) -> Any:
+def gpu_index(sealed: NDArray[np.float32]) -> Any:
     """An exact index on the first GPU."""
     options = faiss.GpuIndexFlatConfig()
     options.device = 0
-    built = faiss.GpuIndexFlatL2(_resources(), base.shape[1], options)
-    built.add(base)
+    built = faiss.GpuIndexFlatL2(_resources(), sealed.shape[1], options)
+    built.add(sealed)
     return built
 
 
-_made: list[Any] = []
-
-
+@cache
 def _resources() -> Any:
     """FAISS's scratch memory and streams on the GPU: one for all indexes of a process."""
-    if not _made:
-        _made.append(faiss.StandardGpuResources())
-    return _made[0]
+    return faiss.StandardGpuResources()

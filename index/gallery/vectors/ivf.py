@@ -1,136 +1,211 @@
-"""Cells: approximate search in a large gallery. Faces are sorted into cells, and a query looks into the nearest ones.
+"""Approximate search in a large gallery: FAISS's inverted lists, and the file that keeps them.
 
-The faces in the cells are kept in half precision, which takes half the memory and chooses as well: distances are
-computed anew from the faces themselves.
+The vectors of a list are kept in half precision, which takes half the memory and chooses as well: distances are
+computed again from the embeddings themselves.
 
-How many cells a query must look into is measured on the faces themselves, when the cells are made. K-means starts from
-arbitrary faces: starting it from points drawn from the mixture of sub-classes made no cells that were better, and none
-sooner (docs/gallery.md has the figures).
+``nprobe``, the number of lists that a query looks into, is measured on the gallery's own faces when the index is built.
+K-means starts from arbitrary faces: starting it from points drawn from the mixture of sub-classes made no better lists,
+and no sooner (docs/gallery.md has the figures).
 """
 
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.vectors.vectors import SPARE
+from mien.index.errors import GalleryError
+from mien.index.gallery.vectors.view import SPARE
+from mien.model.files import write_atomically
 
-SAMPLE_PER_CELL: Final = 48
-"""Faces that k-means sees for each cell."""
+SAMPLE_PER_LIST: Final = 48
+"""Faces that k-means sees for each list."""
 
 ITERATIONS: Final = 4
 
 MEASURED_QUERIES: Final = 500
-"""Faces of the gallery that the number of probed cells is measured with."""
+"""Faces of the gallery that ``nprobe`` is measured with."""
 
 MEASURED_K: Final = 10
 
-RECALL: Final = 0.995
-"""What is asked of that measurement: more than is promised, as it is a sample."""
+MIN_RECALL: Final = 0.995
+"""The recall@10 that ``nprobe`` must reach in the measurement: more than is promised, as it is a sample."""
 
 
-class Cells:
-    """An inverted file over a base; positions in it are what a search answers. Thread-safe.
+class IvfIndex:
+    """Inverted lists over a sealed segment; a search returns positions in it. Thread-safe.
 
     Attributes:
-        count: of cells.
-        centroids: (c, d) float32.
-        of_face: (n,) the cell of each face.
-        recall: recall@10 that was measured with so many, on faces of the gallery.
+        nlist: number of lists.
+        centroids: (nlist, d) float32.
+        assignments: (n,) int64, the list of each vector.
+        recall: recall@10 that was measured with ``nprobe``, on faces of the gallery.
     """
 
     def __init__(
-        self, base: NDArray[np.float32], centroids: NDArray[np.float32], of_face: NDArray[np.int64], probes: int = 1
+        self, sealed: NDArray[np.float32], centroids: NDArray[np.float32], assignments: NDArray[np.int64], nprobe: int
     ) -> None:
-        """Sort the faces of a base into cells that are known.
+        """Fill lists whose centroids are known.
 
         Args:
-            base: (n, d) float32.
-            centroids: (c, d) float32 of the cells.
-            of_face: (n,) the cell of each face; where it is -1, it is the nearest.
-            probes: how many cells a query looks into.
+            sealed: (n, d) float32.
+            centroids: (nlist, d) float32.
+            assignments: (n,) the list of each vector; -1 takes the nearest.
+            nprobe: how many lists a query looks into.
         """
-        size = base.shape[1]
-        self.count = len(centroids)
+        size = sealed.shape[1]
+        self.nlist = len(centroids)
         self.centroids = centroids
         self._coarse = faiss.IndexFlatL2(size)
         self._coarse.add(centroids)
-        self.of_face = of_face.astype(np.int64)
-        unknown = np.flatnonzero(self.of_face < 0)
+        self.assignments = assignments.astype(np.int64)
+        unknown = np.flatnonzero(self.assignments < 0)
         if len(unknown):
-            self.of_face[unknown] = self._coarse.search(np.ascontiguousarray(base[unknown]), 1)[1][:, 0]
+            self.assignments[unknown] = self._coarse.search(np.ascontiguousarray(sealed[unknown]), 1)[1][:, 0]
         half = faiss.ScalarQuantizer.QT_fp16
         self._faiss_index = faiss.IndexIVFScalarQuantizer(
             self._coarse,
             size,
-            self.count,
+            self.nlist,
             half,
             faiss.METRIC_L2,
             False,  # noqa: FBT003 - no residuals
         )
-        self._faiss_index.train(centroids)  # nothing is learnt: half precision is ready as it is
-        positions = np.arange(len(base), dtype=np.int64)
+        self._faiss_index.train(centroids)  # half precision needs no training, but FAISS insists
+        positions = np.arange(len(sealed), dtype=np.int64)
         self._faiss_index.add_core(
-            len(base), *(faiss.swig_ptr(each) for each in (np.ascontiguousarray(base), positions, self.of_face))
+            len(sealed), *(faiss.swig_ptr(each) for each in (np.ascontiguousarray(sealed), positions, self.assignments))
         )
-        self.probes = probes
+        self.nprobe = nprobe
         self.recall = float("nan")
 
     @classmethod
-    def made(cls, base: NDArray[np.float32], *, recall: float = RECALL) -> "Cells":
-        """Find cells for the faces of a base, and measure how many of them a query must look into.
+    def build(cls, sealed: NDArray[np.float32], *, min_recall: float = MIN_RECALL) -> "IvfIndex":
+        """Find lists for the vectors of a segment, and measure ``nprobe``.
 
         Args:
-            base: (n, d) float32.
-            recall: recall@10 that the measurement must reach.
+            sealed: (n, d) float32.
+            min_recall: recall@10 that the measurement must reach.
         """
-        size = base.shape[1]
-        count = int(min(4 * np.sqrt(len(base)), len(base) / 39))
+        size = sealed.shape[1]
+        nlist = int(min(4 * np.sqrt(len(sealed)), len(sealed) / 39))
         generator = np.random.default_rng(0)
-        sample = base[np.sort(generator.choice(len(base), min(len(base), SAMPLE_PER_CELL * count), replace=False))]
-        clustering = faiss.Clustering(size, count)
+        sample_size = min(len(sealed), SAMPLE_PER_LIST * nlist)
+        sample = sealed[np.sort(generator.choice(len(sealed), sample_size, replace=False))]
+        clustering = faiss.Clustering(size, nlist)
         clustering.niter = ITERATIONS
         clustering.min_points_per_centroid = 1
-        clustering.max_points_per_centroid = SAMPLE_PER_CELL
+        clustering.max_points_per_centroid = SAMPLE_PER_LIST
         clustering.seed = 1234
         clustering.train(np.ascontiguousarray(sample), faiss.IndexFlatL2(size))
-        centroids = faiss.vector_to_array(clustering.centroids).reshape(count, size)
-        cells = cls(base, centroids, np.full(len(base), -1))
-        queries = base[np.sort(generator.choice(len(base), min(len(base), MEASURED_QUERIES), replace=False))]
-        # A face is a query like any other but for itself, which it always finds.
-        wanted = faiss.knn(queries, base, min(MEASURED_K + 1, len(base)))[1][:, 1:]
-        cells.probes, cells.recall = cells._measured(queries, wanted, recall)
-        return cells
+        centroids = faiss.vector_to_array(clustering.centroids).reshape(nlist, size)
+        ivf = cls(sealed, centroids, np.full(len(sealed), -1), nprobe=1)
+        queries = sealed[np.sort(generator.choice(len(sealed), min(len(sealed), MEASURED_QUERIES), replace=False))]
+        # A face of the gallery is a query like any other, except that it always finds itself.
+        wanted = faiss.knn(queries, sealed, min(MEASURED_K + 1, len(sealed)))[1][:, 1:]
+        ivf._tune(queries, wanted, min_recall)
+        return ivf
 
     @property
-    def probes(self) -> int:
-        """How many cells a query looks into."""
-        return self._probes
+    def nprobe(self) -> int:
+        """How many lists a query looks into."""
+        return self._nprobe
 
-    @probes.setter
-    def probes(self, probes: int) -> None:
-        self._probes = probes
-        self._parameters = faiss.SearchParametersIVF(nprobe=probes)  # type: ignore[call-arg]
+    @nprobe.setter
+    def nprobe(self, nprobe: int) -> None:
+        self._nprobe = nprobe
+        self._parameters = faiss.SearchParametersIVF(nprobe=nprobe)  # type: ignore[call-arg]
 
     def search(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        """(q, count) positions of near faces, nearest first; -1 where the cells held fewer."""
+        """(q, count) positions of near vectors, nearest first; -1 where the lists have fewer."""
         positions: NDArray[np.int64] = self._faiss_index.search(queries, count, params=self._parameters)[1]
         return positions
 
-    def _measured(self, queries: NDArray[np.float32], wanted: NDArray[np.int64], recall: float) -> tuple[int, float]:
-        """The least number of probes, in steps of a quarter, that reaches the recall; and what it reaches."""
-        probes, reached = 4, 0.0
+    def _tune(self, queries: NDArray[np.float32], wanted: NDArray[np.int64], min_recall: float) -> None:
+        """Set the smallest ``nprobe``, in steps of a quarter, that reaches a recall."""
+        nprobe = 4
         while True:
-            self.probes = min(probes, self.count)
-            found = self.search(queries, wanted.shape[1] + 1 + SPARE)
-            reached = recall_of(found, wanted)
-            if reached >= recall or self.probes == self.count:
-                return self.probes, reached
-            probes = max(probes + 1, int(probes * 1.25))
+            self.nprobe = min(nprobe, self.nlist)
+            self.recall = recall_of(self.search(queries, wanted.shape[1] + 1 + SPARE), wanted)
+            if self.recall >= min_recall or self.nprobe == self.nlist:
+                return
+            nprobe = max(nprobe + 1, int(nprobe * 1.25))
 
 
 def recall_of(found: NDArray[np.int64], wanted: NDArray[np.int64]) -> float:
     """The share of the wanted (q, k) that was found (q, m), mean over the queries."""
     hits = [len(np.intersect1d(some, others)) for some, others in zip(found, wanted, strict=True)]
     return float(np.sum(hits) / wanted.size)
+
+
+@dataclass(frozen=True)
+class IvfFile:
+    """The content of an IVF file, which keeps inverted lists over a restart.
+
+    It belongs to the vectors file with the same generation and counter.
+
+    Attributes:
+        generation: of the database.
+        counter: of the database.
+        centroids: (nlist, d) float32.
+        assignments: (n,) int32 the list of each vector of the vectors file, -1 where it had none yet.
+        nprobe: how many lists a query looks into.
+        recall: that was measured with ``nprobe``.
+    """
+
+    generation: str
+    counter: int
+    centroids: NDArray[np.float32]
+    assignments: NDArray[np.int32]
+    nprobe: int
+    recall: float
+
+    def index(self, sealed: NDArray[np.float32]) -> IvfIndex:
+        """The index over the embeddings of the vectors file."""
+        ivf = IvfIndex(sealed, self.centroids, self.assignments.astype(np.int64), self.nprobe)
+        ivf.recall = self.recall
+        return ivf
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        with write_atomically(path) as file:
+            np.savez(
+                file,
+                generation=np.array(self.generation),
+                counter=np.array(self.counter),
+                centroids=self.centroids,
+                of_face=self.assignments,
+                probes=np.array(self.nprobe),
+                recall=np.array(self.recall),
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> "IvfFile":
+        """Read a file.
+
+        Raises:
+            GalleryError: it is broken.
+            FileNotFoundError: there is none.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                read = cls(
+                    str(file["generation"]),
+                    int(file["counter"]),
+                    file["centroids"].astype(np.float32),
+                    file["of_face"].astype(np.int32),
+                    int(file["probes"]),
+                    float(file["recall"]),
+                )
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise GalleryError(f"{path} is broken: {error}") from None
+        nlist, assignments = len(read.centroids), read.assignments
+        fits = read.centroids.ndim == 2 and assignments.ndim == 1 and 1 <= read.nprobe <= nlist
+        if not fits or (len(assignments) and not -1 <= assignments.min() <= assignments.max() < nlist):
+            raise GalleryError(f"{path} is broken: its parts do not fit together")
+        return read

@@ -1,7 +1,7 @@
-"""The resident file: embeddings of a gallery as they lie in memory, so that a restart need not read the database.
+"""The vectors file: embeddings of a gallery as they lie in memory, so that a restart need not read the database.
 
-It is an image of a moment, which the database outlives: what came after is read from there, and a file that is broken
-is made anew. It is mapped into memory, so that several processes share one copy.
+It shows one moment of the database. What was written later is read from the database, and a broken file is made again.
+It is mapped into memory, so that several processes share one copy.
 
     header      4096 bytes: JSON, padded with zeros
     sequences   (n,) int64, padded to a multiple of 4096 bytes
@@ -30,8 +30,8 @@ _ROWS_AT_ONCE: Final = 65_536
 
 
 @dataclass(frozen=True)
-class ResidentImage:
-    """What a resident file holds.
+class VectorsFile:
+    """The content of a vectors file.
 
     Attributes:
         generation: of the database it was made from.
@@ -45,57 +45,55 @@ class ResidentImage:
     sequences: NDArray[np.int64]
     embeddings: NDArray[np.float32]
 
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        sequences = self.sequences.astype("<i8").tobytes()
+        sequences += bytes(-len(sequences) % _PAGE)
+        checksum = zlib.crc32(sequences)
+        for part in self._parts():
+            checksum = zlib.crc32(part, checksum)
+        header = {
+            "magic": _MAGIC,
+            "format_version": FORMAT_VERSION,
+            "generation": self.generation,
+            "counter": self.counter,
+            "faces": len(self.sequences),
+            "embedding_size": self.embeddings.shape[1],
+            "crc32": checksum,
+        }
+        with write_atomically(path) as file:
+            file.write(json.dumps(header).encode().ljust(_PAGE, b"\0"))
+            file.write(sequences)
+            for part in self._parts():
+                file.write(part)
 
-def write_residents(path: Path, image: ResidentImage) -> None:
-    """Write a resident file, whole or not at all."""
-    sequences = image.sequences.astype("<i8").tobytes()
-    sequences += bytes(-len(sequences) % _PAGE)
-    checksum = zlib.crc32(sequences)
-    for part in _parts(image.embeddings):
-        checksum = zlib.crc32(part, checksum)
-    header = {
-        "magic": _MAGIC,
-        "format_version": FORMAT_VERSION,
-        "generation": image.generation,
-        "counter": image.counter,
-        "faces": len(image.sequences),
-        "embedding_size": image.embeddings.shape[1],
-        "crc32": checksum,
-    }
-    with write_atomically(path) as file:
-        file.write(json.dumps(header).encode().ljust(_PAGE, b"\0"))
-        file.write(sequences)
-        for part in _parts(image.embeddings):
-            file.write(part)
+    @classmethod
+    def read(cls, path: Path) -> "VectorsFile":
+        """Map a file into memory.
 
+        Raises:
+            GalleryError: it is broken, or of another version.
+            FileNotFoundError: there is none.
+        """
+        with path.open("rb") as file:
+            try:
+                header = json.loads(file.read(_PAGE).rstrip(b"\0"))
+                if header["magic"] != _MAGIC or header["format_version"] != FORMAT_VERSION:
+                    raise GalleryError(f"{path} has another format version than {FORMAT_VERSION}")
+                count, size = int(header["faces"]), int(header["embedding_size"])
+                start = _PAGE + count * 8 + (-count * 8) % _PAGE
+                length = start + count * size * 4
+                if path.stat().st_size != length:
+                    raise GalleryError(f"{path} should have {length} bytes, got {path.stat().st_size}")
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                if zlib.crc32(memoryview(mapped)[_PAGE:]) != header["crc32"]:
+                    raise GalleryError(f"{path} is damaged: its checksum is wrong")
+                sequences = np.frombuffer(mapped, dtype="<i8", count=count, offset=_PAGE)
+                embeddings = np.frombuffer(mapped, dtype="<f4", count=count * size, offset=start).reshape(count, size)
+                return cls(str(header["generation"]), int(header["counter"]), sequences, embeddings)
+            except (ValueError, KeyError, TypeError) as error:
+                raise GalleryError(f"{path} is broken: {error}") from None
 
-def read_residents(path: Path) -> ResidentImage:
-    """Map a resident file into memory.
-
-    Raises:
-        GalleryError: it is broken, or of another version.
-        FileNotFoundError: there is none.
-    """
-    with path.open("rb") as file:
-        try:
-            header = json.loads(file.read(_PAGE).rstrip(b"\0"))
-            if header["magic"] != _MAGIC or header["format_version"] != FORMAT_VERSION:
-                raise GalleryError(f"{path} has another format version than {FORMAT_VERSION}")
-            count, size = int(header["faces"]), int(header["embedding_size"])
-            start = _PAGE + count * 8 + (-count * 8) % _PAGE
-            length = start + count * size * 4
-            if path.stat().st_size != length:
-                raise GalleryError(f"{path} should have {length} bytes, got {path.stat().st_size}")
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            if zlib.crc32(memoryview(mapped)[_PAGE:]) != header["crc32"]:
-                raise GalleryError(f"{path} is damaged: its checksum is another")
-            sequences = np.frombuffer(mapped, dtype="<i8", count=count, offset=_PAGE)
-            embeddings = np.frombuffer(mapped, dtype="<f4", count=count * size, offset=start).reshape(count, size)
-            return ResidentImage(str(header["generation"]), int(header["counter"]), sequences, embeddings)
-        except (ValueError, KeyError, TypeError) as error:
-            raise GalleryError(f"{path} is broken: {error}") from None
-
-
-def _parts(embeddings: NDArray[np.float32]) -> Iterator[bytes]:
-    for start in range(0, len(embeddings), _ROWS_AT_ONCE):
-        yield embeddings[start : start + _ROWS_AT_ONCE].astype("<f4").tobytes()
+    def _parts(self) -> Iterator[bytes]:
+        for start in range(0, len(self.embeddings), _ROWS_AT_ONCE):
+            yield self.embeddings[start : start + _ROWS_AT_ONCE].astype("<f4").tobytes()

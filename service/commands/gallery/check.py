@@ -16,11 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report as JSON; 0 if memory and database agree, else 1."""
-    from mien.index.gallery.embedded.gallery import EmbeddedGallery
-
     with opened_gallery(arguments) as (gallery, _, _):
-        if isinstance(gallery, EmbeddedGallery):
-            gallery.wait_for_index()
         report = gallery.check(arguments.queries, arguments.k)
     write_json(report)
     return 0 if report.get("memory_agrees_with_database", True) and report.get("database", "ok") == "ok" else 1

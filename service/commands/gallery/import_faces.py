@@ -14,10 +14,10 @@ from mien.service.settings import Settings
 
 if TYPE_CHECKING:
     from mien.index.bundle.bundle import Bundle
+    from mien.index.gallery.store import GalleryStore
     from mien.service.bulk.local import Importer
     from mien.service.bulk.ray import ClusterImporter
     from mien.service.bulk.stages import ImportReport
-    from mien.service.commands.gallery.place import StoredGallery
 
 _SHOWN_SKIPS: Final = 10
 
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _importer(
-    arguments: argparse.Namespace, gallery: "StoredGallery", bundle: "Bundle", settings: Settings
+    arguments: argparse.Namespace, gallery: "GalleryStore", bundle: "Bundle", settings: Settings
 ) -> "Importer | ClusterImporter":
     """An importer by the threads of this process, or by a cluster."""
     from mien.index.bundle.bundle import check_fits

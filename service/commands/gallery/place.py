@@ -13,10 +13,7 @@ from mien.service.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from mien.index.bundle.bundle import Bundle
-    from mien.index.gallery.embedded.gallery import EmbeddedGallery
-    from mien.index.gallery.milvus.gallery import MilvusGallery
-
-    StoredGallery = EmbeddedGallery | MilvusGallery
+    from mien.index.gallery.store import GalleryStore
 
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +39,7 @@ def read_place(arguments: argparse.Namespace) -> tuple[str, Settings]:
 
 
 @contextmanager
-def opened_gallery(arguments: argparse.Namespace) -> Iterator[tuple["StoredGallery", "Bundle", Settings]]:
+def opened_gallery(arguments: argparse.Namespace) -> Iterator[tuple["GalleryStore", "Bundle", Settings]]:
     """The gallery, open until the end of the block, and the bundle whose network made its embeddings.
 
     Raises:

@@ -174,7 +174,7 @@ class TestAdding:
         assert gallery.get("a").label == other.label
 
     def test_an_id_twice_in_one_request(self, gallery: GalleryStore) -> None:
-        with pytest.raises(FaceFieldError, match="'a' stands twice"):
+        with pytest.raises(FaceFieldError, match="'a' occurs twice"):
             gallery.add([face("a", 1), face("b"), face("a", 1)])
         assert gallery.count() == 0
 

@@ -8,7 +8,8 @@ import pytest
 
 from mien.index.gallery.cursor import MARK_LETTERS, MAX_MARKED, mark, next_page
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
-from mien.index.gallery.store import EVERYTHING, GalleryMatch, SearchOptions
+from mien.index.gallery.results import GalleryMatch
+from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.service.schemas.retrieval import RetrievalOptions, cursor, search_options
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
@@ -20,12 +21,12 @@ FACES = 3000
 @pytest.fixture
 def gallery(tmp_path: Path) -> Iterator[EmbeddedGallery]:
     """Searched by so few cells that most of the nearest faces are missed."""
-    policy = IndexPolicy(kind="cells", tail=10, tail_share=0.01)
+    policy = IndexPolicy(kind="ivf", growing=10, growing_share=0.01)
     store = open_embedded_gallery(tmp_path / "gallery", SIZE, EMBEDDER, policy=policy)
     store.add(random_faces(FACES))
     store.wait_for_index()
-    assert store.cells is not None
-    store.cells.probes = 1
+    assert store.ivf is not None
+    store.ivf.nprobe = 1
     yield store
     store.close()
 
@@ -73,8 +74,8 @@ def test_pages_go_on_though_the_gallery_is_sorted_anew(gallery: EmbeddedGallery)
     seen, options = page(gallery, 20, EVERYTHING)
     gallery.add([face(f"late {row}", QUERY[0]) for row in range(50)])
     gallery.wait_for_index()
-    assert gallery.cells is not None
-    assert len(gallery.cells.of_face) > FACES, "they are sorted into cells now"
+    assert gallery.ivf is not None
+    assert len(gallery.ivf.assignments) > FACES, "they are sorted into cells now"
     while len(seen) < 400:
         matches, options = page(gallery, 20, options)
         seen += matches

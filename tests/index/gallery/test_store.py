@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.index.gallery.store import draw_sample
+from mien.index.gallery.results import draw_sample
 
 
 @pytest.mark.parametrize("count", [0, 1, 10])

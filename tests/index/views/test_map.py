@@ -3,7 +3,7 @@ import pytest
 
 from mien.index.bundle.bundle import Bundle, load_bundle
 from mien.index.bundle.default import default_bundle
-from mien.index.gallery.store import Sample
+from mien.index.gallery.results import Sample
 from mien.index.views.map import STANDARD_DEVIATIONS, ellipse, emotions_shown, flat_view
 
 

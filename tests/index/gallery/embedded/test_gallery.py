@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mien.index.errors import GalleryError, GalleryFullError
-from mien.index.gallery.embedded.folder import CELLS, DATABASE, RESIDENTS
+from mien.index.gallery.embedded.folder import DATABASE, IVF, VECTORS
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import SearchOptions, every_face
@@ -114,7 +114,7 @@ class TestFolders:
         opened(tmp_path / "g").close()
         with pytest.raises(GalleryError, match="two networks"):
             open_embedded_gallery(tmp_path / "g", SIZE, "cd" * 32)
-        with pytest.raises(GalleryError, match="holds 8 dimensions"):
+        with pytest.raises(GalleryError, match="8 dimensions"):
             open_embedded_gallery(tmp_path / "g", SIZE + 1, EMBEDDER)
 
     def test_a_newer_version(self, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ class TestResidentFile:
         store.add(random_faces(50))
         store.save()
         store.close()
-        path = tmp_path / "g" / RESIDENTS
+        path = tmp_path / "g" / VECTORS
         whole = path.read_bytes()
         flipped = whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:]
         newer = whole.replace(b'"format_version": 1', b'"format_version": 9', 1)
@@ -205,7 +205,7 @@ class TestResidentFile:
             store.add(random_faces(count))
             store.save()
             store.close()
-        shutil.copy(tmp_path / "one" / RESIDENTS, tmp_path / "other" / RESIDENTS)
+        shutil.copy(tmp_path / "one" / VECTORS, tmp_path / "other" / VECTORS)
         store = opened(tmp_path / "other")
         assert len(found(store)) == 9
         store.close()
@@ -250,7 +250,7 @@ def test_a_full_disk_refuses_the_write_and_keeps_the_rest(tmp_path: Path) -> Non
 
 class TestIndex:
     def test_what_was_added_and_deleted_is_merged_in_the_background(self, tmp_path: Path) -> None:
-        store = opened(tmp_path / "g", policy=IndexPolicy(tail=50, tail_share=0.0))
+        store = opened(tmp_path / "g", policy=IndexPolicy(growing=50, growing_share=0.0))
         faces = random_faces(400)
         for start in range(0, 400, 20):
             store.add(faces[start : start + 20])
@@ -259,7 +259,7 @@ class TestIndex:
         store.wait_for_index()
         report = store.check()
         assert report["memory_agrees_with_database"]
-        assert report["behind_the_base"] <= 50
+        assert report["growing"] <= 50
         assert store.count(parse_filter({"metadata.flash": True})) == sum(
             each.metadata["flash"] for row, each in enumerate(faces) if row % 20
         )
@@ -273,10 +273,10 @@ class TestIndex:
         store.wait_for_index()
         assert store.check()["index"] == "exact"
         store.add(faces[1000:])
-        assert soon(lambda: store.cells is not None, 60)
+        assert soon(lambda: store.ivf is not None, 60)
         store.wait_for_index()
         report = store.check()
-        assert report["index"] == "cells"
+        assert report["index"] == "ivf"
         assert report["recall_at_10"] >= 0.95
         assert len(found(store, 6000)) == 6000
         rare = parse_filter({"metadata.row": {"in": [5, 50, 500]}})
@@ -289,19 +289,19 @@ class TestIndex:
         assert "just added" not in found(store, 10)
         store.add([face("in the tail", 0.0)])
         store.save()
-        probes = store.cells.probes if store.cells is not None else 0
+        probes = store.ivf.nprobe if store.ivf is not None else 0
         store.close()
         store = opened(tmp_path / "g", policy=policy)
-        assert store.cells is not None, "they are there at once"
-        assert store.cells.probes == probes
+        assert store.ivf is not None, "they are there at once"
+        assert store.ivf.nprobe == probes
         assert found(store, 1) == ["in the tail"]
         assert store.check()["recall_at_10"] >= 0.95
         store.close()
-        (tmp_path / "g" / CELLS).write_bytes(b"broken")
+        (tmp_path / "g" / IVF).write_bytes(b"broken")
         store = opened(tmp_path / "g", policy=policy)
-        assert "the cells are made anew" in store.remarks[0]
+        assert "the inverted lists are built again" in store.remarks[0]
         assert len(found(store, 6001)) == 6001
-        assert soon(lambda: store.cells is not None, 60)
+        assert soon(lambda: store.ivf is not None, 60)
         store.close()
 
 

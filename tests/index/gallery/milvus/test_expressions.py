@@ -10,7 +10,7 @@ import pytest
 from mien.index.errors import FilterError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import parse_filter, passes
-from mien.index.gallery.milvus.expressions import expression, searched_metadata, searching
+from mien.index.gallery.milvus.expressions import expression, from_options, searched_metadata
 from mien.index.gallery.milvus.gallery import MilvusGallery
 from mien.index.gallery.store import SearchOptions
 from tests.support.milvus_galleries import open_pooled
@@ -112,7 +112,7 @@ def test_half_of_a_character() -> None:
 
 
 def test_what_a_search_leaves_to_the_server() -> None:
-    assert searching(SearchOptions()) == ""
+    assert from_options(SearchOptions()) == ""
     options = SearchOptions(
         filter=parse_filter({"label": "fear"}),
         exclude_subjects=frozenset({"b", "a"}),
@@ -120,7 +120,7 @@ def test_what_a_search_leaves_to_the_server() -> None:
         exclude_content=frozenset({"0" * 64}),
         snapshot=5,
     )
-    assert searching(options) == (
+    assert from_options(options) == (
         '((label == "fear") and (subject not in ["a", "b"]) and (id not in ["x"]) '
         f'and (content_sha256 not in ["{"0" * 64}"]) and (sequence <= 5))'
     )

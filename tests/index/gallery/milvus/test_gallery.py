@@ -16,7 +16,7 @@ from mien.index.errors import GalleryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.milvus.address import parse_address
-from mien.index.gallery.milvus.collection import make_collection
+from mien.index.gallery.milvus.collection import create_collection
 from mien.index.gallery.milvus.connection import MilvusConnection, sequence_of
 from mien.index.gallery.milvus.gallery import MilvusGallery, open_milvus_gallery
 from mien.index.gallery.milvus.schema import SCHEMA_VERSION, CollectionNote
@@ -191,7 +191,7 @@ class TestOpening:
     def test_a_collection_of_a_newer_version(self) -> None:
         address = parse_address(f"milvus://{shared_server().address}/newer")
         connection = MilvusConnection(address)
-        made = make_collection(connection, CollectionNote(SCHEMA_VERSION + 1, SIZE, EMBEDDER, "flat"))
+        made = create_collection(connection, CollectionNote(SCHEMA_VERSION + 1, SIZE, EMBEDDER, "flat"))
         connection.call("create_alias", made, "newer")
         with pytest.raises(GalleryError, match=f"newer has version {SCHEMA_VERSION + 1}, .* reads up to"):
             open_milvus_gallery(address, SIZE, EMBEDDER)
@@ -280,7 +280,7 @@ def test_the_largest_faces(gallery: MilvusGallery) -> None:
         assert stored.metadata == each.metadata
     gallery.add([replace(faces[0], id="empty", thumbnail=b"")])
     assert gallery.get("empty").thumbnail == b""
-    assert sum(len(page) for page in gallery.every_face_whole()) == 201
+    assert sum(len(page) for page in gallery.pages()) == 201
 
 
 def test_what_is_restored_is_seen_by_others_at_once_or_not_at_all(tmp_path: Path) -> None:
@@ -320,5 +320,5 @@ def test_snapshot_numbers_grow_and_are_kept_whole_by_any_reader_of_json() -> Non
 def test_the_server_says_why_it_refuses(gallery: MilvusGallery) -> None:
     connection = MilvusConnection(parse_address(f"milvus://{shared_server().address}/faces"))
     with pytest.raises(GalleryError, match="refuses query: cannot parse expression"):
-        connection.call("query", gallery._name, filter="what?", output_fields=["id"], limit=1)
+        connection.call("query", gallery.collection.name, filter="what?", output_fields=["id"], limit=1)
     connection.close()

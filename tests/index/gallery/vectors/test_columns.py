@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from mien.index.errors import FilterError
-from mien.index.gallery.embedded.database import GalleryDatabase, values_of
+from mien.index.gallery.embedded.database import GalleryDatabase
 from mien.index.gallery.embedded.folder import DATABASE
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
+from mien.index.gallery.embedded.rows import values_of
 from mien.index.gallery.filters import MAX_FIELDS, parse_filter, passes, value_of
 from mien.index.gallery.vectors.columns import Column, mask_of
-from mien.index.gallery.vectors.vectors import MOST_COLUMNS
+from mien.index.gallery.vectors.vectors import MAX_COLUMNS
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face
 
 TEXTS = ["a", None, "b", "a", "ä", None, ""]
@@ -81,7 +82,7 @@ def test_memory_for_fields_is_bounded(tmp_path: Path) -> None:
     store.add([face("a", metadata={f"m{number}": number for number in range(100)})])
     for number in range(100):
         assert store.count(parse_filter({f"metadata.m{number}": number})) == 1
-    assert len(store.columns_kept) <= MOST_COLUMNS
+    assert len(store.fields_in_memory) <= MAX_COLUMNS
     store.add([face("b", metadata={"m0": 0})])
     assert store.count(parse_filter({"metadata.m0": 0})) == 2
     assert store.count(parse_filter({"metadata.m99": 99})) == 1

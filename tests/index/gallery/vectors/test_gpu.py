@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
-from mien.index.gallery.vectors.device import Device
-from mien.index.gallery.vectors.gpu import DeviceSearch, device_of, has_gpu_build, on_device
-from mien.index.gallery.vectors.policy import IndexPolicy
+from mien.index.gallery.vectors.gpu import DeviceIndex, device_of, has_gpu_build, on_device
+from mien.index.gallery.vectors.policy import Device, IndexPolicy
 from mien.model.errors import ConfigError
 from mien.service.inference.served_gallery import index_policy
 from mien.service.settings import Settings
@@ -38,7 +37,7 @@ class CountedIndex:
 
 def test_a_gallery_on_a_device_answers_as_one_on_the_cpu_through_all_writes(tmp_path: Path) -> None:
     """Through additions, replacements and deletions, with and without merges, and after reopening."""
-    policy = IndexPolicy(tail=40, tail_share=0.0, to_device=lambda base: on_device(base, CountedIndex))
+    policy = IndexPolicy(growing=40, growing_share=0.0, to_device=lambda base: on_device(base, CountedIndex))
     faces = random_faces(300, seed=1)
     ours = open_embedded_gallery(tmp_path / "device", SIZE, EMBEDDER, policy=policy)
     theirs = open_embedded_gallery(tmp_path / "cpu", SIZE, EMBEDDER)
@@ -78,7 +77,7 @@ def test_a_gallery_on_a_device_answers_as_one_on_the_cpu_through_all_writes(tmp_
 
 
 def test_more_than_the_device_finds_at_once(tmp_path: Path) -> None:
-    policy = IndexPolicy(tail=10, tail_share=0.0, to_device=lambda base: on_device(base, CountedIndex))
+    policy = IndexPolicy(growing=10, growing_share=0.0, to_device=lambda base: on_device(base, CountedIndex))
     store = open_embedded_gallery(tmp_path / "gallery", SIZE, EMBEDDER, policy=policy)
     store.add(random_faces(3000, seed=3))
     store.wait_for_index()
@@ -93,7 +92,7 @@ def test_a_device_whose_memory_is_full_leaves_the_search_to_the_cpu(caplog: pyte
 
     assert on_device(np.zeros((3, 2), dtype=np.float32), full) is None
     assert "3 faces are searched on the CPU" in caplog.text
-    assert isinstance(on_device(np.zeros((3, 2), dtype=np.float32), CountedIndex), DeviceSearch)
+    assert isinstance(on_device(np.zeros((3, 2), dtype=np.float32), CountedIndex), DeviceIndex)
 
 
 @without_gpu

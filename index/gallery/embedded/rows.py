@@ -1,0 +1,133 @@
+"""Faces as rows of the database."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.filters import value_at
+from mien.index.gallery.validation import json_text
+
+FACE: Final = "sequence, id, embedding, label, emotion, sub_class, subject, metadata, content_sha256, time"
+"""The columns that ``to_face`` reads."""
+
+INSERT_FACE: Final = "INSERT INTO faces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_THUMBNAIL: Final = "INSERT INTO thumbnails VALUES (?, ?)"
+
+_MAX_IN: Final = 5000
+"""Values of one IN."""
+
+_ROWS_AT_ONCE: Final = 65_536
+
+_PLAIN_KEY: Final = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]+')
+"""A key of metadata that the JSON text has without escapes, so that SQLite finds it."""
+
+_LITTLE_ENDIAN: Final = np.dtype("<f4")
+_JSON: Final[Callable[[str, int], tuple[Any, int]]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+"""Reads a JSON value at an offset of a text; what the database holds was checked when it was written."""
+
+
+def to_row(face: GalleryFace) -> tuple[Any, ...]:
+    """A face as the columns of ``FACE``."""
+    return (
+        face.sequence,
+        face.id,
+        face.embedding.astype("<f4").tobytes(),
+        face.label,
+        face.emotion,
+        face.sub_class,
+        face.subject,
+        json_text(face.metadata),
+        face.content_sha256,
+        face.time,
+    )
+
+
+def to_face(row: Sequence[Any], thumbnail: bytes | None = None) -> GalleryFace:
+    """A face from the columns of ``FACE``."""
+    sequence, face_id, embedding, label, emotion, sub_class, subject, metadata, content_sha256, time = row
+    return GalleryFace(
+        face_id,
+        np.frombuffer(embedding, _LITTLE_ENDIAN).astype(np.float32, copy=False),
+        label,
+        emotion,
+        sub_class,
+        subject,
+        _JSON(metadata, 0)[0],
+        content_sha256,
+        time,
+        thumbnail,
+        sequence,
+    )
+
+
+def insert_faces(connection: sqlite3.Connection, faces: Sequence[GalleryFace]) -> None:
+    """Insert faces that have their sequence numbers."""
+    connection.executemany(INSERT_FACE, map(to_row, faces))
+    thumbnails = [(face.sequence, face.thumbnail) for face in faces if face.thumbnail is not None]
+    connection.executemany(INSERT_THUMBNAIL, thumbnails)
+
+
+def delete_faces(connection: sqlite3.Connection, sequences: Sequence[int]) -> None:
+    """Delete faces and their thumbnails."""
+    for table in ("faces", "thumbnails"):
+        connection.executemany(f"DELETE FROM {table} WHERE sequence = ?", [(each,) for each in sequences])  # noqa: S608
+
+
+def find_face(connection: sqlite3.Connection, face_id: str) -> GalleryFace | None:
+    """The face with an id, with its thumbnail."""
+    row = connection.execute(f"SELECT {FACE} FROM faces WHERE id = ?", (face_id,)).fetchone()  # noqa: S608
+    if row is None:
+        return None
+    thumbnail = connection.execute("SELECT image FROM thumbnails WHERE sequence = ?", (row[0],)).fetchone()
+    return to_face(row, thumbnail[0] if thumbnail else None)
+
+
+def faces_by_id(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, GalleryFace]:
+    """The faces with some ids, without thumbnails."""
+    return {row[1]: to_face(row) for row in select_in(connection, f"SELECT {FACE} FROM faces WHERE id IN ", ids)}  # noqa: S608
+
+
+def faces_by_sequence(connection: sqlite3.Connection, sequences: Sequence[int]) -> dict[int, GalleryFace]:
+    """The faces with some sequence numbers, without thumbnails."""
+    rows = select_in(connection, f"SELECT {FACE} FROM faces WHERE sequence IN ", sequences)  # noqa: S608
+    return {row[0]: to_face(row) for row in rows}
+
+
+def select_in(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query that ends with IN, for any number of values."""
+    for start in range(0, len(values), _MAX_IN):
+        part = values[start : start + _MAX_IN]
+        yield from connection.execute(f"{query}({','.join('?' * len(part))})", part)
+
+
+def embeddings_of(blobs: Iterable[bytes], size: int) -> NDArray[np.float32]:
+    """(n, d) embeddings from their column, writable."""
+    flat = np.frombuffer(bytearray().join(blobs), dtype="<f4")
+    return flat.astype(np.float32, copy=False).reshape(-1, size)
+
+
+def values_of(connection: sqlite3.Connection, field: tuple[str, ...]) -> Iterator[tuple[NDArray[np.int64], list[Any]]]:
+    """One field of all faces, block by block: sequence numbers (ascending) and values.
+
+    Args:
+        connection: to read with.
+        field: as in a filter.
+    """
+    name, *path = field  # the name is one of a filter's fields, never user input
+    in_sql = name == "metadata" and all(map(_PLAIN_KEY.fullmatch, path))
+    column = "metadata -> ?" if in_sql else name
+    arguments = ["$" + "".join(f'."{key}"' for key in path)] if in_sql else []
+    rows = connection.execute(f"SELECT sequence, {column} FROM faces ORDER BY sequence", arguments)  # noqa: S608
+    while block := rows.fetchmany(_ROWS_AT_ONCE):
+        values: list[Any] = [row[1] for row in block]
+        if in_sql:
+            values = json.loads(f"[{','.join('null' if value is None else value for value in values)}]")
+        elif name == "metadata":
+            values = [value_at(json.loads(value), path) for value in values]
+        yield np.array([row[0] for row in block], dtype=np.int64), values
