@@ -1,7 +1,7 @@
-"""A face to a point: find and align the face, preprocess, embed; and the training of the network."""
+"""From a photograph to the embeddings of its faces, and the training of the network that embeds them."""
 
 import os
 
-# From release 1.29 on, ONNX Runtime reports to its makers over the network unless told not to before it is imported,
-# and whatever imports it here has imported this package. Whoever wants the reports sets the variable to 0.
+# From release 1.29 on, ONNX Runtime sends telemetry unless this is set before it is imported. Every module here that
+# imports it has imported this package first. Set the variable to 0 to send telemetry.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

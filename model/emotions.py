@@ -1,4 +1,4 @@
-"""FER+ emotions, and what ten raters' votes say about a face.
+"""The eight emotions of FER+, and the labels that follow from the votes of its ten raters.
 
 Source: Barsoum, Zhang, Canton Ferrer, Zhang: *Training Deep Networks for Facial Expression Recognition
 with Crowd-Sourced Label Distribution*, arXiv 1608.01041.
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 EMOTIONS: Final = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-"""The eight emotions, in FER+ order: every (n, 8) array of mien has its columns so."""
+"""The eight emotions in FER+ order, which is the order of the columns of every (n, 8) array."""
 
 VOTE_COLUMNS: Final = (*EMOTIONS, "unknown", "NF")
-"""The ten columns of a FER+ label file; NF says that the picture is not a face."""
+"""The ten columns of a FER+ label file; NF means that the picture is not a face."""
 
 UNLABELLED: Final = -1
 """The label of a face that a protocol leaves out."""
@@ -34,7 +34,7 @@ _SPELLINGS: Final = {
 
 
 def emotion_of(name: str) -> str:
-    """The emotion of FER+ that a name means; a name that means none comes back in small letters.
+    """The emotion of FER+ that a name stands for; any other name is returned in lower case.
 
     Example:
         >>> emotion_of("Happy"), emotion_of("Sleepy")
@@ -45,7 +45,7 @@ def emotion_of(name: str) -> str:
 
 
 def drop_single_votes(votes: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Set counts of one to zero: Barsoum et al. treat a lone rater as an outlier.
+    """Set counts of one to zero: Barsoum et al. treat a single vote as an outlier.
 
     Args:
         votes: (n, 10) counts, columns as in ``VOTE_COLUMNS``.
@@ -59,13 +59,13 @@ def drop_single_votes(votes: NDArray[np.integer]) -> NDArray[np.int64]:
 def labels(votes: NDArray[np.integer], protocol: Protocol = "majority") -> NDArray[np.int64]:
     """The emotion of each face under a protocol, or ``UNLABELLED``.
 
-    ``majority`` is the strict majority of Barsoum et al.: single votes are dropped, and a face is kept when its
-    top column has more than half of what remains and is one of the eight emotions. ``argmax`` keeps each face
-    whose top column, ties to the first, is one of the eight emotions. Neither keeps a face without votes.
+    ``majority`` is the strict majority of Barsoum et al.: single votes are dropped, and a face is labelled if its
+    top column has more than half of the remaining votes and is one of the eight emotions. ``argmax`` labels each
+    face whose top column (the first one of ties) is one of the eight emotions. A face without votes has no label.
 
     Args:
         votes: (n, 10) counts, columns as in ``VOTE_COLUMNS``.
-        protocol: which of the two.
+        protocol: ``majority`` or ``argmax``.
 
     Returns:
         (n,) int64 indices into ``EMOTIONS``, or ``UNLABELLED``.
@@ -85,7 +85,7 @@ def distribution(votes: NDArray[np.integer]) -> NDArray[np.float32]:
         votes: (n, 10) counts, columns as in ``VOTE_COLUMNS``.
 
     Returns:
-        (n, 8) float32, rows that sum to 1, or all zero where nobody voted for an emotion.
+        (n, 8) float32 rows that sum to 1; all zero for a face without a vote for an emotion.
     """
     counts = votes[:, : len(EMOTIONS)].astype(np.float64)
     totals = counts.sum(axis=1, keepdims=True)

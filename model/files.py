@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and found below a folder in a fixed order."""
+"""Files: atomic writes, and listing a folder in a fixed order."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its place at ``path`` when the block ends well.
+    """Open a file for writing that replaces ``path`` when the block ends without an error.
 
-    A kill or an error at any moment leaves the old file or the new one, never a part; after an error, such as a full
-    disk, the part is taken away.
+    If the process is killed or fails, such as on a full disk, ``path`` stays as it was; after an error, the
+    temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.partial")
@@ -28,9 +28,9 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def files_below(path: Path) -> Iterator[Path]:
-    """Every file below a folder, in sorted order, but for hidden ones; a path that is no folder comes as it is.
+    """Every file below a folder except hidden ones, in sorted order; a path that is not a folder is yielded as it is.
 
-    Links are followed; a folder that was seen already, through whatever link, is not entered again.
+    Symbolic links are followed; a folder that was entered already through another link is skipped.
     """
     yield from _below(path, set())
 
@@ -42,7 +42,7 @@ def _below(path: Path, seen: set[Path]) -> Iterator[Path]:
     except OSError:
         names = None
     if names is None:
-        yield path  # what cannot be read is reported where it is read
+        yield path  # a path that cannot be read is reported by the caller that reads it
     elif folder not in seen:
         seen.add(folder)
         for name in names:

@@ -57,12 +57,12 @@ def load_pipeline(
         embedder: the exported network.
         detector: YuNet's ONNX file; None takes the one that mien carries.
         limits: of an image.
-        max_faces: of an image; None takes all.
-        threads: of the embedder; 0 leaves the choice to ONNX Runtime.
-        provider: where the network runs.
+        max_faces: the largest faces of an image that are read; None reads all.
+        threads: for the embedder; 0 leaves the choice to ONNX Runtime.
+        provider: where the embedder runs.
 
     Raises:
         ArtifactError: a file is missing or broken.
-        ConfigError: the GPU is required and cannot be used.
+        ConfigError: a GPU is required and cannot be used.
     """
     return Pipeline(Detector(detector), Embedder(embedder, threads=threads, provider=provider), limits, max_faces)

@@ -1,1 +1,1 @@
-"""A photograph to face crops: decoding, detection, alignment."""
+"""From a photograph to the crops of its faces: decoding, detection, alignment."""

@@ -1,6 +1,6 @@
-"""From a face in a photograph to a crop that is framed as the faces of FER2013 are.
+"""Alignment: cuts a face out of a photograph so that it is framed as the faces of FER2013 are.
 
-The network is trained on whole FER2013 images, so a face from a photograph has to fill its crop as theirs do.
+The network is trained on whole FER2013 images, so a face from a photograph must fill its crop in the same way.
 
 Coordinates are continuous: pixel i covers i to i + 1, as in YuNet's landmarks and in Pillow.
 """
@@ -19,53 +19,53 @@ SIDE_PX: Final = FACE_PX
 
 TEMPLATE: Final = np.array(
     [
-        [0.3170, 0.3830],  # right eye, as the person has it: on the left of the picture
+        [0.3170, 0.3830],  # the person's right eye, on the left of the picture
         [0.6830, 0.3830],  # left eye
         [0.5000, 0.5910],  # nose
         [0.3510, 0.7650],  # right corner of the mouth
         [0.6490, 0.7650],  # left corner of the mouth
     ]
 )
-"""(5, 2) where YuNet's landmarks lie in a FER2013 face, x and y in units of its side.
+"""(5, 2) x and y of YuNet's landmarks in a FER2013 face, as shares of its side.
 
 Medians over 1,191 random images of FER+ Training, scaled up five times for the detector, then made symmetric, so
-that a mirrored photograph gives the mirrored crop. Half of the images lie within 0.04 of each number.
+that a mirrored photograph gives the mirrored crop. Half of the images are within 0.04 of each number.
 """
 
 
 def crop_face(image: NDArray[np.uint8], landmarks: NDArray[np.floating], side_px: int = SIDE_PX) -> NDArray[np.uint8]:
-    """Turn, scale and cut out one face.
+    """Rotate, scale and cut out one face.
 
-    Where the crop reaches over the image's edge, the edge is repeated: FER2013 has background to its borders, and
-    a bar of one grey would shift the mean and the contrast to which the network standardises a face.
+    Where the crop reaches over the image's edge, the edge pixels are repeated: FER2013 has background up to its
+    borders, and a bar of one grey would shift the mean and the contrast that the network standardises.
 
     Args:
         image: (h, w, 3) uint8 RGB.
-        landmarks: (5, 2) as in ``Detection``, in pixels of ``image``; not all in one point.
+        landmarks: (5, 2) as in ``Detection``, in pixels of ``image``; not all at one point.
         side_px: height and width of the crop.
 
     Returns:
         (side_px, side_px) uint8 grey (ITU-R 601).
     """
     turn, shift = _similarity(landmarks, TEMPLATE * side_px)
-    # Low-pass: the image is first averaged down to 2 to 4 of its pixels per pixel of the crop, then sampled at least
-    # once per pixel, and the samples of each pixel of the crop are averaged.
+    # Against aliasing, the image is averaged down until 2 to 4 of its pixels cover a pixel of the crop. It is then
+    # sampled at least once per pixel, and the samples in each pixel of the crop are averaged.
     spacing_px = 1 / abs(turn)
     factor = max(1, int(spacing_px / 2))
-    per_side = max(1, math.ceil(spacing_px / factor - 0.01))  # a hair over a whole number is that number
+    per_side = max(1, math.ceil(spacing_px / factor - 0.01))  # rounding errors must not add a sample
     steps = (np.arange(side_px * per_side) + 0.5) / per_side
     places = (steps[np.newaxis, :] + 1j * steps[:, np.newaxis] - shift) / turn  # complex: x + iy in the image
-    grey, left, top = _reduced(image, places, factor)
+    grey, left, top = _reduce_around(image, places, factor)
     samples = _sample(grey, (places.real - left) / factor, (places.imag - top) / factor)
     crop: NDArray[np.float64] = samples.reshape(side_px, per_side, side_px, per_side).mean(axis=(1, 3))
     return np.rint(crop).astype(np.uint8)
 
 
 def crop_whole(image: NDArray[np.uint8], side_px: int = SIDE_PX) -> NDArray[np.uint8]:
-    """Make a crop of an image that shows one face already: its centred square.
+    """Make a crop of an image that is one face already: its centred square.
 
     Args:
-        image: (h, w, 3) uint8 RGB, or (h, w) grey. A grey one of ``side_px`` comes through bit for bit.
+        image: (h, w, 3) uint8 RGB, or (h, w) grey. A grey image of ``side_px`` is returned bit for bit.
         side_px: height and width of the crop.
 
     Returns:
@@ -81,10 +81,10 @@ def crop_whole(image: NDArray[np.uint8], side_px: int = SIDE_PX) -> NDArray[np.u
 
 
 def _similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> tuple[complex, complex]:
-    """The turn, uniform scale and shift that bring ``source`` nearest to ``target`` in least squares.
+    """Rotation, uniform scale and shift that map ``source`` to ``target`` with the least squared error.
 
-    Points are complex numbers x + iy, and the answer is (a, b) of z -> a z + b: Umeyama's solution, which in the
-    plane, without mirroring, is an ordinary regression.
+    Points are complex numbers x + iy, and the result is (a, b) of z -> a z + b. In the plane and without mirroring,
+    this regression is Umeyama's solution (*Least-Squares Estimation of Transformation Parameters*, PAMI 1991).
     """
     z = source[:, 0].astype(np.float64) + 1j * source[:, 1]
     w = target[:, 0].astype(np.float64) + 1j * target[:, 1]
@@ -93,10 +93,10 @@ def _similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> t
     return turn, complex(w.mean() - turn * z.mean())
 
 
-def _reduced(
+def _reduce_around(
     image: NDArray[np.uint8], places: NDArray[np.complex128], factor: int
 ) -> tuple[NDArray[np.uint8], int, int]:
-    """The part of an image around ``places``, grey and averaged over ``factor`` pixels; with its left and top."""
+    """The part of an image around ``places``, grey and reduced by ``factor``; and its left and top in the image."""
     height, width = image.shape[:2]
     margin = 2 * factor
     left = int(np.clip(places.real.min() - margin, 0, width - 1))
@@ -111,7 +111,7 @@ def _grey(image: NDArray[np.uint8]) -> Image.Image:
 
 
 def _sample(grey: NDArray[np.uint8], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bilinear samples at continuous coordinates; beyond the edge, the edge's own pixels."""
+    """Bilinear samples at continuous coordinates; edge pixels are repeated outside the image."""
     height, width = grey.shape
     x, y = (x - 0.5).clip(0, width - 1), (y - 0.5).clip(0, height - 1)  # from edges to centres of pixels
     x0, y0 = x.astype(np.intp), y.astype(np.intp)

@@ -1,6 +1,6 @@
-"""The bytes of an image file to upright RGB pixels, within limits.
+"""Decodes image files to upright RGB pixels, within limits.
 
-The bytes come from anywhere. They are held in memory alone: nothing is written to disk and nothing is logged.
+The files are not trusted. They stay in memory: nothing is written to disk or logged.
 """
 
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ from pydantic import BaseModel, Field, PositiveInt
 from mien.model.errors import BrokenImageError, EmptyImageError, ImageTooLargeError, UnsupportedImageError
 
 FORMATS: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WebP")
-"""The formats that are decoded; of a moving or many-page image, the first picture."""
+"""The formats that are decoded; of an animation or a file with several pages, the first picture."""
 
 
 class DecodingLimits(BaseModel, frozen=True):
-    """What an image may ask of the machine."""
+    """Limits of the size of an image."""
 
     max_bytes: PositiveInt = Field(20 * 2**20, description="Largest image file, bytes.")
     max_pixels: PositiveInt = Field(50_000_000, description="Largest image, width times height by its header, pixels.")
@@ -41,12 +41,12 @@ DEFAULT_LIMITS: Final = DecodingLimits()
 def decode(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
     """Decode an image file.
 
-    The picture is turned as its EXIF orientation says and laid on white where it is transparent; grey levels of
-    more than 8 bits are scaled to 8.
+    The image is rotated by its EXIF orientation, and transparent parts are drawn on white. Grey levels of more than
+    8 bits are scaled to 8.
 
     Args:
         data: the whole file.
-        limits: checked before anything is decoded.
+        limits: checked before decoding.
 
     Returns:
         (h, w, 3) uint8 RGB.
@@ -55,40 +55,39 @@ def decode(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray[np.u
         EmptyImageError: there are no bytes.
         ImageTooLargeError: there are more bytes or pixels than the limit.
         UnsupportedImageError: the bytes are not an image in one of ``FORMATS``.
-        BrokenImageError: the image ends early or is damaged.
+        BrokenImageError: the image is cut off or damaged.
     """
     return decode_reduced(data, limits)[0]
 
 
 def decode_reduced(
-    data: bytes, limits: DecodingLimits = DEFAULT_LIMITS, enough_px: int | None = None
+    data: bytes, limits: DecodingLimits = DEFAULT_LIMITS, min_px: int | None = None
 ) -> tuple[NDArray[np.uint8], int]:
-    """Decode an image file, as ``decode`` does, at the size at which it is enough and cheapest.
+    """Decode an image file as ``decode`` does, a JPEG at a fraction of its size where that is enough.
 
-    A JPEG file holds the coefficients of its picture at a half, a quarter and an eighth of its size, too, and those
-    are decoded several times as fast.
+    The coefficients of a JPEG give the image at a half, a quarter or an eighth of its size several times as fast.
 
     Args:
         data: the whole file.
-        limits: checked before anything is decoded, on the picture's own size.
-        enough_px: the longer side may be reduced down to this, but not below; None reduces nothing.
+        limits: checked before decoding, on the full size.
+        min_px: the longer side is not reduced below this; None reduces nothing.
 
     Returns:
-        (h, w, 3) uint8 RGB, and how many pixels of the file's picture each of its pixels is wide: 1, 2, 4 or 8.
+        (h, w, 3) uint8 RGB, and by what factor it was reduced: 1, 2, 4 or 8.
 
     Raises:
         ImageError: as ``decode``.
     """
-    image = _opened(data, limits)
+    image = _open(data, limits)
     with _damage_as_error():
-        factor = _reduce(image, enough_px) if enough_px is not None and isinstance(image, JpegImageFile) else 1
+        factor = _reduce(image, min_px) if min_px is not None and isinstance(image, JpegImageFile) else 1
         return _pixels(image, "RGB"), factor
 
 
 def decode_grey(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
-    """Decode the grey levels of an image file, as the network takes them: upright and on white, as ``decode`` does.
+    """Decode the grey levels of an image file, upright and on white as ``decode`` does.
 
-    Those of a JPEG file are taken as they are stored; decoding its colours would take as long again.
+    A JPEG stores them apart from its colours, which are not decoded: that takes half the time.
 
     Returns:
         (h, w) uint8 (ITU-R 601).
@@ -96,15 +95,15 @@ def decode_grey(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray
     Raises:
         ImageError: as ``decode``.
     """
-    image = _opened(data, limits)
+    image = _open(data, limits)
     with _damage_as_error():
         if isinstance(image, JpegImageFile):
             image.draft("L", image.size)
         return _pixels(image, "L")
 
 
-def _opened(data: bytes, limits: DecodingLimits) -> ImageFile:
-    """An image whose head has been read, within limits."""
+def _open(data: bytes, limits: DecodingLimits) -> ImageFile:
+    """Read the header of an image, and check its size."""
     check_bytes(len(data), limits)
     plugin = _plugin(data)
     if plugin is None:
@@ -121,36 +120,33 @@ def _opened(data: bytes, limits: DecodingLimits) -> ImageFile:
     return image
 
 
-def _reduce(image: JpegImageFile, enough_px: int) -> int:
-    """Have a JPEG decoded at a fraction of its size; returns by how much."""
+def _reduce(image: JpegImageFile, min_px: int) -> int:
+    """Set a JPEG to be decoded at a fraction of its size; returns the factor."""
     width, height = image.size
-    factor = next((factor for factor in (8, 4, 2) if max(width, height) >= factor * enough_px), 1)
+    factor = next((factor for factor in (8, 4, 2) if max(width, height) >= factor * min_px), 1)
     if factor > 1:
         image.draft(None, (max(1, width // factor), max(1, height // factor)))
     return round(max(width, height) / max(image.size))
 
 
 def read_file(path: Path, limits: DecodingLimits = DEFAULT_LIMITS) -> bytes:
-    """The bytes of an image file; their number is checked before they are read.
+    """Read an image file; its size is checked first.
 
     Raises:
-        ImageError: there are none, or too many.
-        OSError: the file cannot be read.
+        EmptyImageError: the file has no bytes.
+        ImageTooLargeError: it has more than the limit.
+        OSError: it cannot be read.
     """
     check_bytes(path.stat().st_size, limits)
     return path.read_bytes()
 
 
 def check_bytes(count: int, limits: DecodingLimits) -> None:
-    """Refuse a file by its size, before it is read.
-
-    Args:
-        count: of its bytes.
-        limits: of an image.
+    """Check the size of an image file before it is read.
 
     Raises:
-        EmptyImageError: there are none.
-        ImageTooLargeError: there are too many.
+        EmptyImageError: ``count`` is 0.
+        ImageTooLargeError: ``count`` is above the limit.
     """
     if count == 0:
         raise EmptyImageError("expected an image file, got no bytes")
@@ -174,10 +170,10 @@ _SIGNATURES: Final[tuple[tuple[int, bytes, type[ImageFile]], ...]] = (
 
 
 def _plugin(data: bytes) -> type[ImageFile] | None:
-    """Pillow's class for the format that the first bytes tell.
+    """Pillow's class for the format of a file, by its first bytes.
 
-    The classes are called by their names, not through ``Image.open``: that one cannot tell a damaged image from no
-    image, and it warns by a limit on pixels of its own that only a setting of the whole process can change.
+    ``Image.open`` is not used: it does not tell a damaged image from something else, and its warning about large
+    images has a limit that can only be changed for the whole process.
     """
     return next((plugin for at, signature, plugin in _SIGNATURES if data.startswith(signature, at)), None)
 
@@ -218,10 +214,10 @@ _TURNS: Final = {
 
 
 def _upright(image: ImageFile) -> Image.Image:
-    """Turn by the EXIF orientation; one that cannot be read spoils no picture."""
+    """Rotate by the EXIF orientation, if it can be read."""
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001  as above: EXIF is one more hostile format
+    except Exception:  # noqa: BLE001  damaged EXIF data raises many kinds of errors
         return image
     return image if turn is None else image.transpose(turn)
 
@@ -230,11 +226,10 @@ _WHITES: Final = (1, 255, 4095, 65535)
 
 
 def _to_8_bit(levels: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Scale wide grey levels to 0 to 255.
+    """Scale grey levels of more than 8 bits to 0 to 255.
 
-    Files do not say what their white is: it is taken to be the first of 1 (for fractions), 255, 4095 (12-bit
-    cameras) and 65535 that holds the brightest level, or else the brightest level itself; black is 0, or the
-    darkest level where it is negative.
+    Files do not say which level is white. It is the first of 1 (for fractions), 255, 4095 (12-bit cameras) and 65535
+    that is not below the brightest level, or else the brightest level. Black is 0, or the darkest level if negative.
     """
     values = levels.astype(np.float32)
     values[~np.isfinite(values)] = 0

@@ -1,4 +1,4 @@
-"""Faces in a photograph: YuNet on ONNX Runtime.
+"""Face detection: YuNet on ONNX Runtime.
 
 Source: Wu, Peng, Yu: *YuNet: A Tiny Millisecond-level Face Detector*, Machine Intelligence Research 20 (2023).
 ``mien.model.faces.yunet`` says where the network's file comes from.
@@ -23,23 +23,23 @@ STRIDES: Final = (8, 16, 32)
 """Pixels between the anchors of each of the network's three outputs."""
 
 PYRAMID_PX: Final = (1280, 320)
-"""Longest sides to which a photograph is scaled down.
+"""Longer sides to which a photograph is scaled down, one for each pass of the network.
 
-The network finds faces from about 10 to 300 pixels. The first level leaves small faces in a large photograph large
-enough; in the second one a face that fills the photograph is small enough.
+The network finds faces from about 10 to 300 pixels. The first pass keeps small faces in a large photograph large
+enough; in the second, a face that fills the photograph is small enough.
 """
 
-SMALLEST_PX: Final = 240
-"""Longest side to which a smaller image is scaled up: a 48x48 face crop is too small for the network."""
+MIN_SIDE_PX: Final = 240
+"""A smaller image is scaled up to this longer side: a 48x48 face crop is too small for the network."""
 
-OVERLAP: Final = 0.3
+NMS_OVERLAP: Final = 0.3
 """Two boxes that overlap more than this (intersection over union) are one face; as in OpenCV's FaceDetectorYN."""
 
 MAX_CANDIDATES: Final = 5000
-"""The best candidates that are looked at, two or more to a face: a picture made of faces must not take forever."""
+"""Only the best candidates are considered, two or more for each face: it bounds the time of an image full of faces."""
 
 VOTING_OVERLAP: Final = 0.5
-"""Candidates that overlap a face more than this have a say in where its landmarks are."""
+"""The landmarks of a face are the mean over the candidates that overlap it more than this."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Detection:
     """A face in an image.
 
     Attributes:
-        box: x, y, width and height in pixels of the image; it may reach over the image's edge.
-        score: how sure the detector is, from 0 to 1.
+        box: in pixels of the image; it may reach over the image's edge.
+        score: confidence, from 0 to 1.
         landmarks: (5, 2) float32, x and y in pixels of the image: right eye, left eye, nose, right and left corner
-            of the mouth, right and left as the person has them.
+            of the mouth; right and left are the person's.
     """
 
     box: Box
@@ -64,16 +64,16 @@ class Detector:
     Thread-safe: one detector serves all threads of a process.
 
     Attributes:
-        min_score: detections below are left out.
+        min_score: detections with a lower score are left out.
     """
 
     def __init__(self, path: Path | None = None, *, threads: int = 1, min_score: float = 0.6) -> None:
         """Load the network.
 
         Args:
-            path: YuNet's ONNX file, of free height and width; None takes the one that mien carries.
-            threads: of one detection; 0 leaves the choice to ONNX Runtime.
-            min_score: detections below are left out; from 0 to 1.
+            path: YuNet's ONNX file, with free height and width; None takes the one that mien carries.
+            threads: for one detection; 0 leaves the choice to ONNX Runtime.
+            min_score: detections with a lower score are left out; from 0 to 1.
 
         Raises:
             DetectorError: the file is missing, is not YuNet, or takes images of one size only.
@@ -88,7 +88,7 @@ class Detector:
             image: (h, w, 3) uint8 RGB, of any size.
 
         Returns:
-            The faces, largest box first; empty when there is none.
+            The faces, largest box first; may be empty.
         """
         if image.size == 0:
             return []
@@ -140,8 +140,8 @@ def _load(path: Path, threads: int) -> Any:
 
 
 def _pyramid(longest: int) -> list[int]:
-    if longest < SMALLEST_PX:
-        return [SMALLEST_PX]
+    if longest < MIN_SIDE_PX:
+        return [MIN_SIDE_PX]
     return sorted({min(longest, side) for side in PYRAMID_PX}, reverse=True)
 
 
@@ -172,11 +172,11 @@ def _decode(
 
 
 def _merge(candidates: NDArray[np.float32]) -> list[Detection]:
-    """One detection for all candidates that overlap: the box and score of the best of them.
+    """Merge overlapping candidates (non-maximum suppression): box and score are those of the best.
 
-    Its landmarks are the mean of theirs, weighted by score. Those of one candidate are off by up to a twelfth of the
-    face's width, this way and that with the scale and place of the face; the mean halves how far crops of one face
-    differ, and costs nothing.
+    The landmarks are the mean over the candidates, weighted by score. Those of one candidate are off by up to a
+    twelfth of the face's width, depending on the scale and place of the face; the mean halves how far crops of one
+    face differ.
     """
     waiting = candidates[np.argsort(-candidates[:, 14], kind="stable")[:MAX_CANDIDATES]]
     found: list[Detection] = []
@@ -186,8 +186,8 @@ def _merge(candidates: NDArray[np.float32]) -> list[Detection]:
         landmarks = np.average(voters[:, 4:14], axis=0, weights=voters[:, 14]).reshape(5, 2).astype(np.float32)
         x, y, width, height, score = (float(value) for value in waiting[0, [0, 1, 2, 3, 14]])
         found.append(Detection((x, y, width, height), score, landmarks))
-        overlap[0] = 1  # with itself: rounding must not keep it waiting
-        waiting = waiting[overlap <= OVERLAP]
+        overlap[0] = 1  # exactly 1, so that the loop ends in spite of rounding
+        waiting = waiting[overlap <= NMS_OVERLAP]
     return found
 
 

@@ -18,17 +18,17 @@ from mien.model.faces.box import Box, clip
 from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
 from mien.model.faces.detection import Detector
 
-ENOUGH_PX: Final = 1920
-"""A JPEG may be decoded at a fraction of its size as long as its longer side stays at least this long.
+MIN_DECODED_PX: Final = 1920
+"""A JPEG is decoded at a fraction of its size as long as its longer side is at least this long.
 
-Half as much again as the detector's finest level, so that its pixels are still averages of several.
+This is one and a half times the detector's first level, so that each pixel there is still a mean of several.
 """
 
-SMALL_FACE_PX: Final = 60
-"""A photograph whose narrowest face at the fraction is narrower than this, or that has none, is decoded at full size.
+MIN_FACE_PX: Final = 60
+"""If a face is narrower than this in the reduced photograph, or there is none, the photograph is decoded at full size.
 
-In photographs of 12 and 24 megapixels, embeddings of larger faces moved by 0.02 to 0.05 (medians; at most 0.19), those
-of smaller ones by up to 0.9.
+In photographs of 12 and 24 megapixels, the reduction moved embeddings of larger faces by 0.02 to 0.05 (medians; at most
+0.19), those of smaller faces by up to 0.9.
 """
 
 Stage = Literal["decode", "detect"]
@@ -99,11 +99,11 @@ class FaceReader:
             with timed("decode"):
                 return [whole_face(decode_grey(data, self.limits))]
         with timed("decode"):
-            image, factor = decode_reduced(data, self.limits, ENOUGH_PX)
+            image, factor = decode_reduced(data, self.limits, MIN_DECODED_PX)
         with timed("detect"):
             faces = self.crop_faces(image)
         if factor > 1:
-            if faces and min(face.box[2] for face in faces) >= SMALL_FACE_PX:
+            if faces and min(face.box[2] for face in faces) >= MIN_FACE_PX:
                 return [_enlarged(face, factor) for face in faces]
             with timed("decode"):
                 image = decode(data, self.limits)

@@ -347,7 +347,7 @@ def test_limits_must_be_positive() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "enough_px", "factor"),
+    ("width", "height", "min_px", "factor"),
     [
         (800, 600, 801, 1),
         (800, 600, 401, 1),
@@ -358,9 +358,9 @@ def test_limits_must_be_positive() -> None:
         (9, 2000, 250, 8),
     ],
 )
-def test_a_jpeg_is_reduced_to_what_is_enough(width: int, height: int, enough_px: int, factor: int) -> None:
+def test_a_jpeg_is_reduced_but_not_below_the_minimum(width: int, height: int, min_px: int, factor: int) -> None:
     data = encoded(scene(width, height), "JPEG", quality=95)
-    reduced, by = decode_reduced(data, enough_px=enough_px)
+    reduced, by = decode_reduced(data, min_px=min_px)
     assert by == factor
     assert reduced.shape == (-(-height // factor), -(-width // factor), 3)
     averaged = np.asarray(Image.fromarray(decode(data)).reduce(factor), dtype=np.int16)
@@ -371,27 +371,27 @@ def test_a_reduced_jpeg_is_turned_as_its_exif_says() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     data = encoded(scene(800, 600), "JPEG", exif=exif)
-    reduced, factor = decode_reduced(data, enough_px=200)
+    reduced, factor = decode_reduced(data, min_px=200)
     assert factor == 4
     assert reduced.shape == (200, 150, 3)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF"])
 def test_only_jpeg_is_reduced(image_format: str) -> None:
-    reduced, factor = decode_reduced(encoded(scene(800, 600), image_format), enough_px=100)
+    reduced, factor = decode_reduced(encoded(scene(800, 600), image_format), min_px=100)
     assert factor == 1
     assert reduced.shape == (600, 800, 3)
 
 
 def test_the_limit_on_pixels_is_that_of_the_file() -> None:
     with pytest.raises(ImageTooLargeError, match="800x600"):
-        decode_reduced(encoded(scene(800, 600), "JPEG"), DecodingLimits(max_pixels=800 * 600 - 1), enough_px=100)
+        decode_reduced(encoded(scene(800, 600), "JPEG"), DecodingLimits(max_pixels=800 * 600 - 1), min_px=100)
 
 
 def test_a_reduced_jpeg_that_is_cut_off_is_broken() -> None:
     data = encoded(scene(800, 600), "JPEG")
     with pytest.raises(BrokenImageError):
-        decode_reduced(data[: len(data) // 2], enough_px=100)
+        decode_reduced(data[: len(data) // 2], min_px=100)
 
 
 @pytest.mark.parametrize(("image_format", "within"), [("JPEG", 2), ("PNG", 0), ("WebP", 0)])
