@@ -27,7 +27,7 @@ def majority_of(votes: NDArray[np.int64], protocol: Protocol = "majority") -> st
     return None if label == UNLABELLED else EMOTIONS[label]
 
 
-def test_columns_stand_in_ferplus_order() -> None:
+def test_columns_are_in_ferplus_order() -> None:
     assert VOTE_COLUMNS == (
         "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
     )  # fmt: skip
@@ -66,7 +66,7 @@ def test_exactly_half_is_no_majority(votes: NDArray[np.int64], expected: str | N
 
 @pytest.mark.parametrize("protocol", ["majority", "argmax"])
 @pytest.mark.parametrize("winner", ["unknown", "NF"])
-def test_a_face_that_unknown_or_nf_wins_is_left_out(winner: str, protocol: Protocol) -> None:
+def test_face_that_unknown_or_nf_wins_is_left_out(winner: str, protocol: Protocol) -> None:
     assert majority_of(ballots(**{winner: 7, "neutral": 3}), protocol) is None
 
 
@@ -76,7 +76,7 @@ def test_votes_for_unknown_count_towards_the_total() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["majority", "argmax"])
-def test_a_face_without_votes_is_left_out(protocol: Protocol) -> None:
+def test_face_without_votes_is_left_out(protocol: Protocol) -> None:
     assert majority_of(ballots(), protocol) is None
 
 
@@ -111,7 +111,7 @@ def test_strict_majority_keeps_the_published_number_of_faces(ferplus_root: Path,
     assert int((labels(votes) != UNLABELLED).sum()) == expected
 
 
-def test_names_of_emotions() -> None:
+def test_spellings_of_emotions() -> None:
     assert [emotion_of(emotion.upper()) for emotion in EMOTIONS] == list(EMOTIONS)
     spelt = ("Happy", "joy", "surprised", "sad", " Angry", "disgusted", "fearful", "afraid", "contemptuous", "Sleepy")
     meant = ("happiness",) * 2 + ("surprise", "sadness", "anger", "disgust", "fear", "fear", "contempt", "sleepy")

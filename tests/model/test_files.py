@@ -15,7 +15,7 @@ def test_files_below_come_sorted_without_hidden_ones_and_through_links_once(tmp_
     assert list(files_below(tmp_path / "absent")) == [tmp_path / "absent"]
 
 
-def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
+def test_error_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
     with write_atomically(path) as file:
         file.write(b"old")

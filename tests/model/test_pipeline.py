@@ -27,8 +27,8 @@ def png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
     return buffer.getvalue()
 
 
-def test_a_training_crop_reaches_the_network_bit_for_bit(pipeline: Pipeline, make_faces: MakeFaces) -> None:
-    """What the index is built from and what is uploaded go the same way."""
+def test_training_crop_reaches_the_network_bit_for_bit(pipeline: Pipeline, make_faces: MakeFaces) -> None:
+    """Uploaded crops give the embeddings of the crops that the index is built from."""
     crops = make_faces(5).images
     for crop in crops:
         (face,) = pipeline.read_faces(png(crop), already_cropped=True)
@@ -37,12 +37,12 @@ def test_a_training_crop_reaches_the_network_bit_for_bit(pipeline: Pipeline, mak
         np.testing.assert_allclose(pipeline.embed([face]), pipeline.embedder.embed(crop[None]), atol=1e-5)
 
 
-def test_an_image_without_a_face(pipeline: Pipeline) -> None:
+def test_image_without_a_face_is_refused(pipeline: Pipeline) -> None:
     with pytest.raises(NoFaceError, match=r"no face was found in the image of 64x32 pixels.*already_cropped"):
         pipeline.read_faces(png(np.zeros((32, 64, 3), dtype=np.uint8)))
 
 
-def test_the_limits_hold() -> None:
+def test_limits_are_checked() -> None:
     small = load_pipeline(default_bundle() / EMBEDDER, limits=DecodingLimits(max_pixels=100), provider="cpu")
     with pytest.raises(ImageTooLargeError):
         small.read_faces(png(np.zeros((11, 10), dtype=np.uint8)), already_cropped=True)
@@ -66,7 +66,7 @@ def test_faces_of_a_photograph_come_largest_first(pipeline: Pipeline, london_roo
 
 
 def photograph(side: int) -> bytes:
-    """A JPEG of 12 megapixels with a face that has a share of it."""
+    """A JPEG of 12 megapixels with a face of ``side`` pixels."""
     sheet = Image.new("RGB", (4000, 3000), (90, 120, 150))
     sheet.paste(Image.fromarray(cartoon(side)), (700, 400))
     buffer = BytesIO()
@@ -75,9 +75,7 @@ def photograph(side: int) -> bytes:
 
 
 @pytest.mark.parametrize(("side", "whole"), [(2400, 1), (600, 1), (160, 2)])
-def test_a_large_photograph_is_decoded_at_a_fraction_unless_that_shows(
-    pipeline: Pipeline, side: int, whole: int
-) -> None:
+def test_large_photograph_is_reduced_unless_its_face_is_small(pipeline: Pipeline, side: int, whole: int) -> None:
     data = photograph(side)
     stages: list[str] = []
 
@@ -91,11 +89,11 @@ def test_a_large_photograph_is_decoded_at_a_fraction_unless_that_shows(
     assert stages == ["decode", "detect"] * whole
     np.testing.assert_allclose(found.box, exact.box, atol=0.03 * exact.box[2])
     embeddings = pipeline.embed([found, exact])
-    # Centroids are 4 to 6 apart; decoded whole, nothing differs.
+    # Centroids are 4 to 6 apart; at full size nothing differs.
     assert np.linalg.norm(embeddings[0] - embeddings[1]) < (0.3 if whole == 1 else 1e-6)
 
 
-def test_a_large_photograph_without_a_face(pipeline: Pipeline) -> None:
+def test_large_photograph_without_a_face_is_refused(pipeline: Pipeline) -> None:
     buffer = BytesIO()
     Image.new("RGB", (4001, 3000), "teal").save(buffer, "JPEG")
     with pytest.raises(NoFaceError, match="4001x3000"):

@@ -50,7 +50,7 @@ def write_set(folder: Path, expressions: list[object]) -> Path:
 
 @pytest.mark.parametrize("lists", ["", "Manually_Annotated_file_lists"])
 @pytest.mark.parametrize("heading", [True, False])
-def test_tables(tmp_path: Path, lists: str, heading: bool) -> None:
+def test_photographs_of_tables(tmp_path: Path, lists: str, heading: bool) -> None:
     """All eleven classes, in AffectNet's order, which is not that of FER+."""
     table = [row(f"{number % 3}/{number}.jpg", number) for number in range(11)]
     write_tables(tmp_path, lists=lists, heading=heading, validation=table)
@@ -66,7 +66,7 @@ def test_tables(tmp_path: Path, lists: str, heading: bool) -> None:
     assert photographs.missing_emotions == ()
 
 
-def test_the_splits_of_tables(tmp_path: Path) -> None:
+def test_splits_of_tables(tmp_path: Path) -> None:
     write_tables(tmp_path, validation=[row("a.jpg", 6)], training=[row("b.jpg", 1), row("c.jpg", 4), row("b.jpg", 2)])
     assert read_affectnet(tmp_path).labels.tolist() == [4]
     training = read_affectnet(tmp_path, "training")
@@ -77,7 +77,7 @@ def test_the_splits_of_tables(tmp_path: Path) -> None:
         read_affectnet(tmp_path, "test")
 
 
-def test_boxes_that_are_none(tmp_path: Path) -> None:
+def test_empty_boxes_are_none(tmp_path: Path) -> None:
     boxes: list[tuple[object, ...]] = [
         ("NULL",) * 4,
         (-1, -1, -1, -1),
@@ -89,8 +89,8 @@ def test_boxes_that_are_none(tmp_path: Path) -> None:
     assert read_affectnet(tmp_path).boxes == (None, None, None, None, (1.0, 2.0, 3.0, 4.0))
 
 
-def test_annotations(tmp_path: Path) -> None:
-    """The owner stores each number as text; 2.jpg comes before 10.jpg."""
+def test_photographs_with_annotation_files(tmp_path: Path) -> None:
+    """AffectNet stores each number as text; 2.jpg comes before 10.jpg."""
     write_set(tmp_path / "val_set", ["7", "3", "0", "1", "0", "0", "0", "0", "0", "0", "6"])
     write_set(tmp_path / "train_set", [np.int64(2), 5])
     photographs = read_affectnet(tmp_path)
@@ -102,7 +102,7 @@ def test_annotations(tmp_path: Path) -> None:
     assert len(read_affectnet(tmp_path, "all")) == 13
 
 
-def test_a_photograph_without_an_annotation_is_counted(tmp_path: Path) -> None:
+def test_photograph_without_an_annotation_is_counted(tmp_path: Path) -> None:
     write_set(tmp_path / "val_set", ["7"])
     (tmp_path / "val_set" / "images" / "5.jpg").touch()
     (tmp_path / "val_set" / "images" / "notes.txt").touch()
@@ -119,7 +119,7 @@ def test_a_photograph_without_an_annotation_is_counted(tmp_path: Path) -> None:
         (0, "gone.jpg", r"validation\.csv, line 3: expected the labelled photograph .*gone\.jpg, found none"),
     ],
 )
-def test_a_faulty_row_is_named(tmp_path: Path, field: int, value: str, message: str) -> None:
+def test_faulty_row_is_named(tmp_path: Path, field: int, value: str, message: str) -> None:
     table = [row("a.jpg", 0), row("b.jpg", 1)]
     table[1][field] = value
     write_tables(tmp_path, validation=table)
@@ -128,7 +128,7 @@ def test_a_faulty_row_is_named(tmp_path: Path, field: int, value: str, message: 
         read_affectnet(tmp_path)
 
 
-def test_a_row_that_is_cut_off(tmp_path: Path) -> None:
+def test_row_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     write_tables(tmp_path, heading=False, validation=[row("a.jpg", 0), ["b.jpg", 1, 2]])
     with pytest.raises(DatasetError, match=r"validation\.csv, line 2: expected 9 fields, got 3"):
         read_affectnet(tmp_path)
@@ -154,13 +154,13 @@ def test_faulty_annotations_are_named(tmp_path: Path) -> None:
         read_affectnet(tmp_path)
 
 
-def test_all_unknown_is_an_error(tmp_path: Path) -> None:
+def test_set_without_a_known_emotion_is_refused(tmp_path: Path) -> None:
     write_tables(tmp_path, validation=[row("a.jpg", 8), row("b.jpg", 9), row("c.jpg", 9)])
     with pytest.raises(DatasetError, match=r"AffectNet validation: .*got 1 of 'none', 2 of 'uncertain'"):
         read_affectnet(tmp_path)
 
 
-def test_another_layout_is_an_error(tmp_path: Path) -> None:
+def test_other_layouts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"holds no AffectNet validation: expected validation\.csv .* val_set/"):
         read_affectnet(tmp_path)
     write_tables(tmp_path, validation=[])

@@ -7,7 +7,7 @@ from mien.model.datasets.base import Collection, check_split, files_by_name, fir
 from mien.model.errors import DatasetError
 
 
-def test_a_collection_keeps_what_ferplus_knows_and_counts_the_rest(tmp_path: Path) -> None:
+def test_collection_keeps_what_ferplus_knows_and_counts_the_rest(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     (tmp_path / "b.png").touch()
     collection = Collection("made", cropped=True)
@@ -48,7 +48,7 @@ def test_subjects_and_boxes_are_none_where_they_are_not_known(tmp_path: Path) ->
     assert photographs.take(np.array([0])).subjects is None
 
 
-def test_a_set_without_a_known_emotion_is_an_error_that_says_what_came(tmp_path: Path) -> None:
+def test_set_without_a_known_emotion_is_an_error_that_says_what_came(tmp_path: Path) -> None:
     collection = Collection("made all")
     with pytest.raises(DatasetError, match=r"made all: expected photographs.*got none at all"):
         collection.photographs()
@@ -60,7 +60,7 @@ def test_a_set_without_a_known_emotion_is_an_error_that_says_what_came(tmp_path:
         collection.add(tmp_path / "absent.png", "fear")
 
 
-def test_named_files_are_unique_and_pass_over_shadows(tmp_path: Path) -> None:
+def test_files_by_name_are_unique_and_skip_shadows(tmp_path: Path) -> None:
     for name in ("a/X.TIFF", "b/y.tiff", "b/y.txt", "__MACOSX/b/y.tiff", "b/._y.tiff"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -71,7 +71,7 @@ def test_named_files_are_unique_and_pass_over_shadows(tmp_path: Path) -> None:
         files_by_name(tmp_path, ".tiff")
 
 
-def test_splits_and_folders_that_are_not_there(tmp_path: Path) -> None:
+def test_unknown_splits_and_missing_folders_are_refused(tmp_path: Path) -> None:
     check_split("all", ("all",), "X")
     with pytest.raises(DatasetError, match="X has the splits all, test, got 'val'"):
         check_split("val", ("all", "test"), "X")

@@ -45,7 +45,7 @@ def test_photographs_by_their_names(tmp_path: Path) -> None:
     assert not photographs.cropped
 
 
-def test_the_upper_intensities(tmp_path: Path) -> None:
+def test_intense_split_has_the_upper_intensities(tmp_path: Path) -> None:
     write(tmp_path, *(f"F0001_SU0{level}BL_F2D.bmp" for level in (1, 2, 3, 4)), "F0001_NE00BL_F2D.bmp")
     photographs = read_bu_3dfe(tmp_path, "intense")
     assert [path.name[6:10] for path in photographs.paths] == ["NE00", "SU03", "SU04"]
@@ -63,13 +63,13 @@ def test_the_upper_intensities(tmp_path: Path) -> None:
         ("F0001_NE01WH_F2D.bmp", "expected intensity 00 for NE"),
     ],
 )
-def test_other_names_are_errors(tmp_path: Path, name: str, message: str) -> None:
+def test_other_names_are_refused(tmp_path: Path, name: str, message: str) -> None:
     write(tmp_path, "F0001_AN01WH_F2D.bmp", name)
     with pytest.raises(DatasetError, match=rf"{name}: {message}"):
         read_bu_3dfe(tmp_path)
 
 
-def test_a_folder_without_photographs(tmp_path: Path) -> None:
+def test_folder_without_photographs_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "F0001_AN01WH_F3D.bmp", "F0002.rar")
     with pytest.raises(DatasetError, match=r"BU-3DFE all: expected photographs .* got none at all"):
         read_bu_3dfe(tmp_path)

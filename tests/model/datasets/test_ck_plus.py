@@ -10,7 +10,7 @@ from mien.model.errors import DatasetError
 def write_sequence(
     root: Path, subject: str, sequence: str, frames: int, label: str | None, *, images: str = "", labels: str = ""
 ) -> Path:
-    """Frames of a sequence and the file of its label, as the owner's archives hold them; returns the label's path."""
+    """Write the frames of a sequence and the file of its label, as in CK+'s archives; returns the label's path."""
     folder = root / images / "cohn-kanade-images" / subject / sequence
     folder.mkdir(parents=True)
     for frame in range(1, frames + 1):
@@ -30,7 +30,7 @@ def shown(root: Path, split: str = "all", **options: int) -> list[tuple[str, str
     ]
 
 
-def test_the_last_frame_has_the_label_and_the_first_is_neutral(tmp_path: Path) -> None:
+def test_last_frame_has_the_label_and_the_first_is_neutral(tmp_path: Path) -> None:
     write_sequence(tmp_path, "S005", "001", 11, "3.0000000e+00")
     write_sequence(tmp_path, "S010", "002", 14, "7.0000000e+00")
     write_sequence(tmp_path, "S010", "004", 9, None)
@@ -48,7 +48,7 @@ def test_the_last_frame_has_the_label_and_the_first_is_neutral(tmp_path: Path) -
     assert photographs.boxes is None
 
 
-def test_peaks_alone(tmp_path: Path) -> None:
+def test_peaks_split_has_no_neutral_frames(tmp_path: Path) -> None:
     write_sequence(tmp_path, "S005", "001", 11, "2.0")
     photographs = read_ck_plus(tmp_path, "peaks")
     assert photographs.classes == ("contempt",)
@@ -61,7 +61,7 @@ def test_peaks_alone(tmp_path: Path) -> None:
     ("code", "emotion"),
     list(enumerate(("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise"))),
 )
-def test_every_code(tmp_path: Path, code: int, emotion: str) -> None:
+def test_emotion_codes(tmp_path: Path, code: int, emotion: str) -> None:
     write_sequence(tmp_path, "S005", "001", 3, f"{code}.0000000e+00")
     assert shown(tmp_path, "peaks") == [("S005_001_00000003", emotion)]
 
@@ -79,7 +79,7 @@ def test_more_frames_never_count_twice(tmp_path: Path) -> None:
         read_ck_plus(tmp_path, peak_frames=0)
 
 
-def test_the_folders_of_the_archives_may_lie_around(tmp_path: Path) -> None:
+def test_folders_of_the_archives_are_found(tmp_path: Path) -> None:
     write_sequence(tmp_path, "S005", "001", 2, "1", images="extended-cohn-kanade-images", labels="Emotion_labels")
     assert shown(tmp_path) == [("S005_001_00000001", "neutral"), ("S005_001_00000002", "anger")]
 
@@ -109,7 +109,7 @@ def test_faults_are_named(tmp_path: Path) -> None:
         read_ck_plus(tmp_path)
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"holds no CK\+ images: expected the folder cohn-kanade-images"):
         read_ck_plus(tmp_path)
     (tmp_path / "cohn-kanade-images").mkdir()

@@ -15,7 +15,7 @@ def write(root: Path, text: str, *images: str) -> Path:
     return table
 
 
-def test_a_table_with_all_columns(tmp_path: Path) -> None:
+def test_table_with_all_columns(tmp_path: Path) -> None:
     table = write(
         tmp_path,
         "image,subject,label,x,y,width,height,split\n"
@@ -68,7 +68,7 @@ def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
         read_listing(write(tmp_path, text, "1.jpg"))
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_missing_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"expected a table of photographs at .*labels\.csv, found none"):
         read_listing(tmp_path)
     write(tmp_path, "image,label\n1.jpg,sad\n", "1.jpg")
@@ -89,7 +89,7 @@ def test_rows_know_their_lines_and_columns(tmp_path: Path) -> None:
     ]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_heading(tmp_path: Path) -> None:
+def test_byte_order_mark_is_no_part_of_the_heading(tmp_path: Path) -> None:
     table = write_text(tmp_path / "t.csv", "\ufeffa\r\n1\r\n")
     assert list(rows(table, ("a",))) == [(2, {"a": "1"})]
 

@@ -99,7 +99,7 @@ def test_folders_come_before_tables(tmp_path: Path, make_faces: MakeFaces, write
     assert len(read_ferplus(tmp_path, "Training")) == 5
 
 
-def test_the_last_of_two_rows_with_one_name_stays(tmp_path: Path, make_faces: MakeFaces) -> None:
+def test_last_of_two_rows_with_one_name_stays(tmp_path: Path, make_faces: MakeFaces) -> None:
     # The published fer2013new.csv names three images twice.
     faces, later = make_faces(4), make_faces(1, seed=5)
     again = LabelledFaces(faces.names[1:2], later.images, later.votes)
@@ -110,7 +110,7 @@ def test_the_last_of_two_rows_with_one_name_stays(tmp_path: Path, make_faces: Ma
     np.testing.assert_array_equal(found.votes[1], later.votes[0])
 
 
-def test_a_table_of_votes_may_lack_a_split_that_is_not_read(tmp_path: Path, make_faces: MakeFaces) -> None:
+def test_table_of_votes_may_lack_a_split_that_is_not_read(tmp_path: Path, make_faces: MakeFaces) -> None:
     made = {split: make_faces(4, seed=10 * seed) for seed, split in enumerate(SPLITS)}
     write_tables(tmp_path, made, named=False)
     votes = tmp_path / "fer2013new.csv"
@@ -123,7 +123,7 @@ def test_a_table_of_votes_may_lack_a_split_that_is_not_read(tmp_path: Path, make
         read_ferplus(tmp_path, "PrivateTest")
 
 
-def test_a_table_of_pixels_that_ends_early_is_refused(tables: Path) -> None:
+def test_table_of_pixels_that_ends_early_is_refused(tables: Path) -> None:
     pixels = tables / "fer2013.csv"
     pixels.write_text("".join(pixels.read_text().splitlines(keepends=True)[:-1]))
     assert len(read_ferplus(tables, "Training")) == 3
@@ -143,14 +143,14 @@ def test_tables_out_of_step_are_refused(tables: Path) -> None:
         read_ferplus(tables, "Training")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column(tables: Path) -> None:
+def test_byte_order_mark_is_no_part_of_the_first_column(tables: Path) -> None:
     votes = tables / "fer2013new.csv"
     votes.write_bytes(b"\xef\xbb\xbf" + votes.read_bytes())
     assert len(read_ferplus(tables, "Training")) == 3
 
 
 @pytest.mark.parametrize("present", [(), ("fer2013.csv",), ("fer2013new.csv",)])
-def test_neither_layout_is_refused(tmp_path: Path, present: tuple[str, ...]) -> None:
+def test_folder_without_either_layout_is_refused(tmp_path: Path, present: tuple[str, ...]) -> None:
     for name in present:
         (tmp_path / name).touch()
     with pytest.raises(DatasetError, match=r"no FER\+ PublicTest split: expected FER2013Valid/label\.csv"):
@@ -171,7 +171,7 @@ def test_neither_layout_is_refused(tmp_path: Path, present: tuple[str, ...]) -> 
         (lambda row: "fer0000003.png" + row[row.index(",") :], "expected each image once, got fer0000003.png again"),
     ],
 )
-def test_a_broken_line_of_a_label_file_is_named(folder: Path, edit: Callable[[str], str], message: str) -> None:
+def test_broken_line_of_a_label_file_is_named(folder: Path, edit: Callable[[str], str], message: str) -> None:
     change(folder / "label.csv", 3, edit)
     with pytest.raises(DatasetError, match=rf"label\.csv, line 3: .*{message}"):
         read_ferplus(folder.parent, "Training")
@@ -200,7 +200,7 @@ def damage(path: Path) -> None:
         damage,
     ],
 )
-def test_a_broken_image_is_named_with_its_line(folder: Path, spoil: Callable[[Path], None]) -> None:
+def test_broken_image_is_named_with_its_line(folder: Path, spoil: Callable[[Path], None]) -> None:
     spoil(folder / "fer0000006.png")
     with pytest.raises(DatasetError, match=r"label\.csv, line 3: .*fer0000006\.png should .*48x48"):
         read_ferplus(folder.parent, "Training")
@@ -224,7 +224,7 @@ def test_any_damage_to_an_image_is_a_dataset_error_or_harmless(folder: Path) -> 
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
-def test_an_empty_label_file_is_refused(folder: Path, content: str) -> None:
+def test_empty_label_file_is_refused(folder: Path, content: str) -> None:
     (folder / "label.csv").write_text(content)
     with pytest.raises(DatasetError, match=r"label\.csv lists no images"):
         read_ferplus(folder.parent, "Training")
@@ -236,7 +236,7 @@ def test_bytes_that_are_no_text_are_refused(folder: Path) -> None:
         read_ferplus(folder.parent, "Training")
 
 
-def test_blank_lines_are_passed_over(folder: Path) -> None:
+def test_blank_lines_are_skipped(folder: Path) -> None:
     change(folder / "label.csv", 2, lambda row: row + "\n")
     assert len(read_ferplus(folder.parent, "Training")) == 4
     change(folder / "label.csv", 4, lambda row: row + ",0")
@@ -257,7 +257,7 @@ def test_blank_lines_are_passed_over(folder: Path) -> None:
         (lambda row: "0,,Training", "expected 2304 pixels, got 0"),
     ],
 )
-def test_a_broken_line_of_pixels_is_named(tables: Path, edit: Callable[[str], str], message: str) -> None:
+def test_broken_line_of_pixels_is_named(tables: Path, edit: Callable[[str], str], message: str) -> None:
     change(tables / "fer2013.csv", 3, edit)
     with pytest.raises(DatasetError, match=rf"fer2013\.csv, line 3: .*{message}"):
         read_ferplus(tables, "Training")
@@ -271,7 +271,7 @@ def test_a_broken_line_of_pixels_is_named(tables: Path, edit: Callable[[str], st
         (lambda row: row.rsplit(",", 1)[0] + ",-2", "from 0 to"),
     ],
 )
-def test_a_broken_line_of_votes_is_named(tables: Path, edit: Callable[[str], str], message: str) -> None:
+def test_broken_line_of_votes_is_named(tables: Path, edit: Callable[[str], str], message: str) -> None:
     change(tables / "fer2013new.csv", 3, edit)
     with pytest.raises(DatasetError, match=rf"fer2013new\.csv, line 3: .*{message}"):
         read_ferplus(tables, "Training")
@@ -280,14 +280,14 @@ def test_a_broken_line_of_votes_is_named(tables: Path, edit: Callable[[str], str
 @pytest.mark.parametrize(
     ("table", "column"), [("fer2013.csv", "pixels"), ("fer2013new.csv", "Image name"), ("fer2013new.csv", "contempt")]
 )
-def test_a_missing_column_is_named(tables: Path, table: str, column: str) -> None:
+def test_missing_column_is_named(tables: Path, table: str, column: str) -> None:
     change(tables / table, 1, lambda heading: heading.replace(column, "other"))
     with pytest.raises(DatasetError, match=rf"{table}, line 1: .*missing {column}$"):
         read_ferplus(tables, "Training")
 
 
 @pytest.mark.parametrize("table", ["fer2013.csv", "fer2013new.csv"])
-def test_an_empty_table_is_refused(tables: Path, table: str) -> None:
+def test_empty_table_is_refused(tables: Path, table: str) -> None:
     (tables / table).write_text("")
     with pytest.raises(DatasetError, match=rf"{table}, line 1: expected the columns"):
         read_ferplus(tables, "Training")
@@ -323,17 +323,17 @@ def test_without_the_file_there_are_no_near_copies(tmp_path: Path) -> None:
     assert len(set(copies.groups_of(("a.png", "b.png", "c.png")).tolist())) == 3
 
 
-def test_an_unlisted_image_has_a_group_of_its_own_across_calls() -> None:
+def test_unlisted_image_has_a_group_of_its_own_across_calls() -> None:
     copies = NearCopies({"listed.png": 0}, frozenset())
     queries = copies.groups_of(("a.png", "b.png", "listed.png"))
     gallery = copies.groups_of(tuple(f"g{row}.png" for row in range(1000)))
     assert queries.dtype == np.int64
     assert len(set(queries.tolist()) | set(gallery.tolist())) == 1003
-    assert copies.groups_of(("b.png",))[0] == queries[1]  # an image is a copy of itself, wherever it stands
+    assert copies.groups_of(("b.png",))[0] == queries[1]  # an image is a copy of itself in every call
 
 
 @pytest.mark.parametrize("group", ["", "none", "1.0", "-1", "²"])
-def test_a_group_that_is_no_number_is_named(tmp_path: Path, group: str) -> None:
+def test_group_that_is_no_number_is_named(tmp_path: Path, group: str) -> None:
     write_csv(
         tmp_path / "duplicates.csv",
         [["image", "near_group", "valid_leaks_training"], ["a.png", 1, False], ["b.png", group, False]],
@@ -348,7 +348,7 @@ def test_near_copies_need_their_columns(tmp_path: Path) -> None:
         read_near_copies(tmp_path)
 
 
-def test_the_real_validation_faces_are_read(ferplus_root: Path) -> None:
+def test_real_validation_faces_are_read(ferplus_root: Path) -> None:
     faces = read_ferplus(ferplus_root, "PublicTest")
     assert len(faces) == 3_579
     assert faces.images.shape == (3_579, 48, 48)

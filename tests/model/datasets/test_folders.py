@@ -14,7 +14,7 @@ def write(root: Path, *names: str) -> Path:
     return root
 
 
-def test_a_folder_per_label(tmp_path: Path) -> None:
+def test_folder_per_label(tmp_path: Path) -> None:
     root = write(
         tmp_path / "mine",
         "Happy/b.PNG",
@@ -37,7 +37,7 @@ def test_a_folder_per_label(tmp_path: Path) -> None:
     assert not photographs.cropped
 
 
-def test_parts(tmp_path: Path) -> None:
+def test_parts_are_splits(tmp_path: Path) -> None:
     write(tmp_path, "train/angry/1.png", "test/neutral/2.png", "test/happy/3.png", "docs/readme.txt")
     assert read_folders(tmp_path).labels.tolist() == [1, 0, 4]
     assert [path.name for path in read_folders(tmp_path, "train").paths] == ["1.png"]
@@ -47,7 +47,7 @@ def test_parts(tmp_path: Path) -> None:
         read_folders(tmp_path, "val")
 
 
-def test_no_label_is_known(tmp_path: Path) -> None:
+def test_folders_without_a_known_label_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"expected folders named as the emotions neutral, .* got no folder"):
         read_folders(tmp_path)
     write(tmp_path, "0/a.png", "1/b.png")

@@ -30,14 +30,14 @@ def test_photographs_by_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["KA.CO1.39.tiff", "KA-AN1.39.tiff", "KAX.AN1.39.tiff", "KA.AN.39.tiff"])
-def test_other_names_are_errors(tmp_path: Path, name: str) -> None:
+def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "KA.AN1.39.tiff").touch()
     (tmp_path / name).touch()
     with pytest.raises(DatasetError, match=rf"{name}: expected a name such as KA\.AN1\.39\.tiff"):
         read_jaffe(tmp_path)
 
 
-def test_a_folder_without_photographs(tmp_path: Path) -> None:
+def test_folder_without_photographs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"JAFFE all: expected photographs .* got none at all"):
         read_jaffe(tmp_path)
     with pytest.raises(DatasetError, match="JAFFE has the splits all, got 'test'"):

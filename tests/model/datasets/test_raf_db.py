@@ -88,7 +88,7 @@ def test_images_that_the_list_lacks_are_counted(tmp_path: Path) -> None:
         ("train_00001.jpg 5", "expected each photograph once, got train_00001.jpg again"),
     ],
 )
-def test_a_faulty_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+def test_faulty_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     write(tmp_path, "aligned")
     label_list = tmp_path / "EmoLabel" / "list_patition_label.txt"
     label_list.write_text(f"train_00001.jpg 5\n\n{line}\n")
@@ -113,7 +113,7 @@ def test_faulty_boxes_are_named(tmp_path: Path) -> None:
         read_raf_db(tmp_path)
 
 
-def test_another_layout_is_an_error(tmp_path: Path) -> None:
+def test_other_layouts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"holds no RAF-DB: expected EmoLabel/list_patition_label\.txt and Image/alig"
     ):

@@ -13,14 +13,14 @@ def test_every_set_refuses_an_empty_folder_in_one_sentence(tmp_path: Path) -> No
             read_dataset(name, tmp_path)
 
 
-def test_the_default_split_and_another(tmp_path: Path) -> None:
+def test_default_split_and_another(tmp_path: Path) -> None:
     for name in ("F0001_SU01WH_F2D.bmp", "F0001_SU04WH_F2D.bmp"):
         (tmp_path / name).touch()
     assert len(read_dataset("bu-3dfe", tmp_path)) == 2
     assert len(read_dataset("bu-3dfe", tmp_path, "intense")) == 1
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_missing_data_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"expected one of the data sets affectnet, .*, csv, got 'fer'"):
         read_dataset("fer", tmp_path)
     with pytest.raises(DatasetError, match=r"expected the data set jaffe in the folder .*absent, found nothing there"):

@@ -13,7 +13,7 @@ from mien.model.errors import EmbedderError
 
 
 def changed(**parts: object) -> str:
-    """Metadata that is right but for some parts."""
+    """Valid metadata with some parts changed."""
     right = {
         "format_version": 1,
         "mien_version": "0",
@@ -37,7 +37,7 @@ def crops(count: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return np.random.default_rng(0).integers(0, 256, (count, 48, 48), dtype=np.uint8)
 
 
-def test_what_the_file_says_of_itself(embedder: Embedder) -> None:
+def test_metadata_is_read(embedder: Embedder) -> None:
     assert (embedder.side_px, embedder.embedding_size) == (48, 64)
     assert embedder.emotions == EMOTIONS
     assert embedder.sigma > 0
@@ -46,14 +46,14 @@ def test_what_the_file_says_of_itself(embedder: Embedder) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, BATCH_FACES + 1])
-def test_any_number_of_crops(embedder: Embedder, count: int) -> None:
+def test_any_number_of_crops_is_embedded(embedder: Embedder, count: int) -> None:
     embeddings = embedder.embed(crops(count))
     assert embeddings.shape == (count, 64)
     assert embeddings.dtype == np.float32
     assert np.isfinite(embeddings).all()
 
 
-def test_the_batch_does_not_change_an_embedding(embedder: Embedder) -> None:
+def test_batch_does_not_change_an_embedding(embedder: Embedder) -> None:
     together = embedder.embed(crops(7))
     alone = np.concatenate([embedder.embed(crop[None]) for crop in crops(7)])
     np.testing.assert_allclose(together, alone, atol=1e-4)
@@ -63,7 +63,7 @@ def test_brightness_and_contrast_hardly_change_an_embedding(embedder: Embedder) 
     ramp = (np.add.outer(np.arange(48), np.arange(48)) + 50).astype(np.uint8)[None]
     darker = (ramp // 2 + 20).astype(np.uint8)
     difference = np.linalg.norm(embedder.embed(ramp) - embedder.embed(darker))
-    # Grey values are whole numbers, and so is what flows through an int8 network: not nothing, but little.
+    # Grey values and the activations of an int8 network are rounded, so the embeddings differ a little.
     assert difference < 0.2 * np.linalg.norm(embedder.embed(ramp) - embedder.embed(crops(1)))
 
 
@@ -77,12 +77,12 @@ def test_other_shapes_and_types_are_refused(
         embedder.embed(wrong)
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EmbedderError, match="no exported network at"):
         Embedder(tmp_path / "absent.onnx")
 
 
-def test_a_broken_file(tmp_path: Path) -> None:
+def test_broken_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes((default_bundle() / EMBEDDER).read_bytes()[:1000])
     with pytest.raises(EmbedderError, match="ONNX Runtime can load"):
@@ -102,7 +102,7 @@ def test_a_broken_file(tmp_path: Path) -> None:
         (changed(side_px=64), "wants faces of 64 pixels, faces are cut to 48"),
     ],
 )
-def test_a_network_of_someone_else(tmp_path: Path, metadata: str | None, message: str) -> None:
+def test_network_without_metadata_is_refused(tmp_path: Path, metadata: str | None, message: str) -> None:
     graph = onnx.load(default_bundle() / EMBEDDER)
     del graph.metadata_props[:]
     if metadata is not None:

@@ -17,8 +17,8 @@ def session() -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(default_bundle() / EMBEDDER), providers=["CPUExecutionProvider"])
 
 
-def test_bound_batches_give_what_unbound_ones_give(session: onnxruntime.InferenceSession) -> None:
-    """From several threads at once, and without one result changing an older one."""
+def test_bound_batch_gives_the_same_embeddings(session: onnxruntime.InferenceSession) -> None:
+    """Also from several threads at once, and no result changes an earlier one."""
     bound = BoundBatch(session, (4, 48, 48), (4, 64), device="cpu")
     generator = np.random.default_rng(0)
     batches = [generator.integers(0, 256, (4, 48, 48), dtype=np.uint8) for _ in range(12)]

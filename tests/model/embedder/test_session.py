@@ -21,10 +21,8 @@ def embedder(provider: Provider) -> Embedder:
 
 @without_cuda
 @pytest.mark.parametrize(("provider", "warnings"), [("auto", 0), ("cpu", 0), ("cuda", 1), ("tensorrt", 1)])
-def test_without_a_cuda_build_the_cpu_is_taken(
-    provider: Provider, warnings: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Who asked for CUDA is told, once; who left the choice open is not."""
+def test_cpu_build_runs_on_the_cpu(provider: Provider, warnings: int, caplog: pytest.LogCaptureFixture) -> None:
+    """``cuda`` and ``tensorrt`` warn once, ``auto`` does not."""
     assert embedder(provider).providers == [CPU]
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * warnings
     if warnings:
@@ -33,7 +31,7 @@ def test_without_a_cuda_build_the_cpu_is_taken(
 
 
 @without_cuda
-def test_without_a_cuda_build_a_required_gpu_is_refused() -> None:
+def test_cpu_build_refuses_a_required_gpu() -> None:
     with pytest.raises(ConfigError, match="a GPU is required, and cannot be used: expected onnxruntime-gpu"):
         embedder("require")
 
@@ -41,10 +39,10 @@ def test_without_a_cuda_build_a_required_gpu_is_refused() -> None:
 @pytest.mark.parametrize(
     ("provider", "refused"), [("auto", False), ("cuda", False), ("tensorrt", False), ("require", True)]
 )
-def test_a_cuda_build_without_a_driver(
+def test_cuda_build_without_a_driver_warns_or_refuses(
     provider: Provider, refused: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The GPU's ONNX Runtime on a machine without a GPU warns whoever did not ask for the CPU."""
+    """The GPU build of ONNX Runtime on a machine without a GPU warns, except for ``cpu``."""
     if driver_problem() is None:
         pytest.skip("this machine has a GPU")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
@@ -58,7 +56,7 @@ def test_a_cuda_build_without_a_driver(
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Path:
-    """A library with the two functions that are asked of NVIDIA's."""
+    """A library with the two functions of NVIDIA's driver that are called."""
     source = tmp_path / "driver.c"
     source.write_text(
         "#include <stdlib.h>\n"
@@ -77,7 +75,7 @@ def driver(tmp_path: Path) -> Path:
     ("code", "count", "problem"),
     [("0", "1", None), ("0", "0", "the NVIDIA driver finds no GPU"), ("999", "1", "cuInit gives 999")],
 )
-def test_what_a_driver_says(
+def test_problems_of_the_driver(
     driver: Path, code: str, count: str, problem: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CODE", code)
@@ -95,7 +93,7 @@ def test_what_a_driver_says(
         ("tensorrt", [CUDA, CPU], [CUDA, CPU]),
     ],
 )
-def test_which_providers_a_gpu_is_asked_with(
+def test_execution_providers_of_a_gpu(
     provider: Provider, available: list[str], chosen: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)

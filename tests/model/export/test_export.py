@@ -25,7 +25,7 @@ def test_exported_equals_torch(small_run: SmallRun, make_faces: MakeFaces) -> No
     assert embedder.metadata.training == config.model_dump(mode="json")
 
 
-def test_a_mirrored_face_has_the_same_embedding(small_run: SmallRun, make_faces: MakeFaces) -> None:
+def test_mirrored_face_has_the_same_embedding(small_run: SmallRun, make_faces: MakeFaces) -> None:
     crops = make_faces(8, seed=6).images
     embedder = Embedder(small_run.network, provider="cpu")
     mirrored = np.ascontiguousarray(crops[:, :, ::-1])
@@ -44,14 +44,14 @@ def test_without_mirror_the_network_sees_each_face_once(
     np.testing.assert_allclose(Embedder(path, provider="cpu").embed(crops), expected.numpy(), atol=1e-4)
 
 
-def test_parity_notices_another_network(small_run: SmallRun) -> None:
+def test_parity_differs_for_another_network(small_run: SmallRun) -> None:
     network, _, _ = load_network(small_run.checkpoint)
     with torch.no_grad():
         network.head.bias.add_(0.01)
     assert parity(ExportedNetwork(network, mirror=True).eval(), small_run.network) > PARITY_TOLERANCE
 
 
-def test_a_failed_check_leaves_the_older_file(
+def test_failed_check_leaves_the_older_file(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "embedder.onnx"
@@ -63,6 +63,6 @@ def test_a_failed_check_leaves_the_older_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_missing_checkpoint(tmp_path: Path) -> None:
+def test_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint"):
         export(tmp_path / "absent.pt", tmp_path / "embedder.onnx")

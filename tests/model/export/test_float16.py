@@ -49,12 +49,12 @@ def test_convolutions_are_in_float16_and_both_ends_are_not(half: Path, small_run
     assert half.stat().st_size < small_run.network.stat().st_size
 
 
-def test_a_network_that_was_rounded_already_is_refused(half: Path, tmp_path: Path) -> None:
+def test_network_that_is_not_float32_is_refused(half: Path, tmp_path: Path) -> None:
     with pytest.raises(EmbedderError, match="expected a network in float32, got one in float16"):
         convert_to_float16(half, tmp_path / "again.onnx")
 
 
-def test_int8_needs_faces_and_half_does_not(
+def test_int8_needs_faces_and_float16_does_not(
     small_run: SmallRun, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["quantise", str(small_run.network), "--output", str(tmp_path / "int8.onnx")]) == 1

@@ -17,7 +17,7 @@ from mien.model.networks.preprocessing import prepare
 from mien.model.training.checkpoint import write_checkpoint
 from mien.model.training.config import TrainingConfig
 
-# Large enough that weights outweigh what QDQ adds to the graph.
+# Large enough that the smaller weights save more than QDQ adds to the graph.
 CONFIG = TrainingConfig(network=NetworkConfig(widths=(32, 128), blocks=(2, 2)))
 
 
@@ -31,7 +31,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, crops: Crops) -> Path:
     for layer in drawn.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 1.0
-    with torch.no_grad():  # with statistics of their own layers, faces stay apart all the way through
+    with torch.no_grad():  # normalisation fits the layers' inputs, so that embeddings of different faces differ
         drawn(prepare(torch.from_numpy(crops), CONFIG.network.side_px))
     state = drawn.state_dict()
     checkpoint = folder / "checkpoint.pt"
@@ -42,7 +42,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, crops: Crops) -> Path:
 
 @pytest.fixture(scope="module")
 def crops() -> Crops:
-    """Ramps in all directions with some noise: something for every channel."""
+    """Ramps in all directions with some noise, which reach every channel."""
     generator = np.random.default_rng(0)
     across = np.linspace(-1, 1, 48)
     slopes = generator.normal(0, 60, (64, 2))
@@ -69,12 +69,12 @@ def test_int8_is_smaller_and_close(network: Path, crops: Crops, tmp_path: Path) 
     assert [file.name for file in tmp_path.iterdir()] == ["int8.onnx"]
 
 
-def test_ranges_need_faces(network: Path, tmp_path: Path) -> None:
+def test_quantisation_without_faces_is_refused(network: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="got none"):
         quantise(network, np.zeros((0, 48, 48), dtype=np.uint8), tmp_path / "int8.onnx")
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "none.onnx"
     path.write_bytes(b"nothing")
     with pytest.raises(EmbedderError, match="is not a network"):

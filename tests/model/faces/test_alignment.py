@@ -29,12 +29,12 @@ def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     return float(np.abs(one.astype(float) - other.astype(float)).mean())
 
 
-def test_a_face_in_place_comes_through_bit_for_bit() -> None:
+def test_face_in_place_comes_through_bit_for_bit() -> None:
     image = np.repeat(np.random.default_rng(1).integers(0, 256, (48, 48, 1), dtype=np.uint8), 3, axis=2)
     assert np.array_equal(crop_face(image, TEMPLATE * 48), image[..., 0])
 
 
-def test_the_square_around_the_landmarks_is_cut_out() -> None:
+def test_square_around_the_landmarks_is_cut_out() -> None:
     image = smooth(300, 400)
     crop = crop_face(image, landmarks((210, 130), 96))
     expected = Image.fromarray(image[130 - 48 : 130 + 48, 210 - 48 : 210 + 48, 0]).reduce(2)
@@ -119,12 +119,12 @@ def test_edges_are_repeated() -> None:
 
 @pytest.mark.parametrize("centre", [(-500, -500), (1e6, 3), (20, 1e5)])
 @pytest.mark.parametrize("side_px", [1e-3, 5, 1e7])
-def test_a_crop_far_outside_is_still_a_crop(centre: tuple[float, float], side_px: float) -> None:
+def test_crop_far_outside_is_still_a_crop(centre: tuple[float, float], side_px: float) -> None:
     assert crop_face(smooth(40, 60), landmarks(centre, side_px).astype(np.float64)).shape == (48, 48)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 900), (900, 1), (2, 3)])
-def test_tiny_images(height: int, width: int) -> None:
+def test_tiny_images_are_cropped(height: int, width: int) -> None:
     image = np.full((height, width, 3), 77, np.uint8)
     assert np.all(crop_face(image, landmarks((width / 2, height / 2), 50)) == 77)
     assert np.all(crop_whole(image) == 77)

@@ -77,11 +77,11 @@ def test_exif_orientation_is_applied(image_format: str, orientation: int) -> Non
     assert np.abs(decoded.astype(int) - upright.astype(int)).mean() < 4
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow says so, and goes on
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow warns and goes on
 @pytest.mark.parametrize(
     "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )
-def test_damaged_exif_spoils_no_picture(exif: bytes) -> None:
+def test_damaged_exif_is_ignored(exif: bytes) -> None:
     assert decode(encoded(scene(), "JPEG", exif=exif)).shape == (16, 24, 3)
 
 
@@ -172,7 +172,7 @@ def test_other_colour_spaces() -> None:
         assert np.abs(decoded.astype(int) - (200, 30, 60)).max() <= 6, (image_format, mode)
 
 
-def test_no_bytes() -> None:
+def test_no_bytes_are_refused() -> None:
     with pytest.raises(EmptyImageError):
         decode(b"")
 
@@ -198,7 +198,7 @@ def archive() -> bytes:
         archive(),
     ],
 )
-def test_what_is_no_image_is_unsupported(data: bytes) -> None:
+def test_other_bytes_are_unsupported(data: bytes) -> None:
     with pytest.raises(UnsupportedImageError, match="expected an image"):
         decode(data)
 
@@ -226,7 +226,7 @@ def test_signature_and_then_random_bytes_is_broken(image_format: str) -> None:
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_every_truncation_is_told(image_format: str) -> None:
+def test_every_truncation_is_refused(image_format: str) -> None:
     data = encoded(scene(), image_format)
     whole = decode(data)
     refused = 0
@@ -235,7 +235,7 @@ def test_every_truncation_is_told(image_format: str) -> None:
             decoded = decode(data[:length])
         except (BrokenImageError, UnsupportedImageError):
             refused += 1
-        else:  # only what lies after the last pixel is missing
+        else:  # only bytes after the last pixel are missing
             assert np.array_equal(decoded, whole), length
             assert length > len(data) // 2
     assert refused > len(data) // 2
@@ -289,14 +289,14 @@ def test_byte_limit_is_exact() -> None:
         decode(data, DecodingLimits(max_bytes=len(data) - 1))
 
 
-def test_pillows_own_limit_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_of_pillow_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert decode(encoded(scene())).shape == (16, 24, 3)
 
 
-def test_nothing_of_pillow_is_changed() -> None:
+def test_global_state_of_pillow_is_unchanged() -> None:
     def settings() -> tuple[object, ...]:
         return Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, TiffImagePlugin.READ_LIBTIFF
 
@@ -307,7 +307,7 @@ def test_nothing_of_pillow_is_changed() -> None:
     assert settings() == before
 
 
-def test_huge_tiles_of_a_small_tiff() -> None:
+def test_huge_tiles_of_a_small_tiff_are_refused() -> None:
     entries = TiffImagePlugin.ImageFileDirectory_v2()
     for tag, value in ((256, 10), (257, 10), (258, 8), (259, 8), (262, 1), (277, 1), (322, 65520), (323, 65520)):
         entries[tag] = value
@@ -319,13 +319,13 @@ def test_huge_tiles_of_a_small_tiff() -> None:
         decode(file.getvalue())
 
 
-def test_a_file_is_read_as_its_bytes_are(tmp_path: Path) -> None:
+def test_file_is_read_as_its_bytes_are(tmp_path: Path) -> None:
     path = tmp_path / "scene.png"
     path.write_bytes(encoded(scene()))
     assert np.array_equal(decode(read_file(path)), np.asarray(scene()))
 
 
-def test_a_file_is_measured_before_it_is_read(tmp_path: Path) -> None:
+def test_size_is_checked_before_reading(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     with path.open("wb") as file:
         file.truncate(2**40)  # sparse: reading it would not fit in memory
@@ -336,7 +336,7 @@ def test_a_file_is_measured_before_it_is_read(tmp_path: Path) -> None:
         read_file(path)
 
 
-def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
+def test_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "none.jpg")
 
@@ -358,7 +358,7 @@ def test_limits_must_be_positive() -> None:
         (9, 2000, 250, 8),
     ],
 )
-def test_a_jpeg_is_reduced_but_not_below_the_minimum(width: int, height: int, min_px: int, factor: int) -> None:
+def test_jpeg_is_reduced_but_not_below_the_minimum(width: int, height: int, min_px: int, factor: int) -> None:
     data = encoded(scene(width, height), "JPEG", quality=95)
     reduced, by = decode_reduced(data, min_px=min_px)
     assert by == factor
@@ -367,7 +367,7 @@ def test_a_jpeg_is_reduced_but_not_below_the_minimum(width: int, height: int, mi
     assert np.abs(reduced.astype(np.int16) - averaged).max() <= 12
 
 
-def test_a_reduced_jpeg_is_turned_as_its_exif_says() -> None:
+def test_reduced_jpeg_is_turned_as_its_exif_says() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     data = encoded(scene(800, 600), "JPEG", exif=exif)
@@ -383,12 +383,12 @@ def test_only_jpeg_is_reduced(image_format: str) -> None:
     assert reduced.shape == (600, 800, 3)
 
 
-def test_the_limit_on_pixels_is_that_of_the_file() -> None:
+def test_limit_on_pixels_is_that_of_the_file() -> None:
     with pytest.raises(ImageTooLargeError, match="800x600"):
         decode_reduced(encoded(scene(800, 600), "JPEG"), DecodingLimits(max_pixels=800 * 600 - 1), min_px=100)
 
 
-def test_a_reduced_jpeg_that_is_cut_off_is_broken() -> None:
+def test_reduced_jpeg_that_is_cut_off_is_broken() -> None:
     data = encoded(scene(800, 600), "JPEG")
     with pytest.raises(BrokenImageError):
         decode_reduced(data[: len(data) // 2], min_px=100)

@@ -62,7 +62,7 @@ def test_box_is_in_pixels_of_the_image(detector: Detector, side: int) -> None:
     assert np.abs(found.landmarks / side - expected.landmarks / 320).max() < 0.03
 
 
-def test_a_face_that_fills_a_large_image(detector: Detector) -> None:
+def test_face_that_fills_a_large_image(detector: Detector) -> None:
     side = 2400
     head = cartoon(side)[int(0.15 * side) : int(0.9 * side), int(0.2 * side) : int(0.8 * side)]
     (found,) = detector.detect(head)
@@ -81,11 +81,11 @@ def test_small_faces_in_a_large_image_largest_first(detector: Detector) -> None:
     assert areas == sorted(areas, reverse=True)
 
 
-def test_a_picture_made_of_faces(detector: Detector) -> None:
+def test_image_full_of_faces(detector: Detector) -> None:
     assert 100 <= len(detector.detect(np.tile(cartoon(40), (30, 32, 1)))) <= 30 * 32
 
 
-def test_a_large_face_and_a_small_one(detector: Detector) -> None:
+def test_large_face_and_a_small_one(detector: Detector) -> None:
     found = detector.detect(pasted([cartoon(1400), cartoon(110)], [(50, 50), (1700, 200)]))
     assert [round(detection.box[3], -2) for detection in found] == [900, 100]
 
@@ -94,13 +94,13 @@ def test_a_large_face_and_a_small_one(detector: Detector) -> None:
     ("width", "height"),
     [(1, 1), (1, 5000), (5000, 1), (20, 20), (31, 33), (32, 32), (7, 640), (321, 319), (1281, 3), (4001, 700)],
 )
-def test_no_size_is_too_odd(detector: Detector, width: int, height: int) -> None:
+def test_any_size_is_accepted(detector: Detector, width: int, height: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     assert detector.detect(noise) == []
 
 
 @pytest.mark.parametrize("shape", [(0, 0, 3), (0, 9, 3), (9, 0, 3)])
-def test_an_image_without_pixels_has_no_face(detector: Detector, shape: tuple[int, int, int]) -> None:
+def test_image_without_pixels_has_no_face(detector: Detector, shape: tuple[int, int, int]) -> None:
     assert detector.detect(np.zeros(shape, np.uint8)) == []
 
 
@@ -141,8 +141,8 @@ def test_one_detector_serves_many_threads(detector: Detector) -> None:
     assert [[face.box for face in faces] for faces in results] == [[face.box for face in faces] for faces in expected]
 
 
-# What OpenCV 4.14's FaceDetectorYN finds with the same network in the images below: (n, 15) box, landmarks, score,
-# largest box first. "faces" are after its suppression (overlap 0.3), "candidates" are all before it (overlap 1).
+# Results of OpenCV 4.14's FaceDetectorYN with the same network on the images of the tests below: (n, 15) box,
+# landmarks, score, largest box first. "faces" are after non-maximum suppression (0.3), "candidates" before it.
 OPENCV = np.load(Path(__file__).with_name("opencv_detections.npz"))
 
 
@@ -166,11 +166,11 @@ def assert_as_opencv(found: list[Detection], name: str) -> None:
         assert np.abs(detection.landmarks - landmarks.reshape(5, 2)).max() < 0.1
 
 
-# Up to 320 pixels the pyramid has one level, the image itself: what OpenCV does.
+# Up to 320 pixels the detector makes one pass over the image at its own size, as OpenCV does.
 
 
 @pytest.mark.parametrize(("height", "width"), [(320, 320), (250, 320), (310, 301)])
-def test_a_drawn_face_is_where_opencv_finds_it(detector: Detector, height: int, width: int) -> None:
+def test_drawn_face_is_where_opencv_finds_it(detector: Detector, height: int, width: int) -> None:
     assert_as_opencv(detector.detect(cartoon(320)[:height, :width]), f"drawn_{height}x{width}")
 
 
@@ -197,7 +197,7 @@ def test_each_photograph_has_one_face(detector: Detector) -> None:
 
 
 @needs_london
-def test_a_close_up_is_found(detector: Detector) -> None:
+def test_close_up_is_found(detector: Detector) -> None:
     for name in photograph_names(40)[::13]:
         image = photograph(name)
         (found,) = detector.detect(image)
@@ -221,14 +221,14 @@ def test_face_crops_of_48_pixels(detector: Detector) -> None:
     assert np.mean([len(detector.detect(image)) == 1 for image in images]) > 0.93
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match=r"none\.onnx"):
         Detector(tmp_path / "none.onnx")
     with pytest.raises(DetectorError):
         Detector(tmp_path)
 
 
-def test_broken_files(tmp_path: Path) -> None:
+def test_broken_files_are_refused(tmp_path: Path) -> None:
     whole = YUNET.read_bytes()
     path = tmp_path / "broken.onnx"
     for data in (b"", b"\0", b"not a network", bytes(1000), b"\xff" * 50, whole[:1000], whole[:-1], whole[500:]):
@@ -237,7 +237,7 @@ def test_broken_files(tmp_path: Path) -> None:
             Detector(path)
 
 
-def test_a_file_by_its_path(tmp_path: Path) -> None:
+def test_detector_is_loaded_from_a_path(tmp_path: Path) -> None:
     path = tmp_path / "own.onnx"
     path.write_bytes(YUNET.read_bytes())
     assert len(Detector(path).detect(cartoon(320))) == 1

@@ -14,7 +14,7 @@ def reader() -> FaceReader:
     return FaceReader(Detector())
 
 
-def test_a_face_has_its_box_score_and_crop(reader: FaceReader) -> None:
+def test_face_has_its_box_score_and_crop(reader: FaceReader) -> None:
     image = cartoon(400)
     (face,) = reader.crop_faces(image)
     (detection,) = reader.detector.detect(image)
@@ -55,7 +55,7 @@ def test_boxes_are_clipped_to_the_image(reader: FaceReader, cut: tuple[int, int,
         assert y + height <= image.shape[0] + 1e-6
 
 
-def test_a_face_over_the_edge_is_clipped(reader: FaceReader) -> None:
+def test_face_over_the_edge_is_clipped(reader: FaceReader) -> None:
     image = cartoon(400)[:, 170:]  # the face begins at 100
     (detection,), (face,) = reader.detector.detect(image), reader.crop_faces(image)
     assert detection.box[0] < 0

@@ -12,7 +12,7 @@ def batch(n: int, c: int, d: int, seed: int, present: int) -> tuple[Tensor, Tens
     return z, torch.arange(n) % present, torch.rand(n, c, generator=generator, dtype=torch.float64)
 
 
-def test_centroids_are_means_and_say_which_classes_are_there() -> None:
+def test_centroids_are_means_of_the_present_classes() -> None:
     z, labels, _ = batch(10, 4, 3, seed=5, present=3)
     centroids, present = class_centroids(z, labels, 4)
     assert present.tolist() == [True, True, True, False]
@@ -38,7 +38,7 @@ def test_leaving_one_out_is_the_mean_of_the_others() -> None:
             assert float(found[i, j]) == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_a_class_of_one_sample_keeps_it() -> None:
+def test_class_of_one_sample_keeps_it() -> None:
     z = torch.tensor([[1.0], [3.0], [5.0]])
     found, _ = squared_distances_to_class_centroids(z, torch.tensor([0, 0, 1]), 2, leave_one_out=True)
     assert found.tolist() == [[4.0, 16.0], [4.0, 4.0], [9.0, 0.0]]

@@ -57,7 +57,7 @@ def test_loss_equals_plain_loops(c: int, present: int, sigma: float, leave_one_o
         )
 
 
-def test_a_class_of_one_sample_keeps_it_when_one_is_left_out() -> None:
+def test_class_of_one_sample_keeps_it_when_one_is_left_out() -> None:
     z, _, _ = batch(5, 3, 2, seed=0)
     labels = torch.tensor([0, 0, 0, 1, 2])
     targets = one_hot(labels, 3)
@@ -73,7 +73,7 @@ def test_float32_stays_close_to_float64() -> None:
 
 
 @pytest.mark.parametrize("c", [2, 8])
-def test_a_uniform_posterior_scores_one_minus_one_over_c(c: int) -> None:
+def test_uniform_posterior_scores_one_minus_one_over_c(c: int) -> None:
     labels = torch.arange(4 * c) % c
     z = torch.full((4 * c, 64), 3.0)
     assert float(gaussian_structured_loss(z, labels, one_hot(labels, c).float(), 1.0)) == pytest.approx(1 - 1 / c)
@@ -89,7 +89,7 @@ def test_separate_classes_score_zero_and_swapped_targets_two() -> None:
 
 def test_no_dead_zone_far_from_every_centroid() -> None:
     # Two samples of each class, far apart in opposite directions: every centroid is hundreds of sigma^2 away from
-    # every sample, so that exp(-squared / 2) is zero in float32, and yet the nearer ones should win.
+    # every sample, so that exp(-squared / 2) is zero in float32. The nearer ones should still win.
     offset = torch.tensor([30.0, 0.0])
     means = torch.tensor([[0.0, 0.0], [0.0, 0.5]])
     z = torch.cat([means + offset, means - offset]).requires_grad_()
@@ -104,7 +104,7 @@ def test_no_dead_zone_far_from_every_centroid() -> None:
     assert (z.grad.norm(dim=1) > 1e-3).all()
 
 
-def test_the_gradient_flows_through_the_centroids() -> None:
+def test_gradient_flows_through_the_centroids() -> None:
     z, labels, targets = batch(12, 3, 4, seed=1)
     z.requires_grad_()
     (whole,) = torch.autograd.grad(gaussian_structured_loss(z, labels, targets, 1.0), z)
@@ -143,7 +143,7 @@ def test_soft_targets_are_met_by_a_soft_posterior() -> None:
 
 
 def test_leaving_one_out_takes_the_reward_from_mere_spread() -> None:
-    # Noise without classes: with its own share in the centroid each sample looks well placed.
+    # Noise without classes: a sample that is part of its centroid looks closer to it than it is.
     generator = torch.Generator().manual_seed(0)
     z, labels = 3 * torch.randn(64, 64, generator=generator), torch.arange(64) % 8
     targets = one_hot(labels, 8).float()
@@ -164,7 +164,7 @@ def test_sub_classes_are_summed_by_emotion() -> None:
     assert float(identity) == pytest.approx(float(gaussian_structured_loss(z, classes, one_hot(classes, 4), 1.0)))
 
 
-def test_an_emotion_takes_part_when_one_of_its_sub_classes_does() -> None:
+def test_emotion_takes_part_when_one_of_its_sub_classes_does() -> None:
     z, _, _ = batch(12, 3, 4, seed=7)
     classes = torch.arange(12) % 2 * 2  # of the four sub-classes, 0 and 2 are there
     emotion_of = torch.tensor([0, 0, 1, 2])
@@ -174,7 +174,7 @@ def test_an_emotion_takes_part_when_one_of_its_sub_classes_does() -> None:
 
 
 @pytest.mark.parametrize("leave_one_out", [False, True])
-def test_the_module_is_the_function_with_its_sigma(leave_one_out: bool) -> None:
+def test_module_is_the_function_with_its_sigma(leave_one_out: bool) -> None:
     z, labels, targets = batch(12, 3, 4, seed=8)
     loss = GaussianLoss(Sigma("annealed", 2.0, 0.5), leave_one_out=leave_one_out)
     for done, sigma in ((0.0, 2.0), (0.5, 1.0), (1.0, 0.5)):

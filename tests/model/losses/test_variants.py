@@ -62,7 +62,7 @@ def test_every_loss_falls_when_its_gradient_is_followed(name: LossName, schedule
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_loss_stays_finite_when_all_embeddings_are_one(name: LossName) -> None:
+def test_every_loss_is_finite_for_equal_embeddings(name: LossName) -> None:
     loss = build_loss(TrainingConfig(loss=name), 8)
     given = batch(32, 8, EMBEDDING_SIZE, seed=2)
     points = torch.zeros_like(given.embeddings).requires_grad_()
@@ -73,7 +73,7 @@ def test_every_loss_stays_finite_when_all_embeddings_are_one(name: LossName) -> 
     assert torch.isfinite(points.grad).all()
 
 
-def test_the_state_of_a_loss_survives_a_checkpoint() -> None:
+def test_state_of_a_loss_survives_a_checkpoint() -> None:
     config = TrainingConfig(loss="gaussian-components", sigma_schedule="learned")
     loss, again = build_loss(config, 8), build_loss(config, 8)
     given = batch(64, 8, EMBEDDING_SIZE, seed=3)
@@ -118,7 +118,7 @@ def test_running_centroids_stay_where_a_class_is_absent_and_in_evaluation() -> N
     assert torch.equal(running.centroids, kept)
 
 
-def test_the_gradient_flows_through_the_batchs_share_of_a_running_centroid() -> None:
+def test_gradient_flows_through_the_batchs_share_of_a_running_centroid() -> None:
     running = RunningCentroids(1, 1, decay=0.9)
     running(torch.zeros(2, 1), torch.tensor([0, 0]))
     points = torch.ones(2, 1, requires_grad=True)
@@ -127,7 +127,7 @@ def test_the_gradient_flows_through_the_batchs_share_of_a_running_centroid() -> 
     assert gradient.tolist() == [[pytest.approx(0.05)], [pytest.approx(0.05)]]
 
 
-def test_without_memory_running_centroids_are_the_batchs() -> None:
+def test_running_centroids_without_decay_are_those_of_the_batch() -> None:
     given = batch(12, 3, 4, seed=7)
     loss = RunningGaussianLoss(FIXED, 3, 4, decay=0.0)
     loss(batch(12, 3, 4, seed=8))
@@ -145,7 +145,7 @@ def test_one_component_is_the_running_loss() -> None:
         assert float(one(given)) == pytest.approx(float(running(given)), rel=1e-6)
 
 
-def test_components_find_the_two_ways_an_emotion_looks() -> None:
+def test_components_find_two_modes_of_an_emotion() -> None:
     generator = torch.Generator().manual_seed(12)
     loss = GaussianComponentsLoss(FIXED, 2, 2, components=2, decay=0.8)
     places = torch.tensor([[-5.0, 0.0], [5.0, 0.0], [0.0, -5.0], [0.0, 5.0]])
@@ -158,7 +158,7 @@ def test_components_find_the_two_ways_an_emotion_looks() -> None:
     for emotion, rows in ((0, slice(0, 2)), (1, slice(2, 4))):
         order = found[rows].sum(dim=1).argsort()
         torch.testing.assert_close(found[rows][order], places[2 * emotion : 2 * emotion + 2], atol=0.5, rtol=0)
-    assert float(value) < 0.01  # one centroid for each emotion would lie at the origin, and tell nothing
+    assert float(value) < 0.01  # a single centroid of each emotion would be at the origin
     assert float(gaussian_structured_loss(z, way // 2, targets[way // 2], 1.0)) > 0.3
 
 
@@ -236,7 +236,7 @@ def test_dual_triplets_equal_plain_loops() -> None:
     assert float(dual_triplet_loss(z, given.classes, margin)) == pytest.approx(total / 11, rel=1e-4)
 
 
-def test_a_batch_of_one_class_has_no_triplets() -> None:
+def test_batch_of_one_class_has_no_triplets() -> None:
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     for loss in (triplet_loss, dual_triplet_loss):
         value = loss(z, torch.zeros(4, dtype=torch.int64), 1.0)

@@ -24,7 +24,7 @@ def faces() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def network(faces: torch.Tensor) -> Network:
-    """A mobilenet whose normalisations have measured something and do something."""
+    """A MobileNet whose normalisation has statistics, and changes its input."""
     drawn = new_network(CONFIG.network, seed=1).train()
     generator = torch.Generator().manual_seed(1)
     for layer in drawn.modules():
@@ -48,7 +48,9 @@ def exported(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @torch.no_grad()
-def test_training_goes_on_from_the_exported_function(network: Network, exported: Path, faces: torch.Tensor) -> None:
+def test_loaded_network_computes_what_the_exported_one_does(
+    network: Network, exported: Path, faces: torch.Tensor
+) -> None:
     other = new_network(CONFIG.network.model_copy(update={"side_px": 48}), seed=2)
     load_initial_weights(other, exported, faces)
     for mode in (False, True):  # the statistics of the batch are those that were kept
@@ -68,12 +70,12 @@ def test_another_backbone_is_refused(exported: Path, faces: torch.Tensor) -> Non
         load_initial_weights(residual, exported, faces)
 
 
-def test_an_export_of_another_kind_is_refused(small_run: SmallRun, faces: torch.Tensor) -> None:
+def test_export_of_another_kind_is_refused(small_run: SmallRun, faces: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match=r"expected an array network\.stages.* a float32 export of a mobilenet"):
         load_initial_weights(new_network(CONFIG.network, seed=0), small_run.network, faces)
 
 
-def test_a_missing_array_is_named(exported: Path, tmp_path: Path, faces: torch.Tensor) -> None:
+def test_missing_array_is_named(exported: Path, tmp_path: Path, faces: torch.Tensor) -> None:
     graph = onnx.load(str(exported))
     kept = [each for each in graph.graph.initializer if each.name != "network.head.bias"]
     del graph.graph.initializer[:]
@@ -84,7 +86,7 @@ def test_a_missing_array_is_named(exported: Path, tmp_path: Path, faces: torch.T
         load_initial_weights(new_network(CONFIG.network, seed=0), path, faces)
 
 
-def test_what_is_no_graph_is_refused(tmp_path: Path, faces: torch.Tensor) -> None:
+def test_files_that_are_not_onnx_are_refused(tmp_path: Path, faces: torch.Tensor) -> None:
     path = tmp_path / "embedder.onnx"
     path.write_bytes(b"\xff\xff")
     with pytest.raises(ConfigError, match="is no ONNX graph"):

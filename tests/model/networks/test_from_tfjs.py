@@ -19,7 +19,7 @@ MOBILENET = NetworkConfig(backbone="mobilenet", side_px=32)
 
 
 def write_arrays(path: Path, arrays: dict[str, NDArray[np.floating]], **description: Any) -> Path:
-    """Write arrays as TensorFlow.js does: halves of floats said to be quantized."""
+    """Write arrays as TensorFlow.js does: float16 is declared as quantization."""
     weights = []
     for name, values in arrays.items():
         entry: dict[str, Any] = {"name": name, "shape": list(values.shape), "dtype": "float32"}
@@ -32,7 +32,7 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[np.floating]], **descript
 
 
 def face_arrays(seed: int = 0) -> dict[str, NDArray[np.floating]]:
-    """Arrays as the face network has them, drawn at random, some of them in half precision."""
+    """Random arrays with the names and shapes of the face network, some of them float16."""
     generator = np.random.default_rng(seed)
 
     def drawn(*shape: int, spread: float = 1.0) -> NDArray[np.float32]:
@@ -63,7 +63,7 @@ def test_arrays_are_read_by_name(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[name], values.astype(np.float32))
 
 
-def test_the_network_computes_what_the_face_network_does(tmp_path: Path) -> None:
+def test_network_computes_what_the_face_network_does(tmp_path: Path) -> None:
     arrays = {name: values.astype(np.float32) for name, values in face_arrays().items()}
     path = write_arrays(tmp_path / "face.json", arrays)
     faces = torch.randn(6, 1, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -107,7 +107,7 @@ def test_another_backbone_is_refused(tmp_path: Path) -> None:
         load_weights(network, path, torch.zeros(2, 1, 32, 32))
 
 
-def test_a_missing_array_is_named(tmp_path: Path) -> None:
+def test_missing_array_is_named(tmp_path: Path) -> None:
     arrays = face_arrays()
     arrays["conv_dw_3/depthwise_kernel"] = arrays["conv_dw_3/depthwise_kernel"][:2]
     path = write_arrays(tmp_path / "face.json", arrays)
@@ -120,7 +120,7 @@ def test_a_missing_array_is_named(tmp_path: Path) -> None:
         load_weights(new_network(MOBILENET, seed=0), path, torch.zeros(2, 1, 32, 32))
 
 
-def test_files_that_do_not_fit_together(tmp_path: Path) -> None:
+def test_weights_of_another_length_are_refused(tmp_path: Path) -> None:
     path = write_arrays(tmp_path / "face.json", {"a": np.zeros(4, dtype=np.float32)})
     path.with_suffix(".bin").write_bytes(b"123")
     with pytest.raises(ConfigError, match=r"describes 16 bytes of weights, .*face\.bin has 3"):

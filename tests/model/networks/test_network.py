@@ -19,7 +19,7 @@ def test_any_side_gives_an_embedding(side_px: int, stem_stride: int) -> None:
     assert torch.isfinite(embeddings).all()
 
 
-def test_the_default_network_embeds() -> None:
+def test_default_network_embeds() -> None:
     network = new_network(NetworkConfig(), seed=0).eval()
     with torch.inference_mode():
         assert network(torch.zeros(1, 1, 48, 48)).shape == (1, EMBEDDING_SIZE)
@@ -31,19 +31,19 @@ def test_embeddings_are_not_normalised() -> None:
     bias = network.head.bias.detach()
     embeddings = network(pixels).detach()
     assert embeddings.norm(dim=1).std() > 1e-3
-    # The last layer is linear: twice its weights, twice the embedding.
+    # The last layer is linear: doubling its weights doubles the embedding.
     with torch.no_grad():
         network.head.weight.mul_(2)
     torch.testing.assert_close(network(pixels).detach() - bias, 2 * (embeddings - bias))
 
 
-def test_faces_do_not_touch_each_other_in_evaluation() -> None:
+def test_faces_of_a_batch_are_independent_in_evaluation() -> None:
     network = new_network(SMALL, seed=0).eval()
     pixels = torch.randn(4, 1, 48, 48, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(network(pixels)[2:3], network(pixels[2:3]))
 
 
-def test_dropout_works_in_training_alone() -> None:
+def test_dropout_is_used_in_training_only() -> None:
     network = new_network(NetworkConfig(widths=(8,), blocks=(1,), dropout=0.5), seed=0)
     pixels = torch.randn(4, 1, 48, 48, generator=torch.Generator().manual_seed(1))
     with torch.random.fork_rng():
@@ -51,7 +51,7 @@ def test_dropout_works_in_training_alone() -> None:
     assert torch.equal(network.eval()(pixels), network(pixels))
 
 
-def test_a_seed_decides_the_weights_and_the_global_generator_is_left_alone() -> None:
+def test_seed_decides_the_weights_and_the_global_generator_is_left_alone() -> None:
     state = torch.get_rng_state()
     first, again, other = (new_network(SMALL, seed).state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), state)
@@ -59,7 +59,7 @@ def test_a_seed_decides_the_weights_and_the_global_generator_is_left_alone() -> 
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
-def test_every_parameter_has_a_part_in_the_embedding() -> None:
+def test_every_parameter_changes_the_embedding() -> None:
     network = new_network(SMALL, seed=0).train()
     network(torch.randn(8, 1, 48, 48, generator=torch.Generator().manual_seed(0))).square().sum().backward()
     for name, parameter in network.named_parameters():
@@ -85,6 +85,6 @@ def test_parameters_are_counted() -> None:
         {"depth": 18},
     ],
 )
-def test_shapes_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         NetworkConfig(**wrong)

@@ -27,7 +27,7 @@ def test_brightness_and_contrast_make_no_difference() -> None:
     torch.testing.assert_close(standardise(faces + 0.3), standardise(faces), atol=1e-4, rtol=0)
 
 
-def test_faces_of_a_batch_do_not_touch_each_other() -> None:
+def test_faces_of_a_batch_are_independent() -> None:
     faces = torch.rand(4, 1, 48, 48, generator=torch.Generator().manual_seed(2))
     together = standardise(faces)
     for row in range(4):
@@ -35,6 +35,6 @@ def test_faces_of_a_batch_do_not_touch_each_other() -> None:
 
 
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
-def test_a_face_of_one_grey_stays_finite(grey: float) -> None:
+def test_face_of_one_grey_stays_finite(grey: float) -> None:
     standard = standardise(torch.full((1, 1, 48, 48), grey))
     assert standard.abs().max() < 1e-3

@@ -18,7 +18,7 @@ def network(request: pytest.FixtureRequest, small_run: SmallRun) -> Path:
     return default_bundle() / EMBEDDER if request.param == "shipped" else small_run.network
 
 
-def test_it_computes_what_onnx_runtime_computes(network: Path) -> None:
+def test_result_is_that_of_onnx_runtime(network: Path) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (5, 48, 48)).astype(np.uint8)
     found = TorchGraph(network)(torch.from_numpy(crops)).detach().numpy()
     np.testing.assert_allclose(found, Embedder(network, provider="cpu").embed(crops), atol=0.03)
@@ -31,13 +31,13 @@ def test_gradients_reach_the_pixels(network: Path) -> None:
     assert float(faces.grad.abs().amax(dim=(1, 2)).min()) > 0
 
 
-def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_onnx_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"no graph")
     with pytest.raises(EmbedderError, match="is no ONNX graph"):
         TorchGraph(tmp_path / "x.onnx")
 
 
-def test_an_operation_that_is_not_walked_is_named(tmp_path: Path) -> None:
+def test_unknown_operation_is_named(tmp_path: Path) -> None:
     from onnx import TensorProto, helper, save
 
     graph = helper.make_graph(

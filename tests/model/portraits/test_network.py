@@ -5,7 +5,7 @@ from mien.model.networks.preprocessing import standardise
 from mien.model.portraits.network import CONTRAST, RIDGE, PortraitNetwork, set_contrast
 
 
-def test_it_starts_as_ridge_regression() -> None:
+def test_initial_network_is_the_ridge_regression() -> None:
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(90, 64, generator=generator)
     faces = standardise(torch.rand(90, 1, 48, 48, generator=generator)).squeeze(1)
@@ -13,7 +13,7 @@ def test_it_starts_as_ridge_regression() -> None:
     network.fit_linear_part(points, faces)
 
     design = np.concatenate([points.numpy(), np.ones((90, 1), np.float32)], axis=1).astype(np.float64)
-    # The mean is not held to anything; the slopes are: ridge regression by stacking rows under the centred design.
+    # Only the slopes are regularised: ridge regression by rows stacked under the centred design matrix.
     centred = design[:, :64] - design[:, :64].mean(axis=0)
     pixels = faces.flatten(1).numpy().astype(np.float64)
     stacked = np.concatenate([centred, np.sqrt(RIDGE) * np.eye(64)])

@@ -27,7 +27,7 @@ def painter() -> PortraitPainter:
     return found
 
 
-def test_every_centroid_is_read_again_as_its_own_emotion() -> None:
+def test_portrait_of_each_centroid_is_classified_as_its_emotion() -> None:
     bundle = load_bundle(default_bundle())
     found = reread(bundle, Embedder(bundle.embedder_path))
     assert found.emotions == bundle.mixture.emotions
@@ -37,7 +37,7 @@ def test_every_centroid_is_read_again_as_its_own_emotion() -> None:
     assert f"{sum(own)} of {len(own)} sub-classes" in said
 
 
-def test_portraits_are_read_near_the_point_they_were_painted_from(painter: PortraitPainter) -> None:
+def test_portraits_embed_near_their_points(painter: PortraitPainter) -> None:
     bundle = load_bundle(default_bundle())
     points = bundle.gallery.embeddings[::400]
     read = Embedder(bundle.embedder_path).embed(painter.paint(points))
@@ -47,7 +47,7 @@ def test_portraits_are_read_near_the_point_they_were_painted_from(painter: Portr
     assert (named == wanted).mean() > 0.75
 
 
-def test_many_are_painted_as_one_is(painter: PortraitPainter) -> None:
+def test_batch_does_not_change_a_portrait(painter: PortraitPainter) -> None:
     points = np.random.default_rng(0).normal(size=(300, 64)).astype(np.float32)
     faces = painter.paint(points)
     assert faces.shape == (300, 48, 48)
@@ -57,16 +57,16 @@ def test_many_are_painted_as_one_is(painter: PortraitPainter) -> None:
     assert painter.paint(points[:0]).shape == (0, 48, 48)
 
 
-def test_other_dimensions_are_refused(painter: PortraitPainter) -> None:
+def test_embeddings_of_other_dimensions_are_refused(painter: PortraitPainter) -> None:
     with pytest.raises(ValueError, match=r"expected embeddings \(n, 64\), got \(2, 3\)"):
         painter.paint(np.zeros((2, 3), np.float32))
 
 
-def test_the_file_is_small() -> None:
+def test_file_is_small() -> None:
     assert (default_bundle() / PORTRAITS).stat().st_size < 3 * 2**20
 
 
-def test_what_is_no_portrait_network_is_refused(tmp_path: Path, small_run: SmallRun) -> None:
+def test_other_files_are_refused(tmp_path: Path, small_run: SmallRun) -> None:
     with pytest.raises(EmbedderError, match="no portrait network at"):
         PortraitPainter(tmp_path / "x.onnx")
     (tmp_path / "x.onnx").write_bytes(b"no network")
@@ -86,7 +86,7 @@ def test_portraits_of_another_network_are_refused(tmp_path: Path, small_run: Sma
         load_painter(bundle)
 
 
-def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+def test_changed_file_is_refused(tmp_path: Path) -> None:
     shutil.copytree(default_bundle(), tmp_path / "bundle")
     with (tmp_path / "bundle" / PORTRAITS).open("ab") as file:
         file.write(b"x")
@@ -94,12 +94,12 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
         load_bundle(tmp_path / "bundle")
 
 
-def test_a_bundle_without_portraits_says_so(small_run: SmallRun) -> None:
+def test_bundle_without_portraits_is_refused(small_run: SmallRun) -> None:
     with pytest.raises(BundleError, match="mien portraits makes it"):
         reread(load_bundle(small_run.bundle), Embedder(small_run.network))
 
 
-def test_patterns_have_no_landmarks_to_align_by(small_run: SmallRun) -> None:
+def test_patterns_cannot_be_aligned(small_run: SmallRun) -> None:
     faces = read_ferplus(small_run.data, "Training").take(np.arange(12))
     with pytest.raises(DatasetError, match="no face was found"):
         portray_bundle(small_run.bundle, faces, PortraitConfig(most=2))

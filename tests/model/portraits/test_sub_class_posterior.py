@@ -14,7 +14,7 @@ def bundle() -> Bundle:
     return load_bundle(default_bundle())
 
 
-def test_points_are_named_as_the_service_names_them(bundle: Bundle) -> None:
+def test_posterior_is_that_of_the_service(bundle: Bundle) -> None:
     assert bundle.subclasses is not None
     points = bundle.gallery.embeddings[::997]
     found = SubClassPosterior(sub_class_gaussians(bundle))(torch.from_numpy(points)).exp().numpy()
@@ -28,21 +28,21 @@ def test_points_are_named_as_the_service_names_them(bundle: Bundle) -> None:
     np.testing.assert_allclose(within, shares, atol=1e-3)
 
 
-def test_a_bundle_without_sub_classes_names_emotions(small_run: SmallRun) -> None:
+def test_posterior_without_sub_classes_is_that_of_the_emotions(small_run: SmallRun) -> None:
     small = load_bundle(small_run.bundle)
     points = small.gallery.embeddings[:20]
     found = SubClassPosterior(sub_class_gaussians(small))(torch.from_numpy(points)).exp().numpy()
     np.testing.assert_allclose(found, small.mixture.posterior(points), atol=1e-4)
 
 
-def test_the_same_point_is_named_alike_and_another_is_not(bundle: Bundle) -> None:
+def test_difference_is_zero_only_for_the_same_point(bundle: Bundle) -> None:
     naming = SubClassPosterior(sub_class_gaussians(bundle))
     centroids = torch.from_numpy(bundle.mixture.centroids.astype(np.float32))
     assert float(naming.difference(centroids, centroids)) == pytest.approx(0, abs=1e-5)
     assert float(naming.difference(centroids, centroids.roll(1, dims=0))) > 1
 
 
-def test_its_gradient_leads_to_what_was_asked(bundle: Bundle) -> None:
+def test_gradient_of_the_difference_leads_to_the_point(bundle: Bundle) -> None:
     assert bundle.subclasses is not None
     naming = SubClassPosterior(sub_class_gaussians(bundle))
     asked = torch.from_numpy(np.stack([each.centroid for each in bundle.subclasses.each[:4]]).astype(np.float32))

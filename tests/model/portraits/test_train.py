@@ -37,7 +37,7 @@ def trained(
     return network, steps
 
 
-def test_portraits_come_to_be_read_as_what_they_were_asked_for(small_run: SmallRun, make_faces: MakeFaces) -> None:
+def test_training_brings_portraits_nearer_to_their_points(small_run: SmallRun, make_faces: MakeFaces) -> None:
     _, steps = trained(
         small_run, make_faces, CONFIG.model_copy(update={"steps": 30, "reading_share": 0.2, "naming_share": 0.2})
     )
@@ -46,7 +46,7 @@ def test_portraits_come_to_be_read_as_what_they_were_asked_for(small_run: SmallR
     assert np.mean([step.naming for step in steps[-8:]]) < np.mean([step.naming for step in steps[:8]])
 
 
-def test_the_same_seed_gives_the_same_portraits(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_portraits(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32)
     painted = []
     for name in ("a.onnx", "b.onnx"):
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_portraits(small_run: SmallRun, make_faces:
     np.testing.assert_array_equal(painted[0], painted[1])
 
 
-def test_the_file_says_how_it_was_made(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
+def test_file_holds_the_settings(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
     export_portraits(PortraitNetwork(4).eval(), CONFIG, "ab" * 32, tmp_path / "x.onnx")
     painter = PortraitPainter(tmp_path / "x.onnx")
     assert painter.metadata["embedder_sha256"] == "ab" * 32
@@ -64,7 +64,7 @@ def test_the_file_says_how_it_was_made(small_run: SmallRun, make_faces: MakeFace
     assert list(tmp_path.iterdir()) == [tmp_path / "x.onnx"]
 
 
-def test_faces_and_embeddings_belong_together(small_run: SmallRun) -> None:
+def test_faces_and_embeddings_must_be_as_many(small_run: SmallRun) -> None:
     with pytest.raises(DatasetError, match="got 3 for 2 faces"):
         train_portraits(
             np.zeros((2, 48, 48), np.uint8),

@@ -29,14 +29,14 @@ def test_no_change_leaves_faces_alone() -> None:
     torch.testing.assert_close(augment(faces, AugmentationConfig(**STILL), 48, chance()), faces, atol=1e-4, rtol=0)
 
 
-def test_the_faces_given_are_not_written_to() -> None:
+def test_faces_given_are_not_written_to() -> None:
     faces = noise()
     before = faces.clone()
     augment(faces, AugmentationConfig(), 48, chance())
     assert torch.equal(faces, before)
 
 
-def test_the_generator_decides_and_the_global_one_is_left_alone() -> None:
+def test_generator_decides_and_the_global_one_is_left_alone() -> None:
     faces, config = noise(), AugmentationConfig()
     state = torch.get_rng_state()
     first = augment(faces, config, 48, chance(1))
@@ -125,6 +125,6 @@ def test_gamma_keeps_black_white_and_the_order_of_greys() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"scale": 1.0}, {"erase": 1.5}, {"gamma": -0.1}, {"blur": 1}])
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         AugmentationConfig(**wrong)

@@ -25,7 +25,7 @@ from mien.model.training.state import Run
 
 
 class Trap:
-    """Unpickling it without care writes a file."""
+    """Unpickling it with ``weights_only=False`` writes a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +39,7 @@ def state(value: float = 1.0) -> dict[str, Any]:
     return {"config": {"epochs": 3}, "network": weights, "average": weights, "epoch": 2, "reports": [{"loss": 0.5}]}
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "checkpoint.pt"
     write_checkpoint(path, state(0.25))
     found = read_checkpoint(path)
@@ -49,18 +49,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["checkpoint.pt"]
 
 
-def test_an_error_in_the_middle_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+def test_error_in_the_middle_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(path, state(1.0))
     before = path.read_bytes()
     with pytest.raises((AttributeError, pickle.PicklingError)):
         write_checkpoint(path, state(2.0) | {"cannot be pickled": lambda: None})
     assert path.read_bytes() == before
-    write_checkpoint(path, state(3.0))  # what the failed attempt left is in nobody's way
+    write_checkpoint(path, state(3.0))  # the failed attempt does not disturb the next
     assert float(read_checkpoint(path)["network"]["weight"][0, 0]) == 3.0
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "curves.csv"
     with write_atomically(path) as file:
         file.write(b"first half, ")
@@ -70,13 +70,13 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert path.read_bytes() == b"first half, second half"
 
 
-def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+def test_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no checkpoint at .*absent\.pt"):
         read_checkpoint(tmp_path / "absent.pt")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_truncated_checkpoint_is_refused(tmp_path: Path, share: float) -> None:
+def test_truncated_checkpoint_is_refused(tmp_path: Path, share: float) -> None:
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(path, state())
     whole = path.read_bytes()
@@ -93,7 +93,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
         read_checkpoint(path)
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def test_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a checkpoint of mien"):
         read_checkpoint(tmp_path)
 
@@ -116,7 +116,7 @@ def test_reading_runs_no_code_from_the_file(tmp_path: Path) -> None:
     assert sprung.exists()
 
 
-def test_the_configuration_is_read_back(tmp_path: Path) -> None:
+def test_configuration_is_read_back(tmp_path: Path) -> None:
     config = TrainingConfig(epochs=3, seed=7)
     assert config_of(tmp_path, state() | {"config": config.model_dump(mode="json")}) == config
 
@@ -125,14 +125,14 @@ def test_the_configuration_is_read_back(tmp_path: Path) -> None:
     ("config", "field"),
     [({"epochs": "many"}, "epochs"), ({"epochs": 3, "depth": 1}, "depth"), ({"network": {"widths": [8]}}, "network")],
 )
-def test_a_configuration_of_another_version_names_the_field(tmp_path: Path, config: dict[str, Any], field: str) -> None:
+def test_configuration_of_another_version_names_the_field(tmp_path: Path, config: dict[str, Any], field: str) -> None:
     with pytest.raises(CheckpointError, match=f"another version of mien: {field}"):
         config_of(tmp_path, state() | {"config": config})
 
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Files of this process may grow to 4 kB, and no further: what a full disk says, from the system itself.
+    """Limit files of this process to 4 kB, so that the system reports an error as for a full disk.
 
     No fixture: pytest reports a test before it takes fixtures down, maybe to a file that has 4 kB already.
     """
@@ -144,7 +144,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(path, state())
     large = state() | {"network": {"weight": torch.zeros(10_000)}}
@@ -154,7 +154,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     ):
         write_checkpoint(path, large)
     assert read_checkpoint(path)["epoch"] == 2
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]  # no part is left, which would fill it more
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]  # no temporary file is left
     with full_disk(), pytest.raises(CheckpointError, match="there is none yet"):
         write_checkpoint(tmp_path / "first.pt", large)
 

@@ -35,12 +35,12 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_teacher_says_the_posterior_of_its_own_mixture(checkpoint: Path, make_faces: MakeFaces) -> None:
+def test_teacher_gives_the_posterior_of_its_mixture(checkpoint: Path, make_faces: MakeFaces) -> None:
     taken = training_set(make_faces(40, seed=1), CONFIG)
     teacher = Teacher.read(checkpoint, taken, CPU)
     z = embed_with(teacher.network, taken.images, CPU).double().numpy()
     centroids = np.stack([z[taken.emotions == emotion].mean(axis=0) for emotion in range(8)])
-    logits = -np.square(z[:, None] - centroids).sum(axis=2) / (2 * 0.25**2)  # the sigma that training ended with
+    logits = -np.square(z[:, None] - centroids).sum(axis=2) / (2 * 0.25**2)  # sigma at the end of training
     expected = np.exp(logits - logits.max(axis=1, keepdims=True))
     expected /= expected.sum(axis=1, keepdims=True)
     found = teacher.posterior(to_unit(torch.from_numpy(taken.images)))
@@ -60,7 +60,7 @@ def test_targets_are_mixed_with_the_mean_of_the_teachers(checkpoint: Path, make_
     assert torch.equal(taught(targets, [one], faces, share=0.0), targets)
 
 
-def test_a_student_remembers_who_taught_it(checkpoint: Path, tmp_path: Path, make_faces: MakeFaces) -> None:
+def test_checkpoint_records_the_teachers(checkpoint: Path, tmp_path: Path, make_faces: MakeFaces) -> None:
     training, validation = make_faces(64, seed=1), make_faces(24, seed=2)
     config = CONFIG.model_copy(update={"teacher_share": 1.0})
     alone = train(training, validation, config, tmp_path / "alone", device=CPU)

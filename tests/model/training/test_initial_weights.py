@@ -23,20 +23,20 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_checkpoint_gives_its_averaged_network(checkpoint: Path) -> None:
-    # What training may vary from run to run need not be the same.
+def test_checkpoint_gives_its_averaged_network(checkpoint: Path) -> None:
+    # Dropout and side may differ.
     network = new_network(CONFIG.network.model_copy(update={"dropout": 0.3, "side_px": 64}), seed=3)
     load_initial_weights(network, checkpoint, FACES)
     expected = new_network(CONFIG.network, seed=2).state_dict()
     assert all(torch.equal(found, expected[name]) for name, found in network.state_dict().items())
 
 
-def test_a_checkpoint_of_another_shape_is_refused(checkpoint: Path) -> None:
+def test_checkpoint_of_another_shape_is_refused(checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match="holds a network of another shape"):
         load_initial_weights(new_network(NetworkConfig(widths=(8, 8), blocks=(1, 1)), seed=0), checkpoint, FACES)
 
 
-def test_weights_are_known_by_their_sum(checkpoint: Path, tmp_path: Path) -> None:
+def test_sha256_of_weights(checkpoint: Path, tmp_path: Path) -> None:
     again = tmp_path / "copy.pt"
     again.write_bytes(checkpoint.read_bytes())
     assert initial_sha256(again) == initial_sha256(checkpoint)
@@ -46,7 +46,7 @@ def test_weights_are_known_by_their_sum(checkpoint: Path, tmp_path: Path) -> Non
     assert initial_sha256(description) == initial_sha256(checkpoint)  # the weights, not their description
 
 
-def test_missing_weights(tmp_path: Path) -> None:
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
     for name, missing in (("none.pt", "none.pt"), ("none.json", "none.bin")):
         with pytest.raises(ConfigError, match=f"initial weights cannot be read from .*{missing}"):
             initial_sha256(tmp_path / name)

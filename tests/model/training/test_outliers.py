@@ -6,7 +6,7 @@ from mien.model.training.outliers import KINDS, negatives, textures
 
 
 def faces(n: int) -> Tensor:
-    """Dark above and bright below, with a mark at the left: what was turned, cut or moved can be told."""
+    """Dark above and bright below, with a mark at the left, so that rotation, cuts and shifts are visible."""
     ramp = torch.linspace(0, 1, 48)
     face = ramp.view(48, 1).expand(48, 48).clone()
     face[20:28, :8] = 1 - face[20:28, :8]
@@ -31,7 +31,7 @@ def test_pictures_are_of_the_asked_size_and_range(drawn: tuple[Tensor, int]) -> 
     assert torch.isfinite(pictures).all()
 
 
-def test_the_same_seed_draws_the_same(drawn: tuple[Tensor, int]) -> None:
+def test_same_seed_draws_the_same(drawn: tuple[Tensor, int]) -> None:
     assert torch.equal(negatives(faces(120), 64, torch.Generator().manual_seed(3)), drawn[0])
     assert not torch.equal(negatives(faces(120), 64, torch.Generator().manual_seed(4)), drawn[0])
 
@@ -48,7 +48,7 @@ def test_enlarged_parts_span_few_greys(drawn: tuple[Tensor, int]) -> None:
     assert float(enlarged.std(dim=(2, 3)).mean()) < 0.5 * float(whole.std())
 
 
-def test_no_negative_is_the_face_itself(drawn: tuple[Tensor, int]) -> None:
+def test_no_outlier_is_the_face_itself(drawn: tuple[Tensor, int]) -> None:
     face = torch.nn.functional.interpolate(faces(1), size=(64, 64), mode="bilinear")
     distance = (drawn[0] - face).abs().mean(dim=(1, 2, 3))
     assert float(distance.min()) > 0.02

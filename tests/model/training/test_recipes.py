@@ -16,5 +16,5 @@ def test_recipes_that_start_from_a_face_network_have_its_backbone() -> None:
         assert (recipe.network.backbone == "mobilenet") == (name in FROM_WEIGHTS)
 
 
-def test_the_second_part_goes_on_with_the_network_of_the_first() -> None:
+def test_second_part_goes_on_with_the_network_of_the_first() -> None:
     assert RECIPES["structure"].network == RECIPES["faces"].network

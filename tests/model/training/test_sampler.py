@@ -39,7 +39,7 @@ def test_absent_classes_get_no_share() -> None:
     assert set(labels[balanced_batches(labels, 8, 21, 0.5, seed=0, epoch=0)].ravel()) == {1, 4}
 
 
-def test_a_batch_too_small_for_two_of_each_class_is_refused() -> None:
+def test_batch_too_small_for_two_of_each_class_is_refused() -> None:
     with pytest.raises(ConfigError, match="two samples of each of 8 classes, got a batch size of 15"):
         class_shares(LABELS, 8, 0.5, 15)
 

@@ -55,16 +55,16 @@ def test_sub_classes_are_the_classes_and_emotions_stay_the_targets() -> None:
     assert taken.targets[0, EMOTIONS.index("happiness")] == 1
 
 
-def test_a_face_without_a_label_takes_part_with_its_inferred_sub_class() -> None:
+def test_face_without_a_label_takes_part_with_its_inferred_sub_class() -> None:
     faces = ballots({"NF": 5, "fear": 3, "surprise": 2}, {"unknown": 10}, {"fear": 10})
     given = SubClassLabels({"0": "surprise/1", "1": "fear/1", "2": "fear/1"}, "0" * 64)
     taken = training_set(faces, TrainingConfig(), given)
-    assert taken.names == ("0", "2")  # nobody voted for an emotion of the second: nothing to score it against
+    assert taken.names == ("0", "2")  # the second has no vote for an emotion, and so no target
     assert [EMOTIONS[emotion] for emotion in taken.emotions] == ["surprise", "fear"]
     assert taken.targets[0, EMOTIONS.index("fear")] == pytest.approx(0.6)
 
 
-def test_sub_classes_of_other_faces() -> None:
+def test_sub_classes_of_other_faces_are_refused() -> None:
     with pytest.raises(DatasetError, match="none of the 1 training faces has a sub-class"):
         training_set(ballots({"fear": 10}), TrainingConfig(), SubClassLabels({"else": "fear/1"}, "0" * 64))
 
@@ -89,13 +89,13 @@ def test_sub_classes_are_read_by_name(tmp_path: Path) -> None:
         ("name,sub_class\na,fear/1\nb\n", "line 3: .* got 'b' and None"),
     ],
 )
-def test_a_broken_file_of_sub_classes(tmp_path: Path, text: str, message: str) -> None:
+def test_broken_file_of_sub_classes_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "assignments.csv"
     path.write_text(text)
     with pytest.raises(DatasetError, match=message):
         read_sub_classes(path)
 
 
-def test_a_missing_file_of_sub_classes(tmp_path: Path) -> None:
+def test_missing_file_of_sub_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="cannot be read"):
         read_sub_classes(tmp_path / "none.csv")

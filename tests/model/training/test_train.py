@@ -34,7 +34,7 @@ MakeFaces = Callable[..., LabelledFaces]
 
 CPU = torch.device("cpu")
 
-# Dropout and every augmentation take part, so that a resumed run that draws other chance is found out.
+# With dropout and every augmentation, a resumed run that draws other random numbers is noticed.
 TINY = TrainingConfig(
     network=NetworkConfig(widths=(8, 16), blocks=(1, 1), dropout=0.1),
     augmentation=AugmentationConfig(rotation_deg=5, scale=0.05, shift=0.03),
@@ -49,7 +49,7 @@ TRAINING_FACES, VALIDATION_FACES = 80, 40  # five steps an epoch
 
 
 class Killed(BaseException):
-    """Stands for whatever ends a process between two steps."""
+    """Ends a run between two steps, as a kill does."""
 
 
 def kill_at(epoch: int, step: int) -> Callable[[Progress], None]:
@@ -90,7 +90,7 @@ def assert_same_run(found: Path, expected: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """So small a network is trained fastest by one thread, whatever else the machine does."""
+    """A network this small trains fastest on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -99,11 +99,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, make_faces: MakeFaces) -> Path:
-    """The checkpoint of a run that nothing disturbed."""
+    """The checkpoint of a run without interruption."""
     return run_tiny(tmp_path_factory.mktemp("whole"), make_faces)
 
 
-def test_the_loss_falls_and_the_average_recognises_emotions(tmp_path: Path, make_faces: MakeFaces) -> None:
+def test_loss_falls_and_the_average_recognises_emotions(tmp_path: Path, make_faces: MakeFaces) -> None:
     reports: list[EpochReport] = []
     gentle = AugmentationConfig(mirror=False, rotation_deg=2, scale=0.02, shift=0.01, erase=0.1)
     config = TINY.model_copy(
@@ -137,15 +137,15 @@ def test_progress_counts_steps_and_epochs(tmp_path: Path, make_faces: MakeFaces)
         assert report.learning_rate == learning_rate_at(5 * report.epoch - 1, 5, TINY)
 
 
-def test_the_seed_decides_a_run(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
-    torch.rand(7)  # what happened before to the global generator is no matter
+def test_seed_decides_a_run(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+    torch.rand(7)  # the state of the global generator must not matter
     assert_same_run(run_tiny(tmp_path / "again", make_faces), whole)
     other = read_checkpoint(run_tiny(tmp_path / "other", make_faces, TINY.model_copy(update={"seed": 1})))
     assert not torch.equal(other["network"]["head.weight"], read_checkpoint(whole)["network"]["head.weight"])
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(1, 1), (2, 3), (3, 1), (3, 5)])
-def test_a_killed_and_resumed_run_equals_one_that_was_not(
+def test_killed_and_resumed_run_equals_one_that_was_not(
     tmp_path: Path, make_faces: MakeFaces, whole: Path, epoch: int, step: int
 ) -> None:
     with pytest.raises(Killed):
@@ -153,7 +153,7 @@ def test_a_killed_and_resumed_run_equals_one_that_was_not(
     assert_same_run(run_tiny(tmp_path, make_faces, resume=True), whole)
 
 
-def test_a_run_can_be_killed_again_and_again(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+def test_run_can_be_killed_again_and_again(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
     for epoch, step in ((1, 2), (1, 4), (2, 1), (2, 5), (3, 3)):
         with pytest.raises(Killed):
             run_tiny(tmp_path, make_faces, resume=True, checkpoint_every_s=0, on_progress=kill_at(epoch, step))
@@ -168,7 +168,7 @@ def test_steps_since_the_last_checkpoint_are_done_again(tmp_path: Path, make_fac
     assert (seen[0].epoch, seen[0].step) == (2, 1)
 
 
-def test_a_kill_after_the_last_step_of_an_epoch_resumes_with_its_report(
+def test_kill_after_the_last_step_of_an_epoch_resumes_with_its_report(
     tmp_path: Path, make_faces: MakeFaces, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed_here(*_: object) -> float:
@@ -201,7 +201,7 @@ def test_checkpoints_without_the_losses_of_their_epoch_can_be_resumed(
     assert state["reports"][1]["loss"] == pytest.approx(np.mean(since))
 
 
-def test_a_process_killed_by_the_system_resumes(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+def test_process_killed_by_the_system_resumes(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
     faces = tmp_path / "faces.npz"
     t, v = make_faces(TRAINING_FACES, seed=1), make_faces(VALIDATION_FACES, seed=2)
     np.savez(faces, t_images=t.images, t_votes=t.votes, v_images=v.images, v_votes=v.votes)
@@ -241,18 +241,18 @@ train(
     assert_same_run(run_tiny(tmp_path / "run", make_faces, resume=True), whole)
 
 
-def test_a_finished_run_is_left_as_it_is(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+def test_finished_run_is_left_as_it_is(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(whole.read_bytes())
     seen: list[Progress] = []
     assert run_tiny(tmp_path, make_faces, resume=True, on_progress=seen.append) == path
     assert seen == []
     assert path.read_bytes() == whole.read_bytes()
-    # A kill between the last checkpoint and its curves is mended.
+    # After a kill between the last checkpoint and its curves, the curves are written again.
     assert (tmp_path / "curves.csv").read_bytes() == (whole.parent / "curves.csv").read_bytes()
 
 
-def test_a_checkpoint_is_not_written_over(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+def test_checkpoint_is_not_written_over(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(whole.read_bytes())
     with pytest.raises(CheckpointError, match="exists: resume it, or choose another folder"):
@@ -273,7 +273,7 @@ def test_another_configuration_is_not_resumed(make_faces: MakeFaces, whole: Path
 @pytest.mark.parametrize(
     "change", [{"optimiser": {}}, {"reports": [{"score": 1}]}, {"network": {}}, {"reports": 3}, {"average": 5}]
 )
-def test_a_checkpoint_with_broken_parts_is_refused(
+def test_checkpoint_with_broken_parts_is_refused(
     tmp_path: Path, make_faces: MakeFaces, whole: Path, change: dict[str, Any]
 ) -> None:
     write_checkpoint(tmp_path / "checkpoint.pt", read_checkpoint(whole) | change)
@@ -281,7 +281,7 @@ def test_a_checkpoint_with_broken_parts_is_refused(
         run_tiny(tmp_path, make_faces, resume=True)
 
 
-def test_a_checkpoint_without_an_optimiser_is_refused(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+def test_checkpoint_without_an_optimiser_is_refused(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
     state = read_checkpoint(whole)
     del state["optimiser"]
     write_checkpoint(tmp_path / "checkpoint.pt", state)
@@ -289,11 +289,11 @@ def test_a_checkpoint_without_an_optimiser_is_refused(tmp_path: Path, make_faces
         run_tiny(tmp_path, make_faces, resume=True)
 
 
-def test_resume_without_a_checkpoint_starts_anew(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
+def test_resume_without_a_checkpoint_starts_a_run(tmp_path: Path, make_faces: MakeFaces, whole: Path) -> None:
     assert_same_run(run_tiny(tmp_path, make_faces, resume=True), whole)
 
 
-def test_torch_is_left_as_it_was(tmp_path: Path, make_faces: MakeFaces) -> None:
+def test_global_state_of_torch_is_unchanged(tmp_path: Path, make_faces: MakeFaces) -> None:
     generator, threads = torch.get_rng_state(), torch.get_num_threads()
     run_tiny(tmp_path / "through", make_faces)
     with pytest.raises(Killed):
@@ -303,7 +303,7 @@ def test_torch_is_left_as_it_was(tmp_path: Path, make_faces: MakeFaces) -> None:
     assert torch.is_grad_enabled()
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path, make_faces: MakeFaces) -> None:
+def test_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path, make_faces: MakeFaces) -> None:
     config = TINY.model_copy(update={"learning_rate": 1e30, "warmup_epochs": 0.0})
     with pytest.raises(ConfigError, match="needs a finite loss, got nan at a learning rate of"):
         run_tiny(tmp_path, make_faces, config, checkpoint_every_s=3600)
@@ -320,7 +320,7 @@ def test_faces_without_labels_are_refused(tmp_path: Path, make_faces: MakeFaces)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_learning_rate_warms_up_and_decays() -> None:
+def test_learning_rate_warms_up_and_decays() -> None:
     config = TINY.model_copy(update={"epochs": 10, "learning_rate": 1.0, "warmup_epochs": 2.0})
     rates = [learning_rate_at(step, 100, config) for step in range(1000)]
     np.testing.assert_allclose(rates[:200], np.arange(1, 201) / 200)
@@ -330,14 +330,14 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
 
 
 @pytest.mark.parametrize("warmup_epochs", [0.0, 0.25, 0.5, 1.7, 50.0])
-def test_the_learning_rate_never_exceeds_its_peak(warmup_epochs: float) -> None:
+def test_learning_rate_never_exceeds_its_peak(warmup_epochs: float) -> None:
     config = TINY.model_copy(update={"warmup_epochs": warmup_epochs})
     rates = [learning_rate_at(step, 5, config) for step in range(15)]
     assert min(rates) > 0
     assert max(rates) <= config.learning_rate * (1 + 1e-12)
 
 
-def test_a_run_with_all_that_a_loss_remembers_resumes_as_well(tmp_path: Path, make_faces: MakeFaces) -> None:
+def test_state_of_the_loss_is_resumed(tmp_path: Path, make_faces: MakeFaces) -> None:
     config = TINY.model_copy(
         update={"loss": "gaussian-components", "sigma_schedule": "learned", "background_share": 0.25, "epochs": 2}
     )
@@ -368,7 +368,9 @@ def test_training_goes_on_from_a_checkpoint_with_sub_classes(
     assert state["config"]["sub_classes_sha256"] == "f" * 64
     assert state["config"]["initial_sha256"] == initial_sha256(whole)
     weights, earlier = state["average"]["head.weight"], read_checkpoint(whole)["average"]["head.weight"]
-    torch.testing.assert_close(weights, earlier, atol=1e-5, rtol=0)  # so small a rate leaves it where it began
+    torch.testing.assert_close(
+        weights, earlier, atol=1e-5, rtol=0
+    )  # the learning rate is so small that the weights stay
     with pytest.raises(CheckpointError, match="made with another configuration"):
         run_tiny(tmp_path, make_faces, config, resume=True)
 
@@ -380,7 +382,7 @@ def test_sub_classes_need_a_loss_that_knows_them(tmp_path: Path, make_faces: Mak
         run_tiny(tmp_path, make_faces, config, sub_classes=given)
 
 
-def test_a_background_is_a_class_and_an_emotion_more() -> None:
+def test_background_is_a_class_and_an_emotion_more() -> None:
     classes, targets = with_background(torch.tensor([0, 2]), torch.eye(3)[[0, 2]], class_count=3, count=2)
     assert classes.tolist() == [0, 2, 3, 3]
     assert targets.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1]]
@@ -395,11 +397,11 @@ def test_devices_are_chosen_by_name() -> None:
             choose_device(wrong)
 
 
-def test_a_configuration_survives_json() -> None:
+def test_configuration_survives_json() -> None:
     assert TrainingConfig.model_validate(TINY.model_dump(mode="json")) == TINY
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"sigma": 0.0}, {"balance": 2.0}, {"seed": 2**32}, {"momentum": 0.9}])
-def test_configurations_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_configurations_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TrainingConfig(**wrong)

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 SMALL = NetworkConfig(widths=(8, 16), blocks=(1, 1), dropout=0.1)
 
 
-def test_embeddings_do_not_hang_on_the_batch_size(make_faces: MakeFaces) -> None:
+def test_embeddings_do_not_depend_on_the_batch_size(make_faces: MakeFaces) -> None:
     network = new_network(SMALL, seed=0)
     crops = make_faces(10).images
     together = embed_with(network, crops, CPU)
@@ -32,7 +32,7 @@ def test_accuracy_is_the_share_of_nearest_centroids_with_the_label(make_faces: M
     network = new_network(SMALL, seed=0)
     anchors, held_out = make_faces(24, seed=1).images, make_faces(16, seed=2).images
     anchor_labels, held_out_labels = np.arange(24) % 5, np.arange(16) % 8  # three emotions have no anchor
-    with torch.no_grad():  # around the origin, where a centroid that is not there would lie
+    with torch.no_grad():  # around the origin, where an absent centroid would be
         network.head.bias.sub_(embed_with(network, held_out, CPU).mean(dim=0))
     z, queries = embed_with(network, anchors, CPU).numpy(), embed_with(network, held_out, CPU).numpy()
     centroids = [z[anchor_labels == label].mean(axis=0) for label in range(5)]
@@ -43,7 +43,7 @@ def test_accuracy_is_the_share_of_nearest_centroids_with_the_label(make_faces: M
     assert 0 < found < 1
 
 
-def test_faces_are_seen_at_the_side_of_the_network(make_faces: MakeFaces) -> None:
+def test_faces_are_scaled_to_the_side_of_the_network(make_faces: MakeFaces) -> None:
     network = new_network(SMALL.model_copy(update={"side_px": 64}), seed=0)
     crops = make_faces(4).images
     seen = torch.nn.functional.interpolate(

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra
 
 
 def grey(number: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    """A frame that tells its number by how bright it is; its upper left corner is white."""
+    """A frame whose brightness gives its number; its upper left corner is white."""
     frame = np.full((height, width, 3), 40 + 5 * number, np.uint8)
     frame[: height // 2, : width // 2] = 255
     return frame
@@ -69,20 +69,20 @@ def test_frames_are_sampled(fps: float, numbers: range | tuple[int, ...]) -> Non
 
 
 def test_sampling_keeps_the_rate_where_it_does_not_divide_the_video_s() -> None:
-    """25 frames a second at 10: as many as there are tenths, though none falls on most of them."""
+    """25 frames a second sampled at 10 give one frame for each tenth, though few frames fall on one."""
     frames, _ = decoded(encoded([grey(number % 40) for number in range(50)], rate=25), 10.0)
     assert len(frames) == 20
     assert {b.number - a.number for a, b in pairwise(frames)} == {2, 3}
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
-def test_a_video_that_was_held_sideways_comes_upright(turn: int) -> None:
-    """The file says by how many degrees, against the clock, a frame is turned to be shown."""
+def test_rotated_video_is_upright(turn: int) -> None:
+    """The file holds by how many degrees, anticlockwise, frames are rotated for display."""
     (frame, *_), _ = decoded(encoded([grey(0)] * 3, turn=turn))
     np.testing.assert_allclose(frame.image, np.rot90(grey(0), turn // 90), atol=12)
 
 
-def test_what_is_transparent_lies_on_white() -> None:
+def test_transparent_parts_are_white() -> None:
     from io import BytesIO
 
     from PIL import Image
@@ -102,20 +102,20 @@ def test_what_is_transparent_lies_on_white() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"GIF", b"\xff\xd8\xff\xe0 a picture", b"#EXTM3U\nfile:///etc/passwd", b"RIFF0000AVI "]
 )
-def test_what_is_no_video_is_refused(data: bytes) -> None:
-    """A playlist, too: FFmpeg would go and read what it names."""
+def test_other_files_are_refused(data: bytes) -> None:
+    """A playlist is refused, too: FFmpeg would read the files that it names."""
     with pytest.raises(UnsupportedVideoError, match=f"MP4, WebM, GIF.*got {len(data)} bytes"):
         Video(data, 5.0)
 
 
-def test_an_mp4_without_pictures_or_of_a_codec_that_is_not_decoded() -> None:
+def test_mp4_without_pictures_or_with_another_codec_is_refused() -> None:
     data = encoded([grey(0)] * 3)
     unknown = data.replace(b"avc1", b"zzzz")
     with pytest.raises(VideoError):
         decoded(unknown)
 
 
-def test_a_broken_file() -> None:
+def test_broken_file_is_refused() -> None:
     data = encoded([grey(number) for number in range(30)])
     with pytest.raises(BrokenVideoError, match="cut off or damaged"):
         decoded(data[: len(data) // 2])  # MP4 has its table at the end
@@ -126,7 +126,7 @@ def test_a_broken_file() -> None:
     assert 5 < len(frames) < 30, "of a film that ends early, what is there"
 
 
-def test_damage_in_the_middle_is_counted_and_passed() -> None:
+def test_damage_in_the_middle_is_counted_and_skipped() -> None:
     data = bytearray(
         encoded([np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8) for number in range(30)])
     )
@@ -138,7 +138,7 @@ def test_damage_in_the_middle_is_counted_and_passed() -> None:
     assert [frame.time_s for frame in frames] == sorted(frame.time_s for frame in frames)
 
 
-def test_limits() -> None:
+def test_videos_over_a_limit_are_refused() -> None:
     data = encoded([grey(number) for number in range(30)])
     with pytest.raises(VideoTooLargeError, match="at most 3000 pixels, got 64x48"):
         decoded(data, limits=VideoLimits(max_pixels=3000))
@@ -149,7 +149,7 @@ def test_limits() -> None:
     assert len(decoded(data, 6.0, VideoLimits(max_frames=20))[0]) == 18
 
 
-def test_a_video_that_says_it_is_shorter_than_it_is_is_cut() -> None:
+def test_video_longer_than_its_header_says_is_cut() -> None:
     data = bytearray(encoded([grey(number) for number in range(30)], "webm"))
     at = data.index(b"\x44\x89\x88") + 3
     data[at : at + 8] = struct.pack(">d", 500.0)  # its duration, milliseconds
@@ -182,13 +182,13 @@ except VideoError:
 """In a process of its own: what its children took at most cannot be told apart from those of other tests here."""
 
 
-def test_a_small_file_that_would_take_gigabytes_takes_none_here(tmp_path: Path) -> None:
-    """FFmpeg makes the table it is told of, 3.5 GB for these 2 KB. The process that does is not the one that asks."""
+def test_small_file_of_huge_frames_takes_no_memory_here(tmp_path: Path) -> None:
+    """FFmpeg allocates the table that the file declares, 3.5 GB for 2 KB, but in the decoder's process."""
     data, path = grown_table(encoded([grey(number) for number in range(30)])), tmp_path / "grown.mp4"
     assert len(data) < 3000
     path.write_bytes(data)
     told = subprocess.run(
-        # A process begins with what the one that started it took at most: a shell takes little.
+        # A process inherits the peak memory of its parent, which is small for a shell.
         ["sh", "-c", '"$@" && true', "sh", sys.executable, "-c", DECODE_AND_TELL, str(path)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=True,
@@ -201,7 +201,7 @@ def test_a_small_file_that_would_take_gigabytes_takes_none_here(tmp_path: Path) 
     assert child_kb < 1_500_000
 
 
-def test_a_decoder_that_dies_is_an_error_of_the_video() -> None:
+def test_killed_decoder_means_a_broken_video() -> None:
     with Video(encoded([grey(number) for number in range(30)]), 10.0) as decoding:
         while decoding.step() is None:
             pass
@@ -210,7 +210,7 @@ def test_a_decoder_that_dies_is_an_error_of_the_video() -> None:
             decoding.step()
 
 
-def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_hanging_decoder_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(decoder, "PATIENCE_S", 0.3)
     with Video(encoded([grey(0)] * 3), 10.0) as decoding:
         os.kill(decoding._process.pid, signal.SIGSTOP)
@@ -218,7 +218,7 @@ def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
             decoding.step()
 
 
-def test_it_can_be_ended_while_somebody_waits_for_it() -> None:
+def test_kill_while_another_thread_waits() -> None:
     decoding = Video(encoded([grey(0)] * 3), 10.0)
     os.kill(decoding._process.pid, signal.SIGSTOP)
     failed: list[VideoError] = []
@@ -238,7 +238,7 @@ def test_it_can_be_ended_while_somebody_waits_for_it() -> None:
     assert decoding._process.returncode is not None
 
 
-def test_nothing_is_left_behind() -> None:
+def test_close_leaves_nothing_behind() -> None:
     data = encoded([grey(number) for number in range(10)])
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
@@ -248,7 +248,7 @@ def test_nothing_is_left_behind() -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_without_the_decoder_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "can_decode_videos", lambda: False)
     with pytest.raises(NoVideoDecoderError, match="extra 'video'"):
         Video(b"GIF89a", 5.0)
