@@ -5,7 +5,7 @@ VENV := .venv
 MILVUS := .venv-milvus
 BIN := $(VENV)/bin
 
-.PHONY: run test lint milvus lock docker-verify clean
+.PHONY: run test lint milvus lock sbom docker-verify clean
 
 run: $(VENV)/.can-run
 	$(BIN)/mien serve
@@ -26,6 +26,11 @@ milvus: $(MILVUS)/.can-serve
 # Resolves what goes into the images anew; needs uv (pip install uv).
 lock:
 	$(PYTHON) docker/lock.py
+
+# A bill of materials of the CPU image, with licences (CycloneDX); needs a Docker engine.
+sbom:
+	docker run --rm --volume /var/run/docker.sock:/var/run/docker.sock anchore/syft:v1.18.1 mien:cpu \
+		--output cyclonedx-json > sbom.json
 
 # Builds the image, runs docker-compose.yml for real, and takes it down again; needs a Docker engine.
 docker-verify:

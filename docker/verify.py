@@ -44,7 +44,7 @@ def build(stack: Stack) -> str:
 
 
 def inspect_image(_: Stack) -> str:
-    """The image is small, has neither a compiler nor torch, and lists its parts."""
+    """The image is small, and has neither a compiler nor torch."""
     megabytes = int(words("docker", "image", "inspect", "--format", "{{.Size}}", f"{IMAGE}:cpu")) / 1e6
     expect(megabytes < LARGEST_IMAGE_MB, f"an image below {LARGEST_IMAGE_MB} MB", f"{megabytes:.0f} MB")
 
@@ -57,10 +57,7 @@ def inspect_image(_: Stack) -> str:
     found = inside("python", "-c", "import importlib.util; print(importlib.util.find_spec('torch'))")
     expect(found == "None", "no torch", found)
     expect(inside("id", "-u") != "0", "a user without privileges", "root")
-    parts = json.loads(inside("mien", "inventory", "--format", "cyclonedx"))["components"]
-    expect(len(parts) > 30, "a bill of materials", f"{len(parts)} parts")
-    expect("Apache" in inside("mien", "inventory", "--format", "licences"), "licence texts", "none")
-    return f"{megabytes:.0f} MB, {len(parts)} parts with licences"
+    return f"{megabytes:.0f} MB"
 
 
 def start(stack: Stack) -> str:

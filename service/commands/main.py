@@ -29,7 +29,6 @@ COMMANDS: Final = {
     "keys": ("keys", "Create, list and revoke the API keys of a service."),
     "serve": ("serve", "Serve a bundle over HTTP. Each option is also a setting MIEN_<OPTION>."),
     "doctor": ("doctor", "Check this installation and say how to repair what is wrong."),
-    "inventory": ("inventory", "List what this installation consists of, with versions and licences."),
 }
 """Each command's module in this folder, and its summary. The module is imported when the command is typed."""
 
