@@ -13,6 +13,7 @@ from tests.support.small_run import SmallRun, make_small_run
 
 if TYPE_CHECKING:
     from mien.service.inference.engine import Engine
+    from tests.support.engines import SlowEngine
 
 SYSTEM = data.ROOT / "tests" / "system"
 
@@ -78,6 +79,16 @@ def served_engine() -> "Engine":
     from mien.service.settings import Settings
 
     return load_engine(Settings(provider="cpu"))
+
+
+@pytest.fixture
+def slow(served_engine: "Engine") -> Iterator["SlowEngine"]:
+    """The shipped bundle, loaded, with a network that waits for a test to let it go on."""
+    from tests.support.engines import SlowEngine
+
+    engine = SlowEngine(served_engine)
+    yield engine
+    engine.go.set()
 
 
 @pytest.fixture(scope="session")

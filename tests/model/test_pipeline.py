@@ -14,6 +14,7 @@ from mien.model.faces.decoding import DecodingLimits, decode
 from mien.model.pipeline import Pipeline, load_pipeline
 from tests.support.cartoon import cartoon
 from tests.support.faces import MakeFaces
+from tests.support.images import encode
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +22,11 @@ def pipeline() -> Pipeline:
     return load_pipeline(default_bundle() / EMBEDDER, provider="cpu")
 
 
-def png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def test_training_crop_reaches_the_network_bit_for_bit(pipeline: Pipeline, make_faces: MakeFaces) -> None:
     """Uploaded crops give the embeddings of the crops that the index is built from."""
     crops = make_faces(5).images
     for crop in crops:
-        (face,) = pipeline.read_faces(png(crop), already_cropped=True)
+        (face,) = pipeline.read_faces(encode(crop), already_cropped=True)
         assert (face.crop == crop).all()
         assert face.detection is None
         np.testing.assert_allclose(pipeline.embed([face]), pipeline.embedder.embed(crop[None]), atol=1e-5)
@@ -39,13 +34,13 @@ def test_training_crop_reaches_the_network_bit_for_bit(pipeline: Pipeline, make_
 
 def test_image_without_a_face_is_refused(pipeline: Pipeline) -> None:
     with pytest.raises(NoFaceError, match=r"no face was found in the image of 64x32 pixels.*already_cropped"):
-        pipeline.read_faces(png(np.zeros((32, 64, 3), dtype=np.uint8)))
+        pipeline.read_faces(encode(np.zeros((32, 64, 3), dtype=np.uint8)))
 
 
 def test_limits_are_checked() -> None:
     small = load_pipeline(default_bundle() / EMBEDDER, limits=DecodingLimits(max_pixels=100), provider="cpu")
     with pytest.raises(ImageTooLargeError):
-        small.read_faces(png(np.zeros((11, 10), dtype=np.uint8)), already_cropped=True)
+        small.read_faces(encode(np.zeros((11, 10), dtype=np.uint8)), already_cropped=True)
 
 
 def test_faces_of_a_photograph_come_largest_first(pipeline: Pipeline, london_root: Path) -> None:
@@ -54,7 +49,7 @@ def test_faces_of_a_photograph_come_largest_first(pipeline: Pipeline, london_roo
     sheet = Image.new("RGB", (1000, 600), "white")
     sheet.paste(small, (0, 0))
     sheet.paste(large, (400, 0))
-    faces = pipeline.read_faces(png(np.asarray(sheet)))
+    faces = pipeline.read_faces(encode(np.asarray(sheet)))
     assert len(faces) == 2
     areas = [face.box[2] * face.box[3] for face in faces]
     assert areas[0] > areas[1]
@@ -62,7 +57,7 @@ def test_faces_of_a_photograph_come_largest_first(pipeline: Pipeline, london_roo
     assert pipeline.embed(faces).shape == (2, 64)
 
     only = load_pipeline(default_bundle() / EMBEDDER, max_faces=1, provider="cpu")
-    assert [face.box for face in only.read_faces(png(np.asarray(sheet)))] == [faces[0].box]
+    assert [face.box for face in only.read_faces(encode(np.asarray(sheet)))] == [faces[0].box]
 
 
 def photograph(side: int) -> bytes:

@@ -9,59 +9,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from httpx2 import Response
 from PIL import Image
 
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import UnsupportedImageError
 from mien.service.app import create_app
-from mien.service.inference.engine import Engine, load_engine
+from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.schemas.faces import classification
 from mien.service.settings import Settings
+from tests.support.answers import CROPPED, problem
 from tests.support.cartoon import cartoon
 from tests.support.faces import MakeFaces
+from tests.support.images import encode
 
-CROPPED = {"already_cropped": "true"}
 PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return load_engine(Settings(provider="cpu"))
-
-
-@pytest.fixture(scope="module")
-def client(engine: Engine) -> Iterator[TestClient]:
-    with TestClient(create_app(engine, Settings(max_body_bytes=3 * 2**20)), raise_server_exceptions=False) as client:
+def client(served_engine: Engine) -> Iterator[TestClient]:
+    with TestClient(
+        create_app(served_engine, Settings(max_body_bytes=3 * 2**20)), raise_server_exceptions=False
+    ) as client:
         yield client
 
 
-@pytest.fixture
-def crop(make_faces: MakeFaces) -> bytes:
-    return encoded(Image.fromarray(make_faces(1).images[0]), "PNG")
-
-
-def encoded(image: Image.Image, form: str) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, form)
-    return buffer.getvalue()
-
-
-def problem(response: Response, status: int) -> str:
-    """Check the form of an error; returns its one sentence."""
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    body = response.json()
-    assert body["status"] == status
-    assert body["type"].startswith("urn:mien:")
-    assert body["title"]
-    assert body["detail"]
-    return str(body["detail"])
-
-
-def test_classify_answers_as_documented(client: TestClient, engine: Engine, crop: bytes) -> None:
-    response = client.post("/classify", params=CROPPED, files={"image": crop})
+def test_classify_answers_as_documented(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
+    response = client.post("/classify", params=CROPPED, files={"image": crop_file})
     assert response.status_code == 200
     (face,) = response.json()["faces"]
     assert set(face) == {"box", "detection", "emotion", "posterior", "sub_class", "distance", "typicality", "known"}
@@ -73,23 +47,23 @@ def test_classify_answers_as_documented(client: TestClient, engine: Engine, crop
     assert 0 <= face["typicality"] <= 1
     assert face["distance"] > 0
     assert face["sub_class"].startswith(f"{face['emotion']}/")
-    assert face["known"] is (face["typicality"] >= engine.bundle.mixture.min_typicality)
+    assert face["known"] is (face["typicality"] >= served_engine.bundle.mixture.min_typicality)
 
 
 @pytest.mark.parametrize(("threshold", "known"), [(0.0, True), (1.0, False)])
 def test_the_least_typicality_of_a_known_expression_can_be_set(
-    engine: Engine, crop: bytes, threshold: float, known: bool
+    served_engine: Engine, crop_file: bytes, threshold: float, known: bool
 ) -> None:
-    strict = Engine(engine.bundle, engine.pipeline, max_k=10, min_typicality=threshold)
-    (face,) = classification(strict.predict_one(InferenceRequest(crop_file=crop))).faces
+    strict = Engine(served_engine.bundle, served_engine.pipeline, max_k=10, min_typicality=threshold)
+    (face,) = classification(strict.predict_one(InferenceRequest(crop_file=crop_file))).faces
     assert face.typicality < 1
     assert face.known is known
 
 
-def test_files_are_answered_together_as_they_are_alone(engine: Engine, make_faces: MakeFaces) -> None:
-    first, second = (encoded(Image.fromarray(image), "PNG") for image in make_faces(2).images)
-    points = engine.pipeline.embed(engine.pipeline.read_faces(second, already_cropped=True))
-    answers = engine.predict(
+def test_files_are_answered_together_as_they_are_alone(served_engine: Engine, make_faces: MakeFaces) -> None:
+    first, second = (encode(image) for image in make_faces(2).images)
+    points = served_engine.pipeline.embed(served_engine.pipeline.read_faces(second, already_cropped=True))
+    answers = served_engine.predict(
         [
             InferenceRequest(crop_file=first, k=3),
             InferenceRequest(crop_file=b"no image"),
@@ -101,27 +75,29 @@ def test_files_are_answered_together_as_they_are_alone(engine: Engine, make_face
     predictions = [answer for answer in answers if isinstance(answer, Prediction)]
     assert [len(each.faces) for each in predictions] == [1, 0, 1]
     assert [len(each.matches[0]) for each in predictions if each.matches] == [3]
-    alone = engine.pipeline.embed(engine.pipeline.read_faces(first, already_cropped=True))
+    alone = served_engine.pipeline.embed(served_engine.pipeline.read_faces(first, already_cropped=True))
     np.testing.assert_allclose(predictions[0].embeddings, alone, atol=1e-4)
     np.testing.assert_allclose(predictions[1].distances, predictions[2].distances, atol=1e-4)
     assert predictions[0].faces[0].box == (0, 0, 48, 48)
     with pytest.raises(UnsupportedImageError):
-        engine.predict_one(InferenceRequest(crop_file=b"no image"))
+        served_engine.predict_one(InferenceRequest(crop_file=b"no image"))
 
 
-def test_retrieve_answers_as_documented(client: TestClient, engine: Engine, crop: bytes) -> None:
-    response = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop})
+def test_retrieve_answers_as_documented(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
+    response = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop_file})
     assert response.status_code == 200
     (face,) = response.json()["faces"]
     assert set(face) == {"box", "detection", "emotion", "matches", "next"}
     distances = [match["distance"] for match in face["matches"]]
     assert len(distances) == 7
     assert distances == sorted(distances)
-    embedding = engine.pipeline.embed(engine.pipeline.read_faces(crop, already_cropped=True))[0].astype(np.float64)
-    all_distances = np.linalg.norm(engine.bundle.gallery.embeddings - embedding, axis=1)
+    embedding = served_engine.pipeline.embed(served_engine.pipeline.read_faces(crop_file, already_cropped=True))[
+        0
+    ].astype(np.float64)
+    all_distances = np.linalg.norm(served_engine.bundle.gallery.embeddings - embedding, axis=1)
     np.testing.assert_allclose(distances, np.sort(all_distances)[:7], atol=1e-4)
     for match in face["matches"]:
-        entry = engine.bundle.gallery.get(match["id"])
+        entry = served_engine.bundle.gallery.get(match["id"])
         assert match["emotion"] == entry.emotion
         assert match["metadata"] == entry.metadata
         assert match["metadata"]["votes"]
@@ -131,7 +107,7 @@ def test_faces_are_found_and_come_largest_first(client: TestClient) -> None:
     sheet = Image.new("RGB", (1000, 500), (90, 120, 150))
     sheet.paste(Image.fromarray(cartoon(200)), (50, 20))
     sheet.paste(Image.fromarray(cartoon(450)), (500, 20))
-    response = client.post("/classify", files={"image": encoded(sheet, "JPEG")})
+    response = client.post("/classify", files={"image": encode(sheet, "JPEG")})
     assert response.status_code == 200
     large, small = response.json()["faces"]
     assert large["box"][2] > 1.8 * small["box"][2]
@@ -146,23 +122,23 @@ def test_a_photograph_is_turned_as_its_exif_says(client: TestClient) -> None:
     buffer = BytesIO()
     upright.transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
     turned = client.post("/classify", files={"image": buffer.getvalue()}).json()
-    assert turned == client.post("/classify", files={"image": encoded(upright, "PNG")}).json()
+    assert turned == client.post("/classify", files={"image": encode(upright, "PNG")}).json()
 
 
-def test_retrieve_answers_ten_unless_told_otherwise(client: TestClient, crop: bytes) -> None:
-    face = client.post("/retrieve", params=CROPPED, files={"image": crop}).json()["faces"][0]
+def test_retrieve_answers_ten_unless_told_otherwise(client: TestClient, crop_file: bytes) -> None:
+    face = client.post("/retrieve", params=CROPPED, files={"image": crop_file}).json()["faces"][0]
     assert len(face["matches"]) == 10
 
 
 @pytest.mark.parametrize(
     "image",
     [
-        encoded(Image.new("RGB", (90, 90), "teal"), "JPEG"),
-        encoded(Image.new("CMYK", (90, 90)), "JPEG"),
-        encoded(Image.new("P", (90, 90)), "GIF"),
-        encoded(Image.new("I;16", (90, 90), 40_000), "PNG"),
-        encoded(Image.new("RGBA", (90, 40), (1, 2, 3, 4)), "WEBP"),
-        encoded(Image.new("1", (1, 1)), "PNG"),
+        encode(Image.new("RGB", (90, 90), "teal"), "JPEG"),
+        encode(Image.new("CMYK", (90, 90)), "JPEG"),
+        encode(Image.new("P", (90, 90)), "GIF"),
+        encode(Image.new("I;16", (90, 90), 40_000), "PNG"),
+        encode(Image.new("RGBA", (90, 40), (1, 2, 3, 4)), "WEBP"),
+        encode(Image.new("1", (1, 1)), "PNG"),
     ],
 )
 @pytest.mark.parametrize("path", ["/classify", "/retrieve"])
@@ -177,19 +153,19 @@ class TestBadInput:
 
     def test_truncated(self, client: TestClient, path: str) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
-        whole = encoded(Image.fromarray(noise), "JPEG")
+        whole = encode(Image.fromarray(noise), "JPEG")
         problem(client.post(path, files={"image": whole[: len(whole) // 2]}), 422)
 
     def test_empty(self, client: TestClient, path: str) -> None:
         assert "no bytes" in problem(client.post(path, files={"image": b""}), 422)
 
     def test_bomb(self, client: TestClient, path: str) -> None:
-        bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
+        bomb = encode(Image.new("1", (20_000, 20_000)), "PNG")
         assert len(bomb) < 2**20
         assert "pixels" in problem(client.post(path, files={"image": bomb}), 413)
 
     def test_no_face(self, client: TestClient, path: str) -> None:
-        blank = encoded(Image.new("RGB", (320, 240), "teal"), "JPEG")
+        blank = encode(Image.new("RGB", (320, 240), "teal"), "JPEG")
         assert "no face was found" in problem(client.post(path, files={"image": blank}), 422)
 
     def test_missing_field(self, client: TestClient, path: str) -> None:
@@ -202,8 +178,8 @@ class TestBadInput:
         headers = {"content-type": "multipart/form-data; boundary=b"}
         assert "file, got text" in problem(client.post(path, content=body, headers=headers), 422)
 
-    def test_two_images(self, client: TestClient, path: str, crop: bytes) -> None:
-        sent = [("image", crop), ("image", crop)]
+    def test_two_images(self, client: TestClient, path: str, crop_file: bytes) -> None:
+        sent = [("image", crop_file), ("image", crop_file)]
         assert "got 2" in problem(client.post(path, params=CROPPED, files=sent), 422)
 
     def test_no_body(self, client: TestClient, path: str) -> None:
@@ -244,12 +220,12 @@ class TestBadInput:
         headers = {"content-type": "multipart/form-data; boundary=b"}
         assert "bytes" in problem(client.post(path, content=chunks(), headers=headers), 413)
 
-    def test_misspelt_parameter(self, client: TestClient, path: str, crop: bytes) -> None:
-        detail = problem(client.post(path, params={"already_croped": 1}, files={"image": crop}), 422)
+    def test_misspelt_parameter(self, client: TestClient, path: str, crop_file: bytes) -> None:
+        detail = problem(client.post(path, params={"already_croped": 1}, files={"image": crop_file}), 422)
         assert detail == "there is no parameter 'already_croped'; /docs lists those there are"
 
-    def test_parameter_of_another_type(self, client: TestClient, path: str, crop: bytes) -> None:
-        detail = problem(client.post(path, params={"already_cropped": "maybe"}, files={"image": crop}), 422)
+    def test_parameter_of_another_type(self, client: TestClient, path: str, crop_file: bytes) -> None:
+        detail = problem(client.post(path, params={"already_cropped": "maybe"}, files={"image": crop_file}), 422)
         assert "already_cropped" in detail
         assert "maybe" in detail
 
@@ -260,8 +236,8 @@ class TestBadInput:
 
 
 @pytest.mark.parametrize("k", [0, -1, 10**9, 10**30, "many", 1.5, ""])
-def test_k_out_of_range(client: TestClient, crop: bytes, k: object) -> None:
-    detail = problem(client.post("/retrieve", params={**CROPPED, "k": str(k)}, files={"image": crop}), 422)
+def test_k_out_of_range(client: TestClient, crop_file: bytes, k: object) -> None:
+    detail = problem(client.post("/retrieve", params={**CROPPED, "k": str(k)}, files={"image": crop_file}), 422)
     assert "k" in detail
     assert str(k) in detail
 
@@ -271,24 +247,26 @@ def test_unknown_route(client: TestClient) -> None:
     problem(client.post("/classify/"), 404)
 
 
-def test_an_answer_does_not_repeat_kilobytes(client: TestClient, crop: bytes) -> None:
+def test_an_answer_does_not_repeat_kilobytes(client: TestClient, crop_file: bytes) -> None:
     for parameters in ({"k": "9" * 5000}, {"x" * 5000: "1"}, {f"x{number}": "1" for number in range(500)}):
-        detail = problem(client.post("/retrieve", params={**CROPPED, **parameters}, files={"image": crop}), 422)
+        detail = problem(client.post("/retrieve", params={**CROPPED, **parameters}, files={"image": crop_file}), 422)
         assert len(detail) < 400
 
 
-def test_a_bug_shows_nothing_of_the_inside(engine: Engine, crop: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_shows_nothing_of_the_inside(
+    served_engine: Engine, crop_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(engine.bundle.gallery, "search", fail)
-    with TestClient(create_app(engine, Settings()), raise_server_exceptions=False) as client:
-        response = client.post("/retrieve", params=CROPPED, files={"image": crop})
+    monkeypatch.setattr(served_engine.bundle.gallery, "search", fail)
+    with TestClient(create_app(served_engine, Settings()), raise_server_exceptions=False) as client:
+        response = client.post("/retrieve", params=CROPPED, files={"image": crop_file})
     assert "secret" not in problem(response, 500)
 
 
-def test_health(engine: Engine) -> None:
-    client = TestClient(create_app(engine, Settings()))
+def test_health(served_engine: Engine) -> None:
+    client = TestClient(create_app(served_engine, Settings()))
     assert client.get("/health/live").json() == {"status": "live"}
     problem(client.get("/health/ready"), 503)
     with client:
@@ -331,7 +309,7 @@ def test_nothing_of_an_upload_reaches_the_disk_or_the_log(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
-    large = encoded(Image.fromarray(noise), "PNG")
+    large = encode(noise)
     assert len(large) > 2**20, "Starlette keeps smaller files in memory anyway"
     import tempfile
 
@@ -348,7 +326,7 @@ def test_nothing_of_an_upload_reaches_the_disk_or_the_log(
 def test_many_at_once_answer_as_one_alone(client: TestClient, make_faces: MakeFaces) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    images = [encoded(Image.fromarray(crop), "PNG") for crop in make_faces(16, seed=9).images]
+    images = [encode(crop) for crop in make_faces(16, seed=9).images]
 
     def ask(image: bytes) -> object:
         return client.post("/retrieve", params={**CROPPED, "k": 3}, files={"image": image}).json()

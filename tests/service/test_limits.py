@@ -1,9 +1,7 @@
 """What is refused, and how: bodies, queues and time."""
 
 import asyncio
-import threading
 import time
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,39 +9,13 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from starlette.types import Message
 
-from mien.model.errors import ConfigError, ImageError
+from mien.model.errors import ConfigError
 from mien.service.app import create_app, create_app_on
 from mien.service.inference.engine import Engine
-from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.inference.runtime import Runtime
 from mien.service.settings import Settings, read_settings
-
-CROPPED = {"already_cropped": "true"}
-
-
-class SlowEngine(Engine):
-    """The real one, but its network waits until it may go."""
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine.bundle, engine.pipeline, engine.max_k)
-        self.begun, self.go = threading.Event(), threading.Event()
-
-    def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
-        self.begun.set()
-        assert self.go.wait(20)
-        return super().predict(requests)
-
-
-@pytest.fixture
-def slow(served_engine: Engine) -> Iterator[SlowEngine]:
-    engine = SlowEngine(served_engine)
-    yield engine
-    engine.go.set()
-
-
-def kind(response: Response) -> tuple[int, str]:
-    assert response.headers["content-type"] == "application/problem+json"
-    return response.status_code, response.json()["type"].removeprefix("urn:mien:")
+from tests.support.answers import CROPPED, problem_kind
+from tests.support.engines import SlowEngine
 
 
 def test_a_full_queue_is_answered_at_once(slow: SlowEngine, crop_file: bytes) -> None:
@@ -56,7 +28,7 @@ def test_a_full_queue_is_answered_at_once(slow: SlowEngine, crop_file: bytes) ->
         first = threads.submit(ask)
         assert slow.begun.wait(20)
         two_more = client.post("/classify", params=CROPPED, files=[("images", crop_file)] * 2)
-        assert kind(two_more) == (503, "busy")
+        assert problem_kind(two_more) == (503, "busy")
         assert "with 2 images more there would be more than 2" in two_more.json()["detail"]
         second = threads.submit(ask)
         deadline = time.monotonic() + 20
@@ -64,7 +36,7 @@ def test_a_full_queue_is_answered_at_once(slow: SlowEngine, crop_file: bytes) ->
             assert time.monotonic() < deadline
             time.sleep(0.01)
         refused = client.post("/embed", files={"image": b"x"})
-        assert kind(refused) == (503, "busy")
+        assert problem_kind(refused) == (503, "busy")
         assert refused.headers["retry-after"] == "1"
         assert client.get("/health/ready").status_code == 200, "a full queue is no fault"
         slow.go.set()
@@ -78,10 +50,10 @@ def test_a_full_queue_is_answered_at_once(slow: SlowEngine, crop_file: bytes) ->
 def test_an_answer_that_takes_too_long(slow: SlowEngine, crop_file: bytes) -> None:
     with TestClient(create_app(slow, Settings(timeout_s=0.2))) as client:
         late = client.post("/classify", params=CROPPED, files={"image": crop_file})
-        assert kind(late) == (504, "too-late")
+        assert problem_kind(late) == (504, "too-late")
         assert "may take 0.2 s" in late.json()["detail"]
         several = client.post("/classify", params=CROPPED, files=[("images", crop_file)] * 3)
-        assert kind(several) == (504, "too-late")
+        assert problem_kind(several) == (504, "too-late")
         slow.go.set()
 
 
@@ -89,7 +61,7 @@ def test_bodies_of_all_requests_together(served_engine: Engine, crop_file: bytes
     runtime = Runtime(served_engine, Settings(queue_body_bytes=30_000, max_body_bytes=30_000))
     with TestClient(create_app_on(runtime)) as client:
         runtime.admission.body_bytes.take(29_900)
-        assert kind(client.post("/classify", params=CROPPED, files={"image": crop_file})) == (503, "busy")
+        assert problem_kind(client.post("/classify", params=CROPPED, files={"image": crop_file})) == (503, "busy")
         runtime.admission.body_bytes.give_back(29_900)
         assert client.post("/classify", params=CROPPED, files={"image": crop_file}).status_code == 200
         assert runtime.admission.body_bytes.held == 0
@@ -138,8 +110,9 @@ def test_a_body_that_does_not_come(served_engine: Engine) -> None:
 
 def test_a_declared_length_that_is_too_large(served_engine: Engine, crop_file: bytes) -> None:
     with TestClient(create_app(served_engine, Settings(max_body_bytes=100))) as client:
-        assert kind(client.post("/classify", params=CROPPED, files={"image": crop_file})) == (413, "body-too-large")
-        assert kind(client.post("/retrieve", json={"query": {"id": "x" * 200}})) == (413, "body-too-large")
+        answer = client.post("/classify", params=CROPPED, files={"image": crop_file})
+        assert problem_kind(answer) == (413, "body-too-large")
+        assert problem_kind(client.post("/retrieve", json={"query": {"id": "x" * 200}})) == (413, "body-too-large")
 
 
 def test_bytes_and_pixels_of_an_image(served_engine: Engine, crop_file: bytes, photograph_file: bytes) -> None:
@@ -148,7 +121,7 @@ def test_bytes_and_pixels_of_an_image(served_engine: Engine, crop_file: bytes, p
     for settings in (Settings(max_image_bytes=len(crop_file) - 1), Settings(max_image_pixels=48 * 48 - 1)):
         with TestClient(create_app(load_engine(settings), settings)) as client:
             answer = client.post("/classify", params=CROPPED, files={"image": crop_file})
-            assert kind(answer) == (413, "image-too-large")
+            assert problem_kind(answer) == (413, "image-too-large")
 
 
 def test_settings_that_could_let_nothing_in_are_refused() -> None:

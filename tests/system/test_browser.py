@@ -33,7 +33,7 @@ from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
 from tests.support.cartoon import cartoon
 from tests.support.data import london_photographs, needs_london
-from tests.support.served_app import served_app
+from tests.support.serving import served_app
 
 PATIENCE_S = 90
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

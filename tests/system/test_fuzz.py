@@ -2,17 +2,13 @@
 
 import json
 import random
-import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from io import BytesIO
 from typing import Any
 
 import pytest
 import schemathesis
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +27,8 @@ from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 from tests.support.cartoon import cartoon
+from tests.support.images import encode
+from tests.support.serving import served_app
 from tests.support.videos import CODECS, encoded, scene
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -61,10 +59,8 @@ def seeds() -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {form: [] for form in FORMATS}
     for form in FORMATS:
         for picture in pictures:
-            buffer = BytesIO()
             shown = picture if form not in ("JPEG", "WEBP") or picture.mode in ("RGB", "L") else picture.convert("RGB")
-            shown.save(buffer, form)
-            found[form].append(buffer.getvalue())
+            found[form].append(encode(shown, form))
     return found
 
 
@@ -156,13 +152,8 @@ def test_any_body(client: TestClient, body: bytes, kind: str) -> None:
 @pytest.fixture
 def url(served_engine: Engine) -> Iterator[str]:
     """The app on a real socket."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(create_app(served_engine, LIMITS), log_level="critical"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with served_app(create_app(served_engine, LIMITS), log_level="critical", ws="auto") as url:
+        yield url
 
 
 def test_answers_are_as_documented(app: FastAPI, url: str) -> None:

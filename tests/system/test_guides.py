@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mien.index.bundle.manifest import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 from tests.support.cartoon import cartoon
 from tests.support.data import ROOT
-from tests.support.served_app import served_app
+from tests.support.engines import gallery_engine
+from tests.support.serving import served_app
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -41,14 +40,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service on an owner's gallery with some faces."""
-    place = tmp_path_factory.mktemp("gallery") / "gallery"
-    store = open_embedded_gallery(place, 64, served_engine.bundle.manifest.sha256[EMBEDDER])
     points = served_engine.bundle.gallery.embeddings[:40]
-    store.add([GalleryFace(f"f{row}", point, emotion="fear") for row, point in enumerate(points)])
-    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
-    with served_app(create_app(engine, Settings(rate_per_s=0))) as url:
+    with (
+        gallery_engine(served_engine, tmp_path_factory.mktemp("gallery") / "gallery") as engine,
+        served_app(create_app(engine, Settings(rate_per_s=0))) as url,
+    ):
+        engine.gallery.add([GalleryFace(f"f{row}", point, emotion="fear") for row, point in enumerate(points)])
         yield url
-    store.close()
 
 
 def test_there_are_blocks_to_run() -> None:

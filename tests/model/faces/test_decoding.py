@@ -14,14 +14,9 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 
 from mien.model.errors import BrokenImageError, EmptyImageError, ImageError, ImageTooLargeError, UnsupportedImageError
 from mien.model.faces.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_file
+from tests.support.images import encode
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else [])
-
-
-def encoded(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, image_format, **options)
-    return file.getvalue()
 
 
 def scene(width: int = 24, height: int = 16) -> Image.Image:
@@ -41,7 +36,7 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_each_format_gives_the_picture(image_format: str) -> None:
-    decoded = decode(encoded(scene(), image_format))
+    decoded = decode(encode(scene(), image_format))
     assert decoded.shape == (16, 24, 3)
     assert decoded.dtype == np.uint8
     assert np.abs(decoded.astype(int) - np.asarray(scene()).astype(int)).mean() < 12  # GIF has 256 colours
@@ -49,7 +44,7 @@ def test_each_format_gives_the_picture(image_format: str) -> None:
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_one_pixel_is_an_image(image_format: str) -> None:
-    assert decode(encoded(Image.new("RGB", (1, 1), "white"), image_format)).tolist() == [[[255, 255, 255]]]
+    assert decode(encode(Image.new("RGB", (1, 1), "white"), image_format)).tolist() == [[[255, 255, 255]]]
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -71,7 +66,7 @@ def test_exif_orientation_is_applied(image_format: str, orientation: int) -> Non
     exif[ExifTags.Base.Orientation] = orientation
     faithful: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
     options = faithful.get(image_format, {})
-    data = encoded(Image.fromarray(np.ascontiguousarray(stored)), image_format, exif=exif, **options)
+    data = encode(Image.fromarray(np.ascontiguousarray(stored)), image_format, exif=exif, **options)
     decoded = decode(data)
     assert decoded.shape == upright.shape
     assert np.abs(decoded.astype(int) - upright.astype(int)).mean() < 4
@@ -82,29 +77,29 @@ def test_exif_orientation_is_applied(image_format: str, orientation: int) -> Non
     "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )
 def test_damaged_exif_is_ignored(exif: bytes) -> None:
-    assert decode(encoded(scene(), "JPEG", exif=exif)).shape == (16, 24, 3)
+    assert decode(encode(scene(), "JPEG", exif=exif)).shape == (16, 24, 3)
 
 
 def test_unknown_orientation_is_upright() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 99
-    assert np.array_equal(decode(encoded(scene(), exif=exif)), np.asarray(scene()))
+    assert np.array_equal(decode(encode(scene(), exif=exif)), np.asarray(scene()))
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_first_picture_of_many(image_format: str) -> None:
     red, blue = Image.new("RGB", (8, 8), (255, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 255))
-    decoded = decode(encoded(red, image_format, save_all=True, append_images=[blue]))
+    decoded = decode(encode(red, image_format, save_all=True, append_images=[blue]))
     assert np.abs(decoded.astype(int) - (255, 0, 0)).max() <= 3
 
 
 def test_multi_picture_jpeg() -> None:
-    data = encoded(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (24, 16))])
+    data = encode(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (24, 16))])
     assert np.abs(decode(data).astype(int) - np.asarray(scene()).astype(int)).mean() < 12
 
 
 def grey(levels: NDArray[Any], image_format: str) -> list[int]:
-    decoded = decode(encoded(Image.fromarray(levels), image_format))
+    decoded = decode(encode(Image.fromarray(levels), image_format))
     assert np.array_equal(decoded[..., 0], decoded[..., 1])
     assert np.array_equal(decoded[..., 0], decoded[..., 2])
     return [int(level) for level in decoded[0, :, 0]]
@@ -141,34 +136,34 @@ def test_16_bit_colour() -> None:
 
 def test_transparency_shows_white() -> None:
     rgba = Image.fromarray(np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 128]]], np.uint8))
-    assert decode(encoded(rgba)).tolist() == [[[255, 0, 0], [255, 255, 255], [127, 127, 127]]]
+    assert decode(encode(rgba)).tolist() == [[[255, 0, 0], [255, 255, 255], [127, 127, 127]]]
     la = Image.fromarray(np.array([[[9, 255], [9, 0]]], np.uint8), "LA")
-    assert decode(encoded(la)).tolist() == [[[9, 9, 9], [255, 255, 255]]]
+    assert decode(encode(la)).tolist() == [[[9, 9, 9], [255, 255, 255]]]
 
 
 def test_palettes() -> None:
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 40, 50, 60])
     palette.putpixel((1, 0), 1)
-    assert decode(encoded(palette)).tolist() == [[[10, 20, 30], [40, 50, 60]]]
+    assert decode(encode(palette)).tolist() == [[[10, 20, 30], [40, 50, 60]]]
     for transparency in (1, b"\xff\x00"):
-        decoded = decode(encoded(palette, transparency=transparency))
+        decoded = decode(encode(palette, transparency=transparency))
         assert decoded.tolist() == [[[10, 20, 30], [255, 255, 255]]]
-    assert decode(encoded(palette, "GIF", transparency=1)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    assert decode(encode(palette, "GIF", transparency=1)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
 def test_transparent_colour_of_a_png_without_alpha() -> None:
-    assert decode(encoded(Image.new("RGB", (1, 1), (1, 2, 3)), transparency=(1, 2, 3))).tolist() == [[[255] * 3]]
-    assert decode(encoded(Image.new("L", (1, 1), 7), transparency=7)).tolist() == [[[255] * 3]]
+    assert decode(encode(Image.new("RGB", (1, 1), (1, 2, 3)), transparency=(1, 2, 3))).tolist() == [[[255] * 3]]
+    assert decode(encode(Image.new("L", (1, 1), 7), transparency=7)).tolist() == [[[255] * 3]]
 
 
 def test_other_colour_spaces() -> None:
     bits = Image.new("1", (2, 1))
     bits.putpixel((1, 0), 1)
-    assert decode(encoded(bits)).tolist() == [[[0] * 3, [255] * 3]]
+    assert decode(encode(bits)).tolist() == [[[0] * 3, [255] * 3]]
     red = Image.new("RGB", (8, 8), (200, 30, 60))
     for image_format, mode in (("JPEG", "CMYK"), ("TIFF", "CMYK"), ("TIFF", "YCbCr")):
-        decoded = decode(encoded(red.convert(mode), image_format))
+        decoded = decode(encode(red.convert(mode), image_format))
         assert np.abs(decoded.astype(int) - (200, 30, 60)).max() <= 6, (image_format, mode)
 
 
@@ -180,7 +175,7 @@ def test_no_bytes_are_refused() -> None:
 def archive() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as zipped:
-        zipped.writestr("face.png", encoded(scene()))
+        zipped.writestr("face.png", encode(scene()))
     return file.getvalue()
 
 
@@ -206,7 +201,7 @@ def test_other_bytes_are_unsupported(data: bytes) -> None:
 @pytest.mark.parametrize("image_format", ["PPM", "ICO", "TGA", "EPS", "PDF", "PCX"])
 def test_formats_that_are_not_decoded(image_format: str) -> None:
     with pytest.raises(UnsupportedImageError):
-        decode(encoded(scene(), image_format))
+        decode(encode(scene(), image_format))
 
 
 def test_random_bytes_are_no_image() -> None:
@@ -219,7 +214,7 @@ def test_random_bytes_are_no_image() -> None:
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_signature_and_then_random_bytes_is_broken(image_format: str) -> None:
     rng = np.random.default_rng(1)
-    start = encoded(scene(), image_format)[:16]
+    start = encode(scene(), image_format)[:16]
     for length in rng.integers(0, 500, 100):
         with pytest.raises((BrokenImageError, ImageTooLargeError)):
             decode(start + rng.bytes(int(length)))
@@ -227,7 +222,7 @@ def test_signature_and_then_random_bytes_is_broken(image_format: str) -> None:
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_every_truncation_is_refused(image_format: str) -> None:
-    data = encoded(scene(), image_format)
+    data = encode(scene(), image_format)
     whole = decode(data)
     refused = 0
     for length in range(1, len(data)):
@@ -244,7 +239,7 @@ def test_every_truncation_is_refused(image_format: str) -> None:
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_damage_raises_nothing_but_image_errors(image_format: str) -> None:
     rng = np.random.default_rng(2)
-    data = np.frombuffer(encoded(scene(), image_format), np.uint8)
+    data = np.frombuffer(encode(scene(), image_format), np.uint8)
     decoded = 0
     for _ in range(150):
         damaged = data.copy()
@@ -269,21 +264,21 @@ def test_too_many_pixels_are_refused_by_the_header(side: int) -> None:
 
 @pytest.mark.parametrize("side", [8_000, 10_000, 60_000])
 def test_too_many_pixels_in_a_gif(side: int) -> None:
-    data = bytearray(encoded(scene(), "GIF"))
+    data = bytearray(encode(scene(), "GIF"))
     data[6:10] = struct.pack("<HH", side, side)
     with pytest.raises(ImageTooLargeError):
         decode(bytes(data))
 
 
 def test_pixel_limit_is_exact() -> None:
-    data = encoded(scene(20, 10))
+    data = encode(scene(20, 10))
     assert decode(data, DecodingLimits(max_pixels=200)).shape == (10, 20, 3)
     with pytest.raises(ImageTooLargeError, match="at most 199 pixels, got 20x10"):
         decode(data, DecodingLimits(max_pixels=199))
 
 
 def test_byte_limit_is_exact() -> None:
-    data = encoded(scene())
+    data = encode(scene())
     assert decode(data, DecodingLimits(max_bytes=len(data))).shape == (16, 24, 3)
     with pytest.raises(ImageTooLargeError, match=f"at most {len(data) - 1} bytes, got {len(data)}"):
         decode(data, DecodingLimits(max_bytes=len(data) - 1))
@@ -293,7 +288,7 @@ def test_limit_of_pillow_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert decode(encoded(scene())).shape == (16, 24, 3)
+        assert decode(encode(scene())).shape == (16, 24, 3)
 
 
 def test_global_state_of_pillow_is_unchanged() -> None:
@@ -301,9 +296,9 @@ def test_global_state_of_pillow_is_unchanged() -> None:
         return Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, TiffImagePlugin.READ_LIBTIFF
 
     before = settings()
-    decode(encoded(scene()))
+    decode(encode(scene()))
     with pytest.raises(BrokenImageError):
-        decode(encoded(scene(), "JPEG")[:300])
+        decode(encode(scene(), "JPEG")[:300])
     assert settings() == before
 
 
@@ -321,7 +316,7 @@ def test_huge_tiles_of_a_small_tiff_are_refused() -> None:
 
 def test_file_is_read_as_its_bytes_are(tmp_path: Path) -> None:
     path = tmp_path / "scene.png"
-    path.write_bytes(encoded(scene()))
+    path.write_bytes(encode(scene()))
     assert np.array_equal(decode(read_file(path)), np.asarray(scene()))
 
 
@@ -359,7 +354,7 @@ def test_limits_must_be_positive() -> None:
     ],
 )
 def test_jpeg_is_reduced_but_not_below_the_minimum(width: int, height: int, min_px: int, factor: int) -> None:
-    data = encoded(scene(width, height), "JPEG", quality=95)
+    data = encode(scene(width, height), "JPEG", quality=95)
     reduced, by = decode_reduced(data, min_px=min_px)
     assert by == factor
     assert reduced.shape == (-(-height // factor), -(-width // factor), 3)
@@ -370,7 +365,7 @@ def test_jpeg_is_reduced_but_not_below_the_minimum(width: int, height: int, min_
 def test_reduced_jpeg_is_turned_as_its_exif_says() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    data = encoded(scene(800, 600), "JPEG", exif=exif)
+    data = encode(scene(800, 600), "JPEG", exif=exif)
     reduced, factor = decode_reduced(data, min_px=200)
     assert factor == 4
     assert reduced.shape == (200, 150, 3)
@@ -378,25 +373,25 @@ def test_reduced_jpeg_is_turned_as_its_exif_says() -> None:
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF"])
 def test_only_jpeg_is_reduced(image_format: str) -> None:
-    reduced, factor = decode_reduced(encoded(scene(800, 600), image_format), min_px=100)
+    reduced, factor = decode_reduced(encode(scene(800, 600), image_format), min_px=100)
     assert factor == 1
     assert reduced.shape == (600, 800, 3)
 
 
 def test_limit_on_pixels_is_that_of_the_file() -> None:
     with pytest.raises(ImageTooLargeError, match="800x600"):
-        decode_reduced(encoded(scene(800, 600), "JPEG"), DecodingLimits(max_pixels=800 * 600 - 1), min_px=100)
+        decode_reduced(encode(scene(800, 600), "JPEG"), DecodingLimits(max_pixels=800 * 600 - 1), min_px=100)
 
 
 def test_reduced_jpeg_that_is_cut_off_is_broken() -> None:
-    data = encoded(scene(800, 600), "JPEG")
+    data = encode(scene(800, 600), "JPEG")
     with pytest.raises(BrokenImageError):
         decode_reduced(data[: len(data) // 2], min_px=100)
 
 
 @pytest.mark.parametrize(("image_format", "within"), [("JPEG", 2), ("PNG", 0), ("WebP", 0)])
 def test_grey_levels_are_those_of_the_colours(image_format: str, within: int) -> None:
-    data = encoded(scene(80, 60), image_format)
+    data = encode(scene(80, 60), image_format)
     colours = np.asarray(Image.fromarray(decode(data)).convert("L")).astype(int)
     grey = decode_grey(data)
     assert grey.dtype == np.uint8
@@ -405,6 +400,6 @@ def test_grey_levels_are_those_of_the_colours(image_format: str, within: int) ->
 
 def test_grey_levels_have_the_same_limits() -> None:
     with pytest.raises(ImageTooLargeError):
-        decode_grey(encoded(scene(80, 60), "JPEG"), DecodingLimits(max_pixels=80 * 60 - 1))
+        decode_grey(encode(scene(80, 60), "JPEG"), DecodingLimits(max_pixels=80 * 60 - 1))
     with pytest.raises(BrokenImageError):
-        decode_grey(encoded(scene(80, 60), "JPEG")[:400])
+        decode_grey(encode(scene(80, 60), "JPEG")[:400])

@@ -4,16 +4,12 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from starlette.types import Receive, Scope, Send
 
-from mien.index.bundle.manifest import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.client.batches import BATCH_BYTES, batches
@@ -21,16 +17,12 @@ from mien.service.client.client import AsyncClient, Client, ClientError, NewFace
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
+from tests.support.engines import gallery_engine
 from tests.support.faces import MakeFaces
-from tests.support.served_app import served_app
+from tests.support.images import encode
+from tests.support.serving import served_app
 
 FAST = Retries(most=3, first_pause_s=0.01, longest_pause_s=0.05)
-
-
-def picture(pixels: Any) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class Busy:
@@ -328,9 +320,7 @@ def test_matches_stream_as_one_long_search_answers(keyed: tuple[str, str]) -> No
 def test_faces_are_added_to_the_gallery_in_batches(
     served_engine: Engine, tmp_path: Path, make_faces: MakeFaces
 ) -> None:
-    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
-    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
-    crops = [picture(crop) for crop in make_faces(7).images]
+    crops = [encode(crop) for crop in make_faces(7).images]
     (tmp_path / "first.png").write_bytes(crops[0])
     first = NewFace(tmp_path / "first.png", id="first", label="fear", subject="anna", metadata={"n": 1})
     told: list[tuple[int, int | None]] = []
@@ -340,22 +330,23 @@ def test_faces_are_added_to_the_gallery_in_batches(
             faces = [first, *(NewFace(crop) for crop in crops[1:])]
             return [added.unchanged async for added in client.add(faces, already_cropped=True, batch=4)]
 
-    try:
-        with served_app(create_app(engine, Settings(max_images=2, rate_per_s=0))) as url, Client(url) as client:
-            faces = [first, *(NewFace(crop) for crop in crops[1:])]
-            added = list(
-                client.add(faces, already_cropped=True, on_progress=lambda done, total: told.append((done, total)))
-            )
-            assert sum(each.added for each in added) == 7
-            assert told[-1] == (7, 7)
-            assert added[0].ids[0] == "first"
-            (kept,) = client.gallery(filter={"subject": "anna"})
-            assert (kept.id, kept.label, kept.metadata) == ("first", "fear", {"n": 1})
-            assert sum(asyncio.run(again(url))) == 7
-            changed = [NewFace(crops[1], id="first")]
-            with pytest.raises(ServiceError, match="other content"):
-                list(client.add(changed, already_cropped=True))
-            (answer,) = client.add(changed, already_cropped=True, replace=True)
-            assert answer.replaced == 1
-    finally:
-        store.close()
+    with (
+        gallery_engine(served_engine, tmp_path / "gallery") as engine,
+        served_app(create_app(engine, Settings(max_images=2, rate_per_s=0))) as url,
+        Client(url) as client,
+    ):
+        faces = [first, *(NewFace(crop) for crop in crops[1:])]
+        added = list(
+            client.add(faces, already_cropped=True, on_progress=lambda done, total: told.append((done, total)))
+        )
+        assert sum(each.added for each in added) == 7
+        assert told[-1] == (7, 7)
+        assert added[0].ids[0] == "first"
+        (kept,) = client.gallery(filter={"subject": "anna"})
+        assert (kept.id, kept.label, kept.metadata) == ("first", "fear", {"n": 1})
+        assert sum(asyncio.run(again(url))) == 7
+        changed = [NewFace(crops[1], id="first")]
+        with pytest.raises(ServiceError, match="other content"):
+            list(client.add(changed, already_cropped=True))
+        (answer,) = client.add(changed, already_cropped=True, replace=True)
+        assert answer.replaced == 1

@@ -1,7 +1,6 @@
 """The client's lines about a video, from the service and from one that breaks off."""
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from mien.service.client.client import AsyncClient, Client, ClientError, Service
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 from tests.service.client.test_client import FAST
-from tests.support.served_app import served_app
+from tests.support.serving import free_ports, served_app
 from tests.support.videos import encoded, scene
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
@@ -92,7 +91,6 @@ def test_an_answer_without_an_end_is_not_taken_for_a_whole_one() -> None:
 
 
 def test_nobody_is_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     with Client(f"http://127.0.0.1:{port}", retries=FAST) as client, pytest.raises(ClientError, match="be reached"):
         next(client.classify_video(b"GIF89a"))

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from mien.index.bundle.manifest import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key, revoke_key
 from mien.service.operation.logs import JsonFormatter
 from mien.service.settings import Settings
+from tests.support.answers import CROPPED
+from tests.support.engines import gallery_engine
 
-CROPPED = {"already_cropped": "true"}
 HOUR_S = 3600.0
 
 
@@ -39,12 +38,12 @@ def going_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 @pytest.fixture
 def client(served_engine: Engine, tmp_path: Path) -> Iterator[TestClient]:
     key = create_key(tmp_path / "keys.json", "k", "write")
-    gallery = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
-    engine = Engine(served_engine.bundle, served_engine.pipeline, 100, gallery=gallery)
     settings = Settings(keys=tmp_path / "keys.json", timeout_s=20, rate_per_s=1000)
-    with TestClient(create_app(engine, settings), headers={"x-api-key": key}) as client:
+    with (
+        gallery_engine(served_engine, tmp_path / "gallery") as engine,
+        TestClient(create_app(engine, settings), headers={"x-api-key": key}) as client,
+    ):
         yield client
-    gallery.close()
 
 
 def added(client: TestClient, name: str, place: float) -> None:

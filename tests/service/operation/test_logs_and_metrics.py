@@ -20,9 +20,8 @@ from mien.service.inference.engine import Engine, load_engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.operation.logs import FIELDS, JsonFormatter, request_id
 from mien.service.settings import Settings
+from tests.support.answers import CROPPED
 from tests.support.small_run import SmallRun
-
-CROPPED = {"already_cropped": "true"}
 
 
 @pytest.fixture

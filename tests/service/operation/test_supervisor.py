@@ -19,9 +19,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mien.index.bundle.default import default_bundle
+from tests.support.answers import CROPPED
 from tests.support.videos import encoded, scene
-
-CROPPED = {"already_cropped": "true"}
 
 pytestmark = pytest.mark.system
 

@@ -10,15 +10,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from mien.index.bundle.manifest import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
+from tests.support.answers import CROPPED
 from tests.support.data import london_photographs, needs_london
-
-CROPPED = {"already_cropped": "true"}
+from tests.support.engines import gallery_engine
+from tests.support.images import encode
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +134,11 @@ def test_two_smiles_are_near_by_their_mouths(client: TestClient, served_engine: 
 @pytest.fixture
 def owned(served_engine: Engine, tmp_path: Path) -> Iterator[TestClient]:
     """A service with a gallery of its owner's, which keeps thumbnails."""
-    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
-    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=100, gallery=store)
-    with TestClient(create_app(engine, Settings(gallery_thumbnails=True, rate_per_s=0))) as client:
+    with (
+        gallery_engine(served_engine, tmp_path / "gallery") as engine,
+        TestClient(create_app(engine, Settings(gallery_thumbnails=True, rate_per_s=0))) as client,
+    ):
         yield client
-    store.close()
 
 
 @needs_london
@@ -165,15 +164,13 @@ def test_both_sides_are_shown_where_the_match_has_a_picture(owned: TestClient) -
 
 
 def test_a_picture_that_cannot_be_read_is_none(served_engine: Engine, tmp_path: Path) -> None:
-    buffer = BytesIO()
-    Image.new("L", (12, 12)).save(buffer, "PNG")
-    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
-    for number, thumbnail in enumerate([b"no picture", buffer.getvalue()]):
-        store.add([GalleryFace(f"f{number}", np.full(64, number, np.float32), thumbnail=thumbnail)])
-    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=100, gallery=store)
-    with TestClient(create_app(engine, Settings(rate_per_s=0))) as client:
+    with (
+        gallery_engine(served_engine, tmp_path / "gallery") as engine,
+        TestClient(create_app(engine, Settings(rate_per_s=0))) as client,
+    ):
+        for number, thumbnail in enumerate([b"no picture", encode(Image.new("L", (12, 12)))]):
+            engine.gallery.add([GalleryFace(f"f{number}", np.full(64, number, np.float32), thumbnail=thumbnail)])
         for face in ("f0", "f1"):
             answer = client.post("/explain", json={"query": {"id": "f0"}, "match": face})
             assert answer.status_code == 200
             assert answer.json()["crop"] is answer.json()["match"]["picture"] is None
-    store.close()

@@ -11,8 +11,7 @@ from fastapi.testclient import TestClient
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
-
-CROPPED = {"already_cropped": "true"}
+from tests.support.answers import CROPPED
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from mien.index.bundle.manifest import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
+from tests.support.answers import CROPPED, problem
+from tests.support.engines import gallery_engine
 from tests.support.faces import MakeFaces
+from tests.support.images import encode
 
-CROPPED = {"already_cropped": "true"}
 SIZE = 64
 
 
@@ -30,18 +30,14 @@ class Served:
     engine: Engine
 
 
-def engine_on(folder: Path, engine: Engine) -> Engine:
-    store = open_embedded_gallery(folder, SIZE, engine.bundle.manifest.sha256[EMBEDDER])
-    return Engine(engine.bundle, engine.pipeline, max_k=1000, gallery=store)
-
-
 @pytest.fixture
 def served(served_engine: Engine, tmp_path: Path) -> Iterator[Served]:
-    engine = engine_on(tmp_path / "gallery", served_engine)
     settings = Settings(provider="cpu", gallery_thumbnails=True, max_images=8)
-    with TestClient(create_app(engine, settings), raise_server_exceptions=False) as client:
+    with (
+        gallery_engine(served_engine, tmp_path / "gallery") as engine,
+        TestClient(create_app(engine, settings), raise_server_exceptions=False) as client,
+    ):
         yield Served(client, engine)
-    engine.gallery.close()
 
 
 def point(place: float) -> list[float]:
@@ -63,18 +59,6 @@ def retrieve(served: Served, **fields: Any) -> Any:
 def ids(response: Any) -> list[str]:
     assert response.status_code == 200, response.text
     return [match["id"] for match in response.json()["matches"]]
-
-
-def problem(response: Any, status: int) -> str:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    return str(response.json()["detail"])
-
-
-def png(pixels: Any) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_what_was_added_is_found_listed_shown_changed_and_deleted(served: Served) -> None:
@@ -117,7 +101,7 @@ def test_without_an_id_one_is_made_of_the_content(served: Served) -> None:
 
 
 def test_images_are_added_by_form_and_by_json(served: Served, make_faces: MakeFaces) -> None:
-    crops = [png(crop) for crop in make_faces(3).images]
+    crops = [encode(crop) for crop in make_faces(3).images]
     said = json.dumps([{"id": "one", "label": "fear"}, {"id": "two", "subject": "anna"}])
     form = served.client.post(
         "/gallery", params=CROPPED, files=[("images", crops[0]), ("images", crops[1])], data={"items": said}
@@ -229,7 +213,7 @@ def test_not_a_number_is_refused(served: Served) -> None:
 
 
 def test_an_image_without_a_face_refuses_the_whole_request(served: Served, crop_file: bytes) -> None:
-    blank = png(np.full((240, 320, 3), 127, dtype=np.uint8))
+    blank = encode(np.full((240, 320, 3), 127, dtype=np.uint8))
     files = [("images", crop_file), ("images", blank)]
     assert "no face" in problem(served.client.post("/gallery", files=files), 422)
     assert served.client.get("/gallery").json()["count"] == 0

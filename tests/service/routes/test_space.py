@@ -22,6 +22,7 @@ from mien.service.inference.engine import Engine
 from mien.service.inference.space import MAX_PORTRAITS, Space
 from mien.service.schemas.map import MapAnswer
 from mien.service.settings import Settings
+from tests.support.engines import gallery_engine
 
 
 @pytest.fixture(scope="module")
@@ -141,11 +142,11 @@ def test_no_more_portraits_are_kept_than_there_is_room_for(served_engine: Engine
 
 @pytest.fixture
 def owned(served_engine: Engine, tmp_path: Path) -> Iterator[tuple[TestClient, GalleryStore]]:
-    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
-    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
-    with TestClient(create_app(engine, Settings(rate_per_s=0))) as client:
-        yield client, store
-    store.close()
+    with (
+        gallery_engine(served_engine, tmp_path / "gallery") as engine,
+        TestClient(create_app(engine, Settings(rate_per_s=0))) as client,
+    ):
+        yield client, engine.gallery
 
 
 def test_an_empty_gallery_has_a_map_and_an_atlas(owned: tuple[TestClient, GalleryStore]) -> None:
@@ -194,13 +195,11 @@ def test_a_large_gallery_is_shown_by_a_sample(
     served_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(space, "MAX_POINTS", 50)
-    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
-    store.add(
-        [GalleryFace(f"f{row}", point) for row, point in enumerate(served_engine.bundle.gallery.embeddings[:200])]
-    )
-    shown = MapAnswer.model_validate_json(Space(served_engine.bundle, store).map().plain)
+    points = served_engine.bundle.gallery.embeddings[:200]
+    with gallery_engine(served_engine, tmp_path / "gallery") as engine:
+        engine.gallery.add([GalleryFace(f"f{row}", point) for row, point in enumerate(points)])
+        shown = MapAnswer.model_validate_json(Space(engine.bundle, engine.gallery).map().plain)
     assert (shown.faces, len(set(shown.ids)), len(shown.x)) == (200, 50, 50)
-    store.close()
 
 
 def test_what_was_added_and_deleted_is_shown_without_a_restart(served_engine: Engine, tmp_path: Path) -> None:

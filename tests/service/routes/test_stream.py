@@ -2,7 +2,6 @@
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,14 +25,15 @@ from mien.service.inference.runtime import Runtime
 from mien.service.middleware.api_keys import create_key, revoke_key
 from mien.service.operation.logs import JsonFormatter
 from mien.service.settings import Settings
-from tests.service.test_limits import SlowEngine
+from tests.support.engines import SlowEngine
+from tests.support.images import encode
+from tests.support.serving import served_by_uvicorn
 from tests.support.videos import scene
+from tests.support.waiting import wait_until
 
 
 def picture(x: int = 200, form: str = "JPEG") -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(scene([(x, 120)])).save(buffer, form)
-    return buffer.getvalue()
+    return encode(scene([(x, 120)]), form)
 
 
 @contextmanager
@@ -197,17 +197,10 @@ def test_streams_at_once(served_engine: Engine) -> None:
     with served(served_engine, max_streams=1) as (client, runtime):
         with client.websocket_connect("/stream"):
             assert refused(client) == (503, "busy")
-        until_closed(runtime)
+        wait_until(lambda: runtime.admission.streams.held == 0)
         with client.websocket_connect("/stream") as stream:
             stream.send_bytes(picture())
             assert answer(stream)["problem"] is None
-
-
-def until_closed(runtime: Runtime) -> None:
-    deadline = time.monotonic() + 20
-    while runtime.admission.streams.held:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_service_that_stops_closes_streams(served_engine: Engine) -> None:
@@ -227,7 +220,7 @@ def test_a_caller_who_goes_leaves_nothing(served_engine: Engine) -> None:
             stream.send_bytes(picture())
             assert slow.begun.wait(20)
         slow.go.set()
-        until_closed(runtime)
+        wait_until(lambda: runtime.admission.streams.held == 0)
         assert runtime.admission.images.held == 0
 
 
@@ -302,7 +295,7 @@ def test_pages_of_elsewhere_open_no_stream(served_engine: Engine, headers: dict[
                 pass
         else:
             assert refused(client, headers=headers) == (403, "origin")
-        until_closed(runtime)
+        wait_until(lambda: runtime.admission.streams.held == 0)
 
 
 def test_the_figures_and_the_log(served_engine: Engine, keys: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
@@ -313,7 +306,7 @@ def test_the_figures_and_the_log(served_engine: Engine, keys: dict[str, str], ca
         ) as stream:
             stream.send_bytes(picture())
             answer(stream)
-        until_closed(runtime)
+        wait_until(lambda: runtime.admission.streams.held == 0)
         figures = client.get("/metrics", headers={"x-api-key": keys["read"]}).text
         assert 'mien_requests_total{method="GET",route="/stream",status="101"} 1.0' in figures
         assert 'mien_requests_total{method="GET",route="none",status="401"} 1.0' in figures
@@ -328,21 +321,12 @@ def test_the_figures_and_the_log(served_engine: Engine, keys: dict[str, str], ca
 @pytest.fixture(scope="module")
 def url(served_engine: Engine) -> Iterator[str]:
     """The app on a real socket, as ``mien serve`` has it."""
-    import socket
-
-    import uvicorn
+    from mien.service.server import configured
 
     settings = Settings(max_stream_frame_bytes=100_000, rate_per_s=0)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        from mien.service.server import configured
-
-        runtime = Runtime(Engine(served_engine.bundle, served_engine.pipeline, 100), settings)
-        server = uvicorn.Server(configured(create_app_on(runtime), settings))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"ws://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    runtime = Runtime(Engine(served_engine.bundle, served_engine.pipeline, 100), settings)
+    with served_by_uvicorn(configured(create_app_on(runtime), settings)) as url:
+        yield url.replace("http:", "ws:")
 
 
 def test_over_a_real_socket(url: str) -> None:

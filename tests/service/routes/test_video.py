@@ -23,10 +23,13 @@ from mien.service.inference.runtime import Runtime
 from mien.service.routes import video as video_routes
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
-from tests.service.test_limits import SlowEngine, kind
+from tests.support.answers import problem_kind
 from tests.support.cartoon import cartoon
 from tests.support.data import london_photographs, needs_london
+from tests.support.engines import SlowEngine
+from tests.support.images import encode
 from tests.support.videos import encoded, scene
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
 
@@ -48,18 +51,11 @@ def runtime(served_engine: Engine) -> Runtime:
 def client(runtime: Runtime) -> Iterator[TestClient]:
     with TestClient(create_app_on(runtime)) as client:
         yield client
-        until(
+        wait_until(
             lambda: (
                 runtime.admission.videos.held == runtime.admission.images.held == runtime.admission.body_bytes.held == 0
             )
         )
-
-
-def until(true: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def asked(client: TestClient, data: bytes, **query: Any) -> Response:
@@ -104,16 +100,11 @@ def test_two_faces_over_time(client: TestClient, two_cross: bytes) -> None:
 
 def test_a_frame_is_answered_as_the_same_picture_is(client: TestClient) -> None:
     """The same path from pixels on."""
-    from io import BytesIO
-
-    from PIL import Image
 
     picture = scene([(200, 120), (460, 120)])
     video = encoded([picture] * 4, "webm")
     frames, _, _ = lines(asked(client, video))
-    buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    faces = client.post("/classify", files={"image": buffer.getvalue()}).json()["faces"]
+    faces = client.post("/classify", files={"image": encode(picture)}).json()["faces"]
     assert len(faces) == len(frames[0].faces) == 2
     for face, seen in zip(
         sorted(faces, key=lambda face: face["box"]), sorted(frames[0].faces, key=lambda f: f.box), strict=True
@@ -162,8 +153,8 @@ def test_parameters(client: TestClient, two_cross: bytes) -> None:
     assert len(tracks) == 1
     assert frames[0].faces[0].detection is None
     for wrong in ({"fps": 0}, {"fps": 61}, {"fps": "fast"}, {"rate": 3}):
-        assert kind(asked(client, two_cross, **wrong)) == (422, "validation")
-    assert kind(asked(client, two_cross, faces=1000)) == (422, "query")
+        assert problem_kind(asked(client, two_cross, **wrong)) == (422, "validation")
+    assert problem_kind(asked(client, two_cross, faces=1000)) == (422, "query")
 
 
 def test_a_video_without_a_face(client: TestClient) -> None:
@@ -174,14 +165,15 @@ def test_a_video_without_a_face(client: TestClient) -> None:
 
 
 def test_what_is_refused(client: TestClient, two_cross: bytes) -> None:
-    assert kind(asked(client, b"no video")) == (415, "unsupported-video")
-    assert kind(asked(client, two_cross[:5000])) == (422, "broken-video")
-    assert kind(client.post("/classify/video", files={"image": two_cross})) == (422, "missing-field")
-    assert kind(client.post("/classify/video", files=[("video", two_cross)] * 2)) == (422, "missing-field")
-    assert kind(client.post("/classify/video", data={"video": "text"}, files={"x": b""})) == (422, "missing-field")
-    assert kind(client.post("/classify/video", content=two_cross)) == (422, "missing-field")
+    assert problem_kind(asked(client, b"no video")) == (415, "unsupported-video")
+    assert problem_kind(asked(client, two_cross[:5000])) == (422, "broken-video")
+    assert problem_kind(client.post("/classify/video", files={"image": two_cross})) == (422, "missing-field")
+    assert problem_kind(client.post("/classify/video", files=[("video", two_cross)] * 2)) == (422, "missing-field")
+    text = client.post("/classify/video", data={"video": "text"}, files={"x": b""})
+    assert problem_kind(text) == (422, "missing-field")
+    assert problem_kind(client.post("/classify/video", content=two_cross)) == (422, "missing-field")
     headers = {"content-type": "multipart/form-data; boundary=b"}
-    assert kind(client.post("/classify/video", content=b"--b", headers=headers)) == (400, "malformed-body")
+    assert problem_kind(client.post("/classify/video", content=b"--b", headers=headers)) == (400, "malformed-body")
     assert b'mien_rejections_total{problem="unsupported-video"} 1.0' in client.get("/metrics").content
 
 
@@ -204,7 +196,7 @@ def test_limits(served_engine: Engine, two_cross: bytes, settings: dict[str, Any
 def test_a_video_may_be_larger_than_other_bodies(served_engine: Engine, two_cross: bytes) -> None:
     with TestClient(create_app(served_engine, Settings(max_body_bytes=1000))) as client:
         assert asked(client, two_cross, fps=1).status_code == 200
-        assert kind(client.post("/classify", files={"image": two_cross})) == (413, "body-too-large")
+        assert problem_kind(client.post("/classify", files={"image": two_cross})) == (413, "body-too-large")
 
 
 def test_without_the_extra_it_is_said_before_the_body_is_read(
@@ -212,15 +204,8 @@ def test_without_the_extra_it_is_said_before_the_body_is_read(
 ) -> None:
     monkeypatch.setattr(video_routes, "can_decode_videos", lambda: False)
     refused = asked(client, b"anything")
-    assert kind(refused) == (501, "no-video-decoder")
+    assert problem_kind(refused) == (501, "no-video-decoder")
     assert "extra 'video'" in refused.json()["detail"]
-
-
-@pytest.fixture
-def slow(served_engine: Engine) -> Iterator[SlowEngine]:
-    engine = SlowEngine(served_engine)
-    yield engine
-    engine.go.set()
 
 
 def test_too_many_at_once(slow: SlowEngine, two_cross: bytes) -> None:
@@ -230,7 +215,7 @@ def test_too_many_at_once(slow: SlowEngine, two_cross: bytes) -> None:
         first.start()
         assert slow.begun.wait(20)
         refused = asked(client, two_cross)
-        assert kind(refused) == (503, "busy")
+        assert problem_kind(refused) == (503, "busy")
         assert refused.headers["retry-after"] == "1"
         slow.go.set()
         first.join()
@@ -241,10 +226,10 @@ def test_one_that_takes_too_long_from_its_first_frame_on(slow: SlowEngine, two_c
     runtime = Runtime(slow, Settings(video_timeout_s=0.5))
     with TestClient(create_app_on(runtime)) as client:
         late = asked(client, two_cross)
-        assert kind(late) == (504, "too-late")
+        assert problem_kind(late) == (504, "too-late")
         assert "may take 0.5 s" in late.json()["detail"]
         slow.go.set()
-        until(
+        wait_until(
             lambda: (
                 runtime.admission.videos.held == runtime.admission.images.held == runtime.admission.body_bytes.held == 0
             )
@@ -303,7 +288,7 @@ def test_a_service_that_stops_ends_a_video_in_time(two_frames: TwoFrames, two_cr
         assert not end.complete
         assert end.problem is not None
         assert (end.problem.status, end.problem.type) == (503, "urn:mien:not-ready")
-        assert kind(asked(client, two_cross)) == (503, "not-ready")
+        assert problem_kind(asked(client, two_cross)) == (503, "not-ready")
 
 
 def test_a_decoder_that_fails_in_the_middle(two_frames: TwoFrames, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +366,7 @@ def test_pictures_are_answered_while_a_video_is(client: TestClient, runtime: Run
     answers: list[Response] = []
     asking = threading.Thread(target=lambda: answers.append(asked(client, video, fps=60)))
     asking.start()
-    until(lambda: runtime.admission.videos.held == 1)
+    wait_until(lambda: runtime.admission.videos.held == 1)
     count = 0
     while runtime.admission.videos.held:
         answer = client.post("/classify", params={"already_cropped": "true"}, files={"image": crop_file})
