@@ -54,14 +54,14 @@ class Bundle:
         manifest: its description.
         mixture: gives the emotion of an embedding.
         gallery: the faces that ship with it, searchable.
-        subclasses: the sub-classes of the emotions; None until they are discovered.
+        sub_classes: the sub-classes of the emotions; None until they are discovered.
     """
 
     folder: Path
     manifest: Manifest
     mixture: Mixture
     gallery: Gallery
-    subclasses: SubClasses | None = None
+    sub_classes: SubClasses | None = None
 
     @property
     def embedder_path(self) -> Path:
@@ -86,10 +86,10 @@ def load_bundle(folder: Path) -> Bundle:
     mixture = read_mixture(folder / MIXTURE, embedder_sha256)
     count, size = mixture.centroids.shape
     faces = read_gallery(folder / GALLERY, embedder_sha256, count, size)
-    subclasses = None
+    sub_classes = None
     if SUB_CLASSES in manifest.sha256:
-        subclasses = read_sub_classes(folder / SUB_CLASSES, embedder_sha256, mixture.emotions, size, faces.ids)
-    return Bundle(folder, manifest, mixture, to_gallery(faces, mixture.emotions, subclasses), subclasses)
+        sub_classes = read_sub_classes(folder / SUB_CLASSES, embedder_sha256, mixture.emotions, size, faces.ids)
+    return Bundle(folder, manifest, mixture, to_gallery(faces, mixture.emotions, sub_classes), sub_classes)
 
 
 def check_fits(bundle: Bundle, embedder: Embedder) -> None:
@@ -161,12 +161,12 @@ def replace_mixture(folder: Path, mixture: Mixture, calibration: dict[str, Any])
     )
 
 
-def replace_sub_classes(folder: Path, subclasses: SubClasses, report: dict[str, Any]) -> Manifest:
+def replace_sub_classes(folder: Path, sub_classes: SubClasses, report: dict[str, Any]) -> Manifest:
     """Give a bundle sub-classes, all or nothing, in place of those that it had.
 
     Args:
         folder: of the bundle.
-        subclasses: found with the bundle's network; each of its gallery faces has one.
+        sub_classes: found with the bundle's network; each of its gallery faces has one.
         report: how they were found, and their scores, JSON values.
 
     Raises:
@@ -176,7 +176,7 @@ def replace_sub_classes(folder: Path, subclasses: SubClasses, report: dict[str, 
     return _replace_file(
         folder,
         SUB_CLASSES,
-        lambda path, embedder_sha256: write_sub_classes(path, subclasses, embedder_sha256, ids),
+        lambda path, embedder_sha256: write_sub_classes(path, sub_classes, embedder_sha256, ids),
         {"sub_classes": report},
     )
 

@@ -86,9 +86,9 @@ def read_gallery(path: Path, embedder_sha256: str, emotions: int, size: int) -> 
     )
 
 
-def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], subclasses: SubClasses | None = None) -> Gallery:
+def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], sub_classes: SubClasses | None = None) -> Gallery:
     """A searchable gallery; the votes become each face's metadata."""
-    sub_class_of = {face: subclasses.each[row].id for face, row in subclasses.of_face.items()} if subclasses else {}
+    sub_class_of = {face: sub_classes.each[row].id for face, row in sub_classes.of_face.items()} if sub_classes else {}
     entries = [
         Entry(
             face_id,

@@ -27,7 +27,7 @@ CALIBRATION_ARRAYS: Final = {
     "background_centroid": "f d",
     "background_covariance": "f d d",
     "background_floor": "f",
-    "strangeness": "f k",
+    "strangeness": "f k",  # the outlier scores; the name is that of format 1
     "min_typicality": "f",
 }
 """A calibrated mixture has all of these, another one none."""
@@ -51,7 +51,7 @@ def write_mixture(path: Path, mixture: Mixture, embedder_sha256: str) -> None:
             "background_centroid": mixture.calibration.background.centroid,
             "background_covariance": mixture.calibration.background.covariance,
             "background_floor": np.array(mixture.calibration.background.floor),
-            "strangeness": mixture.calibration.strangeness,
+            "strangeness": mixture.calibration.outlier_scores,
             "min_typicality": np.array(mixture.calibration.min_typicality),
         }
     np.savez_compressed(path, **arrays)

@@ -26,29 +26,29 @@ _SHAPES: Final = {
 }
 
 
-def write_sub_classes(path: Path, subclasses: SubClasses, embedder_sha256: str, faces: tuple[str, ...]) -> None:
+def write_sub_classes(path: Path, sub_classes: SubClasses, embedder_sha256: str, faces: tuple[str, ...]) -> None:
     """Write sub-classes.
 
     Args:
         path: the file.
-        subclasses: each of ``faces`` has one.
+        sub_classes: each of ``faces`` has one.
         embedder_sha256: of the network whose embeddings they were found in.
         faces: (n,) ids of the bundle's gallery, in its order.
     """
-    each = subclasses.each
+    each = sub_classes.each
     np.savez_compressed(
         path,
         embedder_sha256=np.array(embedder_sha256),
         ids=np.array([one.id for one in each]),
-        emotions=np.array([subclasses.emotions.index(one.emotion) for one in each], dtype=np.uint8),
+        emotions=np.array([sub_classes.emotions.index(one.emotion) for one in each], dtype=np.uint8),
         weights=np.array([one.weight for one in each]),
         centroids=np.stack([one.centroid for one in each]),
         covariances=np.stack([one.covariance for one in each]),
         nearest=np.array([json.dumps(one.nearest) for one in each]),
         votes=np.stack([one.votes for one in each]),
         difference=np.stack([one.difference for one in each]),
-        places=np.array([subclasses.of_face[face] for face in faces], dtype=np.uint16),
-        highest=np.array(subclasses.highest, dtype=np.int64),
+        places=np.array([sub_classes.of_face[face] for face in faces], dtype=np.uint16),
+        highest=np.array(sub_classes.highest, dtype=np.int64),
     )
 
 

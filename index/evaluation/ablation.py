@@ -1,8 +1,7 @@
-"""The ablation: what each loss makes of the same backbone, faces, budget and seeds.
+"""``mien ablate``: trains each loss with the same backbone, faces, budget and seeds, and compares the spaces.
 
-Each row is a training with one thing changed. What it leaves is scored as a bundle is: a mixture fitted on training
-embeddings, sigma fitted by cross-validation, so that a loss which shapes no Gaussians is not at a disadvantage for the
-scale of its space.
+Each row is a training with one setting changed. Its space is scored as a bundle is: a mixture fitted on training
+embeddings, with a cross-fitted sigma, so that losses whose spaces have another scale are not at a disadvantage.
 """
 
 import csv
@@ -16,22 +15,23 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.held_out import HeldOutFaces
-from mien.index.evaluation.outliers import rehearsed, unrehearsed
-from mien.index.evaluation.recognition import believing, naming, softmax_head, vote_of_neighbours
+from mien.index.evaluation.calibration import score_calibration
+from mien.index.evaluation.classification import nearest_neighbour_vote, score_classification, softmax_head
+from mien.index.evaluation.held_out import cross_fitted_posterior, cross_fitted_typicality, held_out_faces
+from mien.index.evaluation.outliers import seen_outliers, unseen_outliers
 from mien.index.evaluation.rejection import auroc
-from mien.index.evaluation.retrieval import ranking
-from mien.index.fitting.calibrate import calibrated, cross_fitted_posterior, cross_fitted_typicality
+from mien.index.evaluation.retrieval import score_retrieval
 from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.mixture.background import fit_background
+from mien.index.mixture.calibration import calibrate_mixture
 from mien.index.mixture.mixture import fit_mixture
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
-from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
+from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import DatasetError
 from mien.model.files import write_atomically
 from mien.model.training.config import TrainingConfig
 
-if TYPE_CHECKING:  # it brings torch, which only the commands that train have
+if TYPE_CHECKING:  # it imports torch
     from mien.model.training.train import Progress
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -53,9 +53,9 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
     "triplet, margin 1": {"loss": "triplet", "margin": 1.0},
     "multi-threshold triplet": {"loss": "multi-threshold-triplet", "margin": 2.0, "learning_rate": 5e-4},
 }
-"""The rows by name, and what each changes in the settings that all share. A plus sign adds to leave-one-out with votes,
-the first two to the paper's form. From random weights, the hardest triplets of the last row let the embedding collapse
-at the learning rate of the others; a lower one is kinder to them, if not enough."""
+"""The rows by name, and the settings that each changes. A plus sign adds to leave-one-out with votes as targets, in the
+first two rows to the form of the paper. The last row has a lower learning rate: from random weights, its hardest
+triplets let the embedding collapse at that of the others, and often still do at the lower one."""
 
 DECISIVE: Final = (
     "Gaussian, as in the paper",
@@ -63,7 +63,7 @@ DECISIVE: Final = (
     "softmax cross-entropy, votes",
     "triplet, margin 1",
 )
-"""Rows that are trained with every seed; the others with the first."""
+"""Rows that are trained with every seed; the others are trained with the first one."""
 
 FIGURES: Final = {
     "accuracy": "accuracy",
@@ -73,9 +73,9 @@ FIGURES: Final = {
     "KL from the votes": "kl_divergence",
     "AUROC of rejection": "auroc",
 }
-"""The figures that are shown, by title; the table has more."""
+"""Title to field of the figures that are printed and plotted; ``ablation.csv`` has more."""
 
-NON_FACES: Final = 150
+OUTLIERS: Final = 150
 """Crops of each kind, for fitting the background and again for measuring."""
 
 _SEED: Final = 0
@@ -83,7 +83,7 @@ _SEED: Final = 0
 
 @dataclass(frozen=True)
 class AblationRow:
-    """What one training came to, on held-out faces with a strict majority.
+    """The figures of one training, on held-out faces with a strict majority.
 
     Attributes:
         name: of the row.
@@ -93,11 +93,11 @@ class AblationRow:
         accuracy_neighbours: by the 11 nearest training faces.
         accuracy_softmax_head: of a softmax layer fitted on the same embeddings.
         recall_at_1: of retrieval, leave-one-out.
-        mean_average_precision: likewise.
+        mean_average_precision: of retrieval, leave-one-out.
         expected_calibration_error: of the cross-fitted posterior.
         kl_divergence: of the raters' votes from the cross-fitted posterior, in nats.
-        auroc: of typicality, faces against non-faces, mean over the kinds.
-        seconds: that the training took.
+        auroc: of typicality, faces against outliers, mean over the kinds.
+        seconds: of training.
     """
 
     name: str
@@ -130,26 +130,26 @@ def ablate(
     on_step: "Callable[[Progress], None]" = lambda _: None,
     on_row: Callable[[AblationRow], None] = lambda _: None,
 ) -> list[AblationRow]:
-    """Train and score every row; ``ablation.csv`` in the folder grows by a line for each, and is gone on from.
+    """Train and score every row; those that ``ablation.csv`` in the folder already has are skipped.
 
     Args:
         training: faces to learn from.
         validation: faces to score on; near copies of training faces are left out.
-        near_copies: which those are.
+        near_copies: of training faces.
         config: settings that all rows share.
-        folder: receives ``ablation.csv`` and a folder with the checkpoint of each row.
+        folder: for ``ablation.csv``, which grows by a line after each row, and for the checkpoint of each row.
         device: where to train.
         initial: weights that all rows start from.
         seeds: the decisive rows are trained with each, the others with the first.
-        faces: how many training faces take part, the same for all rows; all without.
-        trials: the rows by name, and what each changes in the settings.
-        on_trial: called with the name of a row as it begins, how many are done, and of how many.
+        faces: how many training faces to use, the same for all rows; None for all.
+        trials: the rows by name, and the settings that each changes.
+        on_trial: called when a row begins, with its name, the number of rows done and their total.
         on_step: called after each step of a training.
         on_row: called after each row.
 
     Raises:
         ConfigError: see ``mien.model.training.train.train``.
-        DatasetError: no face has a label, or ``ablation.csv`` is no table of this version.
+        DatasetError: no face has a label, or ``ablation.csv`` is not a table of this version.
     """
     from mien.model.training.checkpoint import load_network, read_checkpoint
     from mien.model.training.train import choose_device, train
@@ -161,11 +161,11 @@ def ablate(
         chosen = np.random.default_rng(_SEED).permutation(len(training))[:faces]
         training = training.take(np.sort(chosen))
     held_out = near_copies.without_leaks(validation)
-    wanted = [(name, seed) for name in trials for seed in (seeds if name in DECISIVE else seeds[:1])]
-    for number, (name, seed) in enumerate(wanted):
+    runs = [(name, seed) for name in trials for seed in (seeds if name in DECISIVE else seeds[:1])]
+    for number, (name, seed) in enumerate(runs):
         if (name, seed) in done:
             continue
-        on_trial(f"{name}, seed {seed}", number, len(wanted))
+        on_trial(f"{name}, seed {seed}", number, len(runs))
         settings = TrainingConfig.model_validate(config.model_dump() | trials[name] | {"seed": seed})
         checkpoint = train(
             training,
@@ -197,46 +197,45 @@ def space_scores(
         sigma: of the mixture, before it is fitted.
         training: faces that the mixture is fitted on, where they have a strict majority.
         held_out: faces to score on, likewise.
-        near_copies: which of them are copies of one another.
+        near_copies: of these faces.
     """
-    known, seen = (faces.take(labels(faces.votes) != UNLABELLED) for faces in (training, held_out))
-    known_labels, seen_labels = labels(known.votes), labels(seen.votes)
-    points = embed(known.images)
-    queries = HeldOutFaces(embed(seen.images), seen_labels, distribution(seen.votes), near_copies.groups_of(seen.names))
-    mixture = fit_mixture(points, known_labels, EMOTIONS, sigma)
+    known, new = (faces.take(labels(faces.votes) != UNLABELLED) for faces in (training, held_out))
+    points, queries = embed(known.images), held_out_faces(new, embed(new.images), near_copies)
+    gallery, query_gallery = _gallery(known, points), _gallery(new, queries.embeddings)
+    mixture = fit_mixture(points, labels(known.votes), EMOTIONS, sigma)
     posterior = cross_fitted_posterior(mixture, queries)
-    gallery, own = (
-        Gallery([Entry(face, EMOTIONS[label], {}) for face, label in zip(each.names, its, strict=True)], embeddings)
-        for each, its, embeddings in ((known, known_labels, points), (seen, seen_labels, queries.embeddings))
+    classification, _ = score_classification(queries.labels, posterior.argmax(axis=1))
+    calibration, _ = score_calibration(posterior, queries.labels, queries.votes)
+    retrieval, _ = score_retrieval(
+        query_gallery, queries.labels, queries.groups, queries, query_rows=np.arange(len(new))
     )
-    named, _ = naming(seen_labels, posterior.argmax(axis=1))
-    believed, _ = believing(posterior, seen_labels, queries.votes)
-    ranked, _ = ranking(own, seen_labels, queries.groups, queries, query_rows=np.arange(len(seen_labels)))
 
-    distorted = embed(np.concatenate([each.crops for each in rehearsed(known.images, 1, count=NON_FACES)]))
-    rejecting = calibrated(mixture, fit_background(distorted, mixture.log_density(points)), queries)
-    typical = cross_fitted_typicality(rejecting, queries)
-    strangers = rehearsed(seen.images, 2, count=NON_FACES) + unrehearsed(seen.images.shape[1], 2, count=NON_FACES)
-    areas = [auroc(typical, rejecting.typicality(embed(each.crops))) for each in strangers]
+    fitted_on = np.concatenate([each.crops for each in seen_outliers(known.images, 1, count=OUTLIERS)])
+    background = fit_background(embed(fitted_on), mixture.log_density(points))
+    calibrated = calibrate_mixture(mixture, background, queries.embeddings, queries.one_hot, queries.votes)
+    typical = cross_fitted_typicality(calibrated, queries)
+    outliers = seen_outliers(new.images, 2, count=OUTLIERS)
+    outliers += unseen_outliers(new.images.shape[1], 2, count=OUTLIERS)
+    areas = [auroc(typical, calibrated.typicality(embed(each.crops))) for each in outliers]
     return {
-        "accuracy": named["accuracy"],
-        "macro_recall": named["macro_recall"],
-        "accuracy_neighbours": _share(vote_of_neighbours(gallery, queries.embeddings), seen_labels),
-        "accuracy_softmax_head": _share(softmax_head(gallery)(queries.embeddings), seen_labels),
-        "recall_at_1": ranked["recall_at_1"],
-        "mean_average_precision": ranked["mean_average_precision"],
-        "expected_calibration_error": believed["expected_calibration_error"],
-        "kl_divergence": believed["kl_divergence"],
+        "accuracy": classification["accuracy"],
+        "macro_recall": classification["macro_recall"],
+        "accuracy_neighbours": _share(nearest_neighbour_vote(gallery, queries.embeddings), queries.labels),
+        "accuracy_softmax_head": _share(softmax_head(gallery)(queries.embeddings), queries.labels),
+        "recall_at_1": retrieval["recall_at_1"],
+        "mean_average_precision": retrieval["mean_average_precision"],
+        "expected_calibration_error": calibration["expected_calibration_error"],
+        "kl_divergence": calibration["kl_divergence"],
         "auroc": float(np.mean(areas)),
     }
 
 
 def by_name(rows: Sequence[AblationRow]) -> dict[str, list[AblationRow]]:
     """The rows of each name, one for each seed."""
-    named: dict[str, list[AblationRow]] = {}
+    groups: dict[str, list[AblationRow]] = {}
     for row in rows:
-        named.setdefault(row.name, []).append(row)
-    return named
+        groups.setdefault(row.name, []).append(row)
+    return groups
 
 
 def write_rows(path: Path, rows: Sequence[AblationRow]) -> None:
@@ -253,7 +252,7 @@ def read_rows(path: Path) -> list[AblationRow]:
     """Read a table that ``write_rows`` wrote.
 
     Raises:
-        DatasetError: it is none.
+        DatasetError: it cannot be read, or is not such a table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -262,11 +261,16 @@ def read_rows(path: Path) -> list[AblationRow]:
                 for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DatasetError(f"{path} is no table of an ablation: {error}") from None
+        raise DatasetError(f"{path} is not the table of an ablation: {error}") from None
+
+
+def _gallery(faces: LabelledFaces, embeddings: NDArray[np.float32]) -> Gallery:
+    entries = [Entry(name, EMOTIONS[label], {}) for name, label in zip(faces.names, labels(faces.votes), strict=True)]
+    return Gallery(entries, embeddings)
 
 
 def _embedding(network: Any, device: Any) -> Embed:
-    """The network as a function of crops. Its types are torch's, which loads with the training alone."""
+    """The network as a function of crops; it is typed as Any, because torch is only imported for training."""
     from mien.model.training.validation import embed_with
 
     return lambda crops: np.asarray(embed_with(network, crops, device).numpy())

@@ -1,41 +1,62 @@
-"""How far posteriors can be believed: as a forecast of the label, and as a forecast of the raters' votes.
+"""Calibration: whether posteriors are right as often as they say, and how well they forecast the raters' votes.
 
-Source of the score: Brier: *Verification of Forecasts Expressed in Terms of Probability*, 1950.
+Sources: Guo, Pleiss, Sun, Weinberger: *On Calibration of Modern Neural Networks*, arXiv 1706.04599 (expected
+calibration error); Brier: *Verification of Forecasts Expressed in Terms of Probability*, 1950 (Brier score).
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.reliability import (
-    ReliabilityBin,
-    chance_calibration_error,
-    check_distributions,
-    check_labels,
-    expected_calibration_error,
-    reliability_bins,
-)
+from mien.index.evaluation.intervals import Scores, basic_interval, mean_interval, resampled_means
 from mien.model.errors import DatasetError
+
+BIN_COUNT: Final = 15
+"""Equal-width bins of the top posterior, as in Guo et al."""
+
+CHANCE_DRAWS: Final = 200
+"""Draws of labels from which the calibration error that chance leaves is computed."""
 
 PROBABILITY_FLOOR: Final = 1e-12
 """Smaller posteriors count as this much inside a logarithm: one face costs at most 27.6 nats, and not infinity."""
 
+_SUM_TOLERANCE: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The faces whose top posterior lies in ``(lower, upper]``.
+
+    Attributes:
+        lower: lower edge, exclusive.
+        upper: upper edge, inclusive.
+        count: how many faces.
+        confidence: mean top posterior; None in an empty bin.
+        accuracy: share of faces whose top emotion is their label; None in an empty bin.
+    """
+
+    lower: float
+    upper: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
 
 @dataclass(frozen=True)
 class CalibrationScores:
-    """How far posteriors can be believed; smaller is better throughout.
+    """How well posteriors are calibrated; smaller is better throughout.
 
     Attributes:
         faces: n, how many were scored.
         expected_calibration_error: mean distance of confidence and accuracy over the bins, weighted by count.
-        chance_calibration_error: what of it so few faces would have if posteriors were exactly right.
+        chance_calibration_error: the part of it that n faces have even if posteriors are exactly right.
         brier_score: mean of sum_j (p_j - t_j)^2 against the target distributions, from 0 to 2.
         kl_divergence: mean KL(t || p) against the target distributions, in nats.
         negative_log_likelihood: mean of -log p at the label, in nats.
         floored_faces: faces with a posterior below ``PROBABILITY_FLOOR`` at the label or where the target is not
-            zero: on their account divergence and likelihood are bounds.
+            zero; their divergence and likelihood are bounds.
         bins: the reliability diagram, ``BIN_COUNT`` bins in ascending order.
     """
 
@@ -47,6 +68,33 @@ class CalibrationScores:
     negative_log_likelihood: float
     floored_faces: int
     bins: list[ReliabilityBin]
+
+
+def score_calibration(posterior: NDArray[np.float64], labels: NDArray[np.int64], votes: NDArray[np.floating]) -> Scores:
+    """The scores of ``calibration_scores``, with intervals.
+
+    Args:
+        posterior: (n, c) rows that sum to 1.
+        labels: (n,) class indices.
+        votes: (n, c) shares of the raters' votes.
+
+    Raises:
+        DatasetError: see ``calibration_scores``.
+    """
+    scores = asdict(calibration_scores(posterior, labels, votes))
+    errors = np.abs(resampled_means(signed_gaps(posterior, labels))).sum(axis=1)
+    return scores, {
+        "expected_calibration_error": basic_interval(scores["expected_calibration_error"], errors, lowest=0.0),
+        "brier_score": mean_interval(squared_errors(posterior, votes)),
+        "kl_divergence": mean_interval(divergences(posterior, votes)),
+    }
+
+
+def score_vote_shares(shares: NDArray[np.float64], votes: NDArray[np.floating]) -> Scores:
+    """Score (n, c) expected splits of the votes against (n, c) shares of the raters' votes, with intervals."""
+    squares, kl = squared_errors(shares, votes), divergences(shares, votes)
+    scores = {"brier_score": float(squares.mean()), "kl_divergence": float(kl.mean())}
+    return scores, {"brier_score": mean_interval(squares), "kl_divergence": mean_interval(kl)}
 
 
 def calibration_scores(
@@ -63,9 +111,9 @@ def calibration_scores(
         DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
     """
     bins = reliability_bins(posterior, labels)
-    _check_pair(posterior, targets)
-    voted = targets > 0
-    voted[np.arange(len(labels)), labels] = True
+    _check_targets(posterior, targets)
+    relevant = targets > 0
+    relevant[np.arange(len(labels)), labels] = True
     return CalibrationScores(
         faces=len(labels),
         expected_calibration_error=expected_calibration_error(bins),
@@ -73,9 +121,98 @@ def calibration_scores(
         brier_score=brier_score(posterior, targets),
         kl_divergence=kl_divergence(posterior, targets),
         negative_log_likelihood=negative_log_likelihood(posterior, labels),
-        floored_faces=int(((posterior < PROBABILITY_FLOOR) & voted).any(axis=1).sum()),
+        floored_faces=int(((posterior < PROBABILITY_FLOOR) & relevant).any(axis=1).sum()),
         bins=bins,
     )
+
+
+def reliability_bins(
+    posterior: NDArray[np.floating], labels: NDArray[np.integer], bin_count: int = BIN_COUNT
+) -> list[ReliabilityBin]:
+    """Sort faces by their top posterior into bins of equal width from 0 to 1.
+
+    Args:
+        posterior: (n, c) rows that sum to 1; of equal top posteriors the first emotion counts.
+        labels: (n,) class indices.
+        bin_count: how many bins.
+
+    Raises:
+        DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
+    """
+    _check_labels(posterior, labels)
+    confidence, correct, bin_of = _confidences(posterior, labels, bin_count)
+    edges = np.linspace(0, 1, bin_count + 1)
+    bins = []
+    for number in range(bin_count):
+        rows = bin_of == number
+        count = int(rows.sum())
+        bins.append(
+            ReliabilityBin(
+                lower=float(edges[number]),
+                upper=float(edges[number + 1]),
+                count=count,
+                confidence=float(confidence[rows].mean()) if count else None,
+                accuracy=float(correct[rows].mean()) if count else None,
+            )
+        )
+    return bins
+
+
+def expected_calibration_error(bins: list[ReliabilityBin]) -> float:
+    """Mean distance of confidence and accuracy over reliability bins, weighted by their counts."""
+    gaps = sum(
+        bin_.count * abs(bin_.confidence - bin_.accuracy)
+        for bin_ in bins
+        if bin_.confidence is not None and bin_.accuracy is not None
+    )
+    return gaps / sum(bin_.count for bin_ in bins)
+
+
+def signed_gaps(
+    posterior: NDArray[np.floating], labels: NDArray[np.integer], bin_count: int = BIN_COUNT
+) -> NDArray[np.float64]:
+    """The calibration error of each face.
+
+    Args:
+        posterior: (n, c) rows that sum to 1.
+        labels: (n,) class indices.
+        bin_count: how many bins.
+
+    Returns:
+        (n, bin_count) in the column of the face's bin, confidence minus 1 for a face that is right, confidence for one
+        that is wrong; 0 in the others. The absolute means of the columns sum to the expected calibration error.
+
+    Raises:
+        DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
+    """
+    _check_labels(posterior, labels)
+    confidence, correct, bin_of = _confidences(posterior, labels, bin_count)
+    return np.asarray((confidence - correct)[:, None] * (bin_of[:, None] == np.arange(bin_count)))
+
+
+def chance_calibration_error(posterior: NDArray[np.floating], *, draws: int = CHANCE_DRAWS, seed: int = 0) -> float:
+    """The expected calibration error that is left when posteriors are exactly right.
+
+    In a bin of few faces accuracy differs from any confidence by chance, so no error can be told from this one. It is
+    the mean over draws of which faces are right, each with its confidence as probability.
+
+    Args:
+        posterior: (n, c) rows that sum to 1.
+        draws: how many.
+        seed: decides the draws.
+
+    Raises:
+        DatasetError: there is no face, or a row is no distribution.
+    """
+    _check_distributions("posteriors", posterior)
+    confidence, _, bin_of = _confidences(posterior, posterior.argmax(axis=1), BIN_COUNT)
+    bins = (bin_of[:, None] == np.arange(BIN_COUNT)).astype(np.float64)
+    generator = np.random.default_rng(seed)
+    errors = [
+        np.abs((confidence - (generator.random(len(confidence)) < confidence)) @ bins).sum() / len(confidence)
+        for _ in range(draws)
+    ]
+    return float(np.mean(errors))
 
 
 def brier_score(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
@@ -98,8 +235,7 @@ def negative_log_likelihood(posterior: NDArray[np.floating], labels: NDArray[np.
     Raises:
         DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
     """
-    check_distributions("posteriors", posterior)
-    check_labels(posterior, labels)
+    _check_labels(posterior, labels)
     return float(-_floored_log(posterior)[np.arange(len(labels)), labels].mean())
 
 
@@ -113,7 +249,7 @@ def squared_errors(posterior: NDArray[np.floating], targets: NDArray[np.floating
     Raises:
         DatasetError: there is no face, shapes differ, or a row is no distribution.
     """
-    _check_pair(posterior, targets)
+    _check_targets(posterior, targets)
     return np.asarray(np.square(posterior.astype(np.float64) - targets).sum(axis=1))
 
 
@@ -129,7 +265,7 @@ def divergences(posterior: NDArray[np.floating], targets: NDArray[np.floating]) 
     Raises:
         DatasetError: there is no face, shapes differ, or a row is no distribution.
     """
-    _check_pair(posterior, targets)
+    _check_targets(posterior, targets)
     wanted = targets.astype(np.float64)
     log_wanted = np.log(np.where(wanted > 0, wanted, 1.0))
     return np.asarray((wanted * (log_wanted - _floored_log(posterior))).sum(axis=1))
@@ -139,8 +275,39 @@ def _floored_log(posterior: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.log(np.maximum(posterior.astype(np.float64), PROBABILITY_FLOOR))
 
 
-def _check_pair(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> None:
+def _confidences(
+    posterior: NDArray[np.floating], labels: NDArray[np.integer], bin_count: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """(n,) confidence, (n,) whether the top emotion is the label, and (n,) number of the bin."""
+    confidence = posterior.max(axis=1).astype(np.float64)
+    edges = np.linspace(0, 1, bin_count + 1)
+    # Rounding may lift a posterior slightly above 1.
+    bin_of = (np.searchsorted(edges, confidence, side="left") - 1).clip(0, bin_count - 1)
+    return confidence, posterior.argmax(axis=1) == labels, bin_of
+
+
+def _check_distributions(name: str, rows: NDArray[np.floating]) -> None:
+    if rows.ndim != 2 or rows.size == 0:
+        raise DatasetError(f"expected {name} of at least one face, got an array of shape {rows.shape}")
+    sums = rows.sum(axis=1, dtype=np.float64)
+    # Written so that NaN fails, too.
+    wrong = ~((np.abs(sums - 1) <= _SUM_TOLERANCE) & (rows >= 0).all(axis=1))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DatasetError(f"{name} must be shares of 1, got the row {rows[row].tolist()} at {row}")
+
+
+def _check_labels(posterior: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
+    _check_distributions("posteriors", posterior)
+    n, c = posterior.shape
+    if labels.shape != (n,):
+        raise DatasetError(f"expected {n} labels, got an array of shape {labels.shape}")
+    if labels.min() < 0 or labels.max() >= c:
+        raise DatasetError(f"labels must be from 0 to {c - 1}, got {labels.min()} to {labels.max()}")
+
+
+def _check_targets(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> None:
     if posterior.shape != targets.shape:
-        raise DatasetError(f"scoring wants one target per posterior, got shapes {posterior.shape} and {targets.shape}")
-    check_distributions("posteriors", posterior)
-    check_distributions("targets", targets)
+        raise DatasetError(f"expected one target per posterior, got shapes {posterior.shape} and {targets.shape}")
+    _check_distributions("posteriors", posterior)
+    _check_distributions("targets", targets)

@@ -1,21 +1,33 @@
-"""How well predicted emotions agree with the raters' labels."""
+"""Classification: how well predicted emotions agree with the raters' labels, and two classifiers to compare with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.evaluation.intervals import Scores, percentile_interval, resampled_means
+from mien.index.gallery.gallery import Gallery
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
+
+NEIGHBOURS: Final = 11
+"""k of the nearest-neighbour classifier, as in the paper."""
+
+FREQUENT: Final = ("neutral", "happiness", "surprise", "sadness", "anger", "fear")
+"""The emotions of which FER+ validation has more than a few dozen faces: without disgust and contempt."""
+
+Classifier = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
 class ClassificationScores:
     """Agreement of predicted classes with labels.
 
-    The macro figures are plain means over the classes that occur in the labels. A class that no label has takes
-    no part in them, although a prediction of it still counts as a mistake for the face that got it; a class that
-    was never predicted has precision and F1 of 0.
+    The macro figures are plain means over the classes that occur in the labels. A class that no label has takes no
+    part in them, although a prediction of it still counts as a mistake for the face that got it; a class that was
+    never predicted has precision and F1 of 0.
 
     Attributes:
         faces: n, how many were scored.
@@ -38,54 +50,6 @@ class ClassificationScores:
     confusion: list[list[int]]
 
 
-def confusion_counts(
-    labels: NDArray[np.integer], predicted: NDArray[np.integer], class_count: int
-) -> NDArray[np.int64]:
-    """Count the faces of each pair of label and prediction.
-
-    Args:
-        labels: (n,) class indices.
-        predicted: (n,) class indices.
-        class_count: c.
-
-    Returns:
-        (c, c) int64, row = label, column = prediction.
-
-    Raises:
-        DatasetError: there is no face, the two differ in length, or a class is not in 0..c-1.
-    """
-    if labels.shape != predicted.shape or labels.ndim != 1 or labels.size == 0:
-        raise DatasetError(
-            f"scoring wants one label and one prediction per face, got {labels.shape} labels "
-            f"and {predicted.shape} predictions"
-        )
-    for kind, classes in (("labels", labels), ("predictions", predicted)):
-        if classes.min() < 0 or classes.max() >= class_count:
-            raise DatasetError(
-                f"scoring wants {kind} from 0 to {class_count - 1}, got {classes.min()} to {classes.max()}"
-            )
-    cells = labels.astype(np.int64) * class_count + predicted
-    return np.bincount(cells, minlength=class_count**2).reshape(class_count, class_count)
-
-
-def normalised_mutual_information(contingency: NDArray[np.integer]) -> float:
-    """NMI of two partitions of the same faces, 2 MI / (H(rows) + H(columns)).
-
-    Two partitions that both put every face in one part are the same partition: their NMI is 1.
-
-    Args:
-        contingency: (a, b) counts of the faces that are in part a of the one and part b of the other.
-    """
-    joint = contingency / contingency.sum()
-    row_share, column_share = joint.sum(axis=1), joint.sum(axis=0)
-    entropies = _entropy(row_share) + _entropy(column_share)
-    if entropies == 0:
-        return 1.0
-    information = entropies - _entropy(joint.ravel())
-    # With independent partitions the difference of entropies may fall a rounding error below zero.
-    return float(np.clip(2 * information / entropies, 0.0, 1.0))
-
-
 def classification_scores(
     labels: NDArray[np.integer], predicted: NDArray[np.integer], class_names: Sequence[str]
 ) -> ClassificationScores:
@@ -99,7 +63,10 @@ def classification_scores(
     Raises:
         DatasetError: there is no face, the two differ in length, or a class is not in 0..c-1.
     """
-    confusion = confusion_counts(labels, predicted, len(class_names))
+    from sklearn.metrics import confusion_matrix, normalized_mutual_info_score
+
+    _check(labels, predicted, len(class_names))
+    confusion = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
     hits = confusion.diagonal()
     labelled, claimed = confusion.sum(axis=1), confusion.sum(axis=0)
     occurs = labelled > 0
@@ -112,7 +79,7 @@ def classification_scores(
         macro_precision=float(precision.mean()),
         macro_recall=float(recall.mean()),
         macro_f1=float(f1.mean()),
-        normalised_mutual_information=normalised_mutual_information(confusion),
+        normalised_mutual_information=float(normalized_mutual_info_score(labels, predicted)),
         recall_per_class={
             name: float(hits[row] / labelled[row]) if labelled[row] else None for row, name in enumerate(class_names)
         },
@@ -120,8 +87,87 @@ def classification_scores(
     )
 
 
-def _entropy(shares: NDArray[np.float64]) -> float:
-    """Entropy in nats, with 0 log 0 = 0."""
-    occurring = shares[shares > 0]
-    # Adding 0.0 turns the -0.0 of a single share into 0.0.
-    return float(-(occurring * np.log(occurring)).sum() + 0.0)
+def score_classification(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> Scores:
+    """Score predicted emotions, with intervals.
+
+    Args:
+        labels: (n,) indices into ``EMOTIONS``.
+        predicted: (n,) the same.
+
+    Raises:
+        DatasetError: there is no face.
+    """
+    scores = asdict(classification_scores(labels, predicted, EMOTIONS))
+    recalls = [recall for name in FREQUENT if (recall := scores["recall_per_class"][name]) is not None]
+    scores["macro_recall_frequent"] = float(np.mean(recalls)) if recalls else None
+
+    count = len(EMOTIONS)
+    cells = np.eye(count**2, dtype=np.bool_)[labels * count + predicted]  # (n, c * c)
+    confusion = resampled_means(cells).reshape(-1, count, count)
+    occurs = np.bincount(labels, minlength=count) > 0
+    hits = np.diagonal(confusion, axis1=1, axis2=2)[:, occurs]  # (r, classes that occur)
+    labelled, claimed = confusion.sum(axis=2)[:, occurs], confusion.sum(axis=1)[:, occurs]
+    # A draw without a class has no recall for it; a macro figure is then over the rest, as in the scores themselves.
+    drawn = np.where(labelled > 0, labelled, np.nan)
+    recall, precision = hits / drawn, hits / np.where(claimed > 0, claimed, 1.0) + 0 * drawn
+    f1 = 2 * hits / (drawn + claimed)
+    names = [name for name, present in zip(EMOTIONS, occurs, strict=True) if present]
+    intervals = {
+        "accuracy": percentile_interval(hits.sum(axis=1)),
+        "macro_precision": percentile_interval(_mean_without_nan(precision)),
+        "macro_recall": percentile_interval(_mean_without_nan(recall)),
+        "macro_f1": percentile_interval(_mean_without_nan(f1)),
+        **{
+            f"recall_per_class.{name}": percentile_interval(column)
+            for name, column in zip(names, recall.T, strict=True)
+        },
+    }
+    frequent = [column for column, name in enumerate(names) if name in FREQUENT]
+    if frequent:
+        intervals["macro_recall_frequent"] = percentile_interval(_mean_without_nan(recall[:, frequent]))
+    return scores, intervals
+
+
+def softmax_head(gallery: Gallery) -> Classifier:
+    """The baseline: a softmax layer on the same embeddings, fitted on the faces of a gallery."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # Without scaling, dimensions of very different spread stall the solver; some losses leave such spaces.
+    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    head.fit(gallery.embeddings, gallery_labels(gallery))
+    return lambda queries: np.asarray(head.predict(queries), dtype=np.int64)
+
+
+def nearest_neighbour_vote(gallery: Gallery, queries: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(q,) the most frequent emotion among the nearest faces; among equally frequent ones, the nearest's."""
+    winners = np.empty(len(queries), dtype=np.int64)
+    for query, matches in enumerate(gallery.search(queries, NEIGHBOURS)):
+        votes = [EMOTIONS.index(match.entry.emotion) for match in matches]
+        winners[query] = max(votes, key=votes.count)
+    return winners
+
+
+def gallery_labels(gallery: Gallery) -> NDArray[np.int64]:
+    """(n,) indices into ``EMOTIONS`` of a gallery's faces."""
+    return np.array([EMOTIONS.index(entry.emotion) for entry in gallery.entries], dtype=np.int64)
+
+
+def _check(labels: NDArray[np.integer], predicted: NDArray[np.integer], class_count: int) -> None:
+    if labels.shape != predicted.shape or labels.ndim != 1 or labels.size == 0:
+        raise DatasetError(
+            f"expected one label and one prediction per face, got {labels.shape} labels "
+            f"and {predicted.shape} predictions"
+        )
+    for name, classes in (("labels", labels), ("predictions", predicted)):
+        if classes.min() < 0 or classes.max() >= class_count:
+            raise DatasetError(f"{name} must be from 0 to {class_count - 1}, got {classes.min()} to {classes.max()}")
+
+
+def _mean_without_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(r,) means of the rows of (r, m) over the entries that are not NaN; NaN for a row of NaN alone."""
+    present = ~np.isnan(values)
+    counts = present.sum(axis=1)
+    sums = np.where(present, values, 0.0).sum(axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

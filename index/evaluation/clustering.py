@@ -1,4 +1,4 @@
-"""Whether emotions can be found in the embeddings without labels: K-means against the raters."""
+"""Clustering: how well K-means clusters of the embeddings agree with the raters' labels."""
 
 from dataclasses import dataclass
 
@@ -34,25 +34,24 @@ def clustering_scores(
     Args:
         embeddings: (n, d) float.
         labels: (n,) class indices.
-        clusters: k, as a rule the number of emotions.
-        seed: decides the ten starts.
+        clusters: k.
+        seed: of the ten starts.
 
     Raises:
         DatasetError: there are fewer faces than clusters, or labels and embeddings differ in length.
     """
-    # scikit-learn comes with the extra that trains and evaluates.
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     if len(embeddings) != len(labels) or len(embeddings) < clusters:
         raise DatasetError(
-            f"clustering wants at least {clusters} faces with one label each, got {len(embeddings)} embeddings "
+            f"clustering needs at least {clusters} faces with one label each, got {len(embeddings)} embeddings "
             f"and {len(labels)} labels"
         )
-    found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(embeddings)
+    assigned = KMeans(clusters, n_init=10, random_state=seed).fit_predict(embeddings)
     return ClusteringScores(
         faces=len(labels),
         clusters=clusters,
-        normalised_mutual_information=float(normalized_mutual_info_score(labels, found)),
-        adjusted_rand_index=float(adjusted_rand_score(labels, found)),
+        normalised_mutual_information=float(normalized_mutual_info_score(labels, assigned)),
+        adjusted_rand_index=float(adjusted_rand_score(labels, assigned)),
     )

@@ -1,9 +1,8 @@
-"""Evaluation: the metrics of the protocol, through the very objects that are served.
+"""``mien evaluate``: the metrics of the protocol, computed with the embedder, mixture and gallery that are served.
 
-The embedder, the mixture and the gallery of a bundle are asked as the service asks them. Centroids come from
-Training, near copies of Training are left out of validation, and near copies of a query are masked. Where the bundle
-was calibrated on the very faces that it is scored on, what was fitted there is fitted anew across folds, beside the
-figures as served.
+Centroids come from Training, near copies of Training are left out of validation, and near copies of a query are
+masked. Where the bundle was calibrated on the faces that it is scored on, the figures that depend on the calibration
+are reported as served and cross-fitted.
 """
 
 import json
@@ -16,27 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.evaluation.clustering import clustering_scores
-from mien.index.evaluation.held_out import HeldOutFaces
-from mien.index.evaluation.intervals import Scored, gathered, mean_interval
-from mien.index.evaluation.outliers import COUNT, NonFaces, rehearsed, unrehearsed
-from mien.index.evaluation.recognition import (
+from mien.index.evaluation.calibration import ReliabilityBin, score_calibration, score_vote_shares
+from mien.index.evaluation.classification import (
     Classifier,
-    agreeing,
-    believing,
-    labels_of,
-    naming,
+    gallery_labels,
+    nearest_neighbour_vote,
+    score_classification,
     softmax_head,
-    vote_of_neighbours,
 )
-from mien.index.evaluation.rejection import TypicalityOfKind, rejecting
-from mien.index.evaluation.retrieval import ranking
-from mien.index.evaluation.summary import INTERVALS, markdown
-from mien.index.fitting.calibrate import (
+from mien.index.evaluation.clustering import clustering_scores
+from mien.index.evaluation.held_out import (
+    HeldOutFaces,
     cross_fitted_posterior,
     cross_fitted_typicality,
     cross_fitted_vote_shares,
+    held_out_faces,
 )
+from mien.index.evaluation.intervals import Scores, join_scores, mean_interval
+from mien.index.evaluation.outliers import COUNT, Outliers, seen_outliers, unseen_outliers
+from mien.index.evaluation.rejection import KindTypicality, score_rejection
+from mien.index.evaluation.retrieval import score_retrieval
+from mien.index.evaluation.summary import INTERVALS, markdown
 from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.mixture.mixture import posterior_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
@@ -47,8 +46,8 @@ from mien.model.errors import DatasetError
 SCORES_NAME: Final = "scores.json"
 TABLE_NAME: Final = "scores.md"
 
-NON_FACES_SEED: Final = 0
-"""Decides the non-faces; other ones than the background was fitted on."""
+OUTLIER_SEED: Final = 0
+"""Seed of the outliers to measure on; not that of those that the background was fitted on."""
 
 Report = Callable[[str], None]
 
@@ -60,20 +59,20 @@ def evaluate(
     near_copies: NearCopies,
     dataset: str,
     *,
-    non_faces_of_each_kind: int = COUNT,
+    outliers_of_each_kind: int = COUNT,
     on_stage: Report = lambda _: None,
     on_progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.int64]]:
     """Score a bundle on faces that its network was not trained on.
 
     Args:
-        bundle: what is scored.
+        bundle: to score.
         embedder: of the bundle.
         faces: such as FER+ validation.
-        near_copies: which of them have near copies, and where.
-        dataset: its name, for the report; where the bundle was calibrated on a data set of this name, figures that
-            depend on the calibration are also cross-fitted.
-        non_faces_of_each_kind: how many pictures rejection is measured on.
+        near_copies: of these faces and of the gallery's.
+        dataset: name of the data set, for the report; where the bundle was calibrated on a data set of this name,
+            figures that depend on the calibration are also cross-fitted.
+        outliers_of_each_kind: how many rejection is measured on.
         on_stage: called with the name of each stage as it begins.
         on_progress: called with the number of faces embedded and their total, in the stages that embed.
 
@@ -93,34 +92,36 @@ def evaluate(
     on_stage("embedding")
     embeddings = embedder.embed(kept.images, on_progress)
     clear_faces = kept.take(clear)
-    groups = near_copies.groups_of(clear_faces.names)
-    seen = HeldOutFaces(embeddings[clear], majority[clear], distribution(clear_faces.votes), groups)
+    held_out = held_out_faces(clear_faces, embeddings[clear], near_copies)
 
     on_stage("classification and calibration")
     baseline = softmax_head(bundle.gallery)
     parts = {
-        "majority": _recognition(bundle, baseline, seen, cross_fit=calibrated_on == dataset),
+        "majority": _majority(bundle, baseline, held_out, cross_fit=calibrated_on == dataset),
         "argmax": _argmax(bundle, baseline, embeddings, kept.votes),
     }
     on_stage("clustering")
-    parts["clustering"] = asdict(clustering_scores(seen.embeddings, seen.labels, len(EMOTIONS))), {}
+    parts["clustering"] = asdict(clustering_scores(held_out.embeddings, held_out.labels, len(EMOTIONS))), {}
     on_stage("retrieval, leave-one-out")
-    entries = [Entry(name, EMOTIONS[label], {}) for name, label in zip(clear_faces.names, seen.labels, strict=True)]
-    rows = np.arange(len(seen.labels))
-    parts["retrieval_leave_one_out"] = ranking(
-        Gallery(entries, seen.embeddings), seen.labels, groups, seen, query_rows=rows
+    entries = [Entry(name, EMOTIONS[label], {}) for name, label in zip(clear_faces.names, held_out.labels, strict=True)]
+    parts["retrieval_leave_one_out"] = score_retrieval(
+        Gallery(entries, held_out.embeddings),
+        held_out.labels,
+        held_out.groups,
+        held_out,
+        query_rows=np.arange(len(entries)),
     )
     on_stage("retrieval from the Training gallery")
     shipped = bundle.gallery
     shipped_groups = near_copies.groups_of(tuple(f"{entry.id}.png" for entry in shipped.entries))
-    parts["retrieval_from_training"] = ranking(shipped, labels_of(shipped), shipped_groups, seen)
+    parts["retrieval_from_training"] = score_retrieval(shipped, gallery_labels(shipped), shipped_groups, held_out)
     on_stage("rejection")
-    others = rehearsed(clear_faces.images, NON_FACES_SEED, count=non_faces_of_each_kind)
-    others += unrehearsed(embedder.side_px, NON_FACES_SEED, count=non_faces_of_each_kind)
-    strange = embedder.embed(np.concatenate([each.crops for each in others]), on_progress)
-    parts["rejection"] = _rejection(bundle, strange, others, seen, cross_fit=calibrated_on == dataset)
+    outliers = seen_outliers(clear_faces.images, OUTLIER_SEED, count=outliers_of_each_kind)
+    outliers += unseen_outliers(embedder.side_px, OUTLIER_SEED, count=outliers_of_each_kind)
+    points = embedder.embed(np.concatenate([each.crops for each in outliers]), on_progress)
+    parts["rejection"] = _rejection(bundle, points, outliers, held_out, cross_fit=calibrated_on == dataset)
 
-    scores, intervals = gathered(parts)
+    scores, intervals = join_scores(parts)
     return (
         {
             "dataset": dataset,
@@ -130,8 +131,8 @@ def evaluate(
             **scores,
             INTERVALS: {path: list(interval) for path, interval in intervals.items()},
         },
-        seen.embeddings,
-        seen.labels,
+        held_out.embeddings,
+        held_out.labels,
     )
 
 
@@ -144,7 +145,7 @@ def save_scores(folder: Path, scores: dict[str, Any]) -> Path:
 
 
 def save_table(folder: Path, scores: dict[str, Any]) -> Path:
-    """Write the figures of the protocol into ``folder`` as ``scores.md``, for the model card."""
+    """Write the summary into ``folder`` as ``scores.md``, a table for the model card."""
     path = folder / TABLE_NAME
     path.write_text(markdown(scores) + "\n", encoding="utf-8")
     return path
@@ -159,17 +160,16 @@ def save_plots(
 ) -> None:
     """Write the confusion matrix, the reliability diagram, the map of the embedding and portraits into ``folder``."""
     from mien.index.evaluation import plots
-    from mien.index.evaluation.portrait_sheet import write_portrait_sheet
-    from mien.index.evaluation.reliability import ReliabilityBin
+    from mien.index.evaluation.sheets import write_portrait_sheet
 
-    clear = scores["majority"]
-    plots.confusion_matrix(folder / "confusion.png", clear["nearest_centroid"]["confusion"], EMOTIONS)
-    cross_fitted = clear.get("calibration_cross_fitted")
-    shown = cross_fitted or clear["calibration"]
+    majority = scores["majority"]
+    plots.confusion_matrix(folder / "confusion.png", majority["nearest_centroid"]["confusion"], EMOTIONS)
+    cross_fitted = majority.get("calibration_cross_fitted")
+    calibration = cross_fitted or majority["calibration"]
     plots.reliability_diagram(
         folder / "reliability.png",
-        [ReliabilityBin(**each) for each in shown["bins"]],
-        shown["expected_calibration_error"],
+        [ReliabilityBin(**each) for each in calibration["bins"]],
+        calibration["expected_calibration_error"],
         note="sigma fitted on other folds of these faces" if cross_fitted else "as served",
     )
     plots.embedding_map(
@@ -184,51 +184,56 @@ def save_plots(
         write_portrait_sheet(folder / "portraits.png", bundle)
 
 
-def _recognition(bundle: Bundle, baseline: Classifier, faces: HeldOutFaces, *, cross_fit: bool) -> Scored:
+def _majority(bundle: Bundle, baseline: Classifier, faces: HeldOutFaces, *, cross_fit: bool) -> Scores:
+    """Classification and calibration on the faces with a strict majority."""
     mixture = bundle.mixture
     points, wanted, votes = faces.embeddings, faces.labels, faces.votes
-    posterior = mixture.posterior(points)
-    parts = {
-        "nearest_centroid": naming(wanted, posterior.argmax(axis=1)),
-        "nearest_neighbours": naming(wanted, vote_of_neighbours(bundle.gallery, points)),
-        "softmax_head": naming(wanted, baseline(points)),
-        "calibration": believing(posterior, wanted, votes),
-        "vote_shares": agreeing(mixture.vote_shares(points), votes),
-    }
+    parts = _classification_and_calibration(bundle, baseline, points, wanted, votes)
     if mixture.calibration is not None:
-        before = posterior_from(mixture.distances(points), mixture.trained_sigma)
-        parts["calibration_trained_sigma"] = believing(before, wanted, votes)
+        trained = posterior_from(mixture.distances(points), mixture.trained_sigma)
+        parts["calibration_trained_sigma"] = score_calibration(trained, wanted, votes)
     if cross_fit:
-        parts["calibration_cross_fitted"] = believing(cross_fitted_posterior(mixture, faces), wanted, votes)
-        parts["vote_shares_cross_fitted"] = agreeing(cross_fitted_vote_shares(mixture, faces), votes)
-    return gathered(parts)
+        parts["calibration_cross_fitted"] = score_calibration(cross_fitted_posterior(mixture, faces), wanted, votes)
+        parts["vote_shares_cross_fitted"] = score_vote_shares(cross_fitted_vote_shares(mixture, faces), votes)
+    return join_scores(parts)
 
 
-def _argmax(bundle: Bundle, baseline: Classifier, embeddings: NDArray[np.float32], votes: NDArray[np.int64]) -> Scored:
-    """Faces whose raters chose one emotion most, if not by a majority: what papers report that leave none out."""
+def _argmax(bundle: Bundle, baseline: Classifier, embeddings: NDArray[np.float32], votes: NDArray[np.int64]) -> Scores:
+    """The same on all faces with one most frequent emotion, as papers report that leave out no face."""
     face_labels = labels(votes, "argmax")
     rows = np.flatnonzero(face_labels != UNLABELLED)
-    points, wanted = embeddings[rows], face_labels[rows]
-    posterior = bundle.mixture.posterior(points)
-    return gathered(
-        {
-            "nearest_centroid": naming(wanted, posterior.argmax(axis=1)),
-            "nearest_neighbours": naming(wanted, vote_of_neighbours(bundle.gallery, points)),
-            "softmax_head": naming(wanted, baseline(points)),
-            "calibration": believing(posterior, wanted, distribution(votes[rows])),
-            "vote_shares": agreeing(bundle.mixture.vote_shares(points), distribution(votes[rows])),
-        }
+    return join_scores(
+        _classification_and_calibration(
+            bundle, baseline, embeddings[rows], face_labels[rows], distribution(votes[rows])
+        )
     )
 
 
+def _classification_and_calibration(
+    bundle: Bundle,
+    baseline: Classifier,
+    points: NDArray[np.float32],
+    wanted: NDArray[np.int64],
+    votes: NDArray[np.float32],
+) -> dict[str, Scores]:
+    posterior = bundle.mixture.posterior(points)
+    return {
+        "nearest_centroid": score_classification(wanted, posterior.argmax(axis=1)),
+        "nearest_neighbours": score_classification(wanted, nearest_neighbour_vote(bundle.gallery, points)),
+        "softmax_head": score_classification(wanted, baseline(points)),
+        "calibration": score_calibration(posterior, wanted, votes),
+        "vote_shares": score_vote_shares(bundle.mixture.vote_shares(points), votes),
+    }
+
+
 def _rejection(
-    bundle: Bundle, strange: NDArray[np.float32], others: list[NonFaces], faces: HeldOutFaces, *, cross_fit: bool
-) -> Scored:
+    bundle: Bundle, points: NDArray[np.float32], outliers: list[Outliers], faces: HeldOutFaces, *, cross_fit: bool
+) -> Scores:
     mixture = bundle.mixture
-    parts = np.split(mixture.typicality(strange), np.cumsum([len(each.crops) for each in others])[:-1])
-    kinds = [TypicalityOfKind(each.kind, part, each.rehearsed) for each, part in zip(others, parts, strict=True)]
+    parts = np.split(mixture.typicality(points), np.cumsum([len(each.crops) for each in outliers])[:-1])
+    kinds = [KindTypicality(each.kind, part, each.seen) for each, part in zip(outliers, parts, strict=True)]
     typical = mixture.typicality(faces.embeddings)
-    scores, intervals = rejecting(typical, kinds, mixture.min_typicality)
+    scores, intervals = score_rejection(typical, kinds, mixture.min_typicality)
     known = typical >= mixture.min_typicality
     scores["faces_kept_per_emotion"] = {
         name: float(known[faces.labels == label].mean()) if (faces.labels == label).any() else None

@@ -1,8 +1,8 @@
-"""How far scores would move had other faces been drawn: bootstrap confidence intervals.
+"""Bootstrap confidence intervals: how far scores would move with another choice of faces.
 
-A score that is a mean over faces, or is computed from such means, is computed anew on faces drawn with replacement;
-the middle 95 % of what comes out is the interval. It says what the number of faces leaves open, and nothing of what
-another data set, or another training, would change.
+A score that is a mean over faces, or is computed from such means, is computed on many sets of faces drawn with
+replacement; the middle 95 % of the results is the interval. It covers the choice of faces, not what another data set
+or another training would change.
 
 Source: Efron, Tibshirani: *An Introduction to the Bootstrap*, 1993, chapters 13 (percentile) and 5.
 """
@@ -15,33 +15,32 @@ from numpy.typing import NDArray
 from mien.model.errors import DatasetError
 
 RESAMPLES: Final = 2000
-"""How often faces are drawn anew."""
+"""Sets of faces that are drawn."""
 
 LEVEL: Final = 0.95
 """Share of the resampled scores that lie in an interval."""
 
 _COUNTS_AT_ONCE: Final = 2**21
-"""Numbers of draws that are held together; 16 MB."""
+"""Counts of draws in memory at a time; 16 MB."""
 
 
 class Interval(NamedTuple):
-    """Where a score may lie; it becomes ``[low, high]`` in JSON."""
+    """A confidence interval; ``[low, high]`` in JSON."""
 
     low: float
     high: float
 
 
-Scored = tuple[dict[str, Any], dict[str, Interval]]
-"""Scores (JSON values), and the intervals of some of them by their path in the scores, joined by dots."""
+Scores = tuple[dict[str, Any], dict[str, Interval]]
+"""Scores (JSON values), and the intervals of some of them, by their path in the scores, joined by dots."""
 
 
 def resampled_means(
     values: NDArray[np.floating] | NDArray[np.bool_], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Means over faces that are drawn with replacement, as many as there are.
+    """Means over n faces drawn with replacement, many times.
 
-    The same number of faces, resamples and seed draw the same faces, so that scores computed from several calls
-    belong together.
+    The same n, resamples and seed draw the same faces, so that scores can be computed from the means of several calls.
 
     Args:
         values: (n,) or (n, m), one row per face.
@@ -56,7 +55,7 @@ def resampled_means(
     """
     n = len(values)
     if n == 0:
-        raise DatasetError(f"a bootstrap wants the scores of at least one face, got an array of shape {values.shape}")
+        raise DatasetError(f"a bootstrap needs the scores of at least one face, got an array of shape {values.shape}")
     generator = np.random.default_rng(seed)
     numbers = values.astype(np.float64)
     means = np.empty((resamples, *values.shape[1:]))
@@ -69,7 +68,7 @@ def resampled_means(
 
 
 def percentile_interval(resampled: NDArray[np.float64]) -> Interval:
-    """The middle of (r,) resampled scores; those that are NaN, where a class was never drawn, are passed over."""
+    """The middle of (r,) resampled scores; NaN, from a draw without a class, is left out."""
     tail = (1 - LEVEL) / 2
     low, high = np.nanquantile(resampled, (tail, 1 - tail))
     return Interval(float(low), float(high))
@@ -78,14 +77,14 @@ def percentile_interval(resampled: NDArray[np.float64]) -> Interval:
 def basic_interval(score: float, resampled: NDArray[np.float64], *, lowest: float) -> Interval:
     """The percentile interval mirrored at the score, for a score that noise can only raise.
 
-    Such is the calibration error: it sums absolute gaps, drawing faces anew adds noise to each, and nearly all
-    resampled scores lie above the score itself, as the score lies above the truth. Mirroring takes off as much as
-    resampling put on.
+    The calibration error is one: it sums absolute gaps, and resampling adds noise to each of them, so that nearly all
+    resampled scores lie above the score, as the score lies above the truth. Mirroring subtracts as much as resampling
+    added.
 
     Args:
-        score: of the faces as they are.
+        score: of all faces.
         resampled: (r,) scores.
-        lowest: that such a score can be; nothing in the interval is below it.
+        lowest: the smallest value of such a score; the interval is cut there.
     """
     low, high = percentile_interval(resampled)
     return Interval(max(lowest, 2 * score - high), max(lowest, 2 * score - low))
@@ -96,8 +95,8 @@ def mean_interval(values: NDArray[np.floating] | NDArray[np.bool_], *, seed: int
     return percentile_interval(resampled_means(values, seed=seed))
 
 
-def gathered(parts: dict[str, Scored]) -> Scored:
-    """One tree of scores from several, with the paths of their intervals."""
+def join_scores(parts: dict[str, Scores]) -> Scores:
+    """One tree of scores from several, by name."""
     scores = {name: part for name, (part, _) in parts.items()}
     intervals = {f"{name}.{path}": each for name, (_, some) in parts.items() for path, each in some.items()}
     return scores, intervals

@@ -1,81 +1,85 @@
-"""Crops that show no face with an expression: what rejection is taught with, and what it is measured against.
+"""Outliers: crops without a known expression, to fit the background on and to measure rejection with.
 
-Of the *rehearsed* kinds training, or the background of the mixture, may have seen the like, made from other faces;
-the *unrehearsed* kinds are kept for measuring alone: they say what happens with pictures that nobody thought of.
-Each kind draws from a source of chance of its own, so that a new kind leaves the others as they were.
+Training, or the background of the mixture, may have been fitted on the *seen* kinds, made from other faces. The
+*unseen* kinds are only measured on: they show what happens with pictures of other sorts. Each kind has its own random
+generator, so that a new kind leaves the others unchanged.
+
+Pictures come from installed packages (scikit-learn and matplotlib): nothing is downloaded, and figures can be
+repeated.
 """
 
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.index.evaluation.pictures import handwriting, objects, reliefs
-
 COUNT: Final = 1000
 """Crops of each kind."""
 
-_SHARES: Final = (0.2, 0.4)
-"""Sides of a tiny face, in shares of the crop's: from the smallest to the largest."""
+_TINY_SHARES: Final = (0.2, 0.4)
+"""Sides of a tiny face, in shares of the crop's: smallest and largest."""
+
+_MIN_PATCH_SHARE: Final = 0.2
+"""The smallest patch of a picture, in shares of its shorter side."""
 
 
 @dataclass(frozen=True)
-class NonFaces:
+class Outliers:
     """Crops of one kind.
 
     Attributes:
         kind: what they show.
         crops: (n, h, w) uint8 grey.
-        rehearsed: training, or the fit of the background, may have seen the like.
+        seen: training, or the background, may have been fitted on crops of this kind.
     """
 
     kind: str
     crops: NDArray[np.uint8]
-    rehearsed: bool
+    seen: bool
 
 
-def rehearsed(faces: NDArray[np.uint8], seed: int, *, count: int = COUNT) -> list[NonFaces]:
-    """The kinds that may be learned from: no face at all, and faces turned, badly cropped or taken to pieces.
+def seen_outliers(faces: NDArray[np.uint8], seed: int, *, count: int = COUNT) -> list[Outliers]:
+    """The kinds to fit on: noise, textures, and faces that are turned, badly cropped or scrambled.
 
     Args:
-        faces: (n, side_px, side_px) crops, framed as a face should be; at least one.
-        seed: decides the faces that are taken, and all else.
-        count: crops of each kind; of fewer faces, each is taken once.
+        faces: (n, side_px, side_px) face crops; at least one.
+        seed: decides the choice of faces, and all else.
+        count: crops of each kind; of fewer faces, each is used once.
     """
     side_px = faces.shape[1]
-    order = _chance(seed, "faces").permutation(len(faces))
-    taken = faces[order[:count]]
-    made = {
-        "noise": noise(count, side_px, _chance(seed, "noise")),
-        "textures": textures(count, side_px, _chance(seed, "textures")),
-        "upside-down faces": upside_down(taken),
-        "faces on their side": on_their_side(taken),
-        "corners of faces": corners(taken),
-        "faces half out of the picture": half_out(taken),
-        "tiny faces": tiny(taken, _chance(seed, "tiny faces")),
-        "scrambled faces": scrambled(taken, _chance(seed, "scrambled faces")),
+    chosen = faces[_generator(seed, "faces").permutation(len(faces))[:count]]
+    crops = {
+        "noise": noise(count, side_px, _generator(seed, "noise")),
+        "textures": textures(count, side_px, _generator(seed, "textures")),
+        "upside-down faces": upside_down(chosen),
+        "faces on their side": on_their_side(chosen),
+        "corners of faces": corners(chosen),
+        "faces half out of the picture": half_out(chosen),
+        "tiny faces": tiny(chosen, _generator(seed, "tiny faces")),
+        "scrambled faces": scrambled(chosen, _generator(seed, "scrambled faces")),
     }
-    return [NonFaces(kind, crops, rehearsed=True) for kind, crops in made.items()]
+    return [Outliers(kind, each, seen=True) for kind, each in crops.items()]
 
 
-def unrehearsed(side_px: int, seed: int, *, count: int = COUNT) -> list[NonFaces]:
-    """The kinds that nothing is fitted on: gratings, and patches of pictures that installed packages carry.
+def unseen_outliers(side_px: int, seed: int, *, count: int = COUNT) -> list[Outliers]:
+    """The kinds that nothing is fitted on: gratings, and patches of pictures from installed packages.
 
     Args:
         side_px: height and width of a crop.
-        seed: decides all chance.
+        seed: of the random generators.
         count: crops of each kind.
     """
-    made = {
-        "gratings": gratings(count, side_px, _chance(seed, "gratings")),
-        "objects": objects(count, side_px, _chance(seed, "objects")),
-        "reliefs": reliefs(count, side_px, _chance(seed, "reliefs")),
-        "handwriting": handwriting(count, side_px, _chance(seed, "handwriting")),
+    crops = {
+        "gratings": gratings(count, side_px, _generator(seed, "gratings")),
+        "objects": objects(count, side_px, _generator(seed, "objects")),
+        "reliefs": reliefs(count, side_px, _generator(seed, "reliefs")),
+        "handwriting": handwriting(count, side_px, _generator(seed, "handwriting")),
     }
-    return [NonFaces(kind, crops, rehearsed=False) for kind, crops in made.items()]
+    return [Outliers(kind, each, seen=False) for kind, each in crops.items()]
 
 
 def noise(count: int, side_px: int, generator: np.random.Generator) -> NDArray[np.uint8]:
@@ -108,19 +112,19 @@ def gratings(count: int, side_px: int, generator: np.random.Generator) -> NDArra
 
 
 def upside_down(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, h, w) crops, each turned by half a turn."""
+    """(n, h, w) crops, each turned by 180 degrees."""
     return np.ascontiguousarray(faces[:, ::-1, ::-1])
 
 
 def on_their_side(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, side, side) crops, each turned by a quarter: one to the left, the next to the right, and so on."""
+    """(n, side, side) crops, turned by 90 degrees to the left and to the right in turn."""
     turned = np.rot90(faces, 1, (1, 2)).copy()
     turned[1::2] = np.rot90(faces[1::2], -1, (1, 2))
     return turned
 
 
 def corners(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, h, w) crops: a corner of each face, a third of its side, scaled up to the whole; the four in turn."""
+    """(n, h, w) crops: a corner of each face, a third of its side, scaled up; the four corners in turn."""
     height, width = faces.shape[1:]
     parts = np.empty_like(faces)
     for row, face in enumerate(faces):
@@ -133,7 +137,7 @@ def corners(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def half_out(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(n, h, w) crops: each face shifted by half its side, down, up, right or left in turn.
 
-    What came into the crop repeats its edge, as where a face lies at the edge of a photograph.
+    The rest of the crop repeats the edge, as at the edge of a photograph.
     """
     height, width = faces.shape[1:]
     down, right = height // 2, width // 2
@@ -146,12 +150,12 @@ def half_out(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def tiny(faces: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-    """(n, side, side) crops that are far too wide: a small face somewhere, its edges repeated or clouds around it."""
+    """(n, side, side) crops that are far too wide: a small face with its edges repeated or with clouds around it."""
     side = faces.shape[1]
     clouds = textures(len(faces), side, generator)
     crops = np.empty_like(faces)
     for row, face in enumerate(faces):
-        small = max(1, round(side * generator.uniform(*_SHARES)))
+        small = max(1, round(side * generator.uniform(*_TINY_SHARES)))
         top, left = generator.integers(0, side - small + 1, 2)
         shrunk = _resized(face, small, small)
         rest = ((top, side - small - top), (left, side - small - left))
@@ -163,7 +167,7 @@ def tiny(faces: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np
 
 
 def scrambled(faces: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-    """(n, h, w) crops, h and w even: the four quarters of each face in other places, none in its own."""
+    """(n, h, w) crops, h and w even: the four quarters of each face permuted, none in its place."""
     height, width = faces.shape[1] // 2, faces.shape[2] // 2
     places = [(slice(y, y + height), slice(x, x + width)) for y in (0, height) for x in (0, width)]
     mixed = faces.copy()
@@ -176,12 +180,72 @@ def scrambled(faces: NDArray[np.uint8], generator: np.random.Generator) -> NDArr
     return mixed
 
 
-def _chance(seed: int, kind: str) -> np.random.Generator:
+def objects(count: int, side_px: int, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """(count, side_px, side_px) uint8: patches of a building with trees, a flower and a parcel, in turn."""
+    import matplotlib
+    import sklearn.datasets
+
+    photographs = Path(sklearn.datasets.__file__).parent / "images"
+    samples = Path(matplotlib.get_data_path()) / "sample_data"
+    files = (photographs / "china.jpg", photographs / "flower.jpg", samples / "Minduka_Present_Blue_Pack.png")
+    return patches([_read(path) for path in files], count, side_px, generator)
+
+
+def reliefs(count: int, side_px: int, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """(count, side_px, side_px) uint8: patches of two elevation maps, the higher the brighter, in turn."""
+    import matplotlib
+
+    samples = Path(matplotlib.get_data_path()) / "sample_data"
+    maps = []
+    for file, name in (("jacksboro_fault_dem.npz", "elevation"), ("topobathy.npz", "topo")):
+        with np.load(samples / file) as arrays:
+            heights = arrays[name].astype(np.float64)
+        low, high = heights.min(), heights.max()
+        maps.append(((heights - low) / (high - low) * 255).round().astype(np.uint8))
+    return patches(maps, count, side_px, generator)
+
+
+def handwriting(count: int, side_px: int, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """(count, side_px, side_px) uint8: 1,797 handwritten digits, white on black, in random order, repeated."""
+    from sklearn.datasets import load_digits
+
+    digits = (load_digits().images * (255 / 16)).round().astype(np.uint8)  # (1797, 8, 8), greys from 0 to 16
+    chosen = np.resize(generator.permutation(len(digits)), count)
+    resized = [Image.fromarray(digits[row]).resize((side_px, side_px), Image.Resampling.BICUBIC) for row in chosen]
+    return np.stack([np.asarray(digit) for digit in resized])
+
+
+def patches(
+    pictures: list[NDArray[np.uint8]], count: int, side_px: int, generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Square patches of all sizes from ``_MIN_PATCH_SHARE`` of a picture on, scaled to one size.
+
+    Args:
+        pictures: each (h, w) uint8 grey; used in turn.
+        count: how many patches.
+        side_px: height and width of each.
+        generator: decides size and place.
+
+    Returns:
+        (count, side_px, side_px) uint8.
+    """
+    cut = np.empty((count, side_px, side_px), dtype=np.uint8)
+    for row in range(count):
+        picture = pictures[row % len(pictures)]
+        height, width = picture.shape
+        side = max(1, round(min(height, width) * _MIN_PATCH_SHARE ** generator.random()))
+        top, left = generator.integers(0, height - side + 1), generator.integers(0, width - side + 1)
+        patch = Image.fromarray(picture[top : top + side, left : left + side])
+        cut[row] = np.asarray(patch.resize((side_px, side_px), Image.Resampling.HAMMING))
+    return cut
+
+
+def _generator(seed: int, kind: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(kind.encode())])
 
 
 def _stretched(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The values over the whole range of grey."""
+    """The values, scaled to the whole range of grey."""
     low, high = values.min(), values.max()
     return np.asarray(((values - low) / (high - low) * 255).round(), dtype=np.uint8)
 
@@ -189,3 +253,8 @@ def _stretched(values: NDArray[np.float64]) -> NDArray[np.uint8]:
 def _resized(crop: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     method = Image.Resampling.BOX if width < crop.shape[1] else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(crop).resize((width, height), method))
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"), dtype=np.uint8)

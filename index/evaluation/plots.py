@@ -22,7 +22,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.index.evaluation.reliability import ReliabilityBin
+from mien.index.evaluation.calibration import ReliabilityBin
 
 EMOTION_COLOURS: Final = {
     "neutral": "#BBBBBB",

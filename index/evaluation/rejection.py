@@ -1,47 +1,61 @@
-"""How well typicality tells faces with a known expression from everything else.
+"""Rejection: how well typicality tells faces with a known expression from outliers.
 
 Source of the interval of an AUROC: DeLong, DeLong, Clarke-Pearson: *Comparing the Areas under Two or More Correlated
 Receiver Operating Characteristic Curves*, 1988 (its structural components).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.intervals import Interval, Scored, mean_interval, percentile_interval, resampled_means
+from mien.index.evaluation.intervals import Interval, Scores, mean_interval, percentile_interval, resampled_means
 from mien.model.errors import DatasetError
 
 
 @dataclass(frozen=True)
 class RejectionScores:
-    """How well a threshold on typicality keeps faces and rejects the rest.
+    """How well a threshold on typicality keeps faces and rejects outliers.
 
     Attributes:
         faces: how many faces were scored.
-        non_faces: how many other pictures were scored.
-        auroc: chance that a face is more typical than a non-face, ties counting as half.
+        outliers: how many outliers were scored.
+        auroc: probability that a face is more typical than an outlier, ties counting as half.
         threshold: what is less typical than this is rejected.
         faces_kept: share of faces at or above the threshold.
-        non_faces_rejected: share of non-faces below the threshold.
+        outliers_rejected: share of outliers below the threshold.
     """
 
     faces: int
-    non_faces: int
+    outliers: int
     auroc: float
     threshold: float
     faces_kept: float
-    non_faces_rejected: float
+    outliers_rejected: float
 
 
-def rejection_scores(faces: NDArray[np.floating], non_faces: NDArray[np.floating], threshold: float) -> RejectionScores:
+@dataclass(frozen=True)
+class KindTypicality:
+    """Typicality of the outliers of one kind.
+
+    Attributes:
+        kind: what they show.
+        typicality: (m,).
+        seen: something was fitted on outliers of this kind.
+    """
+
+    kind: str
+    typicality: NDArray[np.float64]
+    seen: bool
+
+
+def rejection_scores(faces: NDArray[np.floating], outliers: NDArray[np.floating], threshold: float) -> RejectionScores:
     """Score typicality as a test for faces.
 
     Args:
         faces: (n,) typicality of faces, higher = more typical.
-        non_faces: (m,) typicality of other pictures.
+        outliers: (m,) typicality of outliers.
         threshold: what is less typical than this is rejected.
 
     Raises:
@@ -49,34 +63,19 @@ def rejection_scores(faces: NDArray[np.floating], non_faces: NDArray[np.floating
     """
     return RejectionScores(
         faces=faces.size,
-        non_faces=non_faces.size,
-        auroc=auroc(faces, non_faces),
+        outliers=outliers.size,
+        auroc=auroc(faces, outliers),
         threshold=threshold,
         faces_kept=float((faces >= threshold).mean()),
-        non_faces_rejected=float((non_faces < threshold).mean()),
+        outliers_rejected=float((outliers < threshold).mean()),
     )
 
 
-@dataclass(frozen=True)
-class TypicalityOfKind:
-    """How typical pictures of one kind are that show no expression.
-
-    Attributes:
-        kind: what they show.
-        typicality: (m,).
-        rehearsed: something was fitted on the like of them.
-    """
-
-    kind: str
-    typicality: NDArray[np.float64]
-    rehearsed: bool
-
-
-def rejecting(faces: NDArray[np.float64], kinds: Sequence[TypicalityOfKind], threshold: float) -> Scored:
-    """Score typicality against several kinds of non-faces, each kind counting the same.
+def score_rejection(faces: NDArray[np.float64], kinds: Sequence[KindTypicality], threshold: float) -> Scores:
+    """Score typicality against several kinds of outliers, each kind counting the same, with intervals.
 
     The mean of the kinds' AUROC is the AUROC of faces against a pool of all kinds in equal shares. The intervals are
-    over the choice of both faces and pictures.
+    over the choice of both faces and outliers.
 
     Args:
         faces: (n,) typicality of faces.
@@ -87,85 +86,71 @@ def rejecting(faces: NDArray[np.float64], kinds: Sequence[TypicalityOfKind], thr
         DatasetError: there is no face or no kind, or a kind is empty.
     """
     if not kinds:
-        raise DatasetError("rejection wants at least one kind of non-faces, got none")
+        raise DatasetError("rejection needs at least one kind of outliers, got none")
     scores = {
-        each.kind: asdict(rejection_scores(faces, each.typicality, threshold)) | {"rehearsed": each.rehearsed}
-        for each in kinds
+        each.kind: asdict(rejection_scores(faces, each.typicality, threshold)) | {"seen": each.seen} for each in kinds
     }
     wins = {each.kind: win_shares(faces, each.typicality) for each in kinds}
-    rejected = {each.kind: each.typicality < threshold for each in kinds}
-    unrehearsed = [each.kind for each in kinds if not each.rehearsed]
-
-    def mean(figure: str, of: Sequence[str]) -> float | None:
-        return float(np.mean([scores[kind][figure] for kind in of])) if of else None
-
-    every = list(scores)
+    below = {each.kind: each.typicality < threshold for each in kinds}
+    unseen = [each.kind for each in kinds if not each.seen]
     intervals = {
-        "auroc": _auroc_interval([wins[kind] for kind in every]),
+        "auroc": _auroc_interval(list(wins.values())),
         "faces_kept": mean_interval(faces >= threshold),
-        "non_faces_rejected": percentile_interval(
-            np.mean([resampled_means(rejected[kind], seed=row) for row, kind in enumerate(every, start=1)], axis=0)
+        "outliers_rejected": percentile_interval(
+            np.mean([resampled_means(each, seed=row) for row, each in enumerate(below.values(), start=1)], axis=0)
         ),
     }
-    if unrehearsed:
-        intervals["auroc_unrehearsed"] = _auroc_interval([wins[kind] for kind in unrehearsed])
-    for kind in every:
+    if unseen:
+        intervals["auroc_unseen"] = _auroc_interval([wins[kind] for kind in unseen])
+    for kind in scores:
         intervals[f"kinds.{kind}.auroc"] = _auroc_interval([wins[kind]])
-        intervals[f"kinds.{kind}.non_faces_rejected"] = mean_interval(rejected[kind])
+        intervals[f"kinds.{kind}.outliers_rejected"] = mean_interval(below[kind])
     return {
-        "auroc": mean("auroc", every),
-        "auroc_unrehearsed": mean("auroc", unrehearsed),
+        "auroc": float(np.mean([each["auroc"] for each in scores.values()])),
+        "auroc_unseen": float(np.mean([scores[kind]["auroc"] for kind in unseen])) if unseen else None,
         "threshold": threshold,
         "faces_kept": float((faces >= threshold).mean()),
-        "non_faces_rejected": mean("non_faces_rejected", every),
+        "outliers_rejected": float(np.mean([each["outliers_rejected"] for each in scores.values()])),
         "kinds": scores,
     }, intervals
 
 
-def _auroc_interval(wins: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Interval:
-    """The interval of the mean AUROC of several kinds, from what ``win_shares`` gives for each.
-
-    To first order the AUROC moves by the mean of the faces' shares plus that of the non-faces', each drawn anew.
-    """
-    of_faces = np.mean([faces for faces, _ in wins], axis=0)  # (n,)
-    moved = resampled_means(of_faces)
-    for row, (_, of_others) in enumerate(wins, start=1):  # with a seed of its own: other pictures than the faces
-        moved = moved + (resampled_means(of_others, seed=row) - of_others.mean()) / len(wins)
-    return percentile_interval(moved.clip(0, 1))
-
-
-def auroc(faces: NDArray[np.floating], non_faces: NDArray[np.floating]) -> float:
+def auroc(faces: NDArray[np.floating], outliers: NDArray[np.floating]) -> float:
     """Area under the ROC curve: the share of pairs in which the face is more typical, ties counting as half.
 
     Args:
-        faces: (n,) typicality of faces, higher = more typical; infinite values are welcome.
-        non_faces: (m,) typicality of other pictures.
+        faces: (n,) typicality of faces, higher = more typical; may be infinite.
+        outliers: (m,) typicality of outliers.
 
     Raises:
         DatasetError: one of the two is empty or holds a NaN.
     """
-    return float(win_shares(faces, non_faces)[0].mean())
+    return float(win_shares(faces, outliers)[0].mean())
 
 
 def win_shares(
-    faces: NDArray[np.floating], non_faces: NDArray[np.floating]
+    faces: NDArray[np.floating], outliers: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The AUROC picture by picture: its mean over the faces, and its mean over the non-faces, is the AUROC.
+    """The structural components of the AUROC, which is the mean over the faces as well as that over the outliers.
 
     Args:
         faces: (n,) typicality of faces.
-        non_faces: (m,) typicality of other pictures.
+        outliers: (m,) typicality of outliers.
 
     Returns:
-        (n,) for each face the share of non-faces that are less typical, and (m,) for each non-face the share of faces
+        (n,) for each face the share of outliers that are less typical, and (m,) for each outlier the share of faces
         that are more typical; ties count as half.
 
     Raises:
         DatasetError: one of the two is empty or holds a NaN.
     """
-    _check("faces", faces)
-    _check("non-faces", non_faces)
-    return _share_below(faces, non_faces), 1 - _share_below(non_faces, faces)
+    for name, typicality in (("faces", faces), ("outliers", outliers)):
+        if typicality.ndim != 1 or typicality.size == 0 or np.isnan(typicality).any():
+            raise DatasetError(
+                f"expected the typicality of at least one of the {name}, got an array of shape "
+                f"{typicality.shape} with {int(np.isnan(typicality).sum())} NaN"
+            )
+    return _share_below(faces, outliers), 1 - _share_below(outliers, faces)
 
 
 def _share_below(values: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -176,27 +161,13 @@ def _share_below(values: NDArray[np.floating], others: NDArray[np.floating]) -> 
     return (below + not_above) / (2 * others.size)
 
 
-def threshold_keeping(faces: NDArray[np.floating], share: float) -> float:
-    """The highest threshold that at least ``share`` of the faces reach.
+def _auroc_interval(wins: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Interval:
+    """The interval of the mean AUROC of several kinds, from the ``win_shares`` of each.
 
-    Args:
-        faces: (n,) typicality, higher = more typical.
-        share: above 0 and up to 1.
-
-    Raises:
-        DatasetError: there is no face, a typicality is NaN, or the share is not above 0 and up to 1.
+    To first order the AUROC moves by the mean of the faces' shares plus that of the outliers', each resampled.
     """
-    _check("faces", faces)
-    if not 0 < share <= 1:
-        raise DatasetError(f"a threshold wants a share of faces above 0 and up to 1, got {share}")
-    # 0.07 * 100 is slightly more than 7 in floating point, but asks for 7 faces.
-    kept = max(1, math.ceil(share * faces.size - 1e-9))
-    return float(np.sort(faces)[faces.size - kept])
-
-
-def _check(kind: str, typicality: NDArray[np.floating]) -> None:
-    if typicality.ndim != 1 or typicality.size == 0 or np.isnan(typicality).any():
-        raise DatasetError(
-            f"rejection wants the typicality of at least one of the {kind}, each a number, got an array of shape "
-            f"{typicality.shape} with {int(np.isnan(typicality).sum())} NaN"
-        )
+    of_faces = np.mean([faces for faces, _ in wins], axis=0)  # (n,)
+    means = resampled_means(of_faces)
+    for row, (_, of_outliers) in enumerate(wins, start=1):  # other draws than those of the faces
+        means = means + (resampled_means(of_outliers, seed=row) - of_outliers.mean()) / len(wins)
+    return percentile_interval(means.clip(0, 1))

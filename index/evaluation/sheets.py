@@ -1,6 +1,6 @@
-"""Contact sheets: what the sub-classes of an emotion look like, where the images are at hand.
+"""Sheets of faces: contact sheets of sub-classes, and the portraits of a bundle.
 
-They show faces, so they are for the eyes of whoever has the data, and go into no bundle.
+A contact sheet shows faces of the data set; it is for people who may see that, and goes into no bundle.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,22 +9,29 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
+from mien.index.bundle.bundle import Bundle
+from mien.index.errors import BundleError
 from mien.index.mixture.sub_classes import SubClass
+from mien.index.views.portraits import load_painter
 from mien.model.emotions import VOTE_COLUMNS
 from mien.model.files import write_atomically
 
 _FACE_PX: Final = 96
 _GAP_PX: Final = 6
 _CAPTION_PX: Final = 34
-_CAPTION_FROM: Final = 0.01
-"""The smallest difference in votes that is worth a word."""
+_MIN_DIFFERENCE: Final = 0.01
+"""The smallest difference in votes that a caption names."""
+
+_PORTRAIT_PX: Final = 112
+_MARGIN_PX: Final = 10
+_NAME_PX: Final = 26
 
 
 def write_contact_sheet(
     path: Path,
-    subclasses: Sequence[SubClass],
+    sub_classes: Sequence[SubClass],
     crops: Mapping[str, NDArray[np.uint8]],
     means: Sequence[NDArray[np.floating]],
 ) -> None:
@@ -32,40 +39,68 @@ def write_contact_sheet(
 
     Args:
         path: the file.
-        subclasses: of one emotion.
-        crops: (h, w) uint8 images by gallery id; faces that are not there are left blank.
+        sub_classes: of one emotion.
+        crops: gallery id to image, (h, w) uint8; other faces are left blank.
         means: (h, w) the mean image of each sub-class's faces, 0 to 255.
     """
-    columns = 1 + max((len(each.nearest) for each in subclasses), default=0)
+    columns = 1 + max((len(each.nearest) for each in sub_classes), default=0)
     step, row_px = _FACE_PX + _GAP_PX, _FACE_PX + _CAPTION_PX
-    sheet = Image.new("L", (columns * step + _GAP_PX, len(subclasses) * row_px + _GAP_PX), 255)
+    sheet = Image.new("L", (columns * step + _GAP_PX, len(sub_classes) * row_px + _GAP_PX), 255)
     draw = ImageDraw.Draw(sheet)
-    for row, (each, average) in enumerate(zip(subclasses, means, strict=True)):
+    for row, (each, average) in enumerate(zip(sub_classes, means, strict=True)):
         top = row * row_px + _GAP_PX
         draw.text((_GAP_PX, top), caption(each), fill=0, font_size=16)
         faces = [_stretched(average), *(crops.get(face) for face in each.nearest)]
         for column, face in enumerate(faces):
             if face is not None:
-                shown = Image.fromarray(face).resize((_FACE_PX, _FACE_PX), Image.Resampling.BICUBIC)
-                sheet.paste(shown, (_GAP_PX + column * step, top + _CAPTION_PX - 2 * _GAP_PX))
+                picture = Image.fromarray(face).resize((_FACE_PX, _FACE_PX), Image.Resampling.BICUBIC)
+                sheet.paste(picture, (_GAP_PX + column * step, top + _CAPTION_PX - 2 * _GAP_PX))
     with write_atomically(path) as file:
         sheet.save(file, "PNG")
 
 
 def _stretched(average: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """From black to white: a mean of thousands of faces has little contrast left."""
+    """Stretched from black to white; a mean of thousands of faces has little contrast."""
     low, high = float(average.min()), float(average.max())
     return np.asarray((average - low) / max(high - low, 1) * 255).astype(np.uint8)
 
 
 def caption(subclass: SubClass) -> str:
-    """One line: id, share of the emotion, and where its votes differ most from its siblings'."""
+    """One line: id, share of the emotion, and the largest differences of its votes from its siblings'."""
     order = np.argsort(-np.abs(subclass.difference))[:3]
-    words = [
+    differences = [
         f"{subclass.difference[column]:+.0%} {VOTE_COLUMNS[column]}"
         for column in order
-        if abs(subclass.difference[column]) >= _CAPTION_FROM
+        if abs(subclass.difference[column]) >= _MIN_DIFFERENCE
     ]
     return f"{subclass.id}  {subclass.weight:.0%} of {subclass.emotion}" + (
-        f"  votes: {', '.join(words)}" if words else ""
+        f"  votes: {', '.join(differences)}" if differences else ""
     )
+
+
+def write_portrait_sheet(path: Path, bundle: Bundle) -> None:
+    """Write a PNG with a row for each emotion: its portrait, then those of its sub-classes.
+
+    Raises:
+        BundleError: the bundle has no portraits.
+    """
+    painter = load_painter(bundle)
+    if painter is None:
+        raise BundleError(f"the bundle {bundle.folder} has no portraits: mien portraits makes them")
+    rows = [[(emotion, bundle.mixture.centroids[place])] for place, emotion in enumerate(bundle.mixture.emotions)]
+    for each in bundle.sub_classes.each if bundle.sub_classes is not None else ():
+        rows[bundle.mixture.emotions.index(each.emotion)].append((each.id, each.centroid))
+    width = _MARGIN_PX + max(map(len, rows)) * (_PORTRAIT_PX + _MARGIN_PX)
+    sheet = Image.new("RGB", (width, _MARGIN_PX + len(rows) * (_PORTRAIT_PX + _NAME_PX)), "#ffffff")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for line, row in enumerate(rows):
+        faces = painter.paint(np.stack([centroid for _, centroid in row]))
+        for column, ((name, _), face) in enumerate(zip(row, faces, strict=True)):
+            x, y = (
+                _MARGIN_PX + column * (_PORTRAIT_PX + _MARGIN_PX),
+                _MARGIN_PX + line * (_PORTRAIT_PX + _NAME_PX),
+            )
+            portrait = Image.fromarray(face).resize((_PORTRAIT_PX, _PORTRAIT_PX), Image.Resampling.BICUBIC)
+            sheet.paste(portrait.convert("RGB"), (x, y))
+            draw.text((x, y + _PORTRAIT_PX + 3), name, fill="#222222", font=font)
+    sheet.save(path, "PNG")

@@ -1,13 +1,13 @@
-"""The headline: the figures of the protocol, by name, with their intervals."""
+"""The summary of an evaluation: the figures of the protocol, by name, with their intervals."""
 
 from typing import Any, Final, NamedTuple
 
 from mien.index.evaluation.intervals import Interval
-from mien.index.evaluation.ranking import RECALL_DEPTHS
+from mien.index.evaluation.retrieval import RECALL_DEPTHS
 from mien.model.emotions import EMOTIONS
 
 INTERVALS: Final = "intervals"
-"""Where in the scores the intervals are, by the paths of what they are of."""
+"""Key of the intervals in the scores; they are by path of their figure."""
 
 _MAJORITY: Final = (
     ("accuracy, nearest centroid", "nearest_centroid.accuracy"),
@@ -40,16 +40,22 @@ _CALIBRATION: Final = (
 )
 
 _REJECTION: Final = (
-    ("AUROC, faces against all kinds of non-faces", "auroc"),
-    ("AUROC, faces against the unrehearsed kinds", "auroc_unrehearsed"),
+    ("AUROC, faces against all kinds of outliers", "auroc"),
+    ("AUROC, faces against the unseen kinds", "auroc_unseen"),
     ("faces kept, cross-fitted", "faces_kept_cross_fitted"),
     ("faces kept, as served", "faces_kept"),
-    ("non-faces rejected, mean of all kinds", "non_faces_rejected"),
+    ("outliers rejected, mean of all kinds", "outliers_rejected"),
 )
+
+_FORMER_PATHS: Final = {
+    "rejection.auroc_unseen": "rejection.auroc_unrehearsed",
+    "rejection.outliers_rejected": "rejection.non_faces_rejected",
+}
+"""Names of these figures in older manifests."""
 
 
 class Figure(NamedTuple):
-    """One figure.
+    """A figure of the summary.
 
     Attributes:
         name: in words.
@@ -63,7 +69,7 @@ class Figure(NamedTuple):
 
 
 def headline(scores: dict[str, Any]) -> list[Figure]:
-    """The figures of the protocol; those that the scores lack, such as a class without faces, are left out."""
+    """The figures of the protocol, without those that the scores lack, as for a class without faces."""
     paths = [
         *((name, f"majority.{path}") for name, path in _MAJORITY),
         ("accuracy, nearest centroid, argmax protocol", "argmax.nearest_centroid.accuracy"),
@@ -78,14 +84,15 @@ def headline(scores: dict[str, Any]) -> list[Figure]:
     intervals = scores[INTERVALS]
     figures = []
     for name, path in paths:
-        value = _at(scores, path)
+        place = path if _at(scores, path) is not None else _FORMER_PATHS.get(path, path)
+        value = _at(scores, place)
         if value is not None:
-            figures.append(Figure(name, value, Interval(*intervals[path]) if path in intervals else None))
+            figures.append(Figure(name, value, Interval(*intervals[place]) if place in intervals else None))
     return figures
 
 
 def markdown(scores: dict[str, Any]) -> str:
-    """The figures as a table for a document, without a line's end at its end."""
+    """The figures as a Markdown table, without a line break at its end."""
     rows = [
         f"| {name} | {value:.4f} | {f'[{interval.low:.4f}, {interval.high:.4f}]' if interval else ''} |"
         for name, value, interval in headline(scores)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mien.index.evaluation.classification import classification_scores
 from mien.index.evaluation.identity import identity_leakage
-from mien.index.evaluation.ranking import RankingTally
+from mien.index.evaluation.retrieval import RankingTally
 from mien.index.gallery.gallery import Entry, Gallery
 from mien.index.mixture.mixture import Mixture
 from mien.model.datasets.base import LabelledPhotographs

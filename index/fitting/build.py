@@ -1,4 +1,4 @@
-"""Build: embed the training faces with an exported network, fit the mixture, fill the gallery, write the bundle."""
+"""``mien build``: embeds the training faces with an exported network, fits the mixture and writes a bundle."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,13 +23,13 @@ def build_bundle(
     threads: int = 0,
     on_progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> Manifest:
-    """Write a bundle from an exported network and the faces it was trained on.
+    """Write a bundle from an exported network and the faces that it was trained on.
 
-    The mixture is fitted on the faces with a strict majority, as the evaluation protocol asks; the gallery holds
-    every face whose raters chose an emotion, with all votes. No photograph goes into a bundle.
+    The mixture is fitted on the faces with a strict majority of votes; the gallery holds every face with one most
+    frequent emotion, with all votes. No photograph goes into a bundle.
 
     Args:
-        embedder_path: what ``mien export`` wrote.
+        embedder_path: file from ``mien export``.
         training: FER+ Training.
         output: folder of the bundle.
         threads: of ONNX Runtime; 0 leaves the choice to it.

@@ -1,25 +1,39 @@
-"""Discover: the sub-classes of a bundle, out of the faces its network was trained on."""
+"""``mien discover``: the sub-classes of a bundle, found in the faces that its network was trained on, and scored."""
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
+from statistics import mean
 from typing import Any, Final
 
 import numpy as np
 
 from mien.index.bundle.bundle import Bundle, replace_sub_classes
-from mien.index.evaluation.held_out import HeldOutFaces
+from mien.index.evaluation.held_out import HeldOutFaces, held_out_faces
 from mien.index.evaluation.sheets import write_contact_sheet
-from mien.index.evaluation.sub_classes import describe, subclass_scores
-from mien.index.fitting.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
+from mien.index.evaluation.sub_classes import TrainingFaces, describe, score_sub_classes
+from mien.index.fitting.component_count import Candidate
+from mien.index.fitting.sub_classes import (
+    Discovery,
+    DiscoveryConfig,
+    DiscoveryFaces,
+    discover_sub_classes,
+    emotion_faces,
+)
+from mien.index.mixture.emotion_mixture import fit_emotion
+from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClasses
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
-from mien.model.emotions import UNLABELLED, distribution, labels
+from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.files import write_atomically
 
 ASSIGNMENTS_NAME: Final = "assignments.csv"
+
+SEEDS: Final = 3
+"""Discoveries that are compared with one another."""
 
 
 def discover_in_bundle(
@@ -38,63 +52,120 @@ def discover_in_bundle(
     """Find sub-classes, score them, and write them into the bundle.
 
     Args:
-        bundle: it is changed on disk.
+        bundle: changed on disk.
         embedder: of the bundle.
-        training: the faces of the bundle's gallery, and others whose raters agreed on no emotion.
+        training: the faces of the bundle's gallery, and those whose raters agreed on no emotion.
         validation: faces to score on.
         near_copies: of both.
-        config: how to look.
-        folder: receives ``assignments.csv``, which ``mien train`` takes, and a contact sheet for each emotion.
-        previous: an earlier round, whose ids stay.
+        config: settings.
+        folder: for ``assignments.csv``, which ``mien train`` reads, and a contact sheet for each emotion.
+        previous: sub-classes of an earlier round, whose ids are kept.
         on_stage: called with the name of each stage.
         on_progress: called with the number of faces embedded, or of emotions begun, and their total.
 
     Returns:
-        The sub-classes, and the report that the manifest has of them.
+        The sub-classes, and their report in the manifest.
 
     Raises:
         DatasetError: an emotion has no clear face.
         BundleError: the bundle cannot be written.
     """
+    mixture = bundle.mixture
     on_stage("embedding")
-    faces = _training_faces(bundle, embedder, training, near_copies, on_progress)
+    faces = _embed_training_faces(bundle, embedder, training, near_copies, on_progress)
     clear = near_copies.without_leaks(validation)
     clear = clear.take(labels(clear.votes) != UNLABELLED)
-    held_out = HeldOutFaces(
-        embedder.embed(clear.images, on_progress),
-        labels(clear.votes),
-        distribution(clear.votes),
-        near_copies.groups_of(clear.names),
-    )
-    emotions = bundle.mixture.emotions
+    held_out = held_out_faces(clear, embedder.embed(clear.images, on_progress), near_copies)
 
     def on_emotion(emotion: str) -> None:
         on_stage(f"components of {emotion}")
-        on_progress(emotions.index(emotion), len(emotions))
+        on_progress(mixture.emotions.index(emotion), len(mixture.emotions))
 
-    found = discover(bundle.mixture, faces, config, previous=previous, on_stage=on_emotion)
-    on_progress(len(emotions), len(emotions))
+    found = discover_sub_classes(mixture, faces, config, previous=previous, on_emotion=on_emotion)
+    on_progress(len(mixture.emotions), len(mixture.emotions))
     on_stage("scoring: other seeds")
+    seeds = range(config.seed + 1, config.seed + SEEDS)
+    others = [discover_sub_classes(mixture, faces, config.model_copy(update={"seed": seed})) for seed in seeds]
     report: dict[str, Any] = {
         "settings": config.model_dump(),
-        **subclass_scores(bundle.mixture, faces, found, held_out, config),
-        "each": describe(found.subclasses),
+        **discovery_report(mixture, faces, [found, *others], held_out),
+        "each": describe(found.sub_classes),
     }
-    replace_sub_classes(bundle.folder, found.subclasses, report)
+    replace_sub_classes(bundle.folder, found.sub_classes, report)
     write_assignments(folder / ASSIGNMENTS_NAME, faces, found)
     on_stage("contact sheets")
     _write_contact_sheets(folder, training, found)
     return found, report
 
 
-def _training_faces(
+def discovery_report(
+    mixture: Mixture, faces: DiscoveryFaces, discoveries: Sequence[Discovery], held_out: HeldOutFaces
+) -> dict[str, Any]:
+    """Scores of the first of several discoveries, which differ in their seeds.
+
+    Args:
+        mixture: of the emotions.
+        faces: that the sub-classes were found in.
+        discoveries: at least two.
+        held_out: faces that nothing was fitted on, each with a strict majority.
+
+    Returns:
+        JSON values. For each emotion: how many sub-classes; for each number that was tried, the agreement between
+        halves of the faces and the gain of held-out log-likelihood over one Gaussian (nats per face); the adjusted
+        Rand index between seeds. On the held-out faces: see ``score_sub_classes``.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    found = discoveries[0]
+    emotions: dict[str, Any] = {}
+    for label, emotion in enumerate(mixture.emotions):
+        own = faces.clear == label
+        count = len(found.sub_classes.rows_of(emotion))
+        agreements = [adjusted_rand_score(one.rows[own], two.rows[own]) for one, two in combinations(discoveries, 2)]
+        emotions[emotion] = {
+            "sub_classes": count,
+            "clear_faces": int(own.sum()),
+            "agreement_between_seeds": float(mean(agreements)) if count > 1 else None,
+            "tried": _describe_candidates(found.candidates[emotion]),
+        }
+    stability = [each["agreement_between_seeds"] for each in emotions.values() if each["sub_classes"] > 1]
+    background = mixture.covariances.mean(axis=0)
+    single = [
+        fit_emotion(emotion_faces(mixture, faces, label)[1], 1, background) for label in range(len(mixture.emotions))
+    ]
+    votes = faces.votes[:, : len(EMOTIONS)]
+    training = TrainingFaces(
+        faces.embeddings, faces.labels(mixture), found.rows, votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+    )
+    return {
+        "faces": len(faces.ids),
+        "sub_classes": len(found.sub_classes),
+        "seeds": len(discoveries),
+        "agreement_between_seeds": mean(stability) if stability else None,
+        "held_out": score_sub_classes(found.sub_classes, single, training, held_out),
+        "emotions": emotions,
+    }
+
+
+def write_assignments(path: Path, faces: DiscoveryFaces, found: Discovery) -> None:
+    """Write the sub-class of each face as CSV, with its probability within the face's emotion."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["name", "sub_class", "probability"])
+    for face, row, probability in zip(faces.ids, found.rows.tolist(), found.probabilities.tolist(), strict=True):
+        writer.writerow([face, found.sub_classes.each[row].id, f"{probability:.6f}"])
+    with write_atomically(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _embed_training_faces(
     bundle: Bundle,
     embedder: Embedder,
     training: LabelledFaces,
     near_copies: NearCopies,
     on_progress: Callable[[int, int], None],
 ) -> DiscoveryFaces:
-    """Embeddings are the gallery's where it has the face; the others are embedded."""
+    """The training faces, with the gallery's embeddings for those that are in it; the others are embedded."""
     ids = tuple(Path(name).stem for name in training.names)
     in_gallery = np.array([face in bundle.gallery for face in ids], dtype=np.bool_)
     rows = {entry.id: row for row, entry in enumerate(bundle.gallery.entries)}
@@ -104,20 +175,22 @@ def _training_faces(
     return DiscoveryFaces(ids, embeddings, training.votes, near_copies.groups_of(training.names), in_gallery)
 
 
-def write_assignments(path: Path, faces: DiscoveryFaces, found: Discovery) -> None:
-    """Write the sub-class of each face as CSV, with its probability within the face's emotion."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["name", "sub_class", "probability"])
-    for face, place, probability in zip(faces.ids, found.places.tolist(), found.probabilities.tolist(), strict=True):
-        writer.writerow([face, found.subclasses.each[place].id, f"{probability:.6f}"])
-    with write_atomically(path) as file:
-        file.write(text.getvalue().encode())
+def _describe_candidates(candidates: list[Candidate]) -> list[dict[str, Any]]:
+    """Each number of components above 1 that was tried, compared with one component."""
+    return [
+        {
+            "sub_classes": each.count,
+            "agreement_between_halves": each.agreement,
+            "log_likelihood_gain": each.gain_over(candidates[0])[0],
+            "log_likelihood_gain_error": each.gain_over(candidates[0])[1],
+        }
+        for each in candidates[1:]
+    ]
 
 
 def _write_contact_sheets(folder: Path, training: LabelledFaces, found: Discovery) -> None:
     crops = {Path(name).stem: image for name, image in zip(training.names, training.images, strict=True)}
-    for emotion in found.subclasses.emotions:
-        rows = found.subclasses.rows_of(emotion)
-        means = [training.images[found.places == row].mean(axis=0) for row in rows]
-        write_contact_sheet(folder / f"{emotion}.png", [found.subclasses.each[row] for row in rows], crops, means)
+    for emotion in found.sub_classes.emotions:
+        rows = found.sub_classes.rows_of(emotion)
+        means = [training.images[found.rows == row].mean(axis=0) for row in rows]
+        write_contact_sheet(folder / f"{emotion}.png", [found.sub_classes.each[row] for row in rows], crops, means)

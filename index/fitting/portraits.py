@@ -1,4 +1,4 @@
-"""Portraits for a bundle: trained on the faces of its gallery, and checked by reading them again."""
+"""``mien portraits``: trains a bundle's portrait network on the faces of its gallery, and embeds its portraits."""
 
 import tempfile
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from mien.index.bundle.bundle import Bundle, load_bundle, replace_portraits
 from mien.index.bundle.manifest import EMBEDDER, PORTRAITS
 from mien.index.errors import BundleError
 from mien.index.mixture.em import Components
+from mien.index.views.portraits import load_painter
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import DatasetError
@@ -20,20 +21,19 @@ from mien.model.faces.detection import Detector
 from mien.model.portraits.config import PortraitConfig
 from mien.model.portraits.painter import PortraitPainter
 
-if TYPE_CHECKING:  # it brings torch, which only the command that trains has
+if TYPE_CHECKING:  # it imports torch
     from mien.model.portraits.sub_class_posterior import SubClassGaussians
     from mien.model.portraits.train import Step
 
 
 @dataclass(frozen=True)
-class Reread:
-    """What the embedder reads in portraits of known points.
+class PortraitCheck:
+    """The labels of portraits of centroids, after embedding them.
 
     Attributes:
-        emotions: (c,) the emotion that is read in the portrait of each emotion's centroid, in their order.
-        sub_classes: the sub-class that is read in the portrait of each sub-class's centroid, by the id of what was
-            painted; empty where the bundle has no sub-classes.
-        distance: mean distance between the centroid of an emotion and what is read in its portrait.
+        emotions: (c,) the emotion of the portrait of each emotion's centroid.
+        sub_classes: id of a sub-class to that of the portrait of its centroid; empty where there are no sub-classes.
+        distance: mean distance between the centroid of an emotion and the embedding of its portrait.
     """
 
     emotions: tuple[str, ...]
@@ -48,20 +48,20 @@ def portray_bundle(
     *,
     on_faces: Callable[[int, int], None] = lambda _, __: None,
     on_step: "Callable[[Step], None]" = lambda _: None,
-) -> Reread:
+) -> PortraitCheck:
     """Train a portrait network on the faces of a bundle's gallery and put it into the bundle.
 
     Args:
         folder: of the bundle.
         faces: the data set that the gallery was built from.
         config: the settings.
-        on_faces: called with the number of faces looked at and their total.
+        on_faces: called with the number of faces aligned and their total.
         on_step: called after each step of the training.
 
     Raises:
         BundleError: the folder is no bundle.
         DatasetError: none of the faces is in the gallery, or none can be aligned.
-        EmbedderError: the bundle's network cannot be walked in torch.
+        EmbedderError: the bundle's network cannot be converted to torch.
     """
     from mien.model.portraits.aligned_faces import align_faces
     from mien.model.portraits.train import export_portraits, train_portraits
@@ -81,7 +81,7 @@ def portray_bundle(
         embeddings[aligned.rows],
         labels[aligned.rows],
         bundle.embedder_path,
-        middles=_middles(bundle),
+        middles=_centroids(bundle),
         gaussians=sub_class_gaussians(bundle),
         config=config,
         on_step=on_step,
@@ -90,20 +90,20 @@ def portray_bundle(
         draft = Path(work) / PORTRAITS
         export_portraits(network, config, bundle.manifest.sha256[EMBEDDER], draft)
         replace_portraits(folder, draft)
-    return reread(load_bundle(folder), Embedder(folder / EMBEDDER))
+    return check_portraits(load_bundle(folder), Embedder(folder / EMBEDDER))
 
 
-def _middles(bundle: Bundle) -> NDArray[np.float64]:
+def _centroids(bundle: Bundle) -> NDArray[np.float64]:
     """(m, d) the centroids of emotions and sub-classes."""
-    inner = [each.centroid for each in bundle.subclasses.each] if bundle.subclasses is not None else []
-    return np.stack([*bundle.mixture.centroids, *inner])
+    sub_classes = bundle.sub_classes.each if bundle.sub_classes is not None else ()
+    return np.stack([*bundle.mixture.centroids, *(each.centroid for each in sub_classes)])
 
 
 def sub_class_gaussians(bundle: Bundle) -> "SubClassGaussians":
     """The sub-classes of a bundle, or the Gaussians of its emotions where it has none."""
     from mien.model.portraits.sub_class_posterior import SubClassGaussians
 
-    mixture, sub_classes = bundle.mixture, bundle.subclasses
+    mixture, sub_classes = bundle.mixture, bundle.sub_classes
     emotions = range(len(mixture.emotions))
     mixtures = (
         sub_classes.mixtures
@@ -120,45 +120,30 @@ def sub_class_gaussians(bundle: Bundle) -> "SubClassGaussians":
     )
 
 
-def load_painter(bundle: Bundle) -> PortraitPainter | None:
-    """What paints the portraits of a bundle; None where it has no portrait network.
+def check_portraits(bundle: Bundle, embedder: Embedder) -> PortraitCheck:
+    """Paint the centroids of a bundle, and embed and label the portraits.
 
     Raises:
-        BundleError: the portrait network belongs to another embedder.
-        EmbedderError: it is broken.
-    """
-    if bundle.portraits_path is None:
-        return None
-    painter = PortraitPainter(bundle.portraits_path)
-    if painter.metadata["embedder_sha256"] != bundle.manifest.sha256[EMBEDDER]:
-        raise BundleError(f"{bundle.portraits_path} was made with another {EMBEDDER} than the one beside it")
-    return painter
-
-
-def reread(bundle: Bundle, embedder: Embedder) -> Reread:
-    """Paint the centroids of a bundle and read the portraits again.
-
-    Raises:
-        BundleError: the bundle has no portraits, or not its own.
+        BundleError: the bundle has no portraits, or those of another embedder.
     """
     painter = load_painter(bundle)
     if painter is None:
         raise BundleError(f"the bundle {bundle.folder} has no {PORTRAITS}: mien portraits makes it")
     mixture = bundle.mixture
-    read = embedder.embed(painter.paint(mixture.centroids))
-    nearest = mixture.distances(read).argmin(axis=1)
-    return Reread(
-        tuple(mixture.emotions[place] for place in nearest),
-        _reread_sub_classes(bundle, painter, embedder),
-        float(np.linalg.norm(read - mixture.centroids, axis=1).mean()),
+    embeddings = embedder.embed(painter.paint(mixture.centroids))
+    nearest = mixture.distances(embeddings).argmin(axis=1)
+    return PortraitCheck(
+        tuple(mixture.emotions[label] for label in nearest),
+        _check_sub_classes(bundle, painter, embedder),
+        float(np.linalg.norm(embeddings - mixture.centroids, axis=1).mean()),
     )
 
 
-def _reread_sub_classes(bundle: Bundle, painter: PortraitPainter, embedder: Embedder) -> dict[str, str]:
-    sub_classes = bundle.subclasses
+def _check_sub_classes(bundle: Bundle, painter: PortraitPainter, embedder: Embedder) -> dict[str, str]:
+    sub_classes = bundle.sub_classes
     if sub_classes is None:
         return {}
-    painted: NDArray[np.float64] = np.stack([each.centroid for each in sub_classes.each])
-    read = embedder.embed(painter.paint(painted))
-    places, _ = sub_classes.assign(read, bundle.mixture.distances(read).argmin(axis=1))
-    return {each.id: sub_classes.each[place].id for each, place in zip(sub_classes.each, places, strict=True)}
+    centroids: NDArray[np.float64] = np.stack([each.centroid for each in sub_classes.each])
+    embeddings = embedder.embed(painter.paint(centroids))
+    rows, _ = sub_classes.assign(embeddings, bundle.mixture.distances(embeddings).argmin(axis=1))
+    return {each.id: sub_classes.each[row].id for each, row in zip(sub_classes.each, rows, strict=True)}

@@ -22,7 +22,7 @@ from mien.index.gallery.store import GalleryStore, SearchOptions
 from mien.index.gallery.vectors.columns import Field, fields_of
 from mien.index.gallery.vectors.filtered_search import FilteredSearch, fields_needed
 from mien.index.gallery.vectors.vectors import VectorIndex
-from mien.index.mixture.labelling import named
+from mien.index.mixture.labelling import label_points
 
 _PAGE: Final = 2000
 
@@ -132,7 +132,7 @@ class ShippedGallery(GalleryStore):
     @cached_property
     def _names(self) -> list[tuple[str, str | None]]:
         """(n,) emotion and sub-class that the mixture gives each face."""
-        return named(self._bundle, self._embeddings)
+        return label_points(self._bundle.mixture, self._bundle.sub_classes, self._embeddings)
 
     def _face(self, row: int) -> GalleryFace:
         entry, (emotion, sub_class) = self._entries[row], self._names[row]

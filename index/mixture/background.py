@@ -1,8 +1,8 @@
-"""The background: the component of the mixture for pictures of no known expression.
+"""The background: the density of pictures without a known expression, with which outliers are told from faces.
 
-A point that lies far from every emotion is no known expression, but the converse fails: to a network, a face turned
-upside down lies among the faces. What tells the two is a likelihood ratio: how likely the point is under the emotions
-against how likely under a Gaussian of pictures that show no expression.
+Distance from the emotions is not enough: a network maps a face turned upside down among the faces. The outlier score
+is therefore a likelihood ratio: how likely a point is under a Gaussian of pictures without an expression, against how
+likely it is under the emotions.
 
 Sources: Bishop: *Novelty Detection and Neural Network Validation*, 1994 (a background density); Ren et al.:
 *Likelihood Ratios for Out-of-Distribution Detection*, arXiv 1906.02845.
@@ -25,13 +25,13 @@ FLOOR_SHARE: Final = 0.005
 class Background:
     """A Gaussian on a floor.
 
-    Where the Gaussian has thinned out, as it has on all sides of what it was fitted on, the floor takes over: what
-    lies far from the emotions and from the Gaussian is no known expression, either.
+    Far from what the Gaussian was fitted on, its density falls below that of the emotions; there the floor takes over,
+    so that a point far from both is an outlier, too.
 
     Attributes:
         centroid: (d,) float64.
         covariance: (d, d) float64, positive definite.
-        floor: log density that the background has everywhere, in nats.
+        floor: log density that is added everywhere, in nats.
     """
 
     centroid: NDArray[np.float64]
@@ -52,14 +52,14 @@ def fit_background(embeddings: NDArray[np.floating], face_log_densities: NDArray
 
     Args:
         embeddings: (n, d) of pictures without an expression, n at least 2.
-        face_log_densities: (m,) of training faces under the emotions, in nats: they set the floor.
+        face_log_densities: (m,) of training faces under the emotions, in nats; the floor is a quantile of them.
 
     Raises:
         ValueError: there are fewer than two pictures, or no face.
     """
     if len(embeddings) < 2 or len(face_log_densities) == 0:
         raise ValueError(
-            f"a background wants two or more pictures and one or more faces, got {len(embeddings)} and "
+            f"a background needs two or more pictures and one or more faces, got {len(embeddings)} and "
             f"{len(face_log_densities)}"
         )
     points = embeddings.astype(np.float64)

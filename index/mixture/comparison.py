@@ -1,22 +1,23 @@
-"""Likeness: what two points of the space share, and what the distance that is left between them is made of."""
+"""Comparison of two points: what they have in common, and which emotions the distance between them is made of."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import Bundle
-from mien.index.mixture.labelling import named
+from mien.index.mixture.labelling import label_points
+from mien.index.mixture.mixture import Mixture
+from mien.index.mixture.sub_classes import SubClasses
 
 
 @dataclass(frozen=True)
 class Direction:
-    """The part that an emotion has in the way from one point to another.
+    """The part of an emotion in the step from one point to another.
 
     Attributes:
-        emotion: it leads to, or away from.
-        share: of the squared distance. Over all emotions these sum to the share that emotions explain; one that leads
-            against the rest of the way is negative.
+        emotion: its name.
+        share: of the squared distance. Over all emotions these sum to the share that emotions explain; it is negative
+            for one that points against the rest of the step.
         towards: whether the second point lies further towards the emotion than the first.
     """
 
@@ -26,17 +27,17 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """What two points share.
+class Comparison:
+    """What two points have in common.
 
     Attributes:
         distance: Euclidean, embedding units.
         emotions: the emotion of each.
-        sub_classes: the sub-class of each; None where the bundle has none.
-        posteriors: (2, c) float64, how probable each emotion is at each.
-        overlap: of their posteriors, 0 to 1: the sum of the smaller of the two over all emotions.
-        directions: of the emotions, the largest share first; the sum of their shares is at most 1, and the rest of the
-            way lies across all emotions.
+        sub_classes: the sub-class of each; None where there are none.
+        posteriors: (2, c) float64.
+        overlap: of their posteriors, 0 to 1: the sum over all emotions of the smaller of the two.
+        directions: of the emotions, the largest share first. Their shares sum to at most 1; the rest of the distance
+            is at right angles to all emotions.
     """
 
     distance: float
@@ -47,40 +48,43 @@ class Likeness:
     directions: tuple[Direction, ...]
 
 
-def likeness(bundle: Bundle, first: NDArray[np.floating], second: NDArray[np.floating]) -> Likeness:
-    """Compare two points, (d,) each, of a bundle's space."""
+def compare_points(
+    mixture: Mixture, sub_classes: SubClasses | None, first: NDArray[np.floating], second: NDArray[np.floating]
+) -> Comparison:
+    """Compare two points, (d,) each."""
     points = np.stack([first, second]).astype(np.float32)
-    names = named(bundle, points)
-    posteriors = bundle.mixture.posterior(points)
-    way = points[1].astype(np.float64) - points[0]
-    return Likeness(
-        float(np.linalg.norm(way)),
-        (names[0][0], names[1][0]),
-        (names[0][1], names[1][1]),
+    (first_emotion, first_sub_class), (second_emotion, second_sub_class) = label_points(mixture, sub_classes, points)
+    posteriors = mixture.posterior(points)
+    step = points[1].astype(np.float64) - points[0]
+    return Comparison(
+        float(np.linalg.norm(step)),
+        (first_emotion, second_emotion),
+        (first_sub_class, second_sub_class),
         posteriors,
         float(posteriors.min(axis=0).sum()),
-        directions(bundle.mixture.emotions, bundle.mixture.centroids, way),
+        directions(mixture.emotions, mixture.centroids, step),
     )
 
 
 def directions(
-    emotions: tuple[str, ...], centroids: NDArray[np.float64], way: NDArray[np.float64]
+    emotions: tuple[str, ...], centroids: NDArray[np.float64], step: NDArray[np.float64]
 ) -> tuple[Direction, ...]:
-    """What a way is made of, in terms of the emotions.
+    """Split a step into parts that belong to emotions.
 
-    The way is written as the shortest sum of steps from the middle of all centroids to each of them, and what is left
-    over, which is at right angles to all of these. The part of a step is its projection on the way.
+    The step is written as a combination of the vectors from the mean of all centroids to each of them (least squares
+    with the smallest norm), and a rest at right angles to all of these. The share of an emotion is the projection of
+    its part on the step.
 
     Args:
         emotions: (c,) names.
         centroids: (c, d).
-        way: (d,) from one point to another.
+        step: (d,) from one point to another.
     """
-    length = float(way @ way)
+    length = float(step @ step)
     if length == 0:
         return tuple(Direction(emotion, 0.0, towards=False) for emotion in emotions)
     arms = centroids - centroids.mean(axis=0)  # (c, d)
-    steps = np.linalg.pinv(arms.T) @ way  # (c,), the least norm of those that fit best
-    shares = steps * (arms @ way) / length
-    found = [Direction(*each) for each in zip(emotions, shares.tolist(), (steps > 0).tolist(), strict=True)]
-    return tuple(sorted(found, key=lambda each: -each.share))
+    coefficients = np.linalg.pinv(arms.T) @ step  # (c,)
+    shares = coefficients * (arms @ step) / length
+    parts = [Direction(*each) for each in zip(emotions, shares.tolist(), (coefficients > 0).tolist(), strict=True)]
+    return tuple(sorted(parts, key=lambda part: -part.share))

@@ -1,34 +1,34 @@
-"""What a bundle's mixture calls points of its space: the emotion, and the sub-class within it."""
+"""Labels of points: the emotion of each, and its sub-class within that emotion."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import Bundle
+from mien.index.mixture.mixture import Mixture
+from mien.index.mixture.sub_classes import SubClasses
 
 
-def named(bundle: Bundle, embeddings: NDArray[np.float32]) -> list[tuple[str, str | None]]:
-    """The emotion of each point, and its sub-class where the bundle has them.
-
-    Args:
-        bundle: whose mixture names them.
-        embeddings: (n, d).
-    """
+def label_points(
+    mixture: Mixture, sub_classes: SubClasses | None, embeddings: NDArray[np.float32]
+) -> list[tuple[str, str | None]]:
+    """The emotion of each of (n, d) embeddings, and the id of its sub-class; None where there are no sub-classes."""
     if len(embeddings) == 0:
         return []
-    nearest = bundle.mixture.distances(embeddings).argmin(axis=1)
-    emotions = [bundle.mixture.emotions[each] for each in nearest]
-    return list(zip(emotions, sub_classes(bundle, embeddings, nearest), strict=True))
+    nearest = mixture.distances(embeddings).argmin(axis=1)
+    emotions = [mixture.emotions[label] for label in nearest]
+    return list(zip(emotions, sub_class_ids(sub_classes, embeddings, nearest), strict=True))
 
 
-def sub_classes(bundle: Bundle, embeddings: NDArray[np.float32], nearest: NDArray[np.integer]) -> list[str | None]:
-    """The sub-class of each point within its emotion; None where the bundle has none.
+def sub_class_ids(
+    sub_classes: SubClasses | None, embeddings: NDArray[np.float32], labels: NDArray[np.integer]
+) -> list[str | None]:
+    """The id of each point's most probable sub-class within its emotion; None where there are no sub-classes.
 
     Args:
-        bundle: whose sub-classes they are.
+        sub_classes: of the bundle.
         embeddings: (n, d).
-        nearest: (n,) the emotion of each point, by its place among the mixture's.
+        labels: (n,) indices into the emotions.
     """
-    if bundle.subclasses is None:
+    if sub_classes is None:
         return [None] * len(embeddings)
-    places, _ = bundle.subclasses.assign(embeddings, nearest)
-    return [bundle.subclasses.each[place].id for place in places]
+    rows, _ = sub_classes.assign(embeddings, labels)
+    return [sub_classes.each[row].id for row in rows]

@@ -1,4 +1,4 @@
-"""The mixture of Gaussians over the embedding space: it names the emotion of a point and says how typical it is.
+"""The mixture of Gaussians over the embedding space: the emotion of a point, and how typical the point is.
 
 Source: arXiv 2001.06612. One component per emotion, fitted on training embeddings, never on what is scored.
 """
@@ -14,34 +14,34 @@ from mien.index.mixture.background import Background
 from mien.index.mixture.em import Components
 
 PRIOR_FACES: Final = 128
-"""How many faces the mean covariance of all emotions counts for in each emotion's own.
+"""How many faces the mean covariance of all emotions counts for in that of one emotion.
 
-FER+ Training has 116 clear faces of disgust: their covariance alone, in 64 dimensions, would call every other face of
-disgust untypical. An emotion with thousands of faces keeps its own."""
+FER+ Training has 116 clear faces of disgust: their covariance alone, in 64 dimensions, would make every other face of
+disgust untypical. An emotion with thousands of faces keeps its covariance."""
 
 QUANTILES: Final = 1001
-"""Points at which a distribution of strangeness is kept."""
+"""Points at which the distribution of the outlier score is kept."""
 
 KEEP_SHARE: Final = 0.95
-"""The share of faces that are to count as a known expression."""
+"""The share of faces that count as a known expression."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes posterior and typicality hold for faces that the network was not trained on (``mien calibrate``).
+    """What ``mien calibrate`` fitted on faces that the network was not trained on; see ``calibration``.
 
     Attributes:
-        trained_sigma: the sigma of the loss, which the posterior had before.
-        votes_sigma: the sigma under which the posterior is the best forecast of how raters' votes split.
-        background: the component of pictures without a known expression.
-        strangeness: (q,) float64 ascending, quantiles over the faces that the mixture was calibrated on.
-        min_typicality: faces that are less typical show no known expression.
+        trained_sigma: the sigma of the loss.
+        votes_sigma: the sigma under which the posterior forecasts best how raters' votes split.
+        background: the density of pictures without a known expression.
+        outlier_scores: (q,) float64 ascending, quantiles over the faces that the mixture was calibrated on.
+        min_typicality: a face below it shows no known expression.
     """
 
     trained_sigma: float
     votes_sigma: float
     background: Background
-    strangeness: NDArray[np.float64]
+    outlier_scores: NDArray[np.float64]
     min_typicality: float
 
 
@@ -60,7 +60,7 @@ class Mixture:
         weights: (c,) float64, share of each emotion among the faces the mixture was fitted on.
         sigma: standard deviation of the posterior's components, in embedding units.
         typical: (q,) float64 ascending, quantiles of the training faces' Mahalanobis distance to their own component.
-        calibration: fitted on other faces than the network; None until it is.
+        calibration: fitted on other faces than the network; None before ``mien calibrate``.
     """
 
     emotions: tuple[str, ...]
@@ -83,7 +83,7 @@ class Mixture:
 
     @property
     def min_typicality(self) -> float:
-        """Faces that are less typical show no known expression."""
+        """A face below this typicality shows no known expression."""
         return self.calibration.min_typicality if self.calibration else 1 - KEEP_SHARE
 
     def distances(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -104,7 +104,7 @@ class Mixture:
     def vote_shares(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n, c) how the votes of raters are expected to split: rows that sum to 1, in the order of the posterior.
 
-        Raters agree less than a posterior is sure: where nine of ten call a face happy, it is happy for certain.
+        Raters agree less than the posterior: where nine of ten call a face happy, its posterior is near 1.
         """
         return posterior_from(self.distances(embeddings), self.votes_sigma)
 
@@ -112,8 +112,8 @@ class Mixture:
         """(n,) log density of (n, d) embeddings under the emotions, equally likely, with full covariances; in nats."""
         return self._components.log_likelihood(embeddings)
 
-    def strangeness(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(n,) how unlike the known expressions each of (n, d) embeddings is; higher is stranger.
+    def outlier_score(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n,) how unlike the known expressions each of (n, d) embeddings is.
 
         Calibrated: the log ratio of the background's density to that of the emotions, in nats. Otherwise the
         Mahalanobis distance to the nearest emotion, in standard deviations.
@@ -125,9 +125,9 @@ class Mixture:
     def typicality(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """How typical each point is of the known expressions.
 
-        The share of faces that are stranger than the point: about uniform for faces with an expression, near 0
-        for what is none. The faces are those that the mixture was calibrated on; without a calibration, those of
-        training, each by its distance from its own emotion.
+        The share of faces with a higher outlier score: about uniform over faces with an expression, near 0 for other
+        pictures. The faces are those that the mixture was calibrated on; without a calibration, the training faces,
+        each by its distance from its emotion.
 
         Args:
             embeddings: (n, d).
@@ -135,27 +135,27 @@ class Mixture:
         Returns:
             (n,) float64 from 0 to 1.
         """
-        table = self.calibration.strangeness if self.calibration else self.typical
-        return typicality_from(self.strangeness(embeddings), table)
+        table = self.calibration.outlier_scores if self.calibration else self.typical
+        return typicality_from(self.outlier_score(embeddings), table)
 
     @cached_property
     def _components(self) -> Components:
         return Components(np.full(len(self.emotions), 1 / len(self.emotions)), self.centroids, self.covariances)
 
 
-def quantile_table(strangeness: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(QUANTILES,) the quantiles of (n,) strangeness, ascending."""
-    return np.quantile(strangeness, np.linspace(0, 1, QUANTILES))
+def quantile_table(outlier_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(QUANTILES,) the quantiles of (n,) outlier scores, ascending."""
+    return np.quantile(outlier_scores, np.linspace(0, 1, QUANTILES))
 
 
-def typicality_from(strangeness: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) share of the faces of a quantile table that are stranger than each of (n,)."""
+def typicality_from(outlier_scores: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) share of the faces of a quantile table whose outlier score is higher than each of (n,)."""
     shares = np.linspace(1.0, 0.0, len(table))
-    return np.asarray(np.interp(strangeness, table, shares), dtype=np.float64)
+    return np.asarray(np.interp(outlier_scores, table, shares), dtype=np.float64)
 
 
 def posterior_from(distances: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """(n, c) softmax of ``-distance^2 / (2 sigma^2)``, computed without overflow or underflow of the whole row."""
+    """(n, c) softmax of ``-distance^2 / (2 sigma^2)``, without overflow, and without underflow of a whole row."""
     logits = -np.square(distances) / (2 * sigma**2)
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))

@@ -1,1 +1,1 @@
-"""Views of the embedding space: map, atlas, occlusion."""
+"""Views of the embedding space: map, atlas, occlusion maps and portraits."""

@@ -14,11 +14,11 @@ from mien.index.gallery.store import GalleryStore, SearchOptions
 from mien.model.emotions import VOTE_COLUMNS
 
 NEAREST: Final = 8
-"""Faces that are shown of each emotion."""
+"""Faces nearest to the centroid that a region lists."""
 
 
-class Near(NamedTuple):
-    """A face near a centroid, and how far it lies from it, in embedding units."""
+class NearFace(NamedTuple):
+    """A face near a centroid, and its distance from it, in embedding units."""
 
     id: str
     distance: float
@@ -30,13 +30,13 @@ class Region:
 
     Attributes:
         id: the emotion, or the sub-class, such as ``happiness/2``.
-        emotion: what it is, or what it belongs to.
-        centroid: (d,) its mean representative.
+        emotion: the emotion that it is or belongs to.
+        centroid: (d,) mean.
         covariance: (d, d) of its faces.
-        faces: of the gallery that have this label.
-        share: of the gallery's faces.
-        votes: mean share of the raters' votes for each of ``VOTE_COLUMNS``, those that any rater gave; of the faces of
-            the bundle's gallery, whatever gallery is looked at.
+        faces: how many of the gallery have this label.
+        share: of the gallery's faces that have it.
+        votes: mean share of the raters' votes for each of ``VOTE_COLUMNS`` that any rater gave, over the faces of the
+            bundle's gallery.
         nearest: gallery faces with this label, nearest to the centroid first.
     """
 
@@ -47,24 +47,24 @@ class Region:
     faces: int
     share: float
     votes: dict[str, float]
-    nearest: tuple[Near, ...]
+    nearest: tuple[NearFace, ...]
 
 
-def emotions_of(bundle: Bundle) -> list[Region]:
-    """Each emotion of a bundle, in the order of its mixture."""
+def emotion_regions(bundle: Bundle) -> list[Region]:
+    """The emotions of a bundle, in the order of its mixture."""
     gallery, mixture = bundle.gallery, bundle.mixture
     by_label: dict[str, list[int]] = {emotion: [] for emotion in mixture.emotions}
     for row, entry in enumerate(gallery.entries):
         by_label.setdefault(entry.emotion, []).append(row)
     regions = []
-    for place, emotion in enumerate(mixture.emotions):
-        rows, centroid = by_label[emotion], mixture.centroids[place]
+    for label, emotion in enumerate(mixture.emotions):
+        rows, centroid = by_label[emotion], mixture.centroids[label]
         regions.append(
             Region(
                 emotion,
                 emotion,
                 centroid,
-                mixture.covariances[place],
+                mixture.covariances[label],
                 len(rows),
                 len(rows) / len(gallery),
                 _votes(bundle, rows),
@@ -74,70 +74,71 @@ def emotions_of(bundle: Bundle) -> list[Region]:
     return regions
 
 
-def sub_classes_of(bundle: Bundle) -> list[Region]:
-    """Each sub-class of a bundle, in its order; none where the bundle has none."""
-    sub_classes = bundle.subclasses
+def sub_class_regions(bundle: Bundle) -> list[Region]:
+    """The sub-classes of a bundle, in its order; an empty list where it has none."""
+    sub_classes = bundle.sub_classes
     if sub_classes is None:
         return []
     rows: dict[int, list[int]] = {}
     for row, entry in enumerate(bundle.gallery.entries):
         if entry.id in sub_classes.of_face:
             rows.setdefault(sub_classes.of_face[entry.id], []).append(row)
+    members = [rows.get(row, []) for row in range(len(sub_classes))]
     return [
         Region(
             each.id,
             each.emotion,
             each.centroid,
             each.covariance,
-            len(rows.get(place, [])),
-            len(rows.get(place, [])) / len(bundle.gallery),
-            _votes(bundle, rows.get(place, [])),
-            _nearest(bundle, rows.get(place, []), each.centroid),
+            len(faces),
+            len(faces) / len(bundle.gallery),
+            _votes(bundle, faces),
+            _nearest(bundle, faces, each.centroid),
         )
-        for place, each in enumerate(sub_classes.each)
+        for each, faces in zip(sub_classes.each, members, strict=True)
     ]
 
 
-def of_gallery(regions: Iterable[Region], store: GalleryStore) -> list[Region]:
-    """The same regions, with what another gallery than the bundle's has of them.
+def regions_in(regions: Iterable[Region], store: GalleryStore) -> list[Region]:
+    """The same regions, with the counts, shares and nearest faces of another gallery than the bundle's.
 
     Args:
         regions: of a bundle.
-        store: an owner's gallery; a face counts as its label says or, without one, as the mixture named it.
+        store: the writable gallery; a face without a label counts as the emotion that the mixture gives it.
     """
     faces = store.count()
-    found = []
+    counted = []
     for region in regions:
-        own = _belongs(region)
+        own = _members(region)
         count = store.count(own)
         (matches,) = store.search(region.centroid[None].astype(np.float32), NEAREST, SearchOptions(filter=own)).matches
-        nearest = tuple(Near(match.face.id, match.distance) for match in matches)
-        found.append(replace(region, faces=count, share=count / faces if faces else 0.0, nearest=nearest))
-    return found
+        nearest = tuple(NearFace(match.face.id, match.distance) for match in matches)
+        counted.append(replace(region, faces=count, share=count / faces if faces else 0.0, nearest=nearest))
+    return counted
 
 
-def _belongs(region: Region) -> Filter:
-    named = Comparison(("emotion",), "eq", region.emotion)
+def _members(region: Region) -> Filter:
+    without_label = AllOf((Comparison(("label",), "eq", None), Comparison(("emotion",), "eq", region.emotion)))
     labelled = Comparison(("label",), "eq", region.emotion)
-    own = AnyOf((labelled, AllOf((Comparison(("label",), "eq", None), named))))
+    own = AnyOf((labelled, without_label))
     return own if region.id == region.emotion else AllOf((own, Comparison(("sub_class",), "eq", region.id)))
 
 
 def _votes(bundle: Bundle, rows: list[int]) -> dict[str, float]:
-    total: Counter[str] = Counter()
-    voted = 0
+    shares: Counter[str] = Counter()
+    faces = 0
     for row in rows:
         votes = bundle.gallery.entries[row].metadata.get("votes") or {}
         count = sum(votes.values())
         if count:
-            voted += 1
-            total.update({name: given / count for name, given in votes.items()})
-    return {name: total[name] / voted for name in VOTE_COLUMNS if name in total}
+            faces += 1
+            shares.update({name: votes_for / count for name, votes_for in votes.items()})
+    return {name: shares[name] / faces for name in VOTE_COLUMNS if name in shares}
 
 
-def _nearest(bundle: Bundle, rows: list[int], centroid: NDArray[np.float64]) -> tuple[Near, ...]:
+def _nearest(bundle: Bundle, rows: list[int], centroid: NDArray[np.float64]) -> tuple[NearFace, ...]:
     if not rows:
         return ()
-    far = np.linalg.norm(bundle.gallery.embeddings[rows].astype(np.float64) - centroid, axis=1)
-    order = far.argsort(kind="stable")[:NEAREST].tolist()
-    return tuple(Near(bundle.gallery.entries[rows[place]].id, float(far[place])) for place in order)
+    distances = np.linalg.norm(bundle.gallery.embeddings[rows].astype(np.float64) - centroid, axis=1)
+    order = distances.argsort(kind="stable")[:NEAREST].tolist()
+    return tuple(NearFace(bundle.gallery.entries[rows[each]].id, float(distances[each])) for each in order)

@@ -1,8 +1,8 @@
-"""The map: the embedding space seen flat, with the Gaussians of the emotions as ellipses.
+"""The map: the embedding space in two dimensions, with the Gaussians of the emotions as ellipses.
 
-The view is linear, so that a mix of two points lies on the line between them, and an ellipse of the space stays an
-ellipse. Its axes are those in which the centroids of the emotions differ most: axes of the greatest variance over all
-faces would spend themselves on the emotions with the most faces.
+The projection is linear, so that a mix of two points lies on the line between them, and a Gaussian is an ellipse. Its
+axes are the principal axes of the emotions' centroids; those of all faces would mostly show the emotions with the most
+faces.
 """
 
 import math
@@ -16,36 +16,36 @@ from mien.index.gallery.results import Sample
 from mien.index.mixture.mixture import Mixture
 
 STANDARD_DEVIATIONS: Final = 1.5
-"""How far an ellipse reaches: it then holds two thirds of a Gaussian's faces."""
+"""Half axes of an ellipse; it holds two thirds of a Gaussian's faces."""
 
 
 @dataclass(frozen=True)
 class FlatView:
-    """A linear view of the space.
+    """A linear projection of the space onto a plane.
 
     Attributes:
-        middle: (d,) float64, what is shown at the origin.
+        middle: (d,) float64, the point that is projected onto the origin.
         axes: (2, d) float64, orthonormal.
     """
 
     middle: NDArray[np.float64]
     axes: NDArray[np.float64]
 
-    def place(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(n, 2) where (n, d) embeddings are shown, in embedding units."""
+    def project(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n, 2) places of (n, d) embeddings in the plane, in embedding units."""
         return np.asarray((embeddings.astype(np.float64) - self.middle) @ self.axes.T)
 
 
 @dataclass(frozen=True)
 class Ellipse:
-    """A Gaussian as it is shown.
+    """A Gaussian in the plane.
 
     Attributes:
         x: of its centre.
         y: of its centre.
         long: half of its longer diameter.
         short: half of its shorter one.
-        turn: from the x axis to the longer diameter, radians.
+        turn: angle from the x axis to the longer diameter, radians.
     """
 
     x: float
@@ -56,35 +56,34 @@ class Ellipse:
 
 
 def flat_view(mixture: Mixture) -> FlatView:
-    """The view in which the centroids of the emotions lie furthest apart."""
+    """The projection in which the centroids of the emotions lie furthest apart."""
     middle = mixture.centroids.mean(axis=0)
     _, _, axes = np.linalg.svd(mixture.centroids - middle, full_matrices=False)
     axes = axes[:2]
-    # An axis may point either way; the first emotion lies on the same side whatever the library decided.
+    # The sign of an axis is arbitrary: it is chosen by the side of the first emotion.
     signs = np.where(axes @ (mixture.centroids[0] - middle) < 0, -1.0, 1.0)
     return FlatView(middle, axes * signs[:, None])
 
 
 def ellipse(view: FlatView, centroid: NDArray[np.float64], covariance: NDArray[np.float64]) -> Ellipse:
-    """A Gaussian, centroid (d,) and covariance (d, d), in the view."""
-    x, y = view.place(centroid[None])[0].tolist()
+    """The projection of a Gaussian with centroid (d,) and covariance (d, d)."""
+    x, y = view.project(centroid[None])[0].tolist()
     flat = view.axes @ covariance @ view.axes.T
     values, vectors = np.linalg.eigh(flat)  # ascending
     short, long = (STANDARD_DEVIATIONS * np.sqrt(np.maximum(values, 0))).tolist()
     return Ellipse(x, y, long, short, math.atan2(vectors[1, 1], vectors[0, 1]))
 
 
-def emotions_shown(mixture: Mixture, sample: Sample) -> list[int]:
-    """The emotion that each face of a sample is shown as: a place in the mixture's emotions.
+def sample_emotions(mixture: Mixture, sample: Sample) -> list[int]:
+    """The emotion of each face of a sample, as an index into the mixture's emotions.
 
-    What its owner calls it or, where that is none of these, the nearest.
+    It is the face's label or, where that is none of these emotions, the nearest.
     """
-    known = {emotion: place for place, emotion in enumerate(mixture.emotions)}
-    shown = [known.get(emotion or "", -1) for emotion in sample.emotions]
-    others = [row for row, place in enumerate(shown) if place < 0]
+    index_of = {emotion: index for index, emotion in enumerate(mixture.emotions)}
+    indices = [index_of.get(emotion or "", -1) for emotion in sample.emotions]
+    others = [row for row, index in enumerate(indices) if index < 0]
     if others:
-        for row, place in zip(
-            others, mixture.distances(sample.embeddings[others]).argmin(axis=1).tolist(), strict=True
-        ):
-            shown[row] = place
-    return shown
+        nearest = mixture.distances(sample.embeddings[others]).argmin(axis=1).tolist()
+        for row, index in zip(others, nearest, strict=True):
+            indices[row] = index
+    return indices

@@ -1,6 +1,6 @@
-"""Occlusion: which parts of a face an answer rests on.
+"""Occlusion maps: which parts of a face a score depends on.
 
-A grey patch is laid over one place after the other; where what was found falls, the place mattered.
+A grey patch covers one place of the face after the other; where the score falls, the place matters.
 
 Source: Zeiler, Fergus: *Visualizing and Understanding Convolutional Networks*, arXiv 1311.2901, section 4.2.
 """
@@ -22,12 +22,12 @@ Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Occlusion:
-    """A face as the network reads it, whole and with one place after the other covered.
+    """Embeddings of a face, uncovered and with one place after the other covered.
 
     Attributes:
-        whole: (d,) float32, its embedding.
-        covered: (p, d) float32, those of the face under each patch.
-        places: (p) row and column of each patch's top left corner, in steps of ``STEP_PX``.
+        whole: (d,) float32, of the uncovered face.
+        covered: (p, d) float32, of the face under each patch.
+        places: (p,) row and column of each patch's top left corner, in steps of ``STEP_PX``.
         shape: rows and columns of a map.
     """
 
@@ -36,23 +36,23 @@ class Occlusion:
     places: tuple[tuple[int, int], ...]
     shape: tuple[int, int]
 
-    def fall(self, score: Callable[[NDArray[np.float32]], NDArray[np.floating]]) -> NDArray[np.float64]:
-        """How far a score hangs on each place.
+    def score_drop(self, score: Callable[[NDArray[np.float32]], NDArray[np.floating]]) -> NDArray[np.float64]:
+        """How much a score depends on each place.
 
         Args:
             score: from (n, d) embeddings to (n,).
 
         Returns:
-            (h / STEP_PX, w / STEP_PX) float64: the mean fall of the score over the patches that cover a place;
+            (h / STEP_PX, w / STEP_PX) float64: the mean drop of the score over the patches that cover a place;
             negative where it rises.
         """
         whole, *others = score(np.concatenate([self.whole[None], self.covered])).tolist()
-        fall, count = np.zeros(self.shape), np.zeros(self.shape)
+        drop, count = np.zeros(self.shape), np.zeros(self.shape)
         side = PATCH_PX // STEP_PX
         for (top, left), other in zip(self.places, others, strict=True):
-            fall[top : top + side, left : left + side] += whole - other
+            drop[top : top + side, left : left + side] += whole - other
             count[top : top + side, left : left + side] += 1
-        return np.asarray(fall / count)
+        return np.asarray(drop / count)
 
 
 def occlude(crop: NDArray[np.uint8], embed: Embed) -> Occlusion:
@@ -75,25 +75,25 @@ def occlude(crop: NDArray[np.uint8], embed: Embed) -> Occlusion:
 
 
 def emotion_map(occlusion: Occlusion, mixture: Mixture, emotion: int) -> NDArray[np.float64]:
-    """How much of an emotion's probability hangs on each place of a face; see ``Occlusion.fall``.
+    """How much an emotion's probability depends on each place of a face; see ``Occlusion.score_drop``.
 
     Args:
         occlusion: of the face.
         mixture: gives the probability.
-        emotion: index of the emotion that is asked about.
+        emotion: index of the emotion.
     """
-    return occlusion.fall(lambda embeddings: mixture.posterior(embeddings)[:, emotion])
+    return occlusion.score_drop(lambda embeddings: mixture.posterior(embeddings)[:, emotion])
 
 
 def closeness_map(occlusion: Occlusion, point: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What a face's closeness to a point rests on.
+    """How much a face's closeness to a point depends on each place of it.
 
     Args:
         occlusion: of the face.
         point: (d,) such as the embedding of a match.
 
     Returns:
-        As ``Occlusion.fall``, in embedding units: how much farther from the point the face lies when the place is
-        covered; negative where what is seen there keeps the two apart.
+        As ``Occlusion.score_drop``, in embedding units: how much farther from the point the face lies when the place
+        is covered; negative where the place keeps the two apart.
     """
-    return occlusion.fall(lambda embeddings: -np.linalg.norm(embeddings.astype(np.float64) - point, axis=1))
+    return occlusion.score_drop(lambda embeddings: -np.linalg.norm(embeddings.astype(np.float64) - point, axis=1))

@@ -19,7 +19,7 @@ from mien.index.gallery.embedded.folder import network_of
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore, every_face
-from mien.index.mixture.labelling import named
+from mien.index.mixture.labelling import label_points
 from mien.model.errors import ImageError
 from mien.model.faces.decoding import read_file
 from mien.model.pipeline import Pipeline, load_pipeline
@@ -120,7 +120,7 @@ def _re_embedded(crops: Crops, bundle: Bundle, target: GalleryStore) -> Iterator
         whole = [(face, crop) for face, crop in found if not isinstance(crop, str)]
         if whole:
             embeddings = crops.pipeline.embedder.embed(np.stack([crop for _, crop in whole]))
-            names = named(bundle, embeddings)
+            names = label_points(bundle.mixture, bundle.sub_classes, embeddings)
             target.add(
                 [
                     replace(

@@ -17,7 +17,7 @@ from mien.index.errors import FaceConflictError, QueryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore
 from mien.index.gallery.validation import check_face
-from mien.index.mixture.labelling import named
+from mien.index.mixture.labelling import label_points
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import ImageError
 from mien.model.faces.decoding import read_file
@@ -192,7 +192,9 @@ class Writing:
             else:
                 report.unchanged += 1
         if whole:
-            names = named(self.bundle, np.stack([face.embedding for _, face in whole]))
+            names = label_points(
+                self.bundle.mixture, self.bundle.sub_classes, np.stack([face.embedding for _, face in whole])
+            )
             self._add(
                 [
                     (planned, replace(face, emotion=emotion, sub_class=sub_class))

@@ -116,7 +116,7 @@ def _cores() -> Finding:
 
 
 def _bundle(bundle: "Bundle") -> Iterator[Finding]:
-    classes = f", {len(bundle.subclasses)} sub-classes" if bundle.subclasses is not None else ""
+    classes = f", {len(bundle.sub_classes)} sub-classes" if bundle.sub_classes is not None else ""
     yield Finding("bundle", "good", f"{bundle.folder}: {len(bundle.gallery)} faces{classes}")
     if bundle.mixture.calibration is None:
         yield Finding("calibration", "note", "none", "mien calibrate fits posteriors and typicality")
@@ -131,7 +131,7 @@ def _detector() -> Finding:
 
 
 def _portraits(bundle: "Bundle") -> Finding:
-    from mien.index.fitting.portraits import load_painter
+    from mien.index.views.portraits import load_painter
 
     if load_painter(bundle) is None:
         return Finding("portraits", "note", "none", "mien portraits makes them; without them the page shows no faces")

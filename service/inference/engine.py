@@ -20,7 +20,7 @@ from mien.index.gallery.gallery import Entry, Match
 from mien.index.gallery.results import GalleryMatch
 from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import EVERYTHING, GalleryStore, SearchOptions
-from mien.index.mixture.labelling import sub_classes
+from mien.index.mixture.labelling import sub_class_ids
 from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import ImageError
 from mien.model.faces.reader import Face, whole_face
@@ -157,7 +157,7 @@ class Engine:
             typicality = mixture.typicality(embeddings)
             known = typicality >= self.min_typicality
             nearest = distances.argmin(axis=1)
-            names = sub_classes(self.bundle, embeddings, nearest)
+            names = sub_class_ids(self.bundle.sub_classes, embeddings, nearest)
         ends = np.cumsum([len(request) for request in requests]).tolist()
         rows = [slice(end - len(request), end) for end, request in zip(ends, requests, strict=True)]
         matches: list[_Matches] = [([], [])] * len(requests)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
-from mien.index.mixture.comparison import likeness
+from mien.index.mixture.comparison import compare_points
 from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
 from mien.service.inference.engine import Engine
 from mien.service.schemas.faces import Rounded
@@ -166,7 +166,7 @@ def _explanation(
 
 
 def _shared(engine: Engine, point: NDArray[np.float32], seen: Seen | None, match: GalleryFace) -> MatchExplanation:
-    found = likeness(engine.bundle, point, match.embedding)
+    found = compare_points(engine.bundle.mixture, engine.bundle.sub_classes, point, match.embedding)
     emotions = engine.bundle.mixture.emotions
     own = _seen(engine, match)
     parts = [DirectionOfEmotion(emotion=each.emotion, share=each.share, more=each.towards) for each in found.directions]

@@ -16,7 +16,7 @@ from mien.index.errors import FaceFieldError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import seconds_of
 from mien.index.gallery.validation import json_text
-from mien.index.mixture.labelling import named
+from mien.index.mixture.labelling import label_points
 from mien.model.errors import ImageError, first_fault
 from mien.service.errors import MalformedBodyError, MissingFieldError
 from mien.service.inference.prediction import ImageQuery
@@ -121,7 +121,7 @@ async def to_faces(
                 thumbnail=thumbnail,
             )
         )
-    names = named(engine.bundle, np.stack([face.embedding for face in faces]))
+    names = label_points(engine.bundle.mixture, engine.bundle.sub_classes, np.stack([face.embedding for face in faces]))
     return [
         GalleryFace(**(vars(face) | {"emotion": emotion, "sub_class": sub_class}))
         for face, (emotion, sub_class) in zip(faces, names, strict=True)

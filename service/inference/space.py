@@ -17,10 +17,10 @@ from PIL import Image
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.errors import QueryError
-from mien.index.fitting.portraits import load_painter
 from mien.index.gallery.store import GalleryStore
-from mien.index.views.atlas import Region, emotions_of, of_gallery, sub_classes_of
-from mien.index.views.map import FlatView, ellipse, emotions_shown, flat_view
+from mien.index.views.atlas import Region, emotion_regions, regions_in, sub_class_regions
+from mien.index.views.map import FlatView, ellipse, flat_view, sample_emotions
+from mien.index.views.portraits import load_painter
 from mien.model.portraits.painter import PortraitPainter
 from mien.service.routes.cached_json import CachedJson, RefreshingCache
 from mien.service.schemas.map import Atlas, AtlasRegion, MapAnswer, MapRegion, NearestFace
@@ -126,7 +126,7 @@ class Space:
 
     def _mapped(self) -> CachedJson:
         view, sample = self._view, self.gallery.sample(MAX_POINTS)
-        places = view.place(sample.embeddings).round(MAP_DECIMALS)
+        places = view.project(sample.embeddings).round(MAP_DECIMALS)
         return CachedJson(
             MapAnswer(
                 middle=view.middle.tolist(),
@@ -138,14 +138,14 @@ class Space:
                 ids=list(sample.ids),
                 x=places[:, 0].tolist(),
                 y=places[:, 1].tolist(),
-                emotion=emotions_shown(self.bundle.mixture, sample),
+                emotion=sample_emotions(self.bundle.mixture, sample),
             )
         )
 
     def _described_all(self) -> CachedJson:
         emotions, sub_classes = self._emotions, self._sub_classes
         if not self.gallery.read_only:
-            emotions, sub_classes = of_gallery(emotions, self.gallery), of_gallery(sub_classes, self.gallery)
+            emotions, sub_classes = regions_in(emotions, self.gallery), regions_in(sub_classes, self.gallery)
         return CachedJson(
             Atlas(
                 faces=self.gallery.count(),
@@ -167,11 +167,11 @@ class Space:
 
     @cached_property
     def _emotions(self) -> list[Region]:
-        return emotions_of(self.bundle)
+        return emotion_regions(self.bundle)
 
     @cached_property
     def _sub_classes(self) -> list[Region]:
-        return sub_classes_of(self.bundle)
+        return sub_class_regions(self.bundle)
 
     def _shown(self, region: Region) -> MapRegion:
         shape = ellipse(self._view, region.centroid, region.covariance)

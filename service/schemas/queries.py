@@ -165,7 +165,7 @@ def _point(query: Query, bundle: Bundle, gallery: GalleryStore, left: list[int])
 
 
 def _sub_class_centroid(name: str, bundle: Bundle) -> NDArray[np.float64]:
-    sub_classes = bundle.subclasses
+    sub_classes = bundle.sub_classes
     if sub_classes is None:
         raise QueryError(f"the bundle that is served has no sub-classes, so none called {name!r}")
     found = next((each for each in sub_classes.each if each.id == name), None)

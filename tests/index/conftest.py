@@ -23,6 +23,6 @@ def sub_class(name: str, weight: float, centre: float) -> SubClass:
 
 
 @pytest.fixture
-def subclasses() -> SubClasses:
+def sub_classes() -> SubClasses:
     each = (sub_class("neutral/1", 1.0, 0.0), sub_class("happiness/1", 0.7, 4.0), sub_class("happiness/2", 0.3, 8.0))
     return SubClasses(EMOTIONS, each, {"a": 0, "b": 1, "c": 2}, (1, 2))

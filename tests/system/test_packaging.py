@@ -139,7 +139,7 @@ def test_the_service_starts_without_torch() -> None:
     """Everything that a server imports, with the training extra hidden."""
     program = """
 import sys
-for name in ("torch", "onnx", "onnxscript", "sklearn", "matplotlib", "cv2"):
+for name in ("torch", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "cv2"):
     sys.modules[name] = None
 from mien.service.commands.main import main
 import mien.service.server

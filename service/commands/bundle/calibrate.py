@@ -8,6 +8,7 @@ from rich.table import Table
 from mien.model.datasets.ferplus import read_ferplus, read_near_copies
 from mien.service.commands.arguments import add_data_option, add_own_bundle_option
 from mien.service.commands.terminal import console, output, staged_bar
+from mien.service.operation.installation import require_training_modules
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Calibrate the bundle, and print the calibration errors before and after."""
+    require_training_modules()
     from mien.index.fitting.calibrate import calibrate_bundle
 
     training, validation = read_ferplus(arguments.data, "Training"), read_ferplus(arguments.data, "PublicTest")

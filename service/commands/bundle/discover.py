@@ -6,12 +6,13 @@ from typing import Any
 
 from rich.table import Table
 
-from mien.index.fitting.discovery import DiscoveryConfig
+from mien.index.fitting.sub_classes import DiscoveryConfig
 from mien.model.datasets.ferplus import read_ferplus, read_near_copies
 from mien.model.errors import ConfigError
 from mien.service.commands.arguments import add_data_option, add_own_bundle_option
 from mien.service.commands.options import add_config_options, read_options
 from mien.service.commands.terminal import console, output, staged_bar
+from mien.service.operation.installation import require_training_modules
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find the sub-classes, and print what each of them is and what they are worth."""
+    require_training_modules()
     from mien.index.bundle.bundle import check_fits, load_bundle
     from mien.index.fitting.discover import discover_in_bundle
     from mien.model.embedder.embedder import Embedder
@@ -41,9 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = load_bundle(arguments.bundle)
     embedder = Embedder(bundle.embedder_path)
     check_fits(bundle, embedder)
-    previous = bundle.subclasses
+    previous = bundle.sub_classes
     if arguments.previous is not None:
-        previous = load_bundle(arguments.previous).subclasses
+        previous = load_bundle(arguments.previous).sub_classes
         if previous is None:
             raise ConfigError(f"--previous: {arguments.previous} has no sub-classes")
     with staged_bar("reading") as (on_stage, on_progress):
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     output.print(_sub_classes_table(report["each"]))
     output.print(_comparison_table(report))
     console.print(
-        f"{arguments.bundle}: {len(found.subclasses)} sub-classes; contact sheets and assignments: {arguments.output}"
+        f"{arguments.bundle}: {len(found.sub_classes)} sub-classes; contact sheets and assignments: {arguments.output}"
     )
     return 0
 

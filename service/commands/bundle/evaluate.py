@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dataset is not None:
         if arguments.record:
             raise ConfigError("--record keeps the scores on FER+: expected --data, got --dataset")
+        require_training_modules()
         return _score_dataset(arguments)
     if arguments.already_cropped is not None:
         raise ConfigError("--already-cropped is for --dataset: the faces of FER+ are crops")

@@ -204,7 +204,7 @@ def test_a_calibration_is_kept_with_the_mixture(small_run: SmallRun, calibrated:
     calibration = after.mixture.calibration
     assert calibration is not None
     assert (calibration.votes_sigma, calibration.min_typicality, calibration.background.floor) == (1.5, 0.07, -7.5)
-    assert calibration.strangeness.tolist() == [-2.0, 0.0, 3.0]
+    assert calibration.outlier_scores.tolist() == [-2.0, 0.0, 3.0]
     np.testing.assert_array_equal(calibration.background.centroid, np.arange(64.0))
     np.testing.assert_array_equal(calibration.background.covariance, 2 * np.eye(64))
     np.testing.assert_array_equal(after.mixture.typical, before.mixture.typical)
@@ -256,14 +256,14 @@ def test_bundle_of_format_1_loads() -> None:
     assert bundle.mixture.emotions == ("neutral", "happiness")
     assert bundle.mixture.sigma == 0.9
     assert bundle.mixture.calibration is not None
-    assert bundle.mixture.calibration.strangeness.tolist() == [-2.0, 0.0, 3.0]
+    assert bundle.mixture.calibration.outlier_scores.tolist() == [-2.0, 0.0, 3.0]
     assert [entry.sub_class for entry in bundle.gallery.entries] == [*["neutral/1"] * 3, "happiness/1", "happiness/3"]
     assert bundle.gallery.get("fer4").metadata == {
         "dataset": "FER+",
         "split": "Training",
         "votes": {"happiness": 8, "surprise": 1},
     }
-    assert bundle.subclasses is not None
-    assert bundle.subclasses.highest == (1, 3)
+    assert bundle.sub_classes is not None
+    assert bundle.sub_classes.highest == (1, 3)
     assert bundle.portraits_path is not None
     assert bundle.manifest.calibration == {"dataset": "FER+ PublicTest"}

@@ -12,14 +12,14 @@ EMOTIONS = ("neutral", "happiness")
 FACES = ("a", "b", "c")
 
 
-def test_sub_classes_are_read_as_written(subclasses: SubClasses, tmp_path: Path) -> None:
+def test_sub_classes_are_read_as_written(sub_classes: SubClasses, tmp_path: Path) -> None:
     path = tmp_path / "subclasses.npz"
-    write_sub_classes(path, subclasses, "network", FACES)
+    write_sub_classes(path, sub_classes, "network", FACES)
     read = read_sub_classes(path, "network", EMOTIONS, 3, FACES)
     assert [each.id for each in read.each] == ["neutral/1", "happiness/1", "happiness/2"]
-    assert read.of_face == subclasses.of_face
+    assert read.of_face == sub_classes.of_face
     assert read.highest == (1, 2)
-    for one, other in zip(read.each, subclasses.each, strict=True):
+    for one, other in zip(read.each, sub_classes.each, strict=True):
         assert (one.weight, one.nearest, one.emotion) == (other.weight, other.nearest, other.emotion)
         np.testing.assert_array_equal(one.covariance, other.covariance)
         np.testing.assert_array_equal(one.difference, other.difference)
@@ -44,9 +44,9 @@ def _rewritten(path: Path, **changes: NDArray[np.generic]) -> Path:
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(
-    subclasses: SubClasses, tmp_path: Path, changes: dict[str, NDArray[np.generic]], message: str
+    sub_classes: SubClasses, tmp_path: Path, changes: dict[str, NDArray[np.generic]], message: str
 ) -> None:
     path = tmp_path / "subclasses.npz"
-    write_sub_classes(path, subclasses, "network", FACES)
+    write_sub_classes(path, sub_classes, "network", FACES)
     with pytest.raises(BundleError, match=message):
         read_sub_classes(_rewritten(path, **changes), "network", EMOTIONS, 3, FACES)

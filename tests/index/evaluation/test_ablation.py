@@ -24,21 +24,21 @@ def run(folder: Path, make_faces: MakeFaces, **options: Any) -> list[AblationRow
     return ablate(training, validation, copies, CONFIG, folder, device="cpu", trials=TRIALS, **options)
 
 
-def test_rows_change_settings_that_there_are() -> None:
+def test_rows_are_valid_and_different_settings() -> None:
     configs = [TrainingConfig.model_validate(CONFIG.model_dump() | changes) for changes in ROWS.values()]
     assert len({config.model_dump_json() for config in configs}) == len(ROWS)  # no two rows are the same training
     assert set(DECISIVE) < ROWS.keys()
 
 
-def test_every_row_is_trained_scored_and_kept(tmp_path: Path, make_faces: MakeFaces) -> None:
-    seen: list[AblationRow] = []
-    rows = run(tmp_path, make_faces, seeds=(3, 4), on_row=seen.append)
+def test_rows_are_trained_scored_and_kept(tmp_path: Path, make_faces: MakeFaces) -> None:
+    reported: list[AblationRow] = []
+    rows = run(tmp_path, make_faces, seeds=(3, 4), on_row=reported.append)
     assert [(row.name, row.seed) for row in rows] == [
         ("+ votes as targets", 3),
         ("+ votes as targets", 4),
         ("softmax cross-entropy", 3),  # not decisive: the first seed alone
     ]
-    assert rows == seen == read_rows(tmp_path / ABLATION_NAME)
+    assert rows == reported == read_rows(tmp_path / ABLATION_NAME)
     for row in rows:
         shares = (row.accuracy, row.accuracy_neighbours, row.accuracy_softmax_head, row.recall_at_1, row.auroc)
         assert all(0 < share <= 1 for share in shares)
@@ -56,5 +56,5 @@ def test_every_row_is_trained_scored_and_kept(tmp_path: Path, make_faces: MakeFa
 
 def test_another_table_is_refused(tmp_path: Path, make_faces: MakeFaces) -> None:
     (tmp_path / ABLATION_NAME).write_text("name,seed,accuracy\nx,1,0.5\n")
-    with pytest.raises(DatasetError, match="is no table of an ablation"):
+    with pytest.raises(DatasetError, match="is not the table of an ablation"):
         run(tmp_path, make_faces)

@@ -27,7 +27,7 @@ def test_scores_are_those_of_the_served_objects(small_run: SmallRun, make_faces:
     leak = faces.names[0]
     near_copies = NearCopies({}, frozenset({leak}))
     scores, embeddings, face_labels = evaluate(
-        bundle, embedder, faces, near_copies, "made faces", non_faces_of_each_kind=FEW
+        bundle, embedder, faces, near_copies, "made faces", outliers_of_each_kind=FEW
     )
 
     majority = labels(faces.votes)
@@ -78,7 +78,7 @@ def test_leave_one_out_does_not_find_the_query_itself(small_run: SmallRun, make_
             clear,
             NearCopies(group, frozenset()),
             "pairs",
-            non_faces_of_each_kind=FEW,
+            outliers_of_each_kind=FEW,
         )
 
 
@@ -89,18 +89,16 @@ def test_faces_without_a_majority_cannot_be_scored(small_run: SmallRun) -> None:
         evaluate(bundle, Embedder(bundle.embedder_path), undecided, NearCopies({}, frozenset()), "undecided")
 
 
-def test_on_the_faces_of_the_calibration_figures_are_cross_fitted_besides(
+def test_figures_on_the_faces_of_the_calibration_are_also_cross_fitted(
     small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(small_run.bundle, tmp_path / "bundle"))
     faces, copies = make_faces(80, seed=2), NearCopies({}, frozenset())
-    calibrate_bundle(folder, make_faces(160, seed=1), faces, copies, "made faces", pictures_of_each_kind=40)
+    calibrate_bundle(folder, make_faces(160, seed=1), faces, copies, "made faces", outliers_of_each_kind=40)
     bundle = load_bundle(folder)
     assert bundle.manifest.calibration is not None
     embedder = Embedder(bundle.embedder_path, provider="cpu")
-    scores, embeddings, face_labels = evaluate(
-        bundle, embedder, faces, copies, "made faces", non_faces_of_each_kind=FEW
-    )
+    scores, embeddings, face_labels = evaluate(bundle, embedder, faces, copies, "made faces", outliers_of_each_kind=FEW)
     clear, reported = scores["majority"], bundle.manifest.calibration
     assert scores["calibrated_on"] == "made faces"
     for name, stage in (
@@ -118,13 +116,13 @@ def test_on_the_faces_of_the_calibration_figures_are_cross_fitted_besides(
     happy = kept[face_labels == 1].mean()
     assert scores["rejection"]["faces_kept_per_emotion"]["happiness"] == pytest.approx(happy)
     assert "faces_kept_cross_fitted" in scores["rejection"]
-    assert scores["rejection"]["kinds"]["objects"]["rehearsed"] is False
-    assert scores["rejection"]["kinds"]["objects"]["non_faces"] == 30
+    assert scores["rejection"]["kinds"]["objects"]["seen"] is False
+    assert scores["rejection"]["kinds"]["objects"]["outliers"] == 30
     assert "calibration error, cross-fitted" in {figure.name for figure in headline(scores)}
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 
     elsewhere, _, _ = evaluate(
-        bundle, embedder, make_faces(80, seed=4), copies, "other faces", non_faces_of_each_kind=FEW
+        bundle, embedder, make_faces(80, seed=4), copies, "other faces", outliers_of_each_kind=FEW
     )
     assert not any("cross_fitted" in name for name in [*elsewhere["majority"], *elsewhere["rejection"]])
     assert "calibration_trained_sigma" in elsewhere["majority"]

@@ -5,7 +5,7 @@ import mien.index.evaluation.intervals
 from mien.index.evaluation.intervals import (
     Interval,
     basic_interval,
-    gathered,
+    join_scores,
     mean_interval,
     percentile_interval,
     resampled_means,
@@ -78,8 +78,8 @@ def test_the_basic_interval_of_absolute_means_is_not_above_the_truth() -> None:
     assert interval.high < 1.2 * score
 
 
-def test_scores_are_gathered_with_the_paths_of_their_intervals() -> None:
-    scores, intervals = gathered(
+def test_scores_are_join_scores_with_the_paths_of_their_intervals() -> None:
+    scores, intervals = join_scores(
         {"a": ({"x": 1.0}, {"x": Interval(0, 2)}), "b": ({"c": {"y": 3}}, {"c.y": Interval(2, 4)})}
     )
     assert scores == {"a": {"x": 1.0}, "b": {"c": {"y": 3}}}

@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.manifest import read_manifest
 from mien.index.errors import BundleError
-from mien.index.evaluation.held_out import HeldOutFaces
-from mien.index.fitting.calibrate import (
-    calibrate_bundle,
-    calibrated,
+from mien.index.evaluation.held_out import (
+    HeldOutFaces,
     cross_fitted_posterior,
     cross_fitted_typicality,
     cross_fitted_vote_shares,
-    distance_from_uniform,
 )
+from mien.index.fitting.calibrate import calibrate_bundle, distance_from_uniform
 from mien.index.mixture.background import Background, fit_background
+from mien.index.mixture.calibration import calibrate_mixture
 from mien.index.mixture.mixture import Mixture, fit_mixture, posterior_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
@@ -40,7 +39,7 @@ def clouds(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 @pytest.fixture(scope="module")
 def mixture() -> Mixture:
-    """Trained with a sigma that is far too small."""
+    """With a sigma that is far too small."""
     return fit_mixture(*clouds(8000, 0), EMOTIONS, sigma=0.6)
 
 
@@ -52,10 +51,14 @@ def background(mixture: Mixture) -> Background:
 
 @pytest.fixture(scope="module")
 def faces() -> HeldOutFaces:
-    """The raters of a face are torn between its emotion and the others: half of the votes are its own."""
+    """Half of the votes of each face are for its emotion, the rest are spread over all."""
     embeddings, emotions = clouds(3000, 2)
     votes = 0.5 * np.eye(8)[emotions] + 0.5 / 8
     return HeldOutFaces(embeddings, emotions, votes.astype(np.float32), np.arange(3000))
+
+
+def calibrated(mixture: Mixture, background: Background, faces: HeldOutFaces) -> Mixture:
+    return calibrate_mixture(mixture, background, faces.embeddings, faces.one_hot, faces.votes)
 
 
 def test_sigma_is_found_for_labels_and_for_votes(mixture: Mixture, background: Background, faces: HeldOutFaces) -> None:
@@ -68,7 +71,7 @@ def test_sigma_is_found_for_labels_and_for_votes(mixture: Mixture, background: B
     assert again.trained_sigma == 0.6
 
 
-def test_typicality_is_uniform_and_keeps_its_share(
+def test_typicality_is_uniform_and_the_threshold_keeps_its_share(
     mixture: Mixture, background: Background, faces: HeldOutFaces
 ) -> None:
     fitted = calibrated(mixture, background, faces)
@@ -79,7 +82,7 @@ def test_typicality_is_uniform_and_keeps_its_share(
     assert fitted.typicality(np.ones((1, 8)))[0] < 0.05
 
 
-def test_cross_fitting_answers_with_other_folds(mixture: Mixture, background: Background, faces: HeldOutFaces) -> None:
+def test_cross_fitted_figures_use_other_folds(mixture: Mixture, background: Background, faces: HeldOutFaces) -> None:
     fitted = calibrated(mixture, background, faces)
     posterior = cross_fitted_posterior(fitted, faces)
     distances = fitted.distances(faces.embeddings)
@@ -101,10 +104,10 @@ def test_cross_fitting_answers_with_other_folds(mixture: Mixture, background: Ba
     np.testing.assert_allclose(typical, fitted.typicality(faces.embeddings), atol=0.05)
 
 
-def test_an_outlier_among_the_faces_is_judged_by_the_others(
+def test_cross_fitted_typicality_of_an_outlier_is_0(
     mixture: Mixture, background: Background, faces: HeldOutFaces
 ) -> None:
-    """As served, the strangest face is at the end of its own scale; across folds it is beyond it."""
+    """As served, the face with the highest outlier score is at the end of the scale; cross-fitted, it is beyond it."""
     embeddings = faces.embeddings.copy()
     embeddings[:40] = 50
     strange = replace(faces, embeddings=embeddings, groups=np.where(np.arange(3000) < 40, -1, faces.groups))
@@ -125,12 +128,12 @@ def bundle_folder(small_run: SmallRun, make_faces: MakeFaces, tmp_path_factory: 
     folder = Path(shutil.copytree(small_run.bundle, tmp_path_factory.mktemp("calibrated") / "bundle"))
     copies = NearCopies({}, frozenset({make_faces(80, seed=2).names[3]}))
     calibrate_bundle(
-        folder, make_faces(320, seed=1), make_faces(80, seed=2), copies, "made faces", pictures_of_each_kind=40
+        folder, make_faces(320, seed=1), make_faces(80, seed=2), copies, "made faces", outliers_of_each_kind=40
     )
     return folder
 
 
-def test_a_bundle_is_calibrated_in_place(small_run: SmallRun, make_faces: MakeFaces, bundle_folder: Path) -> None:
+def test_bundle_is_calibrated_in_place(small_run: SmallRun, make_faces: MakeFaces, bundle_folder: Path) -> None:
     before, after = load_bundle(small_run.bundle), load_bundle(bundle_folder)
     assert after.mixture.trained_sigma == before.mixture.sigma
     np.testing.assert_array_equal(after.mixture.centroids, before.mixture.centroids)
@@ -155,7 +158,7 @@ def test_a_bundle_is_calibrated_in_place(small_run: SmallRun, make_faces: MakeFa
     np.testing.assert_array_equal(after.mixture.posterior(embeddings), expected)
 
 
-def test_calibrating_again_changes_nothing_but_drops_scores(
+def test_calibrating_again_changes_nothing_but_the_scores(
     bundle_folder: Path, make_faces: MakeFaces, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
@@ -164,7 +167,7 @@ def test_calibrating_again_changes_nothing_but_drops_scores(
     manifest_path.write_text(manifest.model_copy(update={"scores": {"of": "before"}}).model_dump_json())
     copies = NearCopies({}, frozenset({make_faces(80, seed=2).names[3]}))
     calibrate_bundle(
-        folder, make_faces(320, seed=1), make_faces(80, seed=2), copies, "made faces", pictures_of_each_kind=40
+        folder, make_faces(320, seed=1), make_faces(80, seed=2), copies, "made faces", outliers_of_each_kind=40
     )
     again = read_manifest(folder)
     assert again.calibration == manifest.calibration
@@ -173,21 +176,19 @@ def test_calibrating_again_changes_nothing_but_drops_scores(
     assert after.sigma == before.sigma
     assert after.calibration is not None
     assert before.calibration is not None
-    np.testing.assert_array_equal(after.calibration.strangeness, before.calibration.strangeness)
+    np.testing.assert_array_equal(after.calibration.outlier_scores, before.calibration.outlier_scores)
 
 
-def test_faces_that_cannot_be_calibrated_on_are_refused(
-    small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path
-) -> None:
+def test_calibration_without_clear_faces_is_refused(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(small_run.bundle, tmp_path / "bundle"))
     undecided = LabelledFaces(("a.png",), np.zeros((1, 48, 48), np.uint8), np.ones((1, 10), np.int64))
     known = make_faces(40, seed=1)
     with pytest.raises(DatasetError, match="made faces has no face with a strict majority"):
-        calibrate_bundle(folder, known, undecided, NO_COPIES, "made faces", pictures_of_each_kind=40)
+        calibrate_bundle(folder, known, undecided, NO_COPIES, "made faces", outliers_of_each_kind=40)
     with pytest.raises(DatasetError, match="training faces with a strict majority"):
-        calibrate_bundle(folder, undecided, known, NO_COPIES, "made faces", pictures_of_each_kind=40)
+        calibrate_bundle(folder, undecided, known, NO_COPIES, "made faces", outliers_of_each_kind=40)
     with pytest.raises(DatasetError, match="at least 5 faces"):
-        calibrate_bundle(folder, known, make_faces(4, seed=2), NO_COPIES, "made faces", pictures_of_each_kind=40)
+        calibrate_bundle(folder, known, make_faces(4, seed=2), NO_COPIES, "made faces", outliers_of_each_kind=40)
     assert load_bundle(folder).mixture.calibration is None
     with pytest.raises(BundleError, match="not a bundle"):
-        calibrate_bundle(tmp_path, known, known, NO_COPIES, "made faces", pictures_of_each_kind=40)
+        calibrate_bundle(tmp_path, known, known, NO_COPIES, "made faces", outliers_of_each_kind=40)

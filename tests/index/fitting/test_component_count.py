@@ -1,27 +1,27 @@
 import numpy as np
 
-from mien.index.fitting.component_count import Candidate, choose_number, try_numbers
+from mien.index.fitting.component_count import Candidate, choose_counts, try_counts
 from tests.index.mixture.test_emotion_mixture import two_clouds
 
 
-def test_two_clouds_are_two_and_not_three() -> None:
+def test_two_clouds_have_two_components() -> None:
     faces, _ = two_clouds()
-    candidates = try_numbers(faces, 3, np.eye(12), halvings=3, restarts=2)
+    candidates = try_counts(faces, 3, np.eye(12), halvings=3, restarts=2)
     assert [each.count for each in candidates] == [1, 2, 3]
     assert candidates[1].agreement > 0.95
     gain, error = candidates[1].gain_over(candidates[0])
     assert gain > 5 * error > 0
-    assert choose_number(candidates)[0] == 2
+    assert choose_counts(candidates)[0] == 2
 
 
-def test_halves_hold_near_copies_together() -> None:
+def test_near_copies_are_in_the_same_half() -> None:
     """With every face in one group there is nothing to halve."""
     faces, _ = two_clouds(count=40)
     copies = type(faces)(faces.points, faces.weights, faces.clear, np.zeros(40, dtype=np.int64))
-    assert try_numbers(copies, 2, np.eye(12)) == []
+    assert try_counts(copies, 2, np.eye(12)) == []
 
 
-def test_numbers_that_halves_do_not_agree_on_are_not_worth_having() -> None:
+def test_counts_that_halves_do_not_agree_on_are_not_supported() -> None:
     def candidate(count: int, likelihood: float, agreement: float) -> Candidate:
         spread = np.random.default_rng(count).normal(0, 0.1, 500)
         return Candidate(count, likelihood + spread, agreement, 100.0)
@@ -32,5 +32,5 @@ def test_numbers_that_halves_do_not_agree_on_are_not_worth_having() -> None:
         candidate(3, 2, 0.3),
         candidate(4, 1.0, 0.9),
     )
-    assert choose_number([one, two, three, four]) == [2, 1], "three is not found again, four is no likelier than two"
-    assert choose_number([]) == [1]
+    assert choose_counts([one, two, three, four]) == [2, 1], "three is not found again, four is no likelier than two"
+    assert choose_counts([]) == [1]

@@ -3,7 +3,7 @@ import pytest
 
 from mien.index.bundle.bundle import Bundle, load_bundle
 from mien.index.bundle.default import default_bundle
-from mien.index.mixture.comparison import directions, likeness
+from mien.index.mixture.comparison import compare_points, directions
 
 NAMES = ("a", "b", "c")
 CENTROIDS = np.array([[3.0, 0, 0, 0], [0, 3.0, 0, 0], [0, 0, 3.0, 0]])
@@ -14,7 +14,7 @@ def bundle() -> Bundle:
     return load_bundle(default_bundle())
 
 
-def test_a_way_from_one_emotion_to_another_is_theirs() -> None:
+def test_a_step_from_one_emotion_to_another_is_theirs() -> None:
     found = {each.emotion: each for each in directions(NAMES, CENTROIDS, np.array([-1.0, 1.0, 0, 0]))}
     assert found["a"].share == pytest.approx(0.5)
     assert found["b"].share == pytest.approx(0.5)
@@ -22,7 +22,7 @@ def test_a_way_from_one_emotion_to_another_is_theirs() -> None:
     assert (found["a"].towards, found["b"].towards) == (False, True)
 
 
-def test_a_way_across_all_emotions_is_nobodys() -> None:
+def test_a_step_across_all_emotions_is_nobodys() -> None:
     across = directions(NAMES, CENTROIDS, np.array([0, 0, 0, 2.0]))
     assert sum(each.share for each in across) == pytest.approx(0)
     both = directions(NAMES, CENTROIDS, np.array([-1.0, 1.0, 0, np.sqrt(2)]))
@@ -34,26 +34,26 @@ def test_shares_sum_to_what_the_plane_of_the_centroids_holds(bundle: Bundle) -> 
     arms = mixture.centroids - mixture.centroids.mean(axis=0)
     basis = np.linalg.svd(arms)[2][: len(arms) - 1]
     for seed in range(5):
-        way = np.random.default_rng(seed).normal(size=64)
-        found = directions(mixture.emotions, mixture.centroids, way)
-        inside = np.square(basis @ way).sum() / np.square(way).sum()
+        step = np.random.default_rng(seed).normal(size=64)
+        found = directions(mixture.emotions, mixture.centroids, step)
+        inside = np.square(basis @ step).sum() / np.square(step).sum()
         assert sum(each.share for each in found) == pytest.approx(inside)
         assert [each.share for each in found] == sorted((each.share for each in found), reverse=True)
 
 
-def test_a_point_is_like_itself(bundle: Bundle) -> None:
+def test_point_compared_with_itself(bundle: Bundle) -> None:
     point = bundle.gallery.embeddings[3]
-    found = likeness(bundle, point, point)
+    found = compare_points(bundle.mixture, bundle.sub_classes, point, point)
     assert found.distance == 0
     assert found.overlap == pytest.approx(1)
     assert found.emotions[0] == found.emotions[1]
     assert all(each.share == 0 for each in found.directions)
 
 
-def test_middles_of_two_emotions_share_little(bundle: Bundle) -> None:
+def test_centroids_of_two_emotions_overlap_little(bundle: Bundle) -> None:
     mixture = bundle.mixture
     happy, sad = (mixture.emotions.index(name) for name in ("happiness", "sadness"))
-    found = likeness(bundle, mixture.centroids[happy], mixture.centroids[sad])
+    found = compare_points(bundle.mixture, bundle.sub_classes, mixture.centroids[happy], mixture.centroids[sad])
     assert found.emotions == ("happiness", "sadness")
     assert found.overlap < 0.3
     assert {each.emotion for each in found.directions[:2]} == {"happiness", "sadness"}

@@ -127,7 +127,7 @@ def test_density_is_that_of_equally_likely_gaussians(mixture: Mixture) -> None:
 def test_a_calibrated_mixture_is_stranger_where_the_background_is_likelier(calibrated: Mixture) -> None:
     assert calibrated.calibration is not None
     points = np.concatenate([calibrated.centroids, calibrated.calibration.background.centroid[None]])
-    strange = calibrated.strangeness(points)
+    strange = calibrated.outlier_score(points)
     assert (strange[:3] < 0).all()
     assert strange[3] > 0
     expected = calibrated.calibration.background.log_density(points) - calibrated.log_density(points)
@@ -160,13 +160,13 @@ def test_without_a_calibration_there_is_one_sigma_and_the_scale_of_training(mixt
     assert mixture.trained_sigma == mixture.votes_sigma == mixture.sigma == 1.0
     assert mixture.min_typicality == pytest.approx(0.05)
     points, _ = clouds(50, seed=9)
-    np.testing.assert_array_equal(mixture.strangeness(points), mixture.mahalanobis(points).min(axis=1))
+    np.testing.assert_array_equal(mixture.outlier_score(points), mixture.mahalanobis(points).min(axis=1))
     np.testing.assert_array_equal(mixture.vote_shares(points), mixture.posterior(points))
 
 
 def test_typicality_is_the_share_of_stranger_faces() -> None:
-    strangeness = np.random.default_rng(0).exponential(size=500)
-    table = quantile_table(strangeness)
+    scores = np.random.default_rng(0).exponential(size=500)
+    table = quantile_table(scores)
     for value in (0.01, 0.3, 1.0, 2.5):
-        assert typicality_from(np.array([value]), table)[0] == pytest.approx((strangeness > value).mean(), abs=0.004)
+        assert typicality_from(np.array([value]), table)[0] == pytest.approx((scores > value).mean(), abs=0.004)
     assert typicality_from(np.array([-1.0, 99.0]), table).tolist() == [1.0, 0.0]

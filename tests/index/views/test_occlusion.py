@@ -6,7 +6,7 @@ from mien.index.views.occlusion import STEP_PX, closeness_map, emotion_map, occl
 
 
 def by_one_corner(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """An embedding that looks at the top left 8x8 pixels alone."""
+    """An embedding of the top left 8x8 pixels."""
     means = crops[:, :8, :8].reshape(len(crops), -1).mean(axis=1, keepdims=True) / 255
     return np.asarray(means, dtype=np.float32)
 
@@ -21,7 +21,7 @@ MIXTURE = Mixture(
 )
 
 
-def test_heat_lies_where_the_emotion_is_decided() -> None:
+def test_emotion_depends_on_the_place_that_decides_it() -> None:
     crop = np.full((48, 48), 40, np.uint8)
     crop[:8, :8] = 255
     heat = emotion_map(occlude(crop, by_one_corner), MIXTURE, 1)
@@ -31,20 +31,20 @@ def test_heat_lies_where_the_emotion_is_decided() -> None:
     assert int(heat.argmax()) == 0
 
 
-def test_what_speaks_against_an_emotion_is_negative() -> None:
+def test_place_that_speaks_against_an_emotion_is_negative() -> None:
     crop = np.full((48, 48), 40, np.uint8)
     crop[:8, :8] = 255
     assert emotion_map(occlude(crop, by_one_corner), MIXTURE, 0)[0, 0] < -0.5
 
 
-def test_the_crop_stays_as_it_was() -> None:
+def test_crop_is_not_changed() -> None:
     crop = np.random.default_rng(0).integers(0, 255, (48, 48)).astype(np.uint8)
     before = crop.copy()
     occlude(crop, by_one_corner)
     np.testing.assert_array_equal(crop, before)
 
 
-def test_closeness_lies_where_two_faces_are_alike() -> None:
+def test_closeness_depends_on_the_place_where_two_faces_are_alike() -> None:
     crop = np.full((48, 48), 40, np.uint8)
     crop[:8, :8] = 255
     occlusion = occlude(crop, by_one_corner)
@@ -54,7 +54,7 @@ def test_closeness_lies_where_two_faces_are_alike() -> None:
     assert closeness_map(occlusion, np.array([0.0]))[0, 0] < -0.5  # the bright corner keeps it from a dark face
 
 
-def test_closeness_is_the_mean_growth_of_the_distance() -> None:
+def test_closeness_is_the_mean_increase_of_the_distance() -> None:
     """Against plain loops over every patch and place."""
     crop = np.random.default_rng(1).integers(0, 255, (24, 24)).astype(np.uint8)
 

@@ -10,7 +10,8 @@ from mien.index.bundle.bundle import load_bundle, replace_portraits
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER, PORTRAITS
 from mien.index.errors import BundleError
-from mien.index.fitting.portraits import load_painter, portray_bundle, reread
+from mien.index.fitting.portraits import check_portraits, portray_bundle
+from mien.index.views.portraits import load_painter
 from mien.model.datasets.ferplus import read_ferplus
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import DatasetError, EmbedderError
@@ -29,7 +30,7 @@ def painter() -> PortraitPainter:
 
 def test_portrait_of_each_centroid_is_classified_as_its_emotion() -> None:
     bundle = load_bundle(default_bundle())
-    found = reread(bundle, Embedder(bundle.embedder_path))
+    found = check_portraits(bundle, Embedder(bundle.embedder_path))
     assert found.emotions == bundle.mixture.emotions
     own = [painted == read for painted, read in found.sub_classes.items()]
     assert not own or np.mean(own) >= 0.75
@@ -96,7 +97,7 @@ def test_changed_file_is_refused(tmp_path: Path) -> None:
 
 def test_bundle_without_portraits_is_refused(small_run: SmallRun) -> None:
     with pytest.raises(BundleError, match="mien portraits makes it"):
-        reread(load_bundle(small_run.bundle), Embedder(small_run.network))
+        check_portraits(load_bundle(small_run.bundle), Embedder(small_run.network))
 
 
 def test_patterns_cannot_be_aligned(small_run: SmallRun) -> None:

@@ -65,9 +65,9 @@ def test_the_whole_way_by_commands(small_run: SmallRun, tmp_path: Path, capsys: 
     found = ["--output", str(tmp_path / "sub-classes"), "--least-faces", "12", "--restarts", "1", "--halvings", "2"]
     assert main(["discover", "--bundle", str(bundle), *data, *found]) == 0
     assert "neutral/1" in capsys.readouterr().out
-    subclasses = load_bundle(bundle).subclasses
-    assert subclasses is not None
-    assert set(subclasses.of_face) == {entry.id for entry in load_bundle(bundle).gallery.entries}
+    sub_classes = load_bundle(bundle).sub_classes
+    assert sub_classes is not None
+    assert set(sub_classes.of_face) == {entry.id for entry in load_bundle(bundle).gallery.entries}
     assert {path.name for path in (tmp_path / "sub-classes").iterdir()} == {
         "assignments.csv",
         *(f"{emotion}.png" for emotion in EMOTIONS),

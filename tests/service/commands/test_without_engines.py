@@ -13,7 +13,8 @@ from mien.service.commands.main import COMMANDS
 
 HIDDEN = """
 import sys
-for name in ("onnxruntime", "faiss", "torch", "onnx", "onnxscript", "sklearn", "matplotlib", "av", "pyarrow", "ray"):
+names = "onnxruntime faiss torch onnx onnxscript sklearn scipy matplotlib av pyarrow ray"
+for name in names.split():
     sys.modules[name] = None
 """
 
@@ -51,9 +52,6 @@ ENGINES = [
     ["retrieve", "photo.jpg"],
     ["embed", "photo.jpg", "--output", "faces.npz"],
     ["groups", "table.csv"],
-    ["evaluate", "--dataset", "folders", "photos", "--output", "scores"],
-    ["calibrate", "--bundle", "bundle", "--data", "ferplus"],
-    ["discover", "--bundle", "bundle", "--data", "ferplus", "--output", "found"],
     ["build", "embedder.onnx", "--data", "ferplus", "--output", "bundle"],
     ["serve"],
     *(
@@ -78,6 +76,9 @@ TRAINING = [
     ["quantise", "embedder.onnx", "--half", "--output", "half.onnx"],
     ["portraits", "--bundle", "bundle", "--data", "ferplus"],
     ["evaluate", "--data", "ferplus", "--output", "scores"],
+    ["evaluate", "--dataset", "folders", "photos", "--output", "scores"],
+    ["calibrate", "--bundle", "bundle", "--data", "ferplus"],
+    ["discover", "--bundle", "bundle", "--data", "ferplus", "--output", "found"],
     ["ablate", "--data", "ferplus", "--output", "ablation"],
 ]
 """Lines of the commands that need the extra ``train``."""

@@ -156,11 +156,11 @@ class TestPoints:
         np.testing.assert_allclose(answer["embedding"], 0.625 * surprise + 0.375 * happiness, rtol=1e-5, atol=1e-5)
 
     def test_sub_classes(self, client: TestClient, served_engine: Engine) -> None:
-        subclasses = served_engine.bundle.subclasses
-        if subclasses is None:
+        sub_classes = served_engine.bundle.sub_classes
+        if sub_classes is None:
             assert "has no sub-classes" in refusal(client, {"query": {"sub_class": "happiness/2"}})
             return
-        for each in subclasses.each:
+        for each in sub_classes.each:
             answer = retrieve(client, {"sub_class": each.id}, k=1)
             np.testing.assert_allclose(answer["embedding"], each.centroid, rtol=1e-5, atol=1e-5)
         assert "no sub-class 'happiness/99'" in refusal(client, {"query": {"sub_class": "happiness/99"}})

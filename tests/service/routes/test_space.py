@@ -85,8 +85,8 @@ def test_a_portrait_can_be_named_in_each_way(client: TestClient, served_engine: 
     assert np.abs(pixels(by_embedding.content).astype(int) - pixels(by_emotion.content)).max() <= 2
     face = bundle.gallery.entries[0].id
     assert pixels(client.get("/portrait", params={"id": face, "side_px": 48}).content).shape == (48, 48)
-    if bundle.subclasses is not None:
-        name = bundle.subclasses.each[0].id
+    if bundle.sub_classes is not None:
+        name = bundle.sub_classes.each[0].id
         assert client.get("/portrait", params={"sub_class": name}).status_code == 200
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.index.fitting.sigma import PRECISION, WIDEST, fit_sigma, scaled_posterior
+from mien.index.mixture.calibration import SIGMA_RANGE, fit_sigma, threshold_keeping
 from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import DatasetError
 
@@ -19,12 +19,12 @@ def faces(n: int, sigma: float, seed: int = 0) -> tuple[Reals, Reals]:
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 1.7])
-def test_the_sigma_that_labels_were_drawn_with_is_found(sigma: float) -> None:
+def test_sigma_of_the_labels_is_found(sigma: float) -> None:
     assert fit_sigma(*faces(40_000, sigma), start=1.0) == pytest.approx(sigma, rel=0.03)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_other_sigma_is_likelier(seed: int) -> None:
+def test_no_other_sigma_has_a_higher_likelihood(seed: int) -> None:
     distances, targets = faces(300, 0.8, seed)
     votes = 0.7 * targets + 0.3 * np.random.default_rng(seed).dirichlet(np.ones(4), 300)
     for wanted in (targets, votes):
@@ -38,34 +38,53 @@ def test_no_other_sigma_is_likelier(seed: int) -> None:
         assert found == pytest.approx(grid[np.argmin([cost(sigma) for sigma in grid])], rel=0.01)
 
 
-def test_the_start_does_not_decide() -> None:
+def test_sigma_does_not_depend_on_the_start() -> None:
     distances, targets = faces(500, 0.8)
     found = [fit_sigma(distances, targets, start) for start in (0.1, 1.0, 8.0)]
-    assert found == pytest.approx([found[0]] * 3, rel=2 * PRECISION)
+    assert found == pytest.approx([found[0]] * 3, rel=1e-4)
 
 
-def test_the_unit_of_distance_does_not_matter() -> None:
+def test_sigma_scales_with_the_unit_of_distance() -> None:
     distances, targets = faces(500, 0.8)
     one, other = fit_sigma(distances, targets, 1.0), fit_sigma(100 * distances, targets, 100.0)
-    assert other == pytest.approx(100 * one, rel=2 * PRECISION)
+    assert other == pytest.approx(100 * one, rel=1e-4)
 
 
-def test_faces_that_are_all_right_end_at_the_smallest_sigma() -> None:
+def test_sigma_is_the_smallest_where_all_faces_are_nearest_to_their_label() -> None:
     distances = np.tile([0.1, 2.0, 2.0], (5, 1))
     found = fit_sigma(distances, np.eye(3)[np.zeros(5, dtype=int)], start=1.0)
-    assert found == pytest.approx(1 / WIDEST, rel=1e-3)
+    assert found == pytest.approx(1 / SIGMA_RANGE, rel=1e-3)
     assert np.isfinite(posterior_from(distances, found)).all()
 
 
-def test_some_faces_are_answered_for_by_others() -> None:
-    distances, targets = faces(100, 0.8)
-    others = np.arange(100) < 60
-    expected = posterior_from(distances[~others], fit_sigma(distances[:60], targets[:60], 1.0))
-    np.testing.assert_array_equal(scaled_posterior(distances, targets, 1.0, others, ~others), expected)
-
-
-def test_what_does_not_fit_is_refused() -> None:
+def test_targets_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DatasetError, match="one target per face"):
         fit_sigma(np.ones((3, 2)), np.ones((2, 2)), 1.0)
     with pytest.raises(DatasetError, match="one target per face"):
         fit_sigma(np.ones((0, 2)), np.ones((0, 2)), 1.0)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.07, 0.29, 0.5, 0.9, 0.95, 0.999, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_threshold_is_the_highest_that_keeps_the_share(seed: int, share: float) -> None:
+    faces = np.random.default_rng(seed).normal(0.7, 1, 80).round(1)  # with ties
+    keeping = [value for value in faces if np.mean(faces >= value) >= share]
+    assert threshold_keeping(faces, share) == max(keeping)
+
+
+def test_threshold_is_exact_in_spite_of_rounding() -> None:
+    assert 0.07 * 100 > 7  # in floating point
+    assert threshold_keeping(np.arange(100.0), 0.07) == 93
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1])
+def test_share_to_keep_must_be_above_0_and_up_to_1(share: float) -> None:
+    with pytest.raises(DatasetError, match=f"above 0 and up to 1, got {share}"):
+        threshold_keeping(np.array([1.0]), share)
+
+
+def test_threshold_needs_typicality_without_nan() -> None:
+    with pytest.raises(DatasetError, match="one or more faces"):
+        threshold_keeping(np.array([]), 0.5)
+    with pytest.raises(DatasetError, match="one or more faces"):
+        threshold_keeping(np.array([0.5, np.nan]), 0.5)

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
-from mien.index.evaluation.partitions import adjusted_rand_index
-from mien.index.fitting.discovery import Discovery, DiscoveryConfig, DiscoveryFaces, discover
+from mien.index.fitting.sub_classes import Discovery, DiscoveryConfig, DiscoveryFaces, discover_sub_classes
 from mien.index.mixture.mixture import Mixture, fit_mixture
 from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.model.errors import DatasetError
@@ -46,18 +46,18 @@ def mixture(faces: DiscoveryFaces) -> Mixture:
 
 @pytest.fixture(scope="module")
 def found(mixture: Mixture, faces: DiscoveryFaces) -> Discovery:
-    return discover(mixture, faces, QUICK)
+    return discover_sub_classes(mixture, faces, QUICK)
 
 
-def test_the_emotion_of_two_sorts_is_split_and_no_other(found: Discovery) -> None:
-    assert [len(found.subclasses.rows_of(emotion)) for emotion in EMOTIONS] == [1, 2, 1, 1, 1, 1, 1, 1]
+def test_only_the_emotion_of_two_sorts_is_split(found: Discovery) -> None:
+    assert [len(found.sub_classes.rows_of(emotion)) for emotion in EMOTIONS] == [1, 2, 1, 1, 1, 1, 1, 1]
     sort = made_faces()[1]
     own = np.arange(120, 240)
-    assert adjusted_rand_index(found.places[own] - 1, sort[own]) > 0.95
+    assert adjusted_rand_score(found.rows[own] - 1, sort[own]) > 0.95
 
 
-def test_each_is_described(found: Discovery) -> None:
-    one, other = (found.subclasses.each[row] for row in found.subclasses.rows_of("happiness"))
+def test_sub_classes_have_shares_votes_and_nearest_faces(found: Discovery) -> None:
+    one, other = (found.sub_classes.each[row] for row in found.sub_classes.rows_of("happiness"))
     assert (one.id, other.id) == ("happiness/1", "happiness/2")
     assert one.weight >= other.weight
     assert one.weight + other.weight == pytest.approx(1)
@@ -65,41 +65,41 @@ def test_each_is_described(found: Discovery) -> None:
     assert abs(one.difference[surprise]) > 0.2
     np.testing.assert_allclose(one.difference, -other.difference, atol=1e-12)
     assert len(one.nearest) == 12
-    assert all(found.subclasses.of_face[face] == 1 for face in one.nearest)
-    alone = found.subclasses.each[0]
+    assert all(found.sub_classes.of_face[face] == 1 for face in one.nearest)
+    alone = found.sub_classes.each[0]
     assert not alone.difference.any()
 
 
-def test_a_face_without_a_majority_has_a_sub_class(found: Discovery, faces: DiscoveryFaces) -> None:
+def test_face_without_a_majority_has_a_sub_class(found: Discovery, faces: DiscoveryFaces) -> None:
     unclear = np.flatnonzero(faces.clear < 0)
     assert len(unclear) == 12
-    assert set(found.places[unclear].tolist()) <= {1, 2}
+    assert set(found.rows[unclear].tolist()) <= {1, 2}
     assert (found.probabilities[unclear] > 0.5).all()
 
 
-def test_ids_stay_when_faces_stay(mixture: Mixture, faces: DiscoveryFaces, found: Discovery) -> None:
+def test_sub_class_that_keeps_its_faces_keeps_its_id(mixture: Mixture, faces: DiscoveryFaces, found: Discovery) -> None:
     """A second round in a space that is turned around: other points, the same faces, the same ids."""
     turn, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(SIZE, SIZE)))
     turned = replace(faces, embeddings=faces.embeddings @ turn)
     clear = faces.clear >= 0
     space = fit_mixture(turned.embeddings[clear], turned.clear[clear], EMOTIONS, 1.0)
-    again = discover(space, turned, QUICK, previous=found.subclasses)
+    again = discover_sub_classes(space, turned, QUICK, previous=found.sub_classes)
     same = [
-        found.subclasses.each[found.subclasses.of_face[face]].id
-        == again.subclasses.each[again.subclasses.of_face[face]].id
+        found.sub_classes.each[found.sub_classes.of_face[face]].id
+        == again.sub_classes.each[again.sub_classes.of_face[face]].id
         for face in faces.ids
     ]
     assert np.mean(same) > 0.98
-    assert again.subclasses.highest == found.subclasses.highest
+    assert again.sub_classes.highest == found.sub_classes.highest
 
 
-def test_a_class_of_few_faces_stays_whole(mixture: Mixture, faces: DiscoveryFaces) -> None:
-    found = discover(mixture, faces, QUICK.model_copy(update={"least_faces": 100}))
-    assert len(found.subclasses) == len(EMOTIONS)
+def test_emotion_of_few_faces_is_not_split(mixture: Mixture, faces: DiscoveryFaces) -> None:
+    found = discover_sub_classes(mixture, faces, QUICK.model_copy(update={"least_faces": 100}))
+    assert len(found.sub_classes) == len(EMOTIONS)
 
 
-def test_an_emotion_without_faces(mixture: Mixture, faces: DiscoveryFaces) -> None:
+def test_emotion_without_faces_is_refused(mixture: Mixture, faces: DiscoveryFaces) -> None:
     without = faces.votes.copy()
     without[faces.clear == 7] = 0
     with pytest.raises(DatasetError, match="contempt has 0"):
-        discover(mixture, replace(faces, votes=without), QUICK)
+        discover_sub_classes(mixture, replace(faces, votes=without), QUICK)
