@@ -39,7 +39,7 @@ from mien.index.bundle.manifest import (
 from mien.index.bundle.mixture_npz import read_mixture, write_mixture
 from mien.index.bundle.sub_classes_npz import read_sub_classes, write_sub_classes
 from mien.index.errors import BundleError
-from mien.index.gallery.gallery import Gallery
+from mien.index.gallery.fixed_gallery import FixedGallery
 from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClasses
 from mien.model.embedder.embedder import Embedder
@@ -60,7 +60,7 @@ class Bundle:
     folder: Path
     manifest: Manifest
     mixture: Mixture
-    gallery: Gallery
+    gallery: FixedGallery
     sub_classes: SubClasses | None = None
 
     @property

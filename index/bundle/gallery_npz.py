@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.npz import read_arrays
 from mien.index.errors import BundleError
-from mien.index.gallery.gallery import Entry, Gallery
+from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.sub_classes import SubClasses
 from mien.model.emotions import VOTE_COLUMNS
 
@@ -86,7 +86,7 @@ def read_gallery(path: Path, embedder_sha256: str, emotions: int, size: int) -> 
     )
 
 
-def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], sub_classes: SubClasses | None = None) -> Gallery:
+def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], sub_classes: SubClasses | None = None) -> FixedGallery:
     """A searchable gallery; the votes become each face's metadata."""
     sub_class_of = {face: sub_classes.each[row].id for face, row in sub_classes.of_face.items()} if sub_classes else {}
     entries = [
@@ -101,4 +101,4 @@ def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], sub_classes: SubC
         )
         for face_id, label, row in zip(faces.ids, faces.labels.tolist(), faces.votes.tolist(), strict=True)
     ]
-    return Gallery(entries, faces.embeddings)
+    return FixedGallery(entries, faces.embeddings)

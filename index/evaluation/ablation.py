@@ -21,7 +21,7 @@ from mien.index.evaluation.held_out import cross_fitted_posterior, cross_fitted_
 from mien.index.evaluation.outliers import seen_outliers, unseen_outliers
 from mien.index.evaluation.rejection import auroc
 from mien.index.evaluation.retrieval import score_retrieval
-from mien.index.gallery.gallery import Entry, Gallery
+from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.background import fit_background
 from mien.index.mixture.calibration import calibrate_mixture
 from mien.index.mixture.mixture import fit_mixture
@@ -264,9 +264,9 @@ def read_rows(path: Path) -> list[AblationRow]:
         raise DatasetError(f"{path} is not the table of an ablation: {error}") from None
 
 
-def _gallery(faces: LabelledFaces, embeddings: NDArray[np.float32]) -> Gallery:
+def _gallery(faces: LabelledFaces, embeddings: NDArray[np.float32]) -> FixedGallery:
     entries = [Entry(name, EMOTIONS[label], {}) for name, label in zip(faces.names, labels(faces.votes), strict=True)]
-    return Gallery(entries, embeddings)
+    return FixedGallery(entries, embeddings)
 
 
 def _embedding(network: Any, device: Any) -> Embed:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.evaluation.intervals import Scores, percentile_interval, resampled_means
-from mien.index.gallery.gallery import Gallery
+from mien.index.gallery.fixed_gallery import FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 
@@ -128,7 +128,7 @@ def score_classification(labels: NDArray[np.int64], predicted: NDArray[np.int64]
     return scores, intervals
 
 
-def softmax_head(gallery: Gallery) -> Classifier:
+def softmax_head(gallery: FixedGallery) -> Classifier:
     """The baseline: a softmax layer on the same embeddings, fitted on the faces of a gallery."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -140,7 +140,7 @@ def softmax_head(gallery: Gallery) -> Classifier:
     return lambda queries: np.asarray(head.predict(queries), dtype=np.int64)
 
 
-def nearest_neighbour_vote(gallery: Gallery, queries: NDArray[np.float32]) -> NDArray[np.int64]:
+def nearest_neighbour_vote(gallery: FixedGallery, queries: NDArray[np.float32]) -> NDArray[np.int64]:
     """(q,) the most frequent emotion among the nearest faces; among equally frequent ones, the nearest's."""
     winners = np.empty(len(queries), dtype=np.int64)
     for query, matches in enumerate(gallery.search(queries, NEIGHBOURS)):
@@ -149,7 +149,7 @@ def nearest_neighbour_vote(gallery: Gallery, queries: NDArray[np.float32]) -> ND
     return winners
 
 
-def gallery_labels(gallery: Gallery) -> NDArray[np.int64]:
+def gallery_labels(gallery: FixedGallery) -> NDArray[np.int64]:
     """(n,) indices into ``EMOTIONS`` of a gallery's faces."""
     return np.array([EMOTIONS.index(entry.emotion) for entry in gallery.entries], dtype=np.int64)
 

@@ -36,7 +36,7 @@ from mien.index.evaluation.outliers import COUNT, Outliers, seen_outliers, unsee
 from mien.index.evaluation.rejection import KindTypicality, score_rejection
 from mien.index.evaluation.retrieval import score_retrieval
 from mien.index.evaluation.summary import INTERVALS, markdown
-from mien.index.gallery.gallery import Entry, Gallery
+from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.mixture import posterior_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
@@ -105,7 +105,7 @@ def evaluate(
     on_stage("retrieval, leave-one-out")
     entries = [Entry(name, EMOTIONS[label], {}) for name, label in zip(clear_faces.names, held_out.labels, strict=True)]
     parts["retrieval_leave_one_out"] = score_retrieval(
-        Gallery(entries, held_out.embeddings),
+        FixedGallery(entries, held_out.embeddings),
         held_out.labels,
         held_out.groups,
         held_out,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mien.index.errors import QueryError
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.evaluation.intervals import Interval, Scores, percentile_interval, resampled_means
-from mien.index.gallery.gallery import Gallery
+from mien.index.gallery.fixed_gallery import FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 
@@ -262,7 +262,7 @@ class RankingTally:
 
 
 def score_retrieval(
-    gallery: Gallery,
+    gallery: FixedGallery,
     gallery_labels: NDArray[np.int64],
     gallery_groups: NDArray[np.int64],
     queries: HeldOutFaces,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mien.index.evaluation.classification import classification_scores
 from mien.index.evaluation.identity import identity_leakage
 from mien.index.evaluation.retrieval import RankingTally
-from mien.index.gallery.gallery import Entry, Gallery
+from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.mixture import Mixture
 from mien.model.datasets.base import LabelledPhotographs
 from mien.model.emotions import EMOTIONS
@@ -242,7 +242,7 @@ def _retrieval(
     people = np.arange(count)
     if photographs.subjects is not None:
         people = np.unique([photographs.subjects[row] for row in embedded.rows], return_inverse=True)[1]
-    gallery = Gallery(
+    gallery = FixedGallery(
         [Entry(str(row), EMOTIONS[label], {}) for row, label in zip(embedded.rows, labels, strict=True)],
         embedded.embeddings,
     )

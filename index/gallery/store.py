@@ -26,7 +26,7 @@ from mien.index.errors import FaceConflictError, QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.results import AddResult, Listing, Sample, SearchResult, Statistics
-from mien.index.gallery.validation import apply_changes, check_faces, excerpt
+from mien.index.gallery.validation import apply_changes, check_faces, check_queries, excerpt
 
 
 @dataclass(frozen=True)
@@ -202,10 +202,7 @@ class GalleryStore(ABC):
             QueryError: k is below 1, the queries have other dimensions than the gallery or are not finite, a page is
                 asked of several queries, or a distance is negative or NaN.
         """
-        if k < 1:
-            raise QueryError(f"k should be at least 1, got {k}")
-        if queries.ndim != 2 or queries.shape[1] != self.embedding_size:
-            raise QueryError(f"expected queries (q, {self.embedding_size}), got {queries.shape}")
+        check_queries(queries, k, self.embedding_size)
         if not np.isfinite(queries).all():
             raise QueryError("a query should consist of finite numbers, got NaN or infinity")
         if options.after is not None and len(queries) != 1:

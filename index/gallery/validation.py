@@ -1,4 +1,4 @@
-"""What the fields of a gallery's face may be, and how they may change."""
+"""What the fields of a gallery's face may be, and what may be searched for."""
 
 import json
 import math
@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mien.index.errors import FaceFieldError
+from mien.index.errors import FaceFieldError, QueryError
 from mien.index.gallery.face import GalleryFace
 
 MAX_ID_BYTES: Final = 256
@@ -111,6 +112,18 @@ def apply_changes(face: GalleryFace, changes: Mapping[str, Any]) -> GalleryFace:
     changed = replace(face, **values)
     check_face(changed, len(face.embedding))
     return changed
+
+
+def check_queries(queries: NDArray[np.float32], k: int, embedding_size: int) -> None:
+    """Refuse queries that are not (q, d) embeddings, or for less than one match.
+
+    Raises:
+        QueryError: k is below 1, or the queries have another shape.
+    """
+    if k < 1:
+        raise QueryError(f"k should be at least 1, got {k}")
+    if queries.ndim != 2 or queries.shape[1] != embedding_size:
+        raise QueryError(f"expected queries (q, {embedding_size}), got {queries.shape}")
 
 
 def json_text(value: Any) -> str:

@@ -16,7 +16,7 @@ from mien.index.bundle.manifest import EMBEDDER
 from mien.index.errors import QueryError
 from mien.index.gallery.cursor import next_page
 from mien.index.gallery.embedded.folder import check_network
-from mien.index.gallery.gallery import Entry, Match
+from mien.index.gallery.fixed_gallery import Entry, Match
 from mien.index.gallery.results import GalleryMatch
 from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import EVERYTHING, GalleryStore, SearchOptions

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.gallery import Match
+from mien.index.gallery.fixed_gallery import Match
 from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.model.faces.reader import Face
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from mien.index.gallery.gallery import Match
+from mien.index.gallery.fixed_gallery import Match
 from mien.model.emotions import EMOTIONS
 from mien.service.inference.prediction import Prediction
 from mien.service.schemas.problem import Problem

@@ -15,7 +15,7 @@ from mien.index.evaluation.classification import (
     softmax_head,
 )
 from mien.index.evaluation.intervals import mean_interval
-from mien.index.gallery.gallery import Entry, Gallery
+from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 
@@ -196,10 +196,10 @@ def test_draws_without_a_class_are_left_out_of_its_interval() -> None:
     assert intervals["macro_recall"] == (1.0, 1.0)
 
 
-def line(emotions: list[int]) -> Gallery:
+def line(emotions: list[int]) -> FixedGallery:
     """Faces in a row, at 0, 1, 2, ..."""
     entries = [Entry(str(row), EMOTIONS[label], {}) for row, label in enumerate(emotions)]
-    return Gallery(entries, np.arange(len(emotions), dtype=np.float32)[:, None])
+    return FixedGallery(entries, np.arange(len(emotions), dtype=np.float32)[:, None])
 
 
 def test_neighbours_vote_and_the_nearest_breaks_a_tie() -> None:

@@ -12,7 +12,7 @@ from mien.index.errors import QueryError
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.evaluation.intervals import mean_interval
 from mien.index.evaluation.retrieval import RankingScores, RankingTally, score_retrieval
-from mien.index.gallery.gallery import Entry, Gallery
+from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 
@@ -242,14 +242,14 @@ def test_gallery_groups_of_another_length_are_refused() -> None:
         RankingTally(NAMES, integers(0, 1, 2), integers(0, 1))
 
 
-def embedded_scene(n: int, seed: int) -> tuple[Gallery, HeldOutFaces]:
+def embedded_scene(n: int, seed: int) -> tuple[FixedGallery, HeldOutFaces]:
     """Faces of three emotions in a gallery, and as queries."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, n)
     embeddings = (np.eye(3)[labels] + 0.7 * rng.normal(size=(n, 3))).astype(np.float32)
     entries = [Entry(f"{seed}-{row}", EMOTIONS[label], {}) for row, label in enumerate(labels)]
     votes = np.eye(8, dtype=np.float32)[labels]
-    return Gallery(entries, embeddings), HeldOutFaces(embeddings, labels, votes, rng.integers(0, 2 * n, n))
+    return FixedGallery(entries, embeddings), HeldOutFaces(embeddings, labels, votes, rng.integers(0, 2 * n, n))
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
