@@ -63,7 +63,9 @@ def parser_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The error of the command line parser; empty if there is none."""
     try:
         build_parser().parse_args(words)
-    except SystemExit:
+    except SystemExit as end:
+        if end.code == 0:  # --help
+            return ""
         return capsys.readouterr().err.splitlines()[-1]
     return ""
 
