@@ -10,7 +10,6 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mien.service.inference.admission import VIDEO_PATH
 from mien.service.inference.engine import Engine
-from mien.service.inference.explanation import PointPair
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.api_keys import Keys
 from mien.service.middleware.auth import Auth
@@ -28,6 +27,7 @@ from mien.service.routes.page import serve_page
 from mien.service.routes.space import space_router
 from mien.service.routes.stream import stream_router
 from mien.service.routes.video import video_router
+from mien.service.schemas.explain import PointPair
 from mien.service.schemas.gallery import FaceChanges, NewFaces
 from mien.service.schemas.queries import JsonImages, PointQuery
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine

@@ -1,205 +1,155 @@
-"""Why: what the emotion of a face rests on, and what a face and a match share."""
+"""Explanations: which parts of a face its emotion rests on, and what a face and a match have in common."""
 
-import base64
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 
 from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
-from mien.index.mixture.comparison import compare_points
+from mien.index.mixture.comparison import Comparison, compare_points
 from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
 from mien.service.inference.engine import Engine
-from mien.service.schemas.faces import Rounded
-from mien.service.schemas.queries import FaceIdQuery, Query, point_of
-
-MAX_ID_LENGTH = 1000
-"""Characters of an id in a request."""
 
 
-class ExplainQuery(BaseModel):
-    """Which face of the image is explained, and beside which match."""
+@dataclass(frozen=True)
+class SharedTraits:
+    """What a face or point and a match have in common.
 
-    model_config = ConfigDict(extra="forbid")
+    Attributes:
+        emotions: (c,) names, in the order of the posteriors of ``comparison``.
+        match: the face of the gallery.
+        comparison: of the two points, the match second.
+        heat: (rows, columns) float64, ``closeness_map`` of the face to the match; None without a crop of the face.
+        match_crop: (side, side) uint8, the thumbnail of the match; None where the gallery keeps none.
+        match_heat: (rows, columns) float64, ``closeness_map`` of the match to the face; None without ``match_crop``.
+    """
 
-    already_cropped: bool = Field(default=False, description="The image is a face crop: nothing is detected.")
-    face: int = Field(0, ge=0, description="Its place among the faces of the image, largest first, from 0.")
-    emotion: str | None = Field(None, max_length=100, description="What is explained; without it, what was named.")
-    match: str | None = Field(
-        None,
-        max_length=MAX_ID_LENGTH,
-        description="A face of the gallery: what the two share.",
-        examples=["fer0012345"],
-    )
-
-
-class PointPair(BaseModel):
-    """The JSON body of a question about a point and a match, without a picture of the first."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    query: Query
-    match: str = Field(max_length=MAX_ID_LENGTH, description="A face of the gallery.", examples=["fer0012345"])
+    emotions: tuple[str, ...]
+    match: GalleryFace
+    comparison: Comparison
+    heat: NDArray[np.float64] | None
+    match_crop: NDArray[np.uint8] | None
+    match_heat: NDArray[np.float64] | None
 
 
-Heat = list[list[Rounded]]
+@dataclass(frozen=True)
+class FaceExplanation:
+    """What the emotion of a face or point rests on.
+
+    Attributes:
+        emotion: that is explained.
+        probability: of the emotion.
+        crop: (side, side) uint8, the face; None for a point without one.
+        heat: (rows, columns) float64, ``emotion_map`` of the face; None without ``crop``.
+        shared: with a match; None without one.
+    """
+
+    emotion: str
+    probability: float
+    crop: NDArray[np.uint8] | None
+    heat: NDArray[np.float64] | None
+    shared: SharedTraits | None
 
 
-class PictureOfMatch(BaseModel):
-    """The match's side, where its gallery keeps a picture of it."""
+@dataclass(frozen=True)
+class _OccludedFace:
+    """A crop (side, side) uint8, and how the network reads it with each place covered."""
 
-    crop: str = Field(description="The match as the network sees it: a grey PNG picture, base64.")
-    heat: Heat = Field(description="As the other one, seen from the match: how much farther the query lies.")
-
-
-class DirectionOfEmotion(BaseModel):
-    """The part that an emotion has in what separates two faces."""
-
-    emotion: str = Field(examples=["surprise"])
-    share: Rounded = Field(
-        description="Of the squared distance; negative where it leads against the rest of the way.", examples=[0.31]
-    )
-    more: bool = Field(description="Whether the match lies further towards the emotion than the query.")
+    crop: NDArray[np.uint8]
+    occlusion: Occlusion
 
 
-class MatchExplanation(BaseModel):
-    """What a face and a match share, and what keeps them apart."""
-
-    id: str = Field(description="Of the match.", examples=["fer0012345"])
-    distance: Rounded = Field(description="Between the two, in embedding units.", examples=[0.41])
-    query_emotion: str = Field(description="The emotion nearest to the query.", examples=["happiness"])
-    query_sub_class: str | None = Field(
-        description="Its sub-class, where the bundle has any.", examples=["happiness/2"]
-    )
-    emotion: str = Field(description="The emotion nearest to the match.", examples=["happiness"])
-    sub_class: str | None = Field(description="Its sub-class, where the bundle has any.", examples=["happiness/2"])
-    label: str | None = Field(description="What the gallery says that the match shows.", examples=["happiness"])
-    query_posterior: dict[str, Rounded] = Field(description="Probability of each emotion at the query.")
-    posterior: dict[str, Rounded] = Field(description="Probability of each emotion at the match.")
-    overlap: Rounded = Field(
-        description="How far the two posteriors agree: the sum of the smaller of the two probabilities, 0 to 1.",
-        examples=[0.93],
-    )
-    directions: list[DirectionOfEmotion] = Field(
-        description="What the distance is made of, largest share first; the shares sum to what emotions explain of it."
-    )
-    unexplained: Rounded = Field(
-        description="The share of the squared distance that lies across all emotions, 0 to 1.", examples=[0.58]
-    )
-    heat: Heat | None = Field(
-        description="Rows from the top, each from the left: how much farther from the match the query lies, in "
-        "embedding units, when a patch covers this place; negative where what is seen there keeps them apart. Null "
-        "without a picture of the query."
-    )
-    picture: PictureOfMatch | None = Field(description="Null where no picture of it is kept: it has a point alone.")
-
-
-class Explanation(BaseModel):
-    """What an emotion rests on in a face, and what the face shares with a match, where one was named."""
-
-    emotion: str = Field(description="What is explained.", examples=["happiness"])
-    probability: Rounded = Field(description="Of the emotion, of the whole face.", examples=[0.93])
-    heat: Heat | None = Field(
-        description="Rows from the top, each from the left: how far the probability falls on average when a patch "
-        "covers this place of the crop; negative where the place speaks against the emotion. Null without a picture.",
-        examples=[[[0.0, 0.1], [0.4, 0.3]]],
-    )
-    crop: str | None = Field(
-        description="The face as the network sees it: a grey PNG picture, base64. Null without a picture."
-    )
-    match: MatchExplanation | None = Field(None, description="Where a match was named: what the two share.")
-
-
-def explained(engine: Engine, image: bytes, query: ExplainQuery) -> Explanation:
+def explain_face(
+    engine: Engine, file: bytes, *, already_cropped: bool, face: int, emotion: str | None, match_id: str | None
+) -> FaceExplanation:
     """Explain one face of an image.
+
+    Args:
+        engine: reads and embeds the face.
+        file: the image.
+        already_cropped: the whole image is one face.
+        face: row of the face among those of the image, largest first.
+        emotion: to explain; None takes the nearest.
+        match_id: a face of the gallery to compare with.
 
     Raises:
         ImageError: the image cannot be used, or has no face.
         QueryError: it has fewer faces, or the emotion or the match is not known.
     """
     emotions = engine.bundle.mixture.emotions
-    if query.emotion is not None and query.emotion not in emotions:
-        raise QueryError(f"expected one of {', '.join(emotions)}, got {query.emotion!r}")
-    match = None if query.match is None else _face(engine, query.match)
-    faces = engine.read_faces(image, already_cropped=query.already_cropped)
-    if query.face >= len(faces):
-        raise QueryError(f"the image has {len(faces)} faces, face should be below that, got {query.face}")
-    crop = faces[query.face].crop
-    occlusion = occlude(crop, engine.pipeline.embedder.embed)
-    return _explanation(engine, occlusion.whole, query.emotion, (crop, occlusion), match)
+    if emotion is not None and emotion not in emotions:
+        raise QueryError(f"expected one of {', '.join(emotions)}, got {emotion!r}")
+    match = None if match_id is None else _gallery_face(engine, match_id)
+    faces = engine.read_faces(file, already_cropped=already_cropped)
+    if face >= len(faces):
+        raise QueryError(f"the image has {len(faces)} faces, face should be below that, got {face}")
+    crop = faces[face].crop
+    occluded = _OccludedFace(crop, occlude(crop, engine.pipeline.embedder.embed))
+    return _explain(engine, occluded.occlusion.whole, emotion, occluded, match)
 
 
-def explained_pair(engine: Engine, pair: PointPair) -> Explanation:
-    """Explain what a point and a match share; a face of the gallery is looked at, where its picture is kept.
+def explain_point(engine: Engine, point: NDArray[np.float32], *, face_id: str | None, match_id: str) -> FaceExplanation:
+    """Explain what a point and a match have in common.
+
+    Args:
+        engine: has the gallery.
+        point: (d,) float32.
+        face_id: the face of the gallery that the point is; its thumbnail is used, where one is kept.
+        match_id: a face of the gallery to compare with.
 
     Raises:
-        QueryError: the query names nothing that there is, or the match is not known.
+        QueryError: one of the faces is not in the gallery.
     """
-    point = point_of(pair.query, engine.bundle, engine.gallery)
-    match = _face(engine, pair.match)
-    seen = None
-    if isinstance(pair.query, FaceIdQuery):
-        seen = _seen(engine, _face(engine, pair.query.id))
-    return _explanation(engine, point, None, seen, match)
+    match = _gallery_face(engine, match_id)
+    occluded = None if face_id is None else _occlude_thumbnail(engine, _gallery_face(engine, face_id))
+    return _explain(engine, point, None, occluded, match)
 
 
-Seen = tuple[NDArray[np.uint8], Occlusion]
-"""A face's crop, and how the network reads it when a place is covered."""
-
-
-def _explanation(
-    engine: Engine, point: NDArray[np.float32], emotion: str | None, seen: Seen | None, match: GalleryFace | None
-) -> Explanation:
+def _explain(
+    engine: Engine,
+    point: NDArray[np.float32],
+    emotion: str | None,
+    occluded: _OccludedFace | None,
+    match: GalleryFace | None,
+) -> FaceExplanation:
     mixture = engine.bundle.mixture
     posterior = mixture.posterior(point[None])[0]
-    place = int(posterior.argmax()) if emotion is None else mixture.emotions.index(emotion)
-    return Explanation(
-        emotion=mixture.emotions[place],
-        probability=float(posterior[place]),
-        heat=None if seen is None else emotion_map(seen[1], mixture, place).tolist(),
-        crop=None if seen is None else _png(seen[0]),
-        match=None if match is None else _shared(engine, point, seen, match),
+    column = int(posterior.argmax()) if emotion is None else mixture.emotions.index(emotion)
+    return FaceExplanation(
+        emotion=mixture.emotions[column],
+        probability=float(posterior[column]),
+        crop=None if occluded is None else occluded.crop,
+        heat=None if occluded is None else emotion_map(occluded.occlusion, mixture, column),
+        shared=None if match is None else _compare(engine, point, occluded, match),
     )
 
 
-def _shared(engine: Engine, point: NDArray[np.float32], seen: Seen | None, match: GalleryFace) -> MatchExplanation:
-    found = compare_points(engine.bundle.mixture, engine.bundle.sub_classes, point, match.embedding)
-    emotions = engine.bundle.mixture.emotions
-    own = _seen(engine, match)
-    parts = [DirectionOfEmotion(emotion=each.emotion, share=each.share, more=each.towards) for each in found.directions]
-    picture = None
-    if own is not None:
-        picture = PictureOfMatch(crop=_png(own[0]), heat=closeness_map(own[1], point).tolist())
-    return MatchExplanation(
-        id=match.id,
-        distance=found.distance,
-        query_emotion=found.emotions[0],
-        query_sub_class=found.sub_classes[0],
-        emotion=found.emotions[1],
-        sub_class=found.sub_classes[1],
-        label=match.label,
-        query_posterior=dict(zip(emotions, found.posteriors[0].tolist(), strict=True)),
-        posterior=dict(zip(emotions, found.posteriors[1].tolist(), strict=True)),
-        overlap=found.overlap,
-        directions=parts,
-        unexplained=max(0.0, 1 - sum(each.share for each in found.directions)) if found.distance > 0 else 0.0,
-        heat=None if seen is None else closeness_map(seen[1], match.embedding).tolist(),
-        picture=picture,
+def _compare(
+    engine: Engine, point: NDArray[np.float32], occluded: _OccludedFace | None, match: GalleryFace
+) -> SharedTraits:
+    occluded_match = _occlude_thumbnail(engine, match)
+    return SharedTraits(
+        emotions=engine.bundle.mixture.emotions,
+        match=match,
+        comparison=compare_points(engine.bundle.mixture, engine.bundle.sub_classes, point, match.embedding),
+        heat=None if occluded is None else closeness_map(occluded.occlusion, match.embedding),
+        match_crop=None if occluded_match is None else occluded_match.crop,
+        match_heat=None if occluded_match is None else closeness_map(occluded_match.occlusion, point),
     )
 
 
-def _face(engine: Engine, face_id: str) -> GalleryFace:
+def _gallery_face(engine: Engine, face_id: str) -> GalleryFace:
     try:
         return engine.gallery.get(face_id)
     except UnknownFaceError as error:
-        raise QueryError(str(error)) from None  # the question is wrong, not the address
+        raise QueryError(str(error)) from None  # 422, not 404: the path exists
 
 
-def _seen(engine: Engine, face: GalleryFace) -> Seen | None:
-    """A face of the gallery and its occlusion; None where no picture that the network can read is kept."""
+def _occlude_thumbnail(engine: Engine, face: GalleryFace) -> _OccludedFace | None:
+    """A face of the gallery, occluded; None where it has no thumbnail that the network can read."""
     if face.thumbnail is None:
         return None
     embedder = engine.pipeline.embedder
@@ -210,10 +160,4 @@ def _seen(engine: Engine, face: GalleryFace) -> Seen | None:
         crop = np.asarray(picture.convert("L"), dtype=np.uint8)
     except (OSError, ValueError):
         return None
-    return crop, occlude(crop, embedder.embed)
-
-
-def _png(crop: NDArray[np.uint8]) -> str:
-    buffer = BytesIO()
-    Image.fromarray(crop).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return _OccludedFace(crop, occlude(crop, embedder.embed))

@@ -1,4 +1,4 @@
-"""The endpoint that says why: /explain."""
+"""The endpoint that explains an emotion or a match: /explain."""
 
 from collections.abc import Callable
 from typing import Annotated, Final
@@ -7,20 +7,21 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter
 
-from mien.index.errors import QueryError
 from mien.service.errors import MissingFieldError
 from mien.service.inference.engine import Engine
-from mien.service.inference.explanation import ExplainQuery, Explanation, PointPair, explained, explained_pair
+from mien.service.inference.explanation import FaceExplanation, explain_face, explain_point
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Priority
 from mien.service.routes import uploads
 from mien.service.routes.faces import PROBLEMS
+from mien.service.schemas.explain import ExplainQuery, Explanation, PointPair, explanation
+from mien.service.schemas.queries import FaceIdQuery, point_of
 
 _POINT_PAIR: Final = TypeAdapter(PointPair)
 
 
 def explain_router(runtime: Runtime) -> APIRouter:
-    """The endpoint, over what runs."""
+    """The router of the endpoint."""
     router = APIRouter(tags=["faces"])
 
     @router.post(
@@ -38,29 +39,41 @@ def explain_router(runtime: Runtime) -> APIRouter:
         named, and which emotions the distance that is left is made of. A JSON body asks this about a `query` without a
         picture, as `POST /retrieve` takes it.
         """
-        answer_of = await _question(request, query)
+        explain_with = await _read_request(request, query)
         engine = runtime.loaded().engine
         async with runtime.admit(1):
-            answer = await runtime.pool.run(Priority.READ, lambda: answer_of(engine))
-        return Response(answer.model_dump_json(), media_type=uploads.JSON)
+            found = await runtime.pool.run(Priority.READ, lambda: explain_with(engine))
+        return Response(explanation(found).model_dump_json(), media_type=uploads.JSON)
 
     return router
 
 
-async def _question(request: Request, query: ExplainQuery) -> Callable[[Engine], Explanation]:
+async def _read_request(request: Request, query: ExplainQuery) -> Callable[[Engine], FaceExplanation]:
+    """What is to be explained, as a function of the engine."""
     kind = uploads.content_type(request)
     if kind == uploads.JSON:
         pair = await uploads.read_json(request, _POINT_PAIR)
-        beside = sorted(query.model_fields_set)
-        if beside:
-            raise QueryError(f"a query without a picture is all in its body, got the parameters {', '.join(beside)}")
-        return lambda engine: explained_pair(engine, pair)
+        uploads.check_no_parameters(query)
+        return lambda engine: _explain_pair(engine, pair)
     if kind != uploads.FORM:
         raise MissingFieldError(
             f"send the image as a file in the field '{uploads.IMAGE}' of a {uploads.FORM} body, or a query and a match "
             f"as JSON, got {kind or 'no content type'}"
         )
-    image = (await uploads.read_form(request, 1)).files[0]
-    if isinstance(image, Exception):
-        raise image
-    return lambda engine: explained(engine, image, query)
+    (file,) = (await uploads.read_form(request, 1)).files
+    if isinstance(file, Exception):
+        raise file
+    return lambda engine: explain_face(
+        engine,
+        file,
+        already_cropped=query.already_cropped,
+        face=query.face,
+        emotion=query.emotion,
+        match_id=query.match,
+    )
+
+
+def _explain_pair(engine: Engine, pair: PointPair) -> FaceExplanation:
+    point = point_of(pair.query, engine.bundle, engine.gallery)
+    face_id = pair.query.id if isinstance(pair.query, FaceIdQuery) else None
+    return explain_point(engine, point, face_id=face_id, match_id=pair.match)

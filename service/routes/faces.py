@@ -173,9 +173,7 @@ async def _read_body(request: Request, parameters: FaceQuery, max_images: int) -
     body = await uploads.read_json(request, _RETRIEVAL_BODY)
     if isinstance(body, JsonImages):
         return uploads.decode_images(body, max_images)
-    if parameters.model_fields_set:
-        names = ", ".join(sorted(parameters.model_fields_set))
-        raise QueryError(f"a query without an image is all in its JSON body, got the parameters {names}")
+    uploads.check_no_parameters(parameters)
     return body
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 
+from mien.index.errors import QueryError
 from mien.model.errors import first_fault
 from mien.service.errors import MalformedBodyError, MalformedImageError, MissingFieldError, TooManyImagesError
 from mien.service.routes.forms import Part, parse_form
@@ -170,6 +171,17 @@ def _decode_image(text: str) -> bytes | MalformedImageError:
         return decode_base64(text)
     except ValueError:
         return MalformedImageError("expected an image file in base64, got something else")
+
+
+def check_no_parameters(query: BaseModel) -> None:
+    """Check that a request whose JSON body has everything has no parameters in its query string.
+
+    Raises:
+        QueryError: it has some.
+    """
+    if query.model_fields_set:
+        names = ", ".join(sorted(query.model_fields_set))
+        raise QueryError(f"a query without an image is all in its JSON body, got the parameters {names}")
 
 
 def check_count(count: int, max_images: int) -> None:

@@ -1,0 +1,157 @@
+"""Requests for explanations, their answers, and how an explanation becomes an answer."""
+
+import base64
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from mien.service.inference.explanation import FaceExplanation, SharedTraits
+from mien.service.schemas.faces import Rounded
+from mien.service.schemas.queries import Query
+
+MAX_ID_LENGTH: Final = 1000
+"""Characters of an id in a request."""
+
+
+class ExplainQuery(BaseModel):
+    """Parameters of an explanation: which face of the image, and which match."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    already_cropped: bool = Field(default=False, description="The image is a face crop: nothing is detected.")
+    face: int = Field(0, ge=0, description="Its place among the faces of the image, largest first, from 0.")
+    emotion: str | None = Field(None, max_length=100, description="What is explained; without it, what was named.")
+    match: str | None = Field(
+        None,
+        max_length=MAX_ID_LENGTH,
+        description="A face of the gallery: what the two share.",
+        examples=["fer0012345"],
+    )
+
+
+class PointPair(BaseModel):
+    """The JSON body of a request about a point and a match, without an image of the point."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: Query
+    match: str = Field(max_length=MAX_ID_LENGTH, description="A face of the gallery.", examples=["fer0012345"])
+
+
+Heat = list[list[Rounded]]
+
+
+class PictureOfMatch(BaseModel):
+    """The side of the match, where its gallery keeps a thumbnail of it."""
+
+    crop: str = Field(description="The match as the network sees it: a grey PNG picture, base64.")
+    heat: Heat = Field(description="As the other one, seen from the match: how much farther the query lies.")
+
+
+class DirectionOfEmotion(BaseModel):
+    """The share that an emotion has in the distance between two faces."""
+
+    emotion: str = Field(examples=["surprise"])
+    share: Rounded = Field(
+        description="Of the squared distance; negative where it leads against the rest of the way.", examples=[0.31]
+    )
+    more: bool = Field(description="Whether the match lies further towards the emotion than the query.")
+
+
+class MatchExplanation(BaseModel):
+    """What a face and a match have in common, and what separates them."""
+
+    id: str = Field(description="Of the match.", examples=["fer0012345"])
+    distance: Rounded = Field(description="Between the two, in embedding units.", examples=[0.41])
+    query_emotion: str = Field(description="The emotion nearest to the query.", examples=["happiness"])
+    query_sub_class: str | None = Field(
+        description="Its sub-class, where the bundle has any.", examples=["happiness/2"]
+    )
+    emotion: str = Field(description="The emotion nearest to the match.", examples=["happiness"])
+    sub_class: str | None = Field(description="Its sub-class, where the bundle has any.", examples=["happiness/2"])
+    label: str | None = Field(description="What the gallery says that the match shows.", examples=["happiness"])
+    query_posterior: dict[str, Rounded] = Field(description="Probability of each emotion at the query.")
+    posterior: dict[str, Rounded] = Field(description="Probability of each emotion at the match.")
+    overlap: Rounded = Field(
+        description="How far the two posteriors agree: the sum of the smaller of the two probabilities, 0 to 1.",
+        examples=[0.93],
+    )
+    directions: list[DirectionOfEmotion] = Field(
+        description="What the distance is made of, largest share first; the shares sum to what emotions explain of it."
+    )
+    unexplained: Rounded = Field(
+        description="The share of the squared distance that lies across all emotions, 0 to 1.", examples=[0.58]
+    )
+    heat: Heat | None = Field(
+        description="Rows from the top, each from the left: how much farther from the match the query lies, in "
+        "embedding units, when a patch covers this place; negative where what is seen there keeps them apart. Null "
+        "without a picture of the query."
+    )
+    picture: PictureOfMatch | None = Field(description="Null where no picture of it is kept: it has a point alone.")
+
+
+class Explanation(BaseModel):
+    """What the emotion of a face rests on, and what the face and a match have in common."""
+
+    emotion: str = Field(description="What is explained.", examples=["happiness"])
+    probability: Rounded = Field(description="Of the emotion, of the whole face.", examples=[0.93])
+    heat: Heat | None = Field(
+        description="Rows from the top, each from the left: how far the probability falls on average when a patch "
+        "covers this place of the crop; negative where the place speaks against the emotion. Null without a picture.",
+        examples=[[[0.0, 0.1], [0.4, 0.3]]],
+    )
+    crop: str | None = Field(
+        description="The face as the network sees it: a grey PNG picture, base64. Null without a picture."
+    )
+    match: MatchExplanation | None = Field(None, description="Where a match was named: what the two share.")
+
+
+def explanation(found: FaceExplanation) -> Explanation:
+    """The answer for an explanation."""
+    return Explanation(
+        emotion=found.emotion,
+        probability=found.probability,
+        heat=None if found.heat is None else found.heat.tolist(),
+        crop=None if found.crop is None else _png(found.crop),
+        match=None if found.shared is None else _match_explanation(found.shared),
+    )
+
+
+def _match_explanation(shared: SharedTraits) -> MatchExplanation:
+    comparison = shared.comparison
+    explained = sum(each.share for each in comparison.directions)
+    picture = None
+    if shared.match_crop is not None and shared.match_heat is not None:
+        picture = PictureOfMatch(crop=_png(shared.match_crop), heat=shared.match_heat.tolist())
+    query_posterior, posterior = (
+        dict(zip(shared.emotions, each.tolist(), strict=True)) for each in comparison.posteriors
+    )
+    return MatchExplanation(
+        id=shared.match.id,
+        distance=comparison.distance,
+        query_emotion=comparison.emotions[0],
+        query_sub_class=comparison.sub_classes[0],
+        emotion=comparison.emotions[1],
+        sub_class=comparison.sub_classes[1],
+        label=shared.match.label,
+        query_posterior=query_posterior,
+        posterior=posterior,
+        overlap=comparison.overlap,
+        directions=[
+            DirectionOfEmotion(emotion=each.emotion, share=each.share, more=each.towards)
+            for each in comparison.directions
+        ],
+        unexplained=max(0.0, 1 - explained) if comparison.distance > 0 else 0.0,
+        heat=None if shared.heat is None else shared.heat.tolist(),
+        picture=picture,
+    )
+
+
+def _png(crop: NDArray[np.uint8]) -> str:
+    buffer = BytesIO()
+    Image.fromarray(crop).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
