@@ -36,6 +36,11 @@ sbom:
 docker-verify:
 	$(PYTHON) docker/verify.py
 
+# make bundle: from photographs to the bundle that ships.
+TRAINING_INSTALLATION := $(VENV)/.can-test
+MIEN := $(BIN)/mien
+include bundle.mk
+
 clean:
 	rm -rf $(VENV) $(MILVUS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 

