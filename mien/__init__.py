@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mien.model.errors import MienError as MienError
-    from mien.service.client.client import AsyncClient as AsyncClient
-    from mien.service.client.client import Client as Client
-    from mien.service.client.client import ServiceError as ServiceError
+    from mien.service.client import AsyncClient as AsyncClient
+    from mien.service.client import Client as Client
+    from mien.service.client import ClientError as ClientError
+    from mien.service.client import NewFace as NewFace
+    from mien.service.client import ServiceError as ServiceError
 
 _HOMES: Final = {
-    "AsyncClient": "mien.service.client.client",
-    "Client": "mien.service.client.client",
+    "AsyncClient": "mien.service.client",
+    "Client": "mien.service.client",
+    "ClientError": "mien.service.client",
     "MienError": "mien.model.errors",
-    "ServiceError": "mien.service.client.client",
+    "NewFace": "mien.service.client",
+    "ServiceError": "mien.service.client",
 }
 """Where each public name is defined."""
 
-__all__ = ["AsyncClient", "Client", "MienError", "ServiceError"]
+__all__ = ["AsyncClient", "Client", "ClientError", "MienError", "NewFace", "ServiceError"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,14 +1,16 @@
-"""What the client answers, and how it fails."""
+"""The client's answers and errors, and how they are read from the service's responses."""
 
-from typing import Any, Literal
+import json
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from mien.model.errors import MienError
 
 
 class ClientError(MienError):
-    """The service cannot be reached, or its answer is no answer of this service."""
+    """The service cannot be reached, or what answers is not this service."""
 
 
 class ServiceError(ClientError):
@@ -16,8 +18,8 @@ class ServiceError(ClientError):
 
     Attributes:
         status: of HTTP.
-        kind: names the problem; stable, such as ``no-face``.
-        detail: one sentence: what was wanted and what came.
+        kind: stable name of the problem, such as ``no-face``.
+        detail: one sentence: what was expected, and what the request had.
     """
 
     def __init__(self, status: int, kind: str, detail: str) -> None:
@@ -30,7 +32,7 @@ class ServiceError(ClientError):
 class Answer(BaseModel):
     """An answer of the service."""
 
-    # A newer service may say more than this client knows of.
+    # A newer service may have fields that this client does not know.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -51,13 +53,13 @@ class Face(_Face):
 
 
 class TrackedFace(Face):
-    """A face of a frame; one that goes on from frame to frame keeps its number."""
+    """A face of a frame; its track has the same number in each frame."""
 
     track: int
 
 
 class VideoFrame(Answer):
-    """A frame of a video that was looked at."""
+    """The faces of one frame of a video."""
 
     kind: Literal["frame"]
     time_s: float
@@ -80,14 +82,14 @@ class VideoTrack(Answer):
 
 
 class VideoSkipped(Answer):
-    """What of a video was not looked at."""
+    """Numbers of frames that were skipped: between those answered, and damaged ones."""
 
     between: int
     damaged: int
 
 
 class VideoProblem(Answer):
-    """Why a video was not looked at to its end."""
+    """Why the answer about a video ends before the video does."""
 
     type: str
     status: int
@@ -107,7 +109,7 @@ class VideoEnd(Answer):
 
 
 class FoundMatch(Answer):
-    """A face of the gallery, and how far it lies from what was asked."""
+    """A face of the gallery, and its distance to the query."""
 
     id: str
     distance: float
@@ -149,7 +151,7 @@ class Embedding(Answer):
 
 
 class PointRetrieval(Answer):
-    """What lies nearest to a point of the space."""
+    """The faces of the gallery nearest to a point of the space."""
 
     emotion: str
     posterior: dict[str, float]
@@ -180,9 +182,76 @@ class GalleryPage(Answer):
 
 
 class Added(Answer):
-    """What became of the faces of an addition: their ids, and how many are new, took another's place, or were there."""
+    """The ids of added faces, and how many are new, replaced another or were in the gallery already."""
 
     ids: list[str]
     added: int
     replaced: int
     unchanged: int
+
+
+VideoLine = VideoFrame | VideoTrack | VideoEnd
+"""A line of the answer about a video."""
+
+_VIDEO_LINE: Final[TypeAdapter[VideoLine]] = TypeAdapter(Annotated[VideoLine, Field(discriminator="kind")])
+
+AnswerKind = TypeVar("AnswerKind", bound=Answer)
+
+
+def read_answer(kind: type[AnswerKind], response: httpx.Response) -> AnswerKind:
+    """An answer out of a response.
+
+    Raises:
+        ClientError: it is not an answer of this service.
+    """
+    try:
+        return kind.model_validate_json(response.content)
+    except ValueError as error:
+        raise ClientError(f"expected a {kind.__name__} from {response.url}, got something else: {error}") from None
+
+
+def read_images(kind: type[AnswerKind], response: httpx.Response) -> list[AnswerKind | ServiceError]:
+    """The answer or the problem of each of several pictures.
+
+    Raises:
+        ClientError: they are not answers of this service.
+    """
+    try:
+        return [
+            service_error(int(answer["problem"]["status"]), answer["problem"])
+            if "problem" in answer
+            else kind.model_validate(answer)
+            for answer in json.loads(response.content)["images"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClientError(f"expected images from {response.url}, got something else: {error}") from None
+
+
+def read_video_line(text: str) -> VideoLine:
+    """A line of the answer about a video.
+
+    Raises:
+        ClientError: it is not a line of this service.
+    """
+    try:
+        return _VIDEO_LINE.validate_json(text)
+    except ValueError as error:
+        raise ClientError(f"expected a line about a video, got something else: {error}") from None
+
+
+def problem_of(response: httpx.Response) -> ClientError:
+    """The error of a response that is not successful."""
+    try:
+        return service_error(response.status_code, response.json())
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return ClientError(f"{response.url} answered {response.status_code}, but not with a problem of this service")
+
+
+def service_error(status: int, problem: Any) -> ServiceError:
+    """The service's problem as an error.
+
+    Raises:
+        KeyError: it is not a problem.
+        TypeError: it is not a problem.
+    """
+    return ServiceError(status, str(problem["type"]).removeprefix("urn:mien:"), str(problem["detail"]))

@@ -1,6 +1,7 @@
 """The client against the service, and against servers that are busy, slow to come or something else."""
 
 import asyncio
+import inspect
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
-from mien.service.client.batches import BATCH_BYTES, batches
-from mien.service.client.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError
+from mien.service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError, operations
+from mien.service.client.batches import MAX_BATCH_BYTES, make_batches
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
@@ -179,7 +180,7 @@ def test_another_server_is_noticed(keyed: tuple[str, str]) -> None:
     with (
         served_app(teapot) as url,
         Client(url, retries=FAST) as client,
-        pytest.raises(ClientError, match="answered something else"),
+        pytest.raises(ClientError, match="got something else"),
     ):
         client.nearest({"emotion": "fear"})
 
@@ -263,18 +264,18 @@ def test_a_progress_bar_is_drawn_where_it_is_asked_for(
 
 
 def test_batches_are_bounded_in_number_and_bytes() -> None:
-    sizes = [BATCH_BYTES // 2 - 1, BATCH_BYTES // 2 - 1, 10, BATCH_BYTES + 5, 1, 1, 1, 1]
-    found = list(batches(sizes, bytes, 3))
+    sizes = [MAX_BATCH_BYTES // 2 - 1, MAX_BATCH_BYTES // 2 - 1, 10, MAX_BATCH_BYTES + 5, 1, 1, 1, 1]
+    found = list(make_batches(sizes, bytes, 3))
     assert [part.items for part in found] == [
         (sizes[0], sizes[1]),
         (10,),
-        (BATCH_BYTES + 5,),
+        (MAX_BATCH_BYTES + 5,),
         (1, 1, 1),
         (1,),
     ]
     assert all(len(file) == size for part in found for file, size in zip(part.files, part.items, strict=True))
-    with pytest.raises(ValueError, match="at least 1 image, got 0"):
-        next(batches(sizes, bytes, 0))
+    with pytest.raises(ValueError, match="batch must be at least 1 image, got 0"):
+        next(make_batches(sizes, bytes, 0))
 
 
 def test_files_are_read_as_they_are_needed(tmp_path: Path, crop_file: bytes, small: str) -> None:
@@ -350,3 +351,17 @@ def test_faces_are_added_to_the_gallery_in_batches(
             list(client.add(changed, already_cropped=True))
         (answer,) = client.add(changed, already_cropped=True, replace=True)
         assert answer.replaced == 1
+
+
+def test_methods_have_the_parameters_and_the_documentation_of_their_operations() -> None:
+    for name in ("classify", "retrieve", "embed", "nearest", "classify_video", "matches", "gallery"):
+        for client in (Client("http://127.0.0.1:1"), AsyncClient("http://127.0.0.1:1")):
+            method, operation = getattr(client, name), getattr(operations, name)
+            assert list(inspect.signature(method).parameters) == list(inspect.signature(operation).parameters)
+            assert method.__doc__ == operation.__doc__
+            assert method.__name__ == name
+
+
+def test_options_that_do_not_exist_are_refused() -> None:
+    with Client("http://127.0.0.1:1") as client, pytest.raises(TypeError, match="colour"):
+        list(client.classify_all([b""], colour=1))  # type: ignore[call-arg]

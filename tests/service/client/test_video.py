@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from mien.model.video.decoder import can_decode_videos
 from mien.service.app import create_app
-from mien.service.client.client import AsyncClient, Client, ClientError, ServiceError, VideoEnd, VideoFrame, VideoTrack
+from mien.service.client import AsyncClient, Client, ClientError, ServiceError, VideoEnd, VideoFrame, VideoTrack
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 from tests.service.client.test_client import FAST
@@ -84,9 +84,9 @@ def test_an_answer_without_an_end_is_not_taken_for_a_whole_one() -> None:
     with served_app(breaks_off) as url, Client(url, retries=FAST) as client:
         reading = client.classify_video(b"GIF89a", fps=1)
         assert isinstance(next(reading), VideoFrame)
-        with pytest.raises(ClientError, match="broke its answer"):
+        with pytest.raises(ClientError, match="stopped before its end"):
             next(reading)
-        with pytest.raises(ClientError, match="something else than a line"):
+        with pytest.raises(ClientError, match="expected a line about a video"):
             next(client.classify_video(b"GIF89a", fps=2))
 
 
