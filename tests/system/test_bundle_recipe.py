@@ -78,7 +78,7 @@ def test_bundle_is_made_and_interrupted_work_continues(data: Path, small_run: Sm
     manifest, bundle = read_manifest(runs / "bundle"), load_bundle(runs / "bundle")
     assert manifest.scores is not None
     assert bundle.mixture.calibration is not None
-    assert bundle.subclasses is not None
+    assert bundle.sub_classes is not None
     assert bundle.portraits_path is not None
     assert (runs / "scores" / "scores.json").is_file()
     assert commands_of(make(tmp_path, data, small_run.checkpoint)) == [], "nothing is left to do"
