@@ -13,7 +13,7 @@ from mien.index.errors import QueryError
 from mien.model.errors import ConfigError
 from mien.model.faces.reader import Face
 from mien.service.inference.engine import Engine
-from mien.service.inference.space import Space
+from mien.service.inference.portraits import PortraitCache
 from mien.service.schemas.faces import FoundMatch, RetrievedFace
 from mien.service.schemas.queries import FaceIdQuery, point_of
 
@@ -64,14 +64,14 @@ def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[Retri
             f"a contact sheet has {MAX_LINES} lines of {_COLUMNS} matches, "
             f"{len(lines)} faces need {sum(lines)}: {advice}"
         )
-    space = Space(engine.bundle, engine.gallery)
+    portraits = PortraitCache(engine.bundle)
     width = _GAP_PX + (1 + _COLUMNS) * (_FACE_PX + _GAP_PX)
     height = _GAP_PX + sum(lines) * (_FACE_PX + _CAPTION_PX)
     sheet = Image.new("RGB", (width, height), _PAPER)
     line = 0
     for face, answer, height_lines in zip(faces, answers, lines, strict=True):
         _place(sheet, line, 0, Image.fromarray(face.crop), (answer.emotion, "query"), frame=True)
-        pictures = _pictures(engine, space, answer.matches)
+        pictures = _pictures(engine, portraits, answer.matches)
         for rank, (match, picture) in enumerate(zip(answer.matches, pictures, strict=True)):
             caption = (match.emotion, f"{match.distance:.2f}")
             _place(sheet, line + rank // _COLUMNS, 1 + rank % _COLUMNS, picture, caption)
@@ -79,14 +79,14 @@ def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[Retri
     return sheet
 
 
-def _pictures(engine: Engine, space: Space, matches: Sequence[FoundMatch]) -> list[Image.Image]:
+def _pictures(engine: Engine, portraits: PortraitCache, matches: Sequence[FoundMatch]) -> list[Image.Image]:
     found = engine.gallery.thumbnails([match.id for match in matches])
     thumbnails = [found.get(match.id) for match in matches]
     missing = [match.id for match, thumbnail in zip(matches, thumbnails, strict=True) if thumbnail is None]
     painted: dict[str, NDArray[np.uint8]] = {}
     if missing:
         points = np.stack([point_of(FaceIdQuery(id=face_id), engine.bundle, engine.gallery) for face_id in missing])
-        painted = dict(zip(missing, space.paint(points.astype(np.float32)), strict=True))
+        painted = dict(zip(missing, portraits.paint(points.astype(np.float32)), strict=True))
     return [
         Image.fromarray(painted[match.id]) if thumbnail is None else Image.open(BytesIO(thumbnail))
         for match, thumbnail in zip(matches, thumbnails, strict=True)

@@ -2,24 +2,26 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from typing import Annotated, Any, Final
 
+import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from numpy.typing import NDArray
+from PIL import Image
 
-from mien.index.errors import QueryError
+from mien.service.inference.engine import Engine
+from mien.service.inference.portraits import PortraitCache
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.space import Space
 from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems, uploads
-from mien.service.routes.cached_json import CachedJson
-from mien.service.schemas.map import Atlas, MapAnswer
-from mien.service.schemas.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, SubClassQuery
-from mien.service.schemas.queries import Query as PointName
-
-MAX_PORTRAITS: Final = 256
-"""Portraits of one request."""
+from mien.service.routes.cached_json import CachedJson, RefreshingCache
+from mien.service.schemas.map import Atlas, MapAnswer, atlas_answer, map_answer
+from mien.service.schemas.portraits import PortraitQuery, PortraitsQuery
+from mien.service.schemas.queries import Query as PointQuery
+from mien.service.schemas.queries import point_of
 
 _PROBLEMS: Final = problems.openapi_responses(401, 403, 422, 429, 503)
 _PNG: Final[dict[int | str, dict[str, Any]]] = {
@@ -27,80 +29,56 @@ _PNG: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-class PortraitQuery(BaseModel):
-    """Which point is painted: exactly one of the first four."""
+class SpaceAnswers:
+    """The answers about the space of one engine. Thread-safe."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    id: str | None = Field(None, max_length=1000, description="A face of the gallery.", examples=["fer0012345"])
-    emotion: str | None = Field(None, max_length=100, description="The centroid of an emotion.", examples=["surprise"])
-    sub_class: str | None = Field(None, max_length=100, description="The centroid of a sub-class.")
-    embedding: str | None = Field(None, max_length=8192, description="The numbers of a point, with commas between.")
-    side_px: int = Field(192, ge=16, le=480, description="Height and width of the picture.")
-
-    def point_name(self) -> PointName:
-        """The point as other endpoints take it.
+    def __init__(self, engine: Engine) -> None:
+        """Answer about the bundle and the gallery of ``engine``.
 
         Raises:
-            QueryError: none or several are named, or an embedding is no list of numbers.
+            BundleError: its portraits belong to another network.
         """
-        given = [name for name in ("id", "emotion", "sub_class", "embedding") if getattr(self, name) is not None]
-        if len(given) != 1:
-            came = ", ".join(given) or "none"
-            raise QueryError(f"a portrait wants one of id, emotion, sub_class and embedding, got {came}")
-        if self.id is not None:
-            return FaceIdQuery(id=self.id)
-        if self.emotion is not None:
-            return EmotionQuery(emotion=self.emotion)
-        if self.sub_class is not None:
-            return SubClassQuery(sub_class=self.sub_class)
-        try:
-            return EmbeddingQuery(embedding=[float(number) for number in (self.embedding or "").split(",")])
-        except ValueError:
-            raise QueryError("embedding should be finite numbers with commas between") from None
+        self.engine = engine
+        self.portraits = PortraitCache(engine.bundle)
+        space = Space(engine.bundle, engine.gallery)
+        owned = not engine.gallery.read_only
+        self.map = RefreshingCache(lambda: CachedJson(map_answer(space.map(), owned=owned)), space.version)
+        self.atlas = RefreshingCache(
+            lambda: CachedJson(atlas_answer(space.atlas(), owned=owned, portraits=self.portraits.can_paint)),
+            space.version,
+        )
 
+    def paint(self, queries: Sequence[PointQuery], side_px: int | None = None) -> bytes:
+        """A PNG file with the portraits of points, one below the other.
 
-class PortraitsQuery(BaseModel):
-    """The JSON body of a request for several portraits."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    queries: list[PointName] = Field(min_length=1, max_length=MAX_PORTRAITS, description="What is painted, in order.")
-
-
-class Spaces:
-    """The space of the bundle and the gallery of the moment; a reload brings another."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._shown: Space | None = None
-        self._lock = threading.Lock()
-
-    def current(self) -> Space:
-        """The space that is served now.
+        Args:
+            queries: give the points.
+            side_px: height and width of each portrait; None leaves them as they are painted.
 
         Raises:
-            NotReadyError: the service is starting or stopping.
+            QueryError: the bundle has no portraits, or a query names something that does not exist.
         """
-        engine = self._runtime.loaded().engine
-        with self._lock:
-            if self._shown is None or self._shown.bundle is not engine.bundle:
-                self._shown = Space(engine.bundle, engine.gallery)
-            return self._shown
-
-    def painted(self, queries: Sequence[PointName], side_px: int | None = None) -> bytes:
-        """See ``Space.painted``."""
-        return self.current().painted(queries, side_px)
+        points = [point_of(query, self.engine.bundle, self.engine.gallery) for query in queries]
+        return _png(self.portraits.paint(np.stack(points)), side_px)
 
 
 def space_router(runtime: Runtime) -> APIRouter:
-    """The endpoints, over what runs."""
+    """The router of the endpoints."""
     router = APIRouter(tags=["space"])
-    spaces = Spaces(runtime)
+    lock = threading.Lock()
+    last: list[SpaceAnswers] = []
 
-    async def written(request: Request, read: Callable[[Space], CachedJson]) -> Response:
-        space = spaces.current()
-        answer = await runtime.pool.run(Priority.ANSWER, lambda: read(space))
+    def answers() -> SpaceAnswers:
+        """Those of the engine that is loaded now."""
+        engine = runtime.loaded().engine
+        with lock:
+            if not last or last[0].engine is not engine:
+                last[:] = [SpaceAnswers(engine)]
+            return last[0]
+
+    async def answer_json(request: Request, cache_of: Callable[[SpaceAnswers], RefreshingCache]) -> Response:
+        cache = cache_of(answers())
+        answer = await runtime.pool.run(Priority.ANSWER, cache.get)
         headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
         if request.headers.get("if-none-match") == answer.etag:
             return Response(status_code=304, headers=headers)
@@ -115,7 +93,7 @@ def space_router(runtime: Runtime) -> APIRouter:
         A large gallery is shown by a sample that is drawn evenly: `faces` says how many it has. Where it changes, the
         answer follows within seconds.
         """
-        return await written(request, Space.map)
+        return await answer_json(request, lambda answers: answers.map)
 
     @router.get("/atlas", summary="Every emotion and sub-class", response_model=Atlas, responses=_PROBLEMS)
     async def atlas(request: Request) -> Response:
@@ -123,7 +101,7 @@ def space_router(runtime: Runtime) -> APIRouter:
 
         Where the gallery changes, the answer follows within seconds.
         """
-        return await written(request, Space.atlas)
+        return await answer_json(request, lambda answers: answers.atlas)
 
     @router.get(
         "/portrait",
@@ -133,8 +111,8 @@ def space_router(runtime: Runtime) -> APIRouter:
     )
     async def portrait(query: Annotated[PortraitQuery, Query()]) -> Response:
         """Shows no person: the average over all faces that lie near the point."""
-        name = query.point_name()
-        picture = await runtime.pool.run(Priority.ANSWER, lambda: spaces.painted([name], query.side_px))
+        point = query.point()
+        picture = await runtime.pool.run(Priority.ANSWER, lambda: answers().paint([point], query.side_px))
         return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=300"})
 
     @router.post(
@@ -145,7 +123,20 @@ def space_router(runtime: Runtime) -> APIRouter:
     )
     async def portraits(query: PortraitsQuery) -> Response:
         """One PNG picture, 48 pixels wide, with the portraits under one another in the order of the queries."""
-        picture = await runtime.pool.run(Priority.ANSWER, lambda: spaces.painted(query.queries))
+        picture = await runtime.pool.run(Priority.ANSWER, lambda: answers().paint(query.queries))
         return Response(picture, media_type="image/png")
 
     return router
+
+
+def _png(portraits: NDArray[np.uint8], side_px: int | None) -> bytes:
+    """(n, side, side) portraits, scaled to ``side_px``, one below the other as a PNG file."""
+    side = portraits.shape[1]
+    if side_px is not None and side_px != side:
+        size = (side_px, side_px)
+        portraits = np.stack(
+            [np.asarray(Image.fromarray(each).resize(size, Image.Resampling.BICUBIC)) for each in portraits]
+        )
+    buffer = BytesIO()
+    Image.fromarray(portraits.reshape(-1, portraits.shape[2])).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,8 +1,16 @@
-"""What the map and the atlas of the space answer."""
+"""The answers of the map and the atlas, and how a space becomes one of them."""
+
+from collections.abc import Sequence
+from typing import Final
 
 from pydantic import BaseModel, Field
 
+from mien.index.views.atlas import Region
+from mien.index.views.map import Ellipse
+from mien.service.inference.space import SpaceAtlas, SpaceMap
 from mien.service.schemas.faces import Rounded
+
+MAP_DECIMALS: Final = 3
 
 
 class MapRegion(BaseModel):
@@ -67,3 +75,62 @@ class Atlas(BaseModel):
     )
     portraits: bool = Field(description="Whether the bundle brings portraits.", examples=[True])
     emotions: list[AtlasRegion]
+
+
+def map_answer(found: SpaceMap, *, owned: bool) -> MapAnswer:
+    """The answer for a map.
+
+    Args:
+        found: the map.
+        owned: whether the gallery is your own, rather than the one that ships.
+    """
+    places = found.places.round(MAP_DECIMALS)
+    return MapAnswer(
+        middle=found.view.middle.tolist(),
+        axes=found.view.axes.tolist(),
+        emotions=_map_regions(found.emotions),
+        sub_classes=_map_regions(found.sub_classes),
+        faces=found.sample.faces,
+        owned=owned,
+        ids=list(found.sample.ids),
+        x=places[:, 0].tolist(),
+        y=places[:, 1].tolist(),
+        emotion=found.sample_emotions,
+    )
+
+
+def atlas_answer(found: SpaceAtlas, *, owned: bool, portraits: bool) -> Atlas:
+    """The answer for an atlas.
+
+    Args:
+        found: the atlas.
+        owned: whether the gallery is your own, rather than the one that ships.
+        portraits: whether the bundle has portraits.
+    """
+    return Atlas(
+        faces=found.faces,
+        owned=owned,
+        portraits=portraits,
+        emotions=[
+            _atlas_region(region, [each for each in found.sub_classes if each.emotion == region.emotion])
+            for region in found.emotions
+        ],
+    )
+
+
+def _map_regions(ellipses: dict[str, Ellipse]) -> list[MapRegion]:
+    return [
+        MapRegion(id=name, x=each.x, y=each.y, long=each.long, short=each.short, turn=each.turn)
+        for name, each in ellipses.items()
+    ]
+
+
+def _atlas_region(region: Region, sub_classes: Sequence[Region]) -> AtlasRegion:
+    return AtlasRegion(
+        id=region.id,
+        faces=region.faces,
+        share=region.share,
+        votes=region.votes,
+        nearest=[NearestFace(id=face.id, distance=face.distance) for face in region.nearest],
+        sub_classes=[_atlas_region(each, []) for each in sub_classes],
+    )

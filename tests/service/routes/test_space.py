@@ -11,15 +11,14 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.index.bundle.manifest import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.inference import space
 from mien.service.inference.engine import Engine
-from mien.service.inference.space import MAX_PORTRAITS, Space
+from mien.service.inference.portraits import MAX_PORTRAITS, PortraitCache
+from mien.service.routes.space import SpaceAnswers
 from mien.service.schemas.map import MapAnswer
 from mien.service.settings import Settings
 from tests.support.engines import gallery_engine
@@ -132,12 +131,12 @@ def test_too_many_portraits_are_refused(client: TestClient) -> None:
 
 
 def test_no_more_portraits_are_kept_than_there_is_room_for(served_engine: Engine) -> None:
-    kept = Space(served_engine.bundle, served_engine.gallery)
+    portraits = PortraitCache(served_engine.bundle)
     points = np.random.default_rng(0).normal(size=(MAX_PORTRAITS + 60, 64)).astype(np.float32)
-    first = kept.paint(points[:10])
-    kept.paint(points)
-    assert len(kept._painted) == MAX_PORTRAITS
-    np.testing.assert_array_equal(kept.paint(points[:10]), first)
+    first = portraits.paint(points[:10])
+    portraits.paint(points)
+    assert len(portraits) == MAX_PORTRAITS
+    np.testing.assert_array_equal(portraits.paint(points[:10]), first)
 
 
 @pytest.fixture
@@ -198,22 +197,24 @@ def test_a_large_gallery_is_shown_by_a_sample(
     points = served_engine.bundle.gallery.embeddings[:200]
     with gallery_engine(served_engine, tmp_path / "gallery") as engine:
         engine.gallery.add([GalleryFace(f"f{row}", point) for row, point in enumerate(points)])
-        shown = MapAnswer.model_validate_json(Space(engine.bundle, engine.gallery).map().plain)
+        shown = MapAnswer.model_validate_json(SpaceAnswers(engine).map.get().plain)
     assert (shown.faces, len(set(shown.ids)), len(shown.x)) == (200, 50, 50)
 
 
-def test_what_was_added_and_deleted_is_shown_without_a_restart(served_engine: Engine, tmp_path: Path) -> None:
-    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
-    seen = Space(served_engine.bundle, store)
-    point = served_engine.bundle.gallery.embeddings[0]
-    assert MapAnswer.model_validate_json(seen.map().plain).ids == []
-    store.add([GalleryFace("a", point), GalleryFace("b", point + 1)])
-    deadline = time.monotonic() + 60
-    while (ids := MapAnswer.model_validate_json(seen.map().plain).ids) != ["a", "b"]:
-        assert time.monotonic() < deadline, ids
-        time.sleep(0.1)
-    store.delete(["a"])
-    while (ids := MapAnswer.model_validate_json(seen.map().plain).ids) != ["b"]:
-        assert time.monotonic() < deadline, ids
-        time.sleep(0.1)
-    store.close()
+def test_additions_and_deletions_are_shown_without_a_restart(served_engine: Engine, tmp_path: Path) -> None:
+    with gallery_engine(served_engine, tmp_path / "gallery") as engine:
+        answers, point = SpaceAnswers(engine), served_engine.bundle.gallery.embeddings[0]
+
+        def ids() -> list[str]:
+            return MapAnswer.model_validate_json(answers.map.get().plain).ids
+
+        assert ids() == []
+        engine.gallery.add([GalleryFace("a", point), GalleryFace("b", point + 1)])
+        deadline = time.monotonic() + 60
+        while ids() != ["a", "b"]:
+            assert time.monotonic() < deadline, ids()
+            time.sleep(0.1)
+        engine.gallery.delete(["a"])
+        while ids() != ["b"]:
+            assert time.monotonic() < deadline, ids()
+            time.sleep(0.1)
