@@ -1,4 +1,4 @@
-"""The implementations of a gallery that the contract is tested with, and faces to fill them."""
+"""The implementations of a gallery, and faces to fill them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ SIZE: Final = 8
 EMBEDDER: Final = "ab" * 32
 
 OpenGallery = Callable[[Path], GalleryStore]
-"""Opens the gallery of a folder, which it creates or, after it was closed, finds again with all it held."""
+"""Opens the gallery of a folder; creates it the first time, and later finds what it had."""
 
 
 def open_embedded(folder: Path) -> GalleryStore:
@@ -36,7 +36,7 @@ EACH_IMPLEMENTATION: Final = ["embedded", pytest.param("distributed", marks=pyte
 
 
 def face(face_id: str, place: float | NDArray[np.floating] = 0.0, **fields: Any) -> GalleryFace:
-    """A face at ``place``: an embedding, or how far along the first axis."""
+    """A face at ``place``: an embedding, or its coordinate on the first axis."""
     embedding = np.zeros(SIZE, dtype=np.float32)
     if isinstance(place, np.ndarray):
         embedding[:] = place

@@ -1,6 +1,6 @@
-"""Kill a process that writes to a gallery, at random moments, and compare what is left with what was acknowledged.
+"""Kill a process that writes to a gallery, at random moments, and compare what is stored with the acknowledged writes.
 
-The test suite does some rounds; ``python -m tests.support.gallery_killing --rounds 250`` does as many as one likes.
+The tests run some rounds; ``python -m tests.support.gallery_killing --rounds 250`` runs any number.
 """
 
 import argparse
@@ -24,22 +24,22 @@ from mien.index.gallery.vectors.policy import IndexPolicy
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face
 
 POLICY = IndexPolicy(growing=20, growing_share=0.0)
-"""Merges often, so that kills meet merges."""
+"""Merges often, so that some kills happen during merges."""
 
 State = dict[str, float]
-"""The place of each face by id."""
+"""The first coordinate of each face by id."""
 
 
 @dataclass
 class Tally:
-    """What came out.
+    """The result.
 
     Attributes:
         rounds: processes that were killed.
         acknowledged: writes that returned before a kill.
-        pending: kills that met a write on its way.
-        lost: acknowledged faces that were missing, or at another place.
-        resurrected: faces that were there though their deletion was acknowledged, or they never were.
+        pending: kills during a write.
+        lost: acknowledged faces that were missing or had another embedding.
+        resurrected: faces that were stored though their deletion was acknowledged, or that were never added.
         disagreements: rounds after which memory and database differed.
         faces: at the end.
     """
@@ -55,7 +55,7 @@ class Tally:
 
 
 def write_until_killed(folder: Path, seed: int, pipe: Connection) -> None:
-    """Add, replace, delete and save without end; say each write before and after it is done."""
+    """Add, replace, delete and save without end; report each write before and after."""
     generator = random.Random(seed)  # noqa: S311
     store = open_embedded_gallery(folder, SIZE, EMBEDDER, policy=POLICY)
     known = [each.id for each in every_face(store)]
@@ -81,7 +81,7 @@ def write_until_killed(folder: Path, seed: int, pipe: Connection) -> None:
 
 
 def kill_rounds(folder: Path, rounds: int, seed: int = 0) -> Tally:
-    """Let a process write, kill it, compare; and again in the same folder."""
+    """Let a process write, kill it and compare, several times in the same folder."""
     tally, state = Tally(), State()
     generator = random.Random(seed)  # noqa: S311
     context = multiprocessing.get_context("forkserver")
@@ -97,53 +97,53 @@ def kill_rounds(folder: Path, rounds: int, seed: int = 0) -> Tally:
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        state, pending = _replayed(receiving, state, tally)
+        state, pending = _replay(receiving, state, tally)
         _compare(folder, state, pending, tally)
         tally.rounds += 1
     tally.faces = len(state)
     return tally
 
 
-def _replayed(pipe: Connection, state: State, tally: Tally) -> tuple[State, State | None]:
-    """The state after all acknowledged writes, and after the one on its way, if there was one."""
+def _replay(pipe: Connection, state: State, tally: Tally) -> tuple[State, State | None]:
+    """The state after all acknowledged writes, and after the one that was interrupted, if any."""
     pending: State | None = None
     while True:
         try:
-            said: list[Any] = json.loads(pipe.recv_bytes())
+            message: list[Any] = json.loads(pipe.recv_bytes())
         except EOFError:
             tally.pending += pending is not None
             return state, pending
-        if said[0] == "done":
+        if message[0] == "done":
             assert pending is not None
             state, pending = pending, None
             tally.acknowledged += 1
-        elif said[1] == "delete":
-            pending = {face_id: place for face_id, place in state.items() if face_id not in said[2]}
+        elif message[1] == "delete":
+            pending = {face_id: place for face_id, place in state.items() if face_id not in message[2]}
         else:
-            pending = {**state, **said[2]}
+            pending = {**state, **message[2]}
 
 
 def _compare(folder: Path, state: State, pending: State | None, tally: Tally) -> None:
     store = open_embedded_gallery(folder, SIZE, EMBEDDER, policy=POLICY)
     try:
-        listed = {each.id: round(float(each.embedding[0]), 3) for each in every_face(store)}
+        listing = {each.id: round(float(each.embedding[0]), 3) for each in every_face(store)}
         origin = np.zeros((1, SIZE), dtype=np.float32)
-        (matches,) = store.search(origin, max(1, len(listed)), SearchOptions()).matches
+        (matches,) = store.search(origin, max(1, len(listing)), SearchOptions()).matches
         searched = {match.face.id: round(match.distance, 3) for match in matches}
-        if searched != listed or not store.check()["memory_agrees_with_database"]:
+        if searched != listing or not store.check()["memory_agrees_with_database"]:
             tally.disagreements += 1
         tally.remarks += store.remarks
     finally:
         store.close()
-    if pending is not None and listed == pending:
+    if pending is not None and listing == pending:
         state.clear()
         state.update(pending)
-    tally.lost += sum(listed.get(face_id) != place for face_id, place in state.items())
-    tally.resurrected += sum(face_id not in state for face_id in listed)
+    tally.lost += sum(listing.get(face_id) != place for face_id, place in state.items())
+    tally.resurrected += sum(face_id not in state for face_id in listing)
 
 
 def main() -> None:
-    """Do rounds and print what came out."""
+    """Run rounds and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=250)
     arguments = parser.parse_args()

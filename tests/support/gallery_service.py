@@ -1,4 +1,4 @@
-"""Services on a gallery, each a process of its own, and short ways to ask them."""
+"""Services on a gallery, each in its process, and short requests to them."""
 
 import os
 import socket
@@ -53,7 +53,7 @@ def item(face_id: str, place: float, **fields: Any) -> dict[str, Any]:
     return {"id": face_id, "embedding": [place] * DIMENSIONS, **fields}
 
 
-def found(url: str, **fields: Any) -> list[str]:
+def nearest_ids(url: str, **fields: Any) -> list[str]:
     query = {"query": {"embedding": [0.0] * DIMENSIONS}, "k": 10, **fields}
     answer = httpx2.post(f"{url}/retrieve", json=query, timeout=60)
     assert answer.status_code == 200, answer.text

@@ -1,7 +1,7 @@
 """A real Milvus server for the tests: the standalone binary that the package ``milvus`` carries, on this machine.
 
-It has an environment of its own, ``.venv-milvus`` beside the checkout's ``.venv`` (``make milvus``), because the
-package pins a client of its own age. Its data lie in a folder of the test session, and go with it.
+It has its own environment, ``.venv-milvus`` beside the checkout's ``.venv`` (``make milvus``), because the package pins
+an old client. Its data are in a folder of the test session, which is deleted at the end.
 """
 
 import atexit
@@ -25,10 +25,10 @@ from tests.support.data import ROOT
 MILVUS_ENVIRONMENT: Final = ROOT / ".venv-milvus"
 
 _FASTER: Final = {
-    "proxy.timeTickInterval": 50,  # ms, 200 where nobody configures it: what a read of every write waits for
-    "common.session.ttl": 10,  # s, 30: how long a killed server is missed before its collections are served again
+    "proxy.timeTickInterval": 50,  # ms, by default 200: a read of every write waits so long
+    "common.session.ttl": 10,  # s, by default 30: a killed server serves its collections again after so long
 }
-"""What the server does more often than one that nobody configures, so that tests wait less."""
+"""Settings that make the tests wait less than the defaults."""
 
 _START_S: Final = 180.0
 
@@ -37,7 +37,7 @@ class MilvusServer:
     """One server, with its data in a folder. It keeps its address through restarts."""
 
     def __init__(self, folder: Path, *, token: str = "") -> None:
-        """Keep data in a folder, and with a token (name and password) let nobody in without one."""
+        """Keep the data in a folder; with a token (name and password), clients need it."""
         self._folder = folder
         self._token = token
         self._program = MILVUS_ENVIRONMENT / "bin" / "milvus-server"
@@ -53,11 +53,11 @@ class MilvusServer:
     def start(self) -> None:
         """Start, and wait until requests are answered."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        # The package unpacks 400 MB of binaries into the data folder: once is enough for all sessions.
+        # The package unpacks 400 MB of binaries into the data folder: once for all sessions is enough.
         self._binaries.mkdir(exist_ok=True)
         with suppress(FileExistsError):
             (self._folder / "bin").symlink_to(self._binaries, target_is_directory=True)
-        # Of etcd's two ports the package sets one: the other would be the same for every server of a machine.
+        # The package sets one of etcd's two ports: the other would be the same for every server of a machine.
         client, peer = (f"http://127.0.0.1:{port}" for port in (self._etcd_port, self._etcd_peer_port))
         etcd = self._folder / "etcd.json"
         etcd.write_text(
@@ -110,7 +110,7 @@ class MilvusServer:
                 return
 
     def kill(self) -> None:
-        """End it at once, as a failing machine would."""
+        """Kill it, as a failing machine would."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -120,14 +120,14 @@ class MilvusServer:
 
 @cache
 def shared_server() -> MilvusServer:
-    """One server for all tests that leave it running; it ends with the session."""
+    """One server for all tests that leave it running; it is killed with the session."""
     folder = Path(tempfile.mkdtemp(prefix="mien-milvus-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return started_server(folder)
+    return start_server(folder)
 
 
-def started_server(folder: Path, *, token: str = "") -> MilvusServer:
-    """A server that answers; the test is skipped where there is none to start."""
+def start_server(folder: Path, *, token: str = "") -> MilvusServer:
+    """A running server; skips the test where none is installed."""
     if not (MILVUS_ENVIRONMENT / "bin" / "milvus-server").is_file():
         pytest.skip("needs a Milvus server: `make milvus` installs it into .venv-milvus")
     server = MilvusServer(folder, token=token)

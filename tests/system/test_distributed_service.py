@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import httpx2
 import pytest
 
-from tests.support.gallery_service import found, item, service
+from tests.support.gallery_service import item, nearest_ids, service
 from tests.support.milvus_server import shared_server
 
 pytestmark = pytest.mark.milvus
@@ -25,10 +25,10 @@ def test_what_one_adds_the_other_finds_within_a_second(services: tuple[str, str]
     items = [item("near", 0.1, label="fear", subject="anna"), item("far", 2.0, metadata={"camera": "left"})]
     assert httpx2.post(f"{one}/gallery", json={"items": items}, timeout=60).status_code == 201
     began = time.monotonic()
-    while found(other) != ["near", "far"]:
+    while nearest_ids(other) != ["near", "far"]:
         assert time.monotonic() - began < 1
-    assert found(one) == ["near", "far"], "the one that added finds it at once"
-    assert found(other, filter={"metadata.camera": "left"}) == ["far"]
+    assert nearest_ids(one) == ["near", "far"], "the one that added finds it at once"
+    assert nearest_ids(other, filter={"metadata.camera": "left"}) == ["far"]
     assert httpx2.get(f"{other}/gallery/near", timeout=60).json()["label"] == "fear"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.support.gallery_service import found, item, service
+from tests.support.gallery_service import item, nearest_ids, service
 
 
 def test_two_services_share_a_folder(tmp_path: Path) -> None:
@@ -15,16 +15,16 @@ def test_two_services_share_a_folder(tmp_path: Path) -> None:
             items = [item("near", 0.1, label="fear", subject="anna"), item("far", 2.0, metadata={"camera": "left"})]
             assert httpx2.post(f"{one}/gallery", json={"items": items}, timeout=60).status_code == 201
             began = time.monotonic()
-            assert found(one) == ["near", "far"], "the one that added finds it at once"
-            while found(other) != ["near", "far"]:
+            assert nearest_ids(one) == ["near", "far"], "the one that added finds it at once"
+            while nearest_ids(other) != ["near", "far"]:
                 assert time.monotonic() - began < 1
-            assert found(other, filter={"metadata.camera": "left"}) == ["far"]
+            assert nearest_ids(other, filter={"metadata.camera": "left"}) == ["far"]
             again = httpx2.post(f"{other}/gallery", json={"items": [item("near", 3.0)]}, timeout=60)
             assert again.status_code == 409
             assert httpx2.delete(f"{other}/gallery/far", timeout=60).status_code == 204
         began = time.monotonic()
-        while found(one) != ["near"]:
+        while nearest_ids(one) != ["near"]:
             assert time.monotonic() - began < 1
     with service(folder) as anew:
-        assert found(anew) == ["near"]
+        assert nearest_ids(anew) == ["near"]
         assert httpx2.get(f"{anew}/gallery/near", timeout=60).json()["subject"] == "anna"

@@ -1,4 +1,4 @@
-"""What every gallery does alike: the contract of ``mien.index.gallery.store``, against each implementation."""
+"""The contract of ``mien.index.gallery.store``, which every implementation must keep."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ def gallery(opener: OpenGallery, tmp_path: Path) -> Iterator[GalleryStore]:
     store.close()
 
 
-def found(gallery: GalleryStore, k: int = 10, **options: Any) -> list[str]:
+def nearest_ids(gallery: GalleryStore, k: int = 10, **options: Any) -> list[str]:
     """Ids of the k nearest faces to the origin."""
     (matches,) = gallery.search(ORIGIN, k, SearchOptions(**options)).matches
     return [match.face.id for match in matches]
@@ -47,18 +47,18 @@ def ids(faces: list[GalleryFace]) -> list[str]:
     return [each.id for each in faces]
 
 
-def test_an_empty_gallery_answers(gallery: GalleryStore) -> None:
+def test_empty_gallery_has_no_faces(gallery: GalleryStore) -> None:
     assert gallery.embedding_size == SIZE
     assert gallery.embedder_sha256 == EMBEDDER
     assert not gallery.read_only
     assert gallery.count() == 0
-    assert found(gallery) == []
+    assert nearest_ids(gallery) == []
     assert gallery.listing(10).faces == []
     assert gallery.statistics().faces == 0
     assert gallery.add([]).added == ()
 
 
-def test_a_sample_shows_faces_as_they_are(gallery: GalleryStore) -> None:
+def test_sample_has_the_faces_of_the_gallery(gallery: GalleryStore) -> None:
     assert gallery.sample(10).ids == []
     assert gallery.sample(10).embeddings.shape == (0, SIZE)
     faces = {each.id: each for each in random_faces(60)}
@@ -76,7 +76,7 @@ def test_a_sample_shows_faces_as_they_are(gallery: GalleryStore) -> None:
     assert sorted(gallery.sample(100).ids) == sorted(set(faces) - set(gone))
 
 
-def test_what_was_added_is_found_at_once_as_it_was_given(gallery: GalleryStore) -> None:
+def test_added_face_is_found_with_all_its_fields(gallery: GalleryStore) -> None:
     given = face(
         "a/b ü.png",
         1.5,
@@ -103,16 +103,16 @@ def test_what_was_added_is_found_at_once_as_it_was_given(gallery: GalleryStore) 
             assert getattr(each, name) == getattr(given, name)
 
 
-def test_what_is_stored_under_ids(gallery: GalleryStore) -> None:
+def test_get_many_skips_unknown_ids(gallery: GalleryStore) -> None:
     faces = random_faces(40)
     gallery.add(faces)
-    found = gallery.get_many([*(each.id for each in faces[:30]), "nobody"])
+    found = gallery.get_many([*(each.id for each in faces[:30]), "unknown"])
     assert sorted(found) == [each.id for each in faces[:30]]
     assert all(each.same_content(found[each.id]) for each in faces[:30])
     assert gallery.get_many([]) == {}
 
 
-def test_a_face_without_a_time_has_that_of_its_addition(gallery: GalleryStore) -> None:
+def test_face_without_a_time_gets_that_of_its_addition(gallery: GalleryStore) -> None:
     import time
 
     before = time.time()
@@ -122,16 +122,16 @@ def test_a_face_without_a_time_has_that_of_its_addition(gallery: GalleryStore) -
     assert before - 1 <= stored <= time.time() + 1
 
 
-def test_all_that_was_acknowledged_is_there_after_reopening(opener: OpenGallery, tmp_path: Path) -> None:
+def test_writes_are_there_after_reopening(opener: OpenGallery, tmp_path: Path) -> None:
     store = opener(tmp_path / "gallery")
     store.add(random_faces(50))
     store.delete(["face-00003"])
     store.update("face-00004", {"label": "sadness"})
-    nearest = found(store, 49)
+    nearest = nearest_ids(store, 49)
     store.close()
     store = opener(tmp_path / "gallery")
     assert store.count() == 49
-    assert found(store, 49) == nearest
+    assert nearest_ids(store, 49) == nearest
     assert store.get("face-00004").label == "sadness"
     with pytest.raises(UnknownFaceError):
         store.get("face-00003")
@@ -139,7 +139,7 @@ def test_all_that_was_acknowledged_is_there_after_reopening(opener: OpenGallery,
 
 
 class TestAdding:
-    def test_the_same_again_changes_nothing(self, gallery: GalleryStore) -> None:
+    def test_adding_the_same_content_again_changes_nothing(self, gallery: GalleryStore) -> None:
         gallery.add([face("a", 1, label="fear", metadata={"x": [1]})])
         before = gallery.get("a")
         again = gallery.add([face("a", 1, label="fear", metadata={"x": [1]}), face("b", 2)])
@@ -160,11 +160,11 @@ class TestAdding:
             face("a", 1, label="fear", content_sha256="1" * 64),
         ],
     )
-    def test_other_content_is_a_conflict_unless_it_replaces(self, gallery: GalleryStore, other: GalleryFace) -> None:
+    def test_other_content_conflicts_unless_it_replaces(self, gallery: GalleryStore, other: GalleryFace) -> None:
         gallery.add([face("a", 1, label="fear", time=0.0)])
         with pytest.raises(FaceConflictError, match="'a'"):
             gallery.add([face("new", 9), other])
-        assert found(gallery) == ["a"], "none of a refused request is added"
+        assert nearest_ids(gallery) == ["a"], "no face of a refused request is added"
         assert gallery.get("a").label == "fear"
         done = gallery.add([face("new", 9), other], replace=True)
         assert (done.added, done.replaced) == (("new",), ("a",))
@@ -173,7 +173,7 @@ class TestAdding:
         assert matches[0].distance == pytest.approx(float(other.embedding[0]))
         assert gallery.get("a").label == other.label
 
-    def test_an_id_twice_in_one_request(self, gallery: GalleryStore) -> None:
+    def test_id_twice_in_one_request_is_refused(self, gallery: GalleryStore) -> None:
         with pytest.raises(FaceFieldError, match="'a' occurs twice"):
             gallery.add([face("a", 1), face("b"), face("a", 1)])
         assert gallery.count() == 0
@@ -203,14 +203,12 @@ class TestAdding:
             face("a", thumbnail=bytes(100_000)),
         ],
     )
-    def test_what_cannot_be_kept_is_refused_with_all_that_came_with_it(
-        self, gallery: GalleryStore, bad: GalleryFace
-    ) -> None:
+    def test_invalid_face_refuses_the_whole_request(self, gallery: GalleryStore, bad: GalleryFace) -> None:
         with pytest.raises(FaceFieldError):
             gallery.add([face("good"), bad])
         assert gallery.count() == 0
 
-    def test_many_threads_at_once(self, gallery: GalleryStore) -> None:
+    def test_threads_write_at_once(self, gallery: GalleryStore) -> None:
         faces = random_faces(120)
         with ThreadPoolExecutor(6) as threads:
             for _ in threads.map(lambda start: gallery.add(faces[start : start + 10]), range(0, 120, 10)):
@@ -219,57 +217,57 @@ class TestAdding:
                 pass
         left = [each for row, each in enumerate(faces) if row % 3]
         assert ids(list(every_face(gallery))) == ids(left)
-        assert sorted(found(gallery, 200)) == ids(left)
+        assert sorted(nearest_ids(gallery, 200)) == ids(left)
 
 
 class TestChanging:
-    def test_update(self, gallery: GalleryStore) -> None:
+    def test_update_changes_fields_and_merges_metadata(self, gallery: GalleryStore) -> None:
         gallery.add([face("a", 1, label="fear", subject="s", metadata={"x": 1, "deep": {"y": 2, "z": 3}}, time=5.0)])
         now = gallery.update("a", {"label": None, "metadata": {"x": None, "deep": {"y": 9}, "new": [1]}})
         assert now.label is None
         assert now.subject == "s"
         assert now.metadata == {"deep": {"y": 9, "z": 3}, "new": [1]}
         assert gallery.get("a").metadata == now.metadata
-        assert found(gallery, filter=parse_filter({"metadata.deep.y": 9})) == ["a"]
-        assert found(gallery, filter=parse_filter({"metadata.x": 1})) == []
+        assert nearest_ids(gallery, filter=parse_filter({"metadata.deep.y": 9})) == ["a"]
+        assert nearest_ids(gallery, filter=parse_filter({"metadata.x": 1})) == []
 
     @pytest.mark.parametrize(
         "changes", [{"id": "b"}, {"embedding": []}, {"label": ""}, {"metadata": 5}, {"time": None}, {"time": "x"}]
     )
-    def test_what_cannot_be_changed(self, gallery: GalleryStore, changes: dict[str, Any]) -> None:
+    def test_invalid_change_is_refused(self, gallery: GalleryStore, changes: dict[str, Any]) -> None:
         gallery.add([face("a", 1, label="fear")])
         with pytest.raises(FaceFieldError):
             gallery.update("a", changes)
         assert gallery.get("a").label == "fear"
 
-    def test_merged_metadata_is_within_the_limits_too(self, gallery: GalleryStore) -> None:
+    def test_merged_metadata_is_limited(self, gallery: GalleryStore) -> None:
         gallery.add([face("a", metadata={"x": "y" * 9000})])
         with pytest.raises(FaceFieldError, match="16384 bytes"):
             gallery.update("a", {"metadata": {"z": "y" * 9000}})
 
-    def test_unknown_ids(self, gallery: GalleryStore) -> None:
-        with pytest.raises(UnknownFaceError, match="'nobody'"):
-            gallery.get("nobody")
-        with pytest.raises(UnknownFaceError, match="'nobody'"):
-            gallery.update("nobody", {"label": "fear"})
+    def test_unknown_id_is_an_error(self, gallery: GalleryStore) -> None:
+        with pytest.raises(UnknownFaceError, match="'unknown'"):
+            gallery.get("unknown")
+        with pytest.raises(UnknownFaceError, match="'unknown'"):
+            gallery.update("unknown", {"label": "fear"})
 
 
 class TestDeleting:
-    def test_delete(self, gallery: GalleryStore) -> None:
+    def test_delete_returns_the_ids_that_were_there(self, gallery: GalleryStore) -> None:
         gallery.add([face("a", 1), face("b", 2), face("c", 3)])
-        assert gallery.delete(["c", "nobody", "a"]) == ("c", "a")
-        assert found(gallery) == ["b"]
+        assert gallery.delete(["c", "unknown", "a"]) == ("c", "a")
+        assert nearest_ids(gallery) == ["b"]
         assert gallery.delete(["a"]) == ()
         gallery.add([face("a", 4)])
-        assert found(gallery) == ["b", "a"]
+        assert nearest_ids(gallery) == ["b", "a"]
 
-    def test_everything_of_a_person(self, gallery: GalleryStore) -> None:
+    def test_delete_where_deletes_all_that_pass(self, gallery: GalleryStore) -> None:
         gallery.add(random_faces(60))
         assert gallery.delete_where(parse_filter({"subject": "subject 2"})) == 10
         assert gallery.delete_where(parse_filter({"subject": "subject 2"})) == 0
         assert gallery.count() == 50
         assert gallery.count(parse_filter({"subject": "subject 2"})) == 0
-        assert len(found(gallery, 100)) == 50
+        assert len(nearest_ids(gallery, 100)) == 50
 
 
 FILTERS: list[dict[str, Any]] = [
@@ -309,21 +307,21 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     store.close()
 
 
-@pytest.mark.parametrize("written", FILTERS)
-def test_each_filter_finds_what_its_definition_says(filled: GalleryStore, written: dict[str, Any]) -> None:
-    condition = parse_filter(written)
+@pytest.mark.parametrize("json_filter", FILTERS)
+def test_filter_agrees_with_its_definition(filled: GalleryStore, json_filter: dict[str, Any]) -> None:
+    condition = parse_filter(json_filter)
     expected = [each for each in random_faces(100) if passes(condition, each)]
     assert filled.count(condition) == len(expected)
     assert ids(list(every_face(filled, condition, page=7))) == ids(expected)
     by_distance = sorted(expected, key=lambda each: float(np.linalg.norm(each.embedding.astype(np.float64))))
-    assert found(filled, 100, filter=condition) == ids(by_distance)
-    assert found(filled, 3, filter=condition) == ids(by_distance[:3])
+    assert nearest_ids(filled, 100, filter=condition) == ids(by_distance)
+    assert nearest_ids(filled, 3, filter=condition) == ids(by_distance[:3])
 
 
 class TestSearching:
     @pytest.mark.parametrize("queries", [1, 3, 40])
     @pytest.mark.parametrize("k", [1, 10, 500])
-    def test_agrees_with_brute_force(self, gallery: GalleryStore, queries: int, k: int) -> None:
+    def test_search_agrees_with_brute_force(self, gallery: GalleryStore, queries: int, k: int) -> None:
         faces = random_faces(300)
         gallery.add(faces)
         asked = np.random.default_rng(1).normal(size=(queries, SIZE)).astype(np.float32)
@@ -336,18 +334,18 @@ class TestSearching:
             assert [match.face.id for match in matches] == [faces[row].id for row in order]
             np.testing.assert_allclose([match.distance for match in matches], distances[order], atol=1e-5)
 
-    def test_equal_distances_stand_by_id(self, gallery: GalleryStore) -> None:
+    def test_equal_distances_are_sorted_by_id(self, gallery: GalleryStore) -> None:
         order = np.random.default_rng(0).permutation(40)
         gallery.add([face(f"f{row:02d}", 1) for row in order])
-        assert found(gallery, 40) == [f"f{row:02d}" for row in range(40)]
-        assert found(gallery, 5) == [f"f{row:02d}" for row in range(5)]
+        assert nearest_ids(gallery, 40) == [f"f{row:02d}" for row in range(40)]
+        assert nearest_ids(gallery, 5) == [f"f{row:02d}" for row in range(5)]
 
     @pytest.mark.parametrize("k", [0, -1])
-    def test_k_below_one(self, gallery: GalleryStore, k: int) -> None:
+    def test_k_below_one_is_refused(self, gallery: GalleryStore, k: int) -> None:
         with pytest.raises(QueryError, match=f"k should be at least 1, got {k}"):
             gallery.search(ORIGIN, k)
 
-    def test_queries_that_cannot_be_answered(self, gallery: GalleryStore) -> None:
+    def test_invalid_queries_are_refused(self, gallery: GalleryStore) -> None:
         with pytest.raises(QueryError, match=r"expected queries \(q, 8\), got \(1, 9\)"):
             gallery.search(np.zeros((1, SIZE + 1), dtype=np.float32), 1)
         with pytest.raises(QueryError, match="NaN"):
@@ -357,33 +355,33 @@ class TestSearching:
         with pytest.raises(QueryError, match="one query"):
             gallery.search(np.zeros((2, SIZE), dtype=np.float32), 1, SearchOptions(after=(0.0, "a")))
 
-    def test_one_of_each_subject(self, gallery: GalleryStore) -> None:
+    def test_one_per_subject_returns_the_nearest_of_each(self, gallery: GalleryStore) -> None:
         gallery.add([face(f"{subject}{n}", n, subject=subject) for subject in ("a", "b") for n in range(1, 60)])
-        gallery.add([face("nobody1", 70), face("nobody2", 71)])
-        assert found(gallery, 10, one_per_subject=True) == ["a1", "b1", "nobody1", "nobody2"]
-        assert found(gallery, 1, one_per_subject=True) == ["a1"]
+        gallery.add([face("alone1", 70), face("alone2", 71)])
+        assert nearest_ids(gallery, 10, one_per_subject=True) == ["a1", "b1", "alone1", "alone2"]
+        assert nearest_ids(gallery, 1, one_per_subject=True) == ["a1"]
 
-    def test_exclusions(self, gallery: GalleryStore) -> None:
+    def test_excluded_faces_do_not_match(self, gallery: GalleryStore) -> None:
         gallery.add([face(f"a{n:02d}", n, subject="a" if n < 50 else None) for n in range(60)])
         gallery.add([face("picture", 0.5, content_sha256="c" * 64)])
-        assert found(gallery, 2, exclude_subjects=frozenset({"a"})) == ["picture", "a50"]
-        assert found(gallery, 2, exclude_ids=frozenset({"a00", "a01", "unknown"})) == ["picture", "a02"]
-        assert found(gallery, 2, exclude_content=frozenset({"c" * 64})) == ["a00", "a01"]
-        assert found(gallery, 2, copies_within=0.5) == ["a01", "a02"]
-        assert found(gallery, 60, max_distance=2.0) == ["a00", "picture", "a01", "a02"]
-        assert found(gallery, 60, max_distance=0.0) == ["a00"]
+        assert nearest_ids(gallery, 2, exclude_subjects=frozenset({"a"})) == ["picture", "a50"]
+        assert nearest_ids(gallery, 2, exclude_ids=frozenset({"a00", "a01", "unknown"})) == ["picture", "a02"]
+        assert nearest_ids(gallery, 2, exclude_content=frozenset({"c" * 64})) == ["a00", "a01"]
+        assert nearest_ids(gallery, 2, copies_within=0.5) == ["a01", "a02"]
+        assert nearest_ids(gallery, 60, max_distance=2.0) == ["a00", "picture", "a01", "a02"]
+        assert nearest_ids(gallery, 60, max_distance=0.0) == ["a00"]
 
-    def test_few_that_pass_are_all_found_among_many(self, gallery: GalleryStore) -> None:
+    def test_rare_faces_are_all_found_among_many(self, gallery: GalleryStore) -> None:
         gallery.add([face(f"near{n:04d}", n / 1000) for n in range(900)])
         gallery.add([face(f"far{n}", 50 + n, label="rare") for n in range(5)])
         rare = parse_filter({"label": "rare"})
-        assert found(gallery, 5, filter=rare) == [f"far{n}" for n in range(5)]
-        assert found(gallery, 9, filter=rare) == [f"far{n}" for n in range(5)]
+        assert nearest_ids(gallery, 5, filter=rare) == [f"far{n}" for n in range(5)]
+        assert nearest_ids(gallery, 9, filter=rare) == [f"far{n}" for n in range(5)]
 
-    def test_pages_put_together_are_the_whole_though_the_gallery_changes(self, gallery: GalleryStore) -> None:
+    def test_pages_together_are_the_whole_while_the_gallery_grows(self, gallery: GalleryStore) -> None:
         gallery.add([face(f"f{n:02d}", n // 2, subject=f"s{n % 9}") for n in range(40)])
         for options in ({}, {"one_per_subject": True}, {"filter": parse_filter({"subject": {"lt": "s5"}})}):
-            whole = found(gallery, 100, **options)
+            whole = nearest_ids(gallery, 100, **options)
             pages: list[str] = []
             after, snapshot = None, None
             for page in range(100):
@@ -401,17 +399,17 @@ class TestSearching:
             assert pages == whole
             gallery.delete_where(parse_filter({"id": {"gte": "later"}}))
 
-    def test_what_is_replaced_later_is_not_in_an_older_snapshot(self, gallery: GalleryStore) -> None:
+    def test_face_replaced_later_is_not_in_an_older_snapshot(self, gallery: GalleryStore) -> None:
         gallery.add([face("a", 1), face("b", 2)])
         snapshot = gallery.search(ORIGIN, 1).snapshot
         gallery.add([face("a", 3)], replace=True)
         gallery.update("b", {"label": "fear"})
-        assert found(gallery) == ["b", "a"]
-        assert found(gallery, snapshot=snapshot) == ["b"]
+        assert nearest_ids(gallery) == ["b", "a"]
+        assert nearest_ids(gallery, snapshot=snapshot) == ["b"]
 
 
 class TestListing:
-    def test_pages_by_id(self, gallery: GalleryStore) -> None:
+    def test_pages_follow_ids(self, gallery: GalleryStore) -> None:
         faces = random_faces(25)
         gallery.add(faces[::-1])
         page = gallery.listing(10)
@@ -424,7 +422,7 @@ class TestListing:
         with pytest.raises(QueryError, match="limit"):
             gallery.listing(0)
 
-    def test_statistics(self, gallery: GalleryStore) -> None:
+    def test_statistics_count_each_field(self, gallery: GalleryStore) -> None:
         gallery.add(random_faces(60))
         statistics = gallery.statistics()
         assert statistics.faces == 60
@@ -435,32 +433,32 @@ class TestListing:
 
 
 class TestSnapshots:
-    def test_restore_brings_back_what_was(self, gallery: GalleryStore, tmp_path: Path) -> None:
+    def test_restore_replaces_everything(self, gallery: GalleryStore, tmp_path: Path) -> None:
         gallery.add(random_faces(40))
-        nearest = found(gallery, 40)
-        assert gallery.snapshot(tmp_path / "kept") == 40
+        nearest = nearest_ids(gallery, 40)
+        assert gallery.snapshot(tmp_path / "snapshot") == 40
         gallery.delete(["face-00001"])
         gallery.update("face-00002", {"label": "anger", "metadata": {"row": None}})
         gallery.add([face("later", 0)])
-        assert gallery.restore(tmp_path / "kept") == 40
-        assert found(gallery, 100) == nearest
+        assert gallery.restore(tmp_path / "snapshot") == 40
+        assert nearest_ids(gallery, 100) == nearest
         assert ids(list(every_face(gallery))) == ids(random_faces(40))
         assert gallery.get("face-00002").label is None
         assert gallery.get("face-00002").metadata["row"] == 2
 
     @pytest.mark.parametrize("other_implementation", EACH_IMPLEMENTATION)
-    def test_a_snapshot_is_restored_by_any_implementation(
+    def test_snapshot_is_restored_by_any_implementation(
         self, gallery: GalleryStore, other_implementation: str, tmp_path: Path
     ) -> None:
         gallery.add(random_faces(12))
-        gallery.snapshot(tmp_path / "kept")
+        gallery.snapshot(tmp_path / "snapshot")
         other = IMPLEMENTATIONS[other_implementation](tmp_path / "other")
-        other.add([face("goes away")])
-        other.restore(tmp_path / "kept")
-        assert found(other, 100) == found(gallery, 100)
+        other.add([face("replaced")])
+        other.restore(tmp_path / "snapshot")
+        assert nearest_ids(other, 100) == nearest_ids(gallery, 100)
         other.close()
 
-    def test_what_is_no_snapshot_changes_nothing(self, gallery: GalleryStore, tmp_path: Path) -> None:
+    def test_invalid_snapshot_changes_nothing(self, gallery: GalleryStore, tmp_path: Path) -> None:
         gallery.add([face("a")])
         (tmp_path / "empty").mkdir()
         for folder in (tmp_path / "nowhere", tmp_path / "empty"):
@@ -468,4 +466,4 @@ class TestSnapshots:
                 gallery.restore(folder)
         with pytest.raises(GalleryError, match="already"):
             gallery.snapshot(tmp_path / "empty")
-        assert found(gallery) == ["a"]
+        assert nearest_ids(gallery) == ["a"]

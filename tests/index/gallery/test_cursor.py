@@ -1,4 +1,4 @@
-"""Pages of a search put together are every face once, also where approximate search answered the first of them."""
+"""Pages of a search have every face once, also where the first page is approximate."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ FACES = 3000
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> Iterator[EmbeddedGallery]:
-    """Searched by so few cells that most of the nearest faces are missed."""
+    """A gallery whose approximate search misses most of the nearest faces."""
     policy = IndexPolicy(kind="ivf", growing=10, growing_share=0.01)
     store = open_embedded_gallery(tmp_path / "gallery", SIZE, EMBEDDER, policy=policy)
     store.add(random_faces(FACES))
@@ -31,8 +31,8 @@ def gallery(tmp_path: Path) -> Iterator[EmbeddedGallery]:
     store.close()
 
 
-def through_the_address(options: SearchOptions) -> SearchOptions:
-    """What becomes of a page's start on its way to a client and back."""
+def send_and_parse(options: SearchOptions) -> SearchOptions:
+    """The options of the next page, sent to a client and back."""
     sent = RetrievalOptions(after=cursor(options), one_per_subject=options.one_per_subject)
     assert len(sent.after or "") <= 2000
     return search_options(sent, None)
@@ -43,11 +43,11 @@ def page(gallery: EmbeddedGallery, k: int, options: SearchOptions) -> tuple[list
     (matches,) = result.matches
     places = [(match.distance, match.face.id) for match in matches]
     after = next_page(options, result.snapshot, places, exact=result.exact) if matches else options
-    return matches, through_the_address(after)
+    return matches, send_and_parse(after)
 
 
 @pytest.mark.parametrize("k", [1, 7, MAX_MARKED, MAX_MARKED + 1])
-def test_each_face_is_on_one_page(gallery: EmbeddedGallery, k: int) -> None:
+def test_face_is_on_one_page_only(gallery: EmbeddedGallery, k: int) -> None:
     seen: list[str] = []
     options = EVERYTHING
     while len(seen) < 500:
@@ -55,13 +55,13 @@ def test_each_face_is_on_one_page(gallery: EmbeddedGallery, k: int) -> None:
         seen += [match.face.id for match in matches]
     (nearest,) = gallery.search(QUERY, MAX_MARKED + FACES).matches
     assert len(seen) == len(set(seen))
-    assert set(seen) == {match.face.id for match in nearest[: len(seen)]}, "none was left out"
+    assert set(seen) == {match.face.id for match in nearest[: len(seen)]}, "no face is left out"
 
 
-def test_a_page_that_missed_some_is_made_good_by_the_next(gallery: EmbeddedGallery) -> None:
+def test_next_page_has_the_matches_that_the_first_missed(gallery: EmbeddedGallery) -> None:
     first, options = page(gallery, 10, EVERYTHING)
     second, options = page(gallery, 10, options)
-    assert second[0].distance < first[-1].distance, "the test wants a first page with gaps"
+    assert second[0].distance < first[-1].distance, "the first page must have gaps for this test"
     third, options = page(gallery, 10, options)
     assert second[-1].distance <= third[0].distance
     while options.marks:
@@ -70,12 +70,12 @@ def test_a_page_that_missed_some_is_made_good_by_the_next(gallery: EmbeddedGalle
     assert options.after[0] > first[-1].distance
 
 
-def test_pages_go_on_though_the_gallery_is_sorted_anew(gallery: EmbeddedGallery) -> None:
+def test_pages_continue_after_a_merge(gallery: EmbeddedGallery) -> None:
     seen, options = page(gallery, 20, EVERYTHING)
     gallery.add([face(f"late {row}", QUERY[0]) for row in range(50)])
     gallery.wait_for_index()
     assert gallery.ivf is not None
-    assert len(gallery.ivf.assignments) > FACES, "they are sorted into cells now"
+    assert len(gallery.ivf.assignments) > FACES, "they are in the inverted lists now"
     while len(seen) < 400:
         matches, options = page(gallery, 20, options)
         seen += matches
@@ -86,18 +86,18 @@ def test_pages_go_on_though_the_gallery_is_sorted_anew(gallery: EmbeddedGallery)
     assert set(ids) == {match.face.id for match in nearest[50 : 50 + len(ids)]}
 
 
-def test_one_of_each_subject_over_all_pages(gallery: EmbeddedGallery) -> None:
+def test_one_per_subject_over_all_pages(gallery: EmbeddedGallery) -> None:
     seen: list[str | None] = []
     options = SearchOptions(one_per_subject=True)
     for _ in range(4):
         matches, options = page(gallery, 3, options)
         seen += [match.face.subject for match in matches]
-    named = [subject for subject in seen if subject is not None]
+    subjects = [subject for subject in seen if subject is not None]
     assert len(seen) == 12
-    assert len(named) == len(set(named)) == 5
+    assert len(subjects) == len(set(subjects)) == 5
 
 
-def test_a_mark_is_short_and_stands_for_its_id() -> None:
+def test_marks_are_short_and_unique() -> None:
     marks = {mark(f"face-{row}") for row in range(10_000)}
     assert len(marks) == 10_000
     assert {len(each) for each in marks} == {MARK_LETTERS}

@@ -1,4 +1,4 @@
-"""Moving a gallery to a distributed database and back, on a real server."""
+"""Migrating a gallery to a distributed database and back, on a real server."""
 
 import json
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def contents(gallery: GalleryStore) -> list[tuple[object, ...]]:
     ]  # fmt: skip
 
 
-def test_there_and_back_nothing_changes(filled: GalleryStore, address: str, tmp_path: Path) -> None:
+def test_migration_and_back_changes_nothing(filled: GalleryStore, address: str, tmp_path: Path) -> None:
     there = migrate(str(tmp_path / "filled"), address, SIZE, EMBEDDER)
     assert there == Migration(added=1201)
     distributed = open_gallery(address, SIZE, EMBEDDER)
@@ -69,7 +69,7 @@ def test_there_and_back_nothing_changes(filled: GalleryStore, address: str, tmp_
     again.close()
 
 
-def test_an_interrupted_run_goes_on(filled: GalleryStore, address: str, tmp_path: Path) -> None:
+def test_interrupted_migration_continues(filled: GalleryStore, address: str, tmp_path: Path) -> None:
     class StoppedError(Exception):
         pass
 
@@ -82,18 +82,18 @@ def test_an_interrupted_run_goes_on(filled: GalleryStore, address: str, tmp_path
     assert migrate(str(tmp_path / "filled"), address, SIZE, EMBEDDER) == Migration(added=701, unchanged=500)
 
 
-def test_other_content_in_the_target(filled: GalleryStore, address: str, tmp_path: Path) -> None:
+def test_other_content_in_the_target_is_a_conflict(filled: GalleryStore, address: str, tmp_path: Path) -> None:
     target = open_gallery(address, SIZE, EMBEDDER)
-    target.add([face("face-00000", 7), face("of its own", 8)])
+    target.add([face("face-00000", 7), face("only in the target", 8)])
     with pytest.raises(FaceConflictError, match="'face-00000'"):
         migrate(str(tmp_path / "filled"), address, SIZE, EMBEDDER)
     assert migrate(str(tmp_path / "filled"), address, SIZE, EMBEDDER, replace=True).replaced == 1
     assert target.count() == 1202
-    assert target.get("of its own").id == "of its own"
+    assert target.get("only in the target").id == "only in the target"
     target.close()
 
 
-def test_what_is_no_gallery(address: str, tmp_path: Path) -> None:
+def test_missing_source_and_equal_places_are_refused(address: str, tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="is no gallery"):
         migrate(str(tmp_path / "nowhere"), address, SIZE, EMBEDDER)
     with pytest.raises(GalleryError, match="there is no gallery at milvus://"):
@@ -103,7 +103,7 @@ def test_what_is_no_gallery(address: str, tmp_path: Path) -> None:
         migrate(address, address + "/", SIZE, EMBEDDER)
 
 
-def test_by_command(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_migrates(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = open_embedded_gallery(tmp_path / "source", 64, read_manifest(default_bundle()).sha256[EMBEDDER_FILE])
     source.add([GalleryFace(f"f{row}", np.full(64, row, dtype=np.float32)) for row in range(10)])
     there = ["gallery", "migrate", "--gallery", str(tmp_path / "source"), "--to", address]
@@ -118,7 +118,7 @@ def test_by_command(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["gallery", "check", "--gallery", address, "--queries", "5"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["faces"], report["index"], report["recall_at_10"]) == (10, "flat", 1.0)
-    assert main(["gallery", "snapshot", str(tmp_path / "kept"), "--gallery", address]) == 0
+    assert main(["gallery", "snapshot", str(tmp_path / "snapshot"), "--gallery", address]) == 0
     assert main(["gallery", "export", str(tmp_path / "faces.parquet"), "--gallery", address]) == 0
     assert main(["gallery", "migrate", "--gallery", address, "--to", str(tmp_path / "back")]) == 0
     assert main(["gallery", "restore", str(tmp_path / "back"), "--gallery", address]) == 0

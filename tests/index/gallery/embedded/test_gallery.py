@@ -1,4 +1,4 @@
-"""What the embedded gallery does beyond the contract: folders, processes, kills, full disks, broken files, versions."""
+"""The embedded gallery beyond the contract: folders, processes, kills, full disks, broken files, versions."""
 
 import multiprocessing
 import os
@@ -25,11 +25,11 @@ GOLDEN = ROOT / "tests" / "data" / "gallery_1"
 ORIGIN = np.zeros((1, SIZE), dtype=np.float32)
 
 
-def opened(folder: Path, **options: object) -> EmbeddedGallery:
+def open_gallery(folder: Path, **options: object) -> EmbeddedGallery:
     return open_embedded_gallery(folder, SIZE, EMBEDDER, **options)  # type: ignore[arg-type]
 
 
-def found(gallery: EmbeddedGallery, k: int = 1000, options: SearchOptions | None = None) -> list[str]:
+def nearest_ids(gallery: EmbeddedGallery, k: int = 1000, options: SearchOptions | None = None) -> list[str]:
     (matches,) = gallery.search(ORIGIN, k, options or SearchOptions()).matches
     return [match.face.id for match in matches]
 
@@ -45,143 +45,143 @@ def soon(condition: object, longest_s: float = 5.0) -> bool:
 
 
 @pytest.mark.system
-def test_nothing_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
+def test_killed_process_loses_no_write(tmp_path: Path) -> None:
     tally = kill_rounds(tmp_path / "gallery", rounds=20)
     assert tally.acknowledged > 20
     assert (tally.lost, tally.resurrected, tally.disagreements) == (0, 0, 0), tally
 
 
-class TestSeveral:
-    def test_each_finds_what_another_wrote_within_a_second(self, tmp_path: Path) -> None:
-        """Two galleries of one process know no more of each other than two processes do."""
-        one, other = opened(tmp_path / "g"), opened(tmp_path / "g")
+class TestProcesses:
+    def test_writes_of_others_are_found_within_a_second(self, tmp_path: Path) -> None:
+        """Two open galleries of one process share as little as two processes."""
+        one, other = open_gallery(tmp_path / "g"), open_gallery(tmp_path / "g")
         one.add(random_faces(30))
         assert soon(lambda: other.count() == 30, 1.0)
         assert other.count(parse_filter({"label": "fear"})) == 10
         one.delete(["face-00001"])
         one.update("face-00000", {"label": "anger"})
         one.add([face("face-00002", 0.001)], replace=True)
-        assert soon(lambda: other.count() == 29 and found(other, 1) == ["face-00002"], 1.0)
+        assert soon(lambda: other.count() == 29 and nearest_ids(other, 1) == ["face-00002"], 1.0)
         assert other.count(parse_filter({"label": "anger"})) == 1
-        assert found(other) == found(one)
-        other.add([face("theirs", 0.0001)])
-        assert soon(lambda: found(one, 1) == ["theirs"], 1.0)
-        one.snapshot(tmp_path / "kept")
-        one.delete_where(parse_filter({"not": {"id": "theirs"}}))
-        other.restore(tmp_path / "kept")
+        assert nearest_ids(other) == nearest_ids(one)
+        other.add([face("from other", 0.0001)])
+        assert soon(lambda: nearest_ids(one, 1) == ["from other"], 1.0)
+        one.snapshot(tmp_path / "snapshot")
+        one.delete_where(parse_filter({"not": {"id": "from other"}}))
+        other.restore(tmp_path / "snapshot")
         assert soon(lambda: one.count() == 30, 1.0)
         one.close()
         other.close()
 
-    def test_a_write_sees_what_others_wrote_just_before(self, tmp_path: Path) -> None:
-        one, other = opened(tmp_path / "g"), opened(tmp_path / "g")
+    def test_write_sees_what_others_wrote_just_before(self, tmp_path: Path) -> None:
+        one, other = open_gallery(tmp_path / "g"), open_gallery(tmp_path / "g")
         for number in range(30):
             (one, other)[number % 2].add([face(f"f{number}", number)])
-            assert len(found((one, other)[number % 2])) == number + 1
+            assert len(nearest_ids((one, other)[number % 2])) == number + 1
         assert other.delete_where(parse_filter({"id": {"in": ["f28", "f29"]}})) == 2
         one.close()
         other.close()
 
-    def test_another_process_shares_the_folder(self, tmp_path: Path) -> None:
-        store = opened(tmp_path / "g")
+    def test_writes_of_another_process_are_found(self, tmp_path: Path) -> None:
+        store = open_gallery(tmp_path / "g")
         context = multiprocessing.get_context("forkserver")
         process = context.Process(target=_add_in_another_process, args=(tmp_path / "g",))
         process.start()
         process.join(60)
         assert process.exitcode == 0
-        assert soon(lambda: found(store) == ["from another process"], 1.0)
+        assert soon(lambda: nearest_ids(store) == ["from another process"], 1.0)
         store.close()
 
-    def test_a_gallery_that_is_held_alone(self, tmp_path: Path) -> None:
-        store = opened(tmp_path / "g", alone=True)
+    def test_gallery_opened_alone_refuses_others(self, tmp_path: Path) -> None:
+        store = open_gallery(tmp_path / "g", alone=True)
         with pytest.raises(GalleryError, match="another process holds"):
-            opened(tmp_path / "g")
+            open_gallery(tmp_path / "g")
         store.close()
-        store = opened(tmp_path / "g")
+        store = open_gallery(tmp_path / "g")
         with pytest.raises(GalleryError, match="cannot be opened alone"):
-            opened(tmp_path / "g", alone=True)
+            open_gallery(tmp_path / "g", alone=True)
         store.close()
 
 
 def _add_in_another_process(folder: Path) -> None:
-    store = opened(folder)
+    store = open_gallery(folder)
     store.add([face("from another process")])
     store.close()
 
 
 class TestFolders:
-    def test_another_network(self, tmp_path: Path) -> None:
-        opened(tmp_path / "g").close()
+    def test_gallery_of_another_network_is_refused(self, tmp_path: Path) -> None:
+        open_gallery(tmp_path / "g").close()
         with pytest.raises(GalleryError, match="two networks"):
             open_embedded_gallery(tmp_path / "g", SIZE, "cd" * 32)
         with pytest.raises(GalleryError, match="8 dimensions"):
             open_embedded_gallery(tmp_path / "g", SIZE + 1, EMBEDDER)
 
-    def test_a_newer_version(self, tmp_path: Path) -> None:
-        opened(tmp_path / "g").close()
+    def test_newer_version_is_refused(self, tmp_path: Path) -> None:
+        open_gallery(tmp_path / "g").close()
         connection = sqlite3.connect(tmp_path / "g" / DATABASE)
         connection.execute("PRAGMA user_version=2")
         connection.close()
         with pytest.raises(GalleryError, match="format version 2, this version of mien reads 1"):
-            opened(tmp_path / "g")
+            open_gallery(tmp_path / "g")
 
-    def test_what_is_no_gallery(self, tmp_path: Path) -> None:
+    def test_folder_of_something_else_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")
         with pytest.raises(GalleryError, match="cannot be the folder"):
-            opened(tmp_path / "file")
+            open_gallery(tmp_path / "file")
         with pytest.raises(GalleryError, match="something else"):
-            opened(tmp_path)
+            open_gallery(tmp_path)
         (tmp_path / "g").mkdir()
         sqlite3.connect(tmp_path / "g" / DATABASE).close()
         with pytest.raises(GalleryError, match="not the database of a gallery"):
-            opened(tmp_path / "g")
+            open_gallery(tmp_path / "g")
         (tmp_path / "g" / DATABASE).write_bytes(b"no database at all" * 100)
         with pytest.raises(GalleryError, match="fails"):
-            opened(tmp_path / "g")
+            open_gallery(tmp_path / "g")
 
-    def test_a_closed_gallery_says_so(self, tmp_path: Path) -> None:
-        store = opened(tmp_path / "g")
+    def test_closed_gallery_raises(self, tmp_path: Path) -> None:
+        store = open_gallery(tmp_path / "g")
         store.close()
         store.close()
         with pytest.raises(GalleryError, match="closed"):
             store.get("a")
 
-    def test_a_gallery_of_version_1_loads(self, tmp_path: Path) -> None:
+    def test_gallery_of_version_1_loads(self, tmp_path: Path) -> None:
         shutil.copytree(GOLDEN, tmp_path / "g")
-        store = opened(tmp_path / "g")
+        store = open_gallery(tmp_path / "g")
         assert not store.remarks
         expected = random_faces(20)
         assert [each.id for each in every_face(store)] == [each.id for each in expected if each.id != "face-00003"]
-        kept = store.get("face-00007")
-        np.testing.assert_allclose(kept.embedding, expected[7].embedding, rtol=1e-6)
-        assert kept.metadata == expected[7].metadata
-        assert kept.time == expected[7].time
+        stored = store.get("face-00007")
+        np.testing.assert_allclose(stored.embedding, expected[7].embedding, rtol=1e-6)
+        assert stored.metadata == expected[7].metadata
+        assert stored.time == expected[7].time
         assert store.get("face-00001").thumbnail == b"a picture"
         assert store.get("face-00001").label == "surprise"
-        assert len(found(store)) == 19
+        assert len(nearest_ids(store)) == 19
         store.close()
 
 
-class TestResidentFile:
-    def test_a_restart_goes_on_from_it_with_what_came_after(self, tmp_path: Path) -> None:
-        store = opened(tmp_path / "g")
+class TestVectorsFile:
+    def test_restart_reads_it_and_later_changes(self, tmp_path: Path) -> None:
+        store = open_gallery(tmp_path / "g")
         store.add(random_faces(50))
         store.save()
         store.add([face("later", 0.01)])
         store.delete(["face-00001"])
         store.update("face-00002", {"label": "anger"})
-        nearest = found(store)
+        nearest = nearest_ids(store)
         store.close()
-        store = opened(tmp_path / "g")
-        assert found(store) == nearest
+        store = open_gallery(tmp_path / "g")
+        assert nearest_ids(store) == nearest
         assert store.count(parse_filter({"label": "anger"})) == 1
         assert not store.remarks
         assert store.check()["memory_agrees_with_database"]
         store.close()
 
     @pytest.mark.parametrize("damage", ["cut", "byte", "empty", "noise", "version"])
-    def test_a_damaged_one_is_rebuilt_from_the_database_and_said_so(self, tmp_path: Path, damage: str) -> None:
-        store = opened(tmp_path / "g")
+    def test_damaged_file_is_rebuilt_with_a_remark(self, tmp_path: Path, damage: str) -> None:
+        store = open_gallery(tmp_path / "g")
         store.add(random_faces(50))
         store.save()
         store.close()
@@ -193,30 +193,30 @@ class TestResidentFile:
         path.write_bytes(
             {"cut": cut, "byte": flipped, "empty": b"", "noise": os.urandom(9000), "version": newer}[damage]
         )
-        store = opened(tmp_path / "g")
+        store = open_gallery(tmp_path / "g")
         assert "rebuilt from gallery.sqlite" in store.remarks[0]
-        assert sorted(found(store)) == [each.id for each in random_faces(50)]
+        assert sorted(nearest_ids(store)) == [each.id for each in random_faces(50)]
         assert store.check()["memory_agrees_with_database"]
         store.close()
 
-    def test_one_of_another_gallery_is_not_used(self, tmp_path: Path) -> None:
+    def test_file_of_another_gallery_is_not_used(self, tmp_path: Path) -> None:
         for name, count in (("one", 5), ("other", 9)):
-            store = opened(tmp_path / name)
+            store = open_gallery(tmp_path / name)
             store.add(random_faces(count))
             store.save()
             store.close()
         shutil.copy(tmp_path / "one" / VECTORS, tmp_path / "other" / VECTORS)
-        store = opened(tmp_path / "other")
-        assert len(found(store)) == 9
+        store = open_gallery(tmp_path / "other")
+        assert len(nearest_ids(store)) == 9
         store.close()
 
 
 def _fill_until_refused(folder: Path, pipe: object) -> None:
-    """In a process of its own: files may not grow beyond a limit, which SQLite meets as a full disk."""
+    """Add faces in a process whose files may not grow beyond a limit, which SQLite treats like a full disk."""
     import signal
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    store = opened(folder)
+    store = open_gallery(folder)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
     acknowledged: list[str] = []
     try:
@@ -225,11 +225,11 @@ def _fill_until_refused(folder: Path, pipe: object) -> None:
             store.add([face(name, 1.0, metadata={"filling": "x" * 500}) for name in names])
             acknowledged += names
     except GalleryFullError as error:
-        pipe.send((acknowledged, str(error), len(found(store, 100_000)), store.count()))  # type: ignore[attr-defined]
+        pipe.send((acknowledged, str(error), len(nearest_ids(store, 100_000)), store.count()))  # type: ignore[attr-defined]
     os._exit(0)
 
 
-def test_a_full_disk_refuses_the_write_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_full_disk_refuses_the_write_and_keeps_earlier_ones(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_fill_until_refused, args=(tmp_path / "g", sending))
@@ -240,22 +240,22 @@ def test_a_full_disk_refuses_the_write_and_keeps_the_rest(tmp_path: Path) -> Non
     assert "no space is left" in message
     assert acknowledged
     assert searched == counted == len(acknowledged)
-    store = opened(tmp_path / "g")
+    store = open_gallery(tmp_path / "g")
     assert sorted(each.id for each in every_face(store)) == sorted(acknowledged)
-    assert sorted(found(store, 100_000)) == sorted(acknowledged)
-    store.add([face("there is space again", 0.0)])
-    assert found(store, 1) == ["there is space again"]
+    assert sorted(nearest_ids(store, 100_000)) == sorted(acknowledged)
+    store.add([face("after the full disk", 0.0)])
+    assert nearest_ids(store, 1) == ["after the full disk"]
     store.close()
 
 
 class TestIndex:
-    def test_what_was_added_and_deleted_is_merged_in_the_background(self, tmp_path: Path) -> None:
-        store = opened(tmp_path / "g", policy=IndexPolicy(growing=50, growing_share=0.0))
+    def test_added_and_deleted_faces_are_merged_in_the_background(self, tmp_path: Path) -> None:
+        store = open_gallery(tmp_path / "g", policy=IndexPolicy(growing=50, growing_share=0.0))
         faces = random_faces(400)
         for start in range(0, 400, 20):
             store.add(faces[start : start + 20])
             store.delete([faces[start].id])
-            assert len(found(store)) == start + 20 - (start // 20 + 1)
+            assert len(nearest_ids(store)) == start + 20 - (start // 20 + 1)
         store.wait_for_index()
         report = store.check()
         assert report["memory_agrees_with_database"]
@@ -265,9 +265,9 @@ class TestIndex:
         )
         store.close()
 
-    def test_cells_are_made_by_size_and_never_fall_short(self, tmp_path: Path) -> None:
+    def test_inverted_lists_are_built_by_size_and_always_return_k(self, tmp_path: Path) -> None:
         policy = IndexPolicy(kind="auto", exact_up_to=2000)
-        store = opened(tmp_path / "g", policy=policy)
+        store = open_gallery(tmp_path / "g", policy=policy)
         faces = random_faces(6000)
         store.add(faces[:1000])
         store.wait_for_index()
@@ -278,36 +278,36 @@ class TestIndex:
         report = store.check()
         assert report["index"] == "ivf"
         assert report["recall_at_10"] >= 0.95
-        assert len(found(store, 6000)) == 6000
+        assert len(nearest_ids(store, 6000)) == 6000
         rare = parse_filter({"metadata.row": {"in": [5, 50, 500]}})
-        assert len(found(store, 3, SearchOptions(filter=rare))) == 3
+        assert len(nearest_ids(store, 3, SearchOptions(filter=rare))) == 3
         most = parse_filter({"not": {"metadata.row": 5}})
-        assert len(found(store, 100, SearchOptions(filter=most))) == 100
+        assert len(nearest_ids(store, 100, SearchOptions(filter=most))) == 100
         store.add([face("just added", 0.0)])
-        assert found(store, 1) == ["just added"]
+        assert nearest_ids(store, 1) == ["just added"]
         store.delete(["just added"])
-        assert "just added" not in found(store, 10)
-        store.add([face("in the tail", 0.0)])
+        assert "just added" not in nearest_ids(store, 10)
+        store.add([face("in the growing segment", 0.0)])
         store.save()
-        probes = store.ivf.nprobe if store.ivf is not None else 0
+        nprobe = store.ivf.nprobe if store.ivf is not None else 0
         store.close()
-        store = opened(tmp_path / "g", policy=policy)
-        assert store.ivf is not None, "they are there at once"
-        assert store.ivf.nprobe == probes
-        assert found(store, 1) == ["in the tail"]
+        store = open_gallery(tmp_path / "g", policy=policy)
+        assert store.ivf is not None, "they are loaded at once"
+        assert store.ivf.nprobe == nprobe
+        assert nearest_ids(store, 1) == ["in the growing segment"]
         assert store.check()["recall_at_10"] >= 0.95
         store.close()
         (tmp_path / "g" / IVF).write_bytes(b"broken")
-        store = opened(tmp_path / "g", policy=policy)
+        store = open_gallery(tmp_path / "g", policy=policy)
         assert "the inverted lists are built again" in store.remarks[0]
-        assert len(found(store, 6001)) == 6001
+        assert len(nearest_ids(store, 6001)) == 6001
         assert soon(lambda: store.ivf is not None, 60)
         store.close()
 
 
 def write_golden() -> None:
-    """How ``tests/data/gallery_1`` was made. Never again for version 1: it is what old galleries look like."""
-    store = opened(GOLDEN)
+    """Write ``tests/data/gallery_1``. Not to be run again for version 1: the files show that old galleries load."""
+    store = open_gallery(GOLDEN)
     faces = random_faces(20)
     store.add([face("face-00001", 5, thumbnail=b"a picture")])
     store.add([*faces[:1], *faces[2:]])

@@ -23,13 +23,13 @@ from mien.model.errors import ConfigError
         ),
     ],
 )
-def test_what_an_address_says(text: str, expected: MilvusAddress) -> None:
+def test_address_is_parsed(text: str, expected: MilvusAddress) -> None:
     assert is_address(text)
     assert parse_address(text) == expected
 
 
 @pytest.mark.parametrize("folder", ["gallery", "/data/gallery", "./milvus", "C:\\gallery", "milvus:/x", "ftp://host/x"])
-def test_what_is_a_folder(folder: str) -> None:
+def test_folder_is_no_address(folder: str) -> None:
     assert not is_address(folder)
 
 
@@ -48,12 +48,12 @@ def test_what_is_a_folder(folder: str) -> None:
         ("milvus://db/faces?shards=0", "shards of 1 to 64"),
     ],
 )
-def test_what_is_no_address(text: str, message: str) -> None:
+def test_invalid_address_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         parse_address(text)
 
 
-def test_no_message_shows_a_password() -> None:
+def test_messages_have_no_password() -> None:
     address = parse_address("milvus://root:secret@db/faces")
     assert "secret" not in str(address)
     for broken in ("milvus://root:secret@/faces", "milvus://root:secret@db/faces?x=1", "milvus://root:secret@db/1"):
@@ -62,6 +62,6 @@ def test_no_message_shows_a_password() -> None:
         assert "secret" not in str(caught.value)
 
 
-def test_the_server_of_an_address() -> None:
+def test_server_of_an_address() -> None:
     assert parse_address("milvus://db/faces").server == "http://db:19530"
     assert parse_address("https://[::1]:443/faces").server == "https://[::1]:443"

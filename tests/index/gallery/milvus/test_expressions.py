@@ -1,4 +1,4 @@
-"""Filters as Milvus understands them, against their definition, on a real server."""
+"""Filters as Milvus expressions, compared with their definition on a real server."""
 
 import random
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ KEYS = ["v", "a b", 'a"b', "a]b", "é", "a\\b", "a/b", "~0", "'", "1", "日本",
 
 
 def odd_faces() -> list[GalleryFace]:
-    """A face for each odd value and each odd key, and with each text there and not there."""
+    """Faces with unusual values, keys and texts, and with missing texts."""
     at = np.zeros(4, dtype=np.float32)
     faces = [GalleryFace(f"value{row:02d}", at, metadata={"v": value}) for row, value in enumerate(VALUES)]
     faces += [GalleryFace(f"key{row:02d}", at, metadata={key: {key: row}}) for row, key in enumerate(KEYS)]
@@ -64,16 +64,16 @@ def random_filter(chance: random.Random, depth: int = 0) -> dict[str, Any]:
     return {key: {chance.choice(["lt", "lte", "gt", "gte"]): chance.choice(ordered)}}
 
 
-def check(gallery: MilvusGallery, written: dict[str, Any]) -> None:
-    condition = parse_filter(written)
+def check(gallery: MilvusGallery, json_filter: dict[str, Any]) -> None:
+    condition = parse_filter(json_filter)
     expected = sorted(face.id for face in odd_faces() if passes(condition, face))
-    assert [face.id for face in gallery.listing(1000, condition=condition).faces] == expected, written
-    assert gallery.count(condition) == len(expected), written
+    assert [face.id for face in gallery.listing(1000, condition=condition).faces] == expected, json_filter
+    assert gallery.count(condition) == len(expected), json_filter
 
 
 @pytest.mark.milvus
 @pytest.mark.parametrize("seed", range(10))
-def test_random_filters_pass_what_their_definition_says(gallery: MilvusGallery, seed: int) -> None:
+def test_random_filters_agree_with_their_definition(gallery: MilvusGallery, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311
     for _ in range(30):
         check(gallery, random_filter(chance))
@@ -81,7 +81,7 @@ def test_random_filters_pass_what_their_definition_says(gallery: MilvusGallery, 
 
 @pytest.mark.milvus
 @pytest.mark.parametrize("value", [value for value in VALUES if not isinstance(value, list | dict)])
-def test_every_kind_of_value(gallery: MilvusGallery, value: Any) -> None:
+def test_values_of_every_kind(gallery: MilvusGallery, value: Any) -> None:
     check(gallery, {"metadata.v": value})
     check(gallery, {"not": {"metadata.v": value}})
     check(gallery, {"metadata.v": {"in": [value, "a/b", 1]}})
@@ -92,13 +92,13 @@ def test_every_kind_of_value(gallery: MilvusGallery, value: Any) -> None:
 
 @pytest.mark.milvus
 @pytest.mark.parametrize("row", range(len(KEYS)))
-def test_every_kind_of_key(gallery: MilvusGallery, row: int) -> None:
+def test_keys_of_every_kind(gallery: MilvusGallery, row: int) -> None:
     check(gallery, {f"metadata.{KEYS[row]}.{KEYS[row]}": row})
     check(gallery, {f"metadata.{KEYS[row]}": None})
 
 
 @pytest.mark.milvus
-def test_a_filter_may_have_a_thousand_values_and_sixteen_levels(gallery: MilvusGallery) -> None:
+def test_filter_with_a_thousand_values_and_sixteen_levels(gallery: MilvusGallery) -> None:
     check(gallery, {"metadata.v": {"in": [*range(500), *(f"x{n}" for n in range(400)), "a/b"]}})
     deep: dict[str, Any] = {"metadata.v": 1}
     for _ in range(15):
@@ -106,12 +106,12 @@ def test_a_filter_may_have_a_thousand_values_and_sixteen_levels(gallery: MilvusG
     check(gallery, deep)
 
 
-def test_half_of_a_character() -> None:
+def test_half_of_a_character_is_refused() -> None:
     with pytest.raises(FilterError, match="half of a character"):
         expression(parse_filter({"label": "\ud800"}))
 
 
-def test_what_a_search_leaves_to_the_server() -> None:
+def test_expression_of_search_options() -> None:
     assert from_options(SearchOptions()) == ""
     options = SearchOptions(
         filter=parse_filter({"label": "fear"}),
@@ -126,5 +126,5 @@ def test_what_a_search_leaves_to_the_server() -> None:
     )
 
 
-def test_the_copy_that_filters_look_at() -> None:
+def test_searched_metadata_has_no_nulls_and_empty_lists() -> None:
     assert searched_metadata({"a b": {"x": None, "y": [1, {}]}, "gone": None}) == {"a%20b": {"y": []}}

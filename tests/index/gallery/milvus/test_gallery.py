@@ -1,4 +1,4 @@
-"""What is particular to the distributed gallery, on a real server; ``test_contract`` has what all galleries share."""
+"""The distributed gallery beyond the contract (``test_contract``), on a real server."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ from mien.model.errors import ConfigError
 from tests.support.data import ROOT
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from tests.support.milvus_galleries import open_gallery, open_pooled
-from tests.support.milvus_server import shared_server, started_server
+from tests.support.milvus_server import shared_server, start_server
 
 pytestmark = pytest.mark.milvus
 
@@ -40,7 +40,7 @@ def gallery(tmp_path: Path) -> Iterator[MilvusGallery]:
     store.close()
 
 
-def found(gallery: GalleryStore, k: int, **options: object) -> list[str]:
+def nearest_ids(gallery: GalleryStore, k: int, **options: object) -> list[str]:
     (matches,) = gallery.search(ORIGIN, k, SearchOptions(**options)).matches  # type: ignore[arg-type]
     return [match.face.id for match in matches]
 
@@ -64,7 +64,7 @@ for line in sys.stdin:
 """
 
 
-def test_two_processes_share_a_gallery_within_a_second(tmp_path: Path) -> None:
+def test_writes_of_another_process_are_found_within_a_second(tmp_path: Path) -> None:
     name = "shared_by_two"
     gallery = open_gallery(name, SIZE, EMBEDDER)
     address = f"milvus://{shared_server().address}/{name}"
@@ -91,7 +91,7 @@ def test_two_processes_share_a_gallery_within_a_second(tmp_path: Path) -> None:
         for round_ in range(5):
             for command, there in (("add", True), ("delete", False)):
                 acknowledged = ask(command, f"face{round_}")
-                while (f"face{round_}" in found(gallery, 100)) != there:
+                while (f"face{round_}" in nearest_ids(gallery, 100)) != there:
                     assert time.time() - acknowledged < 5
                 delays.append(time.time() - acknowledged)
                 assert (f"face{round_}" in {each.id for each in gallery.listing(100).faces}) == there
@@ -103,7 +103,7 @@ def test_two_processes_share_a_gallery_within_a_second(tmp_path: Path) -> None:
         gallery.close()
 
 
-def test_a_read_may_be_asked_to_see_every_write() -> None:
+def test_staleness_of_zero_sees_every_write() -> None:
     name = "seen_at_once"
     writer = open_gallery(name, SIZE, EMBEDDER)
     reader = open_milvus_gallery(
@@ -111,25 +111,23 @@ def test_a_read_may_be_asked_to_see_every_write() -> None:
     )
     for row in range(5):
         writer.add([face(f"face{row}", row)])
-        assert len(found(reader, 100)) == row + 1
+        assert len(nearest_ids(reader, 100)) == row + 1
         assert reader.count() == row + 1
     writer.close()
     reader.close()
 
 
-def test_nothing_is_lost_when_the_server_is_killed_in_the_middle_of_traffic(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    server = started_server(tmp_path_factory.mktemp("restarted"))
+def test_killed_server_loses_no_write(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    server = start_server(tmp_path_factory.mktemp("restarted"))
     gallery = open_milvus_gallery(parse_address(f"milvus://{server.address}/faces"), SIZE, EMBEDDER)
     stop = threading.Event()
-    there: list[set[str]] = []
+    stored: list[set[str]] = []
     searches: list[int] = []
 
     def write(worker: int) -> None:
-        """Add and delete faces; what was acknowledged is in ``there``."""
+        """Add and delete faces; ``stored`` has the acknowledged ones."""
         mine: set[str] = set()
-        there.append(mine)
+        stored.append(mine)
         number = 0
         while not stop.is_set():
             faces = [face(f"{worker}-{number}-{row}", number) for row in range(5)]
@@ -142,25 +140,25 @@ def test_nothing_is_lost_when_the_server_is_killed_in_the_middle_of_traffic(
 
     def search() -> None:
         while not stop.is_set():
-            searches.append(len(found(gallery, 10)))
+            searches.append(len(nearest_ids(gallery, 10)))
 
     with ThreadPoolExecutor(4) as threads:
-        working = [threads.submit(write, worker) for worker in range(3)] + [threads.submit(search)]
+        workers = [threads.submit(write, worker) for worker in range(3)] + [threads.submit(search)]
         try:
             time.sleep(3)
-            written = sum(map(len, there))
+            written = sum(map(len, stored))
             assert written > 0
             server.kill()
             time.sleep(1)
             server.start()
             end = time.monotonic() + 90
-            while sum(map(len, there)) < written + 30 and time.monotonic() < end:
+            while sum(map(len, stored)) < written + 30 and time.monotonic() < end:
                 time.sleep(0.2)
         finally:
             stop.set()
-        for each in working:
-            each.result()  # no writer and no reader has seen the restart
-    expected = set().union(*there)
+        for each in workers:
+            each.result()  # no writer and no reader noticed the restart
+    expected = set().union(*stored)
     assert len(expected) >= written + 30
     assert {each.id for each in every_face(gallery)} == expected
     assert gallery.count() == len(expected)
@@ -169,8 +167,8 @@ def test_nothing_is_lost_when_the_server_is_killed_in_the_middle_of_traffic(
     server.kill()
 
 
-def test_a_server_with_users_lets_in_who_has_the_password(tmp_path: Path) -> None:
-    server = started_server(tmp_path / "guarded", token="root:Milvus")  # noqa: S106 - the one it is made with
+def test_server_with_users_needs_the_password(tmp_path: Path) -> None:
+    server = start_server(tmp_path / "guarded", token="root:Milvus")  # noqa: S106 - the one it is made with
     gallery = open_milvus_gallery(parse_address(f"milvus://root:Milvus@{server.address}/faces"), SIZE, EMBEDDER)
     gallery.add([face("a")])
     assert gallery.get("a").id == "a"
@@ -182,13 +180,13 @@ def test_a_server_with_users_lets_in_who_has_the_password(tmp_path: Path) -> Non
 
 
 class TestOpening:
-    def test_a_collection_of_another_network(self) -> None:
+    def test_collection_of_another_network_is_refused(self) -> None:
         open_gallery("of_a_network", SIZE, EMBEDDER).close()
         for size, sha256 in ((SIZE, "0" * 64), (SIZE + 1, EMBEDDER)):
             with pytest.raises(GalleryError, match="another network"):
                 open_gallery("of_a_network", size, sha256)
 
-    def test_a_collection_of_a_newer_version(self) -> None:
+    def test_newer_version_is_refused(self) -> None:
         address = parse_address(f"milvus://{shared_server().address}/newer")
         connection = MilvusConnection(address)
         made = create_collection(connection, CollectionNote(SCHEMA_VERSION + 1, SIZE, EMBEDDER, "flat"))
@@ -197,7 +195,7 @@ class TestOpening:
             open_milvus_gallery(address, SIZE, EMBEDDER)
         connection.close()
 
-    def test_a_collection_that_is_no_gallery(self) -> None:
+    def test_collection_of_something_else_is_refused(self) -> None:
         address = parse_address(f"milvus://{shared_server().address}/others")
         connection = MilvusConnection(address)
         connection.call("create_collection", "others", dimension=SIZE)
@@ -206,12 +204,12 @@ class TestOpening:
         connection.call("drop_collection", "others")
         connection.close()
 
-    def test_one_that_is_searched_otherwise(self) -> None:
+    def test_collection_with_another_index_is_refused(self) -> None:
         open_gallery("flat_one", SIZE, EMBEDDER).close()
         with pytest.raises(GalleryError, match="made with the index flat, asked for is ivf"):
             open_gallery("flat_one", SIZE, EMBEDDER, "?index=ivf")
 
-    def test_several_at_once_make_one(self) -> None:
+    def test_clients_that_open_at_once_create_one_collection(self) -> None:
         with ThreadPoolExecutor(4) as threads:
             galleries = list(threads.map(lambda _: open_gallery("made_at_once", SIZE, EMBEDDER), range(4)))
         for number, each in enumerate(galleries):
@@ -220,49 +218,49 @@ class TestOpening:
         for each in galleries:
             each.close()
 
-    def test_a_server_that_is_not_there(self) -> None:
+    def test_unreachable_server_is_an_error_after_the_patience(self) -> None:
         pytest.importorskip("pymilvus")
         start = time.monotonic()
         with pytest.raises(GalleryError, match=r"milvus://127\.0\.0\.1:9/faces did not answer connecting within 1 s"):
             open_milvus_gallery(parse_address("milvus://127.0.0.1:9/faces?patience_s=1"), SIZE, EMBEDDER)
         assert time.monotonic() - start < 10
 
-    def test_a_client_that_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_client_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pymilvus", None)
         with pytest.raises(ConfigError, match=r"pip install 'mien\[distributed\]'"):
             open_milvus_gallery(parse_address("milvus://127.0.0.1:9/faces"), SIZE, EMBEDDER)
 
 
-class TestNothingIsMissing:
+class TestCompleteness:
     @pytest.mark.parametrize("index", ["ivf", "hnsw"])
-    def test_an_approximate_index_under_a_filter(self, index: str) -> None:
+    def test_filtered_search_with_an_approximate_index_is_exact(self, index: str) -> None:
         gallery = open_gallery(f"approximate_{index}", SIZE, EMBEDDER, f"?index={index}")
         points = np.random.default_rng(0).normal(size=(6000, SIZE)).astype(np.float32)
         gallery.add([face(f"f{row:05d}", point, metadata={"row": row}) for row, point in enumerate(points)])
         distances = np.linalg.norm(points.astype(np.float64), axis=1)
         rows = np.argsort(distances)
-        assert len(found(gallery, 2000)) == 2000
-        assert len(set(found(gallery, 10)) & {f"f{row:05d}" for row in rows[:10]}) >= 5
+        assert len(nearest_ids(gallery, 2000)) == 2000
+        assert len(set(nearest_ids(gallery, 10)) & {f"f{row:05d}" for row in rows[:10]}) >= 5
         few = [f"f{row:05d}" for row in rows if row < 60]
         rare = parse_filter({"metadata.row": {"lt": 60}})
-        assert found(gallery, 10, filter=rare) == few[:10]
-        assert found(gallery, 100, filter=rare) == few
-        assert len(found(gallery, 10_000)) == 6000
+        assert nearest_ids(gallery, 10, filter=rare) == few[:10]
+        assert nearest_ids(gallery, 100, filter=rare) == few
+        assert len(nearest_ids(gallery, 10_000)) == 6000
         gallery.close()
 
-    def test_beyond_what_the_server_answers_at_once(self, gallery: MilvusGallery) -> None:
+    def test_more_faces_than_one_query_returns(self, gallery: MilvusGallery) -> None:
         many = [face(f"many{row:05d}", 1, subject="one", metadata={"n": row}) for row in range(17_000)]
         gallery.add(many)
-        gallery.add([face("other", 2, subject="two"), face("nobody", 3)])
+        gallery.add([face("other", 2, subject="two"), face("no subject", 3)])
         assert gallery.count() == 17_002
-        assert found(gallery, 5, one_per_subject=True) == ["many00000", "other", "nobody"]
-        assert found(gallery, 3, after=(1.0, "many16998")) == ["many16999", "other", "nobody"]
-        assert found(gallery, 3) == ["many00000", "many00001", "many00002"], "equal ones by id, though all are as near"
-        assert gallery.listing(17_000, after="many00000").faces[-1].id == "nobody"
+        assert nearest_ids(gallery, 5, one_per_subject=True) == ["many00000", "other", "no subject"]
+        assert nearest_ids(gallery, 3, after=(1.0, "many16998")) == ["many16999", "other", "no subject"]
+        assert nearest_ids(gallery, 3) == ["many00000", "many00001", "many00002"], "ties are sorted by id"
+        assert gallery.listing(17_000, after="many00000").faces[-1].id == "no subject"
         assert len(list(every_face(gallery, page=5000))) == 17_002
 
 
-def test_the_largest_faces(gallery: MilvusGallery) -> None:
+def test_largest_faces_are_stored(gallery: MilvusGallery) -> None:
     generator = np.random.default_rng(0)
     faces = [
         face(
@@ -283,10 +281,10 @@ def test_the_largest_faces(gallery: MilvusGallery) -> None:
     assert sum(len(page) for page in gallery.pages()) == 201
 
 
-def test_what_is_restored_is_seen_by_others_at_once_or_not_at_all(tmp_path: Path) -> None:
+def test_restore_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
     first, second = (open_gallery("restored", SIZE, EMBEDDER) for _ in range(2))
     first.add(random_faces(20))
-    first.snapshot(tmp_path / "kept")
+    first.snapshot(tmp_path / "snapshot")
     first.add(random_faces(5, prefix="later"))
 
     def broken() -> Iterator[list[GalleryFace]]:
@@ -296,7 +294,7 @@ def test_what_is_restored_is_seen_by_others_at_once_or_not_at_all(tmp_path: Path
     with pytest.raises(GalleryError, match="ends early"):
         first.replace_all(broken())
     assert second.count() == 25
-    assert first.restore(tmp_path / "kept") == 20
+    assert first.restore(tmp_path / "snapshot") == 20
     time.sleep(1)
     assert [each.id for each in every_face(second)] == [each.id for each in random_faces(20)]
     second.add([face("after")])
@@ -308,7 +306,7 @@ def test_what_is_restored_is_seen_by_others_at_once_or_not_at_all(tmp_path: Path
     second.close()
 
 
-def test_snapshot_numbers_grow_and_are_kept_whole_by_any_reader_of_json() -> None:
+def test_snapshot_numbers_grow_and_fit_into_a_double() -> None:
     milliseconds = 1_800_000_000_000
     moments = [(milliseconds + step) << 18 | logical for step in range(3) for logical in (0, 1, 900, 5000)]
     numbers = [sequence_of(moment) for moment in moments]
@@ -317,7 +315,7 @@ def test_snapshot_numbers_grow_and_are_kept_whole_by_any_reader_of_json() -> Non
     assert max(numbers) < 2**53
 
 
-def test_the_server_says_why_it_refuses(gallery: MilvusGallery) -> None:
+def test_refusal_has_the_reason_of_the_server(gallery: MilvusGallery) -> None:
     connection = MilvusConnection(parse_address(f"milvus://{shared_server().address}/faces"))
     with pytest.raises(GalleryError, match="refuses query: cannot parse expression"):
         connection.call("query", gallery.collection.name, filter="what?", output_fields=["id"], limit=1)

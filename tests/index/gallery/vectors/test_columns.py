@@ -1,4 +1,4 @@
-"""Columns say what filters say of each face; fields come out of the database as they went in."""
+"""Columns agree with filters; the database returns fields as they were written."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ MIXED = ["a", 1, True, None, [1], {"x": 1}, False, 1.0, "1"]
 @pytest.mark.parametrize("values", [TEXTS, NUMBERS, MIXED, [None] * 3, []])
 @pytest.mark.parametrize("wanted", [{"lt": 2}, {"gte": "a"}, 1, "a", True, None, {"in": ["a", 2.5]}])
 @pytest.mark.parametrize("parts", [1, 2])
-def test_a_column_agrees_with_the_definition(values: list[Any], wanted: Any, parts: int) -> None:
+def test_column_agrees_with_the_definition_of_filters(values: list[Any], wanted: Any, parts: int) -> None:
     condition = parse_filter({"metadata.x": wanted})
     column = Column()
     for part in range(parts):
@@ -53,7 +53,7 @@ FIELDS = [
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_field_comes_out_of_the_database_as_it_went_in(tmp_path: Path, field: tuple[str, ...]) -> None:
+def test_database_returns_a_field_as_it_was_written(tmp_path: Path, field: tuple[str, ...]) -> None:
     faces = [face(f"face {row}", row, time=row + 0.5, metadata=each) for row, each in enumerate(METADATA)]
     store = open_embedded_gallery(tmp_path / "g", SIZE, EMBEDDER)
     store.add(faces)
@@ -67,7 +67,7 @@ def test_a_field_comes_out_of_the_database_as_it_went_in(tmp_path: Path, field: 
     assert [type(value) for value in values] == [type(value_of(each, field)) for each in faces]
 
 
-def test_fields_of_faces_that_came_and_went(tmp_path: Path) -> None:
+def test_columns_follow_additions_and_deletions(tmp_path: Path) -> None:
     store = open_embedded_gallery(tmp_path / "g", SIZE, EMBEDDER)
     store.add([face(f"face {row}", row, metadata={"row": row}) for row in range(50)])
     store.delete([f"face {row}" for row in range(0, 50, 3)])
@@ -77,7 +77,7 @@ def test_fields_of_faces_that_came_and_went(tmp_path: Path) -> None:
     store.close()
 
 
-def test_memory_for_fields_is_bounded(tmp_path: Path) -> None:
+def test_columns_in_memory_are_limited(tmp_path: Path) -> None:
     store = open_embedded_gallery(tmp_path / "g", SIZE, EMBEDDER)
     store.add([face("a", metadata={f"m{number}": number for number in range(100)})])
     for number in range(100):

@@ -18,14 +18,14 @@ def test_search_agrees_with_brute_force(queries: int, k: int) -> None:
         np.testing.assert_allclose(distances[query], expected[order])
 
 
-def test_a_point_finds_itself_at_distance_zero_also_far_from_the_origin() -> None:
+def test_point_finds_itself_at_distance_zero_far_from_the_origin() -> None:
     points = (1000 + np.random.default_rng(0).normal(size=(100, 64))).astype(np.float32)
     rows, distances = ExactSearch(points).search(points, 1)
     assert (rows[:, 0] == np.arange(100)).all()
     assert (distances == 0).all()
 
 
-def test_equal_distances_stand_in_row_order() -> None:
+def test_equal_distances_are_sorted_by_row() -> None:
     points = np.zeros((20, 64), dtype=np.float32)
     rows, _ = ExactSearch(points).search(points[:1], 20)
     assert rows[0].tolist() == list(range(20))

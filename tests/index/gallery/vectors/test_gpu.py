@@ -1,4 +1,4 @@
-"""Search on a device, as far as it can be tested without one: all but FAISS's own index for GPUs."""
+"""Search on a device, with FAISS's index for CPUs in place of the one for GPUs."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,7 @@ without_gpu = pytest.mark.skipif(has_gpu_build(), reason="this is what happens w
 
 
 class CountedIndex:
-    """FAISS's exact index, which answers as the one for GPUs does; counts the searches."""
+    """FAISS's exact index for CPUs, which counts the searches."""
 
     searches = 0
 
@@ -35,8 +35,8 @@ class CountedIndex:
         return self._faiss_index.search(queries, count)
 
 
-def test_a_gallery_on_a_device_answers_as_one_on_the_cpu_through_all_writes(tmp_path: Path) -> None:
-    """Through additions, replacements and deletions, with and without merges, and after reopening."""
+def test_device_and_cpu_find_the_same_through_all_writes(tmp_path: Path) -> None:
+    """After additions, replacements and deletions, with and without merges, and after reopening."""
     policy = IndexPolicy(growing=40, growing_share=0.0, to_device=lambda base: on_device(base, CountedIndex))
     faces = random_faces(300, seed=1)
     ours = open_embedded_gallery(tmp_path / "device", SIZE, EMBEDDER, policy=policy)
@@ -55,9 +55,9 @@ def test_a_gallery_on_a_device_answers_as_one_on_the_cpu_through_all_writes(tmp_
     ours.wait_for_index()
     before = CountedIndex.searches
     compare()
-    assert CountedIndex.searches > before, "the device was asked"
+    assert CountedIndex.searches > before, "the device was searched"
     for store in (ours, theirs):
-        store.delete([face.id for face in faces[:30]])  # these the device still has
+        store.delete([face.id for face in faces[:30]])  # the device still has them
         store.add(faces[200:230])
     compare()
     moved = [GalleryFace(face.id, face.embedding + np.float32(0.5)) for face in faces[40:90]]
@@ -76,7 +76,7 @@ def test_a_gallery_on_a_device_answers_as_one_on_the_cpu_through_all_writes(tmp_
     theirs.close()
 
 
-def test_more_than_the_device_finds_at_once(tmp_path: Path) -> None:
+def test_search_for_more_than_the_device_finds_at_once(tmp_path: Path) -> None:
     policy = IndexPolicy(growing=10, growing_share=0.0, to_device=lambda base: on_device(base, CountedIndex))
     store = open_embedded_gallery(tmp_path / "gallery", SIZE, EMBEDDER, policy=policy)
     store.add(random_faces(3000, seed=3))
@@ -86,7 +86,7 @@ def test_more_than_the_device_finds_at_once(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_device_whose_memory_is_full_leaves_the_search_to_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
+def test_full_device_leaves_the_search_to_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
     def full(base: NDArray[np.float32]) -> None:
         raise RuntimeError("Error in StandardGpuResourcesImpl: out of memory\nmore")
 
@@ -97,7 +97,7 @@ def test_a_device_whose_memory_is_full_leaves_the_search_to_the_cpu(caplog: pyte
 
 @without_gpu
 @pytest.mark.parametrize(("device", "warnings"), [("auto", 0), ("cpu", 0), ("cuda", 1)])
-def test_without_a_gpu_the_cpu_is_taken(device: Device, warnings: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_cpu_is_used_without_a_gpu(device: Device, warnings: int, caplog: pytest.LogCaptureFixture) -> None:
     policy = index_policy(Settings(gallery_device=device))
     assert policy.to_device is None
     assert policy.exact_up_to == 100_000
@@ -107,6 +107,6 @@ def test_without_a_gpu_the_cpu_is_taken(device: Device, warnings: int, caplog: p
 
 
 @without_gpu
-def test_without_a_gpu_a_required_one_is_refused() -> None:
+def test_required_gpu_is_an_error_without_one() -> None:
     with pytest.raises(ConfigError, match="search on a GPU is required, and cannot be done: expected faiss-gpu"):
         device_of("require")
