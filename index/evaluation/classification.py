@@ -68,11 +68,11 @@ def classification_scores(
     _check(labels, predicted, len(class_names))
     confusion = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
     hits = confusion.diagonal()
-    labelled, claimed = confusion.sum(axis=1), confusion.sum(axis=0)
-    occurs = labelled > 0
-    recall = hits[occurs] / labelled[occurs]
-    precision = hits[occurs] / np.maximum(claimed[occurs], 1)
-    f1 = 2 * hits[occurs] / (labelled[occurs] + claimed[occurs])
+    label_counts, prediction_counts = confusion.sum(axis=1), confusion.sum(axis=0)
+    occurs = label_counts > 0
+    recall = hits[occurs] / label_counts[occurs]
+    precision = hits[occurs] / np.maximum(prediction_counts[occurs], 1)
+    f1 = 2 * hits[occurs] / (label_counts[occurs] + prediction_counts[occurs])
     return ClassificationScores(
         faces=int(labels.size),
         accuracy=float(hits.sum() / labels.size),
@@ -81,7 +81,8 @@ def classification_scores(
         macro_f1=float(f1.mean()),
         normalised_mutual_information=float(normalized_mutual_info_score(labels, predicted)),
         recall_per_class={
-            name: float(hits[row] / labelled[row]) if labelled[row] else None for row, name in enumerate(class_names)
+            name: float(hits[row] / count) if count else None
+            for row, (name, count) in enumerate(zip(class_names, label_counts, strict=True))
         },
         confusion=confusion.tolist(),
     )
@@ -106,11 +107,12 @@ def score_classification(labels: NDArray[np.int64], predicted: NDArray[np.int64]
     confusion = resampled_means(cells).reshape(-1, count, count)
     occurs = np.bincount(labels, minlength=count) > 0
     hits = np.diagonal(confusion, axis1=1, axis2=2)[:, occurs]  # (r, classes that occur)
-    labelled, claimed = confusion.sum(axis=2)[:, occurs], confusion.sum(axis=1)[:, occurs]
+    label_shares, prediction_shares = confusion.sum(axis=2)[:, occurs], confusion.sum(axis=1)[:, occurs]
     # A draw without a class has no recall for it; a macro figure is then over the rest, as in the scores themselves.
-    drawn = np.where(labelled > 0, labelled, np.nan)
-    recall, precision = hits / drawn, hits / np.where(claimed > 0, claimed, 1.0) + 0 * drawn
-    f1 = 2 * hits / (drawn + claimed)
+    label_shares = np.where(label_shares > 0, label_shares, np.nan)
+    recall = hits / label_shares
+    precision = hits / np.where(prediction_shares > 0, prediction_shares, 1.0) + 0 * label_shares
+    f1 = 2 * hits / (label_shares + prediction_shares)
     names = [name for name, present in zip(EMOTIONS, occurs, strict=True) if present]
     intervals = {
         "accuracy": percentile_interval(hits.sum(axis=1)),

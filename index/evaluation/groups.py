@@ -1,9 +1,8 @@
-"""How a bundle behaves on groups of people, as far as photographs with labels of both tell.
+"""``mien groups``: scores of a bundle by groups of people, on photographs labelled with emotions and groups.
 
-A person may be shown several times, and two photographs of one person say less than one of each of two: every figure is
-a mean over people, each by the mean over their photographs. Its interval is Wilson's for a share of so many people. All
-figures lie between 0 and 1, and no such number varies more than a share of yes and no: for those that are not, the
-interval is rather too wide. Few people leave wide intervals; they are the point.
+Two photographs of one person say less than one of each of two: every figure is a mean over people, of the mean over the
+photographs of each. Its interval is Wilson's for a share of so many people. All figures lie between 0 and 1; for those
+that are no shares of yes and no the interval is too wide, as no other number in this range varies more.
 
 Source: Wilson: *Probable Inference, the Law of Succession, and Statistical Inference*, 1927.
 """
@@ -25,16 +24,17 @@ from mien.model.faces.decoding import read_file
 from mien.model.pipeline import Pipeline
 
 EVERYBODY: Final = "everybody"
-"""The group of all."""
+"""Name of the group of all people."""
 
 NOT_SAID: Final = "not said"
+"""Name of the group of people for whom a column is empty."""
 
 _NOT_GROUPS: Final = frozenset({"image", "path", "label", "emotion", "subject", "x", "y", "width", "height", "split"})
-_MOST_NUMBERS: Final = 5
-"""A column of more different numbers than this is cut into thirds."""
+_MAX_NUMBERS: Final = 5
+"""A column with more different numbers is split into thirds."""
 
 _Z: Final = 1.959964
-"""Standard deviations to either side that hold 95 % of a normal distribution."""
+"""Standard deviations from the mean within which 95 % of a normal distribution lie."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Photograph:
 
     Attributes:
         path: of the file.
-        label: the emotion it shows.
-        person: who it shows; the photograph itself where that is not said.
-        groups: column to what it says of the person.
+        label: its emotion.
+        person: identifies the person; the path where that is not known.
+        groups: column to group of the person.
     """
 
     path: Path
@@ -55,16 +55,16 @@ class Photograph:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What a bundle makes of a photograph: of its largest face.
+class Result:
+    """The result for the largest face of a photograph.
 
     Attributes:
         photograph: which.
         found: whether a face was found; without one, the rest is None.
-        emotion: what it is named.
-        probability: of its label, under the mixture.
+        emotion: the predicted one.
+        probability: posterior of its label.
         typicality: of the known expressions, 0 to 1.
-        known: whether that reaches the bundle's threshold.
+        known: whether the typicality reaches the bundle's threshold.
     """
 
     photograph: Photograph
@@ -80,9 +80,9 @@ class Figure:
     """A mean over people.
 
     Attributes:
-        mean: of them.
+        mean: over them.
         interval: 95 %.
-        people: how many it is of.
+        people: how many.
     """
 
     mean: float
@@ -92,15 +92,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """How a bundle behaves on a group.
+    """The scores of a group.
 
     Attributes:
         column: of the table; empty for everybody.
-        group: what the column says.
-        people: in it.
-        photographs: of them.
-        figures: by name: ``found``, ``named`` (as labelled, of the faces found), ``named LABEL`` of each label,
-            ``probability`` of the label, ``typicality`` and ``known``; None where no photograph says anything.
+        group: value of the column.
+        people: how many.
+        photographs: how many.
+        figures: by name: ``found``, ``named`` (share of the found faces whose emotion is the label), ``named LABEL``
+            for each label, ``probability`` of the label, ``typicality`` and ``known``; None without a photograph.
     """
 
     column: str
@@ -111,16 +111,16 @@ class GroupFigures:
 
 
 def read_photographs(table: Path) -> tuple[list[Photograph], tuple[str, ...]]:
-    """Read a table of labelled photographs with more columns, each of which divides people into groups.
+    """Read a table of labelled photographs with further columns, each of which divides people into groups.
 
     Args:
-        table: as ``mien.model.datasets.csv_table`` reads it, or the folder that holds it as ``labels.csv``.
+        table: in the format of ``mien.model.datasets.csv_table``, or the folder that holds it as ``labels.csv``.
 
     Returns:
-        The photographs, and the names of the columns.
+        The photographs, and the names of these columns.
 
     Raises:
-        DatasetError: the table cannot be read, or has no column that says more of the people.
+        DatasetError: the table cannot be read, or has no such column.
     """
     listed = read_listing(table)
     path = table / "labels.csv" if table.is_dir() else table
@@ -128,11 +128,11 @@ def read_photographs(table: Path) -> tuple[list[Photograph], tuple[str, ...]]:
     each = [by_path[photograph] for photograph in listed.paths]
     columns = tuple(name for name in (each[0] if each else {}) if name not in _NOT_GROUPS)
     if not columns:
-        raise DatasetError(f"{path} has no column besides image, label and subject that says of what group people are")
+        raise DatasetError(f"{path} must have a column with the group of each person, besides image, label and subject")
     persons = listed.subjects or tuple(str(photograph) for photograph in listed.paths)
-    said = {column: _groups([row[column].strip() for row in each]) for column in columns}
+    groups = {column: _group_names([row[column].strip() for row in each]) for column in columns}
     photographs = [
-        Photograph(photograph, EMOTIONS[label], person, {column: said[column][row] for column in columns})
+        Photograph(photograph, EMOTIONS[label], person, {column: groups[column][row] for column in columns})
         for row, (photograph, label, person) in enumerate(
             zip(listed.paths, listed.labels.tolist(), persons, strict=True)
         )
@@ -140,11 +140,11 @@ def read_photographs(table: Path) -> tuple[list[Photograph], tuple[str, ...]]:
     return photographs, columns
 
 
-def _groups(values: list[str]) -> list[str]:
-    """What a column says of each; many different numbers come as thirds."""
+def _group_names(values: list[str]) -> list[str]:
+    """The group of each value of a column: the value or, for many different numbers, one of three ranges."""
     numbers = [float(value) for value in values if _is_number(value)]
     filled = [value for value in values if value]
-    if len(numbers) < len(filled) or len(set(numbers)) <= _MOST_NUMBERS:
+    if len(numbers) < len(filled) or len(set(numbers)) <= _MAX_NUMBERS:
         return [value or NOT_SAID for value in values]
     first, second = (math.ceil(cut) for cut in np.quantile(numbers, (1 / 3, 2 / 3)).tolist())
     names = (f"under {first}", f"{first} to {second - 1}", f"{second} and over")
@@ -158,35 +158,35 @@ def _is_number(value: str) -> bool:
         return False
 
 
-def look(
+def evaluate_photographs(
     bundle: Bundle,
     pipeline: Pipeline,
     photographs: Sequence[Photograph],
     on_progress: Callable[[int, int], None] = lambda _, __: None,
-) -> list[Looked]:
-    """Look at photographs as the service does.
+) -> list[Result]:
+    """Classify photographs as the service does.
 
     Args:
-        bundle: what names them.
+        bundle: to score.
         pipeline: with its network.
-        photographs: to look at.
+        photographs: to classify.
         on_progress: called with the number of photographs done and their total.
 
     Raises:
         ImageError: a photograph cannot be read.
     """
     mixture = bundle.mixture
-    found = []
+    results = []
     for done, photograph in enumerate(photographs, 1):
         try:
             face = pipeline.read_faces(read_file(photograph.path, pipeline.limits))[0]
         except NoFaceError:
-            found.append(Looked(photograph, found=False))
+            results.append(Result(photograph, found=False))
         else:
             embedding = pipeline.embed([face])
             posterior, typicality = mixture.posterior(embedding)[0], float(mixture.typicality(embedding)[0])
-            found.append(
-                Looked(
+            results.append(
+                Result(
                     photograph,
                     found=True,
                     emotion=mixture.emotions[int(posterior.argmax())],
@@ -196,41 +196,41 @@ def look(
                 )
             )
         on_progress(done, len(photographs))
-    return found
+    return results
 
 
-def figures_of(looked: Sequence[Looked], columns: Sequence[str]) -> list[GroupFigures]:
-    """The figures of everybody, then of each group of each column, in the order of their names."""
-    answers = [_figures("", EVERYBODY, looked)]
+def group_figures(results: Sequence[Result], columns: Sequence[str]) -> list[GroupFigures]:
+    """The figures of everybody, then of each group of each column, sorted by name."""
+    groups = [_figures("", EVERYBODY, results)]
     for column in columns:
-        names = sorted({each.photograph.groups[column] for each in looked}, key=_order)
-        answers += [
-            _figures(column, name, [each for each in looked if each.photograph.groups[column] == name])
+        names = sorted({each.photograph.groups[column] for each in results}, key=_sort_key)
+        groups += [
+            _figures(column, name, [each for each in results if each.photograph.groups[column] == name])
             for name in names
         ]
-    return answers
+    return groups
 
 
-def _order(group: str) -> tuple[bool, bool, str]:
+def _sort_key(group: str) -> tuple[bool, bool, str]:
     return group == NOT_SAID, not group.startswith("under "), group
 
 
-def _figures(column: str, group: str, looked: Sequence[Looked]) -> GroupFigures:
-    faces = [each for each in looked if each.found]
-    labels = sorted({each.photograph.label for each in looked})
-    named = {
-        f"named {label}": _mean([each for each in faces if each.photograph.label == label], _is_named)
+def _figures(column: str, group: str, results: Sequence[Result]) -> GroupFigures:
+    faces = [each for each in results if each.found]
+    labels = sorted({each.photograph.label for each in results})
+    by_label = {
+        f"named {label}": _mean([each for each in faces if each.photograph.label == label], _is_correct)
         for label in labels
     }
     return GroupFigures(
         column,
         group,
-        len({each.photograph.person for each in looked}),
-        len(looked),
+        len({each.photograph.person for each in results}),
+        len(results),
         {
-            "found": _mean(looked, lambda each: float(each.found)),
-            "named": _mean(faces, _is_named),
-            **named,
+            "found": _mean(results, lambda each: float(each.found)),
+            "named": _mean(faces, _is_correct),
+            **by_label,
             "probability": _mean(faces, lambda each: each.probability or 0.0),
             "typicality": _mean(faces, lambda each: each.typicality or 0.0),
             "known": _mean(faces, lambda each: float(bool(each.known))),
@@ -238,23 +238,23 @@ def _figures(column: str, group: str, looked: Sequence[Looked]) -> GroupFigures:
     )
 
 
-def _is_named(each: Looked) -> float:
+def _is_correct(each: Result) -> float:
     return float(each.emotion == each.photograph.label)
 
 
-def _mean(looked: Sequence[Looked], value: Callable[[Looked], float]) -> Figure | None:
-    """The mean over people, each by the mean over their photographs; None of nobody."""
-    held: dict[str, list[float]] = {}
-    for each in looked:
-        held.setdefault(each.photograph.person, []).append(value(each))
-    if not held:
+def _mean(results: Sequence[Result], value: Callable[[Result], float]) -> Figure | None:
+    """The mean over people of the mean over their photographs; None without a photograph."""
+    values: dict[str, list[float]] = {}
+    for each in results:
+        values.setdefault(each.photograph.person, []).append(value(each))
+    if not values:
         return None
-    mean = float(np.mean([np.mean(values) for values in held.values()]))
-    return Figure(mean, wilson(mean, len(held)), len(held))
+    mean = float(np.mean([np.mean(of_person) for of_person in values.values()]))
+    return Figure(mean, wilson_interval(mean, len(values)), len(values))
 
 
-def wilson(share: float, count: int) -> Interval:
-    """Where the share of a population may lie, when it is ``share`` of ``count`` that were drawn: 95 %."""
+def wilson_interval(share: float, count: int) -> Interval:
+    """Wilson's 95 % interval of a share that was observed in ``count`` people."""
     middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
     half = _Z / (1 + _Z**2 / count) * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
     return Interval(max(0.0, middle - half), min(1.0, middle + half))

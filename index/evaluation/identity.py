@@ -1,7 +1,7 @@
-"""Identity leakage: how well an embedding of expressions tells people apart, which it should not.
+"""Identity leakage: how well embeddings tell people apart, which embeddings of expressions should not.
 
-Only pairs of faces with different labels are compared: a person's neutral face against the smiles of this person and of
-all others. So the likeness of expressions counts neither for nor against.
+Only pairs of faces with different labels are compared, such as a person's neutral face with the smiles of this person
+and of all others, so that the similarity of expressions does not count.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.evaluation.rejection import auroc
 from mien.model.errors import DatasetError
 
 MAX_FACES: Final = 4000
-"""Of more faces so many are drawn: all pairs are compared, in memory."""
+"""Faces that are drawn from a larger set: all pairs are compared in memory."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,12 @@ class IdentityLeakage:
     """How well people are told apart, over pairs of faces with different labels; less is better.
 
     Attributes:
-        auroc: probability that two faces of one person are nearer to one another than two faces of two people, from
-            0 to 1; 0.5 is what chance gives.
+        auroc: probability that two faces of one person are nearer to each other than two faces of two people; 0.5 for
+            embeddings that do not depend on the person.
         recall_at_1: share of the queries whose nearest face of another label is of the same person.
-        chance_at_1: the same share if that face were drawn by chance.
-        queries: faces whose person has a face of another label.
-        people: that these faces show.
+        chance_at_1: this share for a random face of another label.
+        queries: how many faces have a face of the same person with another label.
+        people: how many these are.
     """
 
     auroc: float
@@ -39,15 +40,15 @@ class IdentityLeakage:
 def identity_leakage(
     embeddings: NDArray[np.floating], subjects: NDArray[np.integer], labels: NDArray[np.integer]
 ) -> IdentityLeakage:
-    """Measure how well people are told apart.
+    """Measure identity leakage.
 
     Args:
         embeddings: (n, d).
-        subjects: (n,) a number for each person; people with one face are those that others can be mistaken for.
+        subjects: (n,) the number of each face's person.
         labels: (n,) the expression of each face.
 
     Raises:
-        DatasetError: nobody shows two expressions, or there is only one person.
+        DatasetError: no person shows two expressions, or there is only one person.
     """
     if len(embeddings) > MAX_FACES:
         drawn = np.random.default_rng(0).choice(len(embeddings), MAX_FACES, replace=False)
@@ -56,26 +57,19 @@ def identity_leakage(
     squares = np.square(points).sum(axis=1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2 * points @ points.T, 0))  # (n, n)
     same = subjects[:, None] == subjects[None, :]
-    counts = labels[:, None] != labels[None, :]
-    queries = np.flatnonzero((same & counts).any(axis=1))
-    upper = np.triu(counts, k=1)
+    comparable = labels[:, None] != labels[None, :]
+    queries = np.flatnonzero((same & comparable).any(axis=1))
+    upper = np.triu(comparable, k=1)
     if len(queries) == 0 or not (upper & ~same).any():
         raise DatasetError(
-            f"identity must have two people and two expressions of one of them, got {len(np.unique(subjects))} people "
-            f"in {len(points)} faces, of whom {len(np.unique(subjects[queries]))} show two expressions"
+            f"identity leakage needs two people and two expressions of one of them, got {len(points)} faces of "
+            f"{len(np.unique(subjects))} people, of whom {len(np.unique(subjects[queries]))} show two expressions"
         )
-    nearest = np.where(counts, distances, np.inf)[queries].argmin(axis=1)
+    nearest = np.where(comparable, distances, np.inf)[queries].argmin(axis=1)
     return IdentityLeakage(
-        auroc=_smaller_among(distances[upper & same], distances[upper & ~same]),
+        auroc=auroc(distances[upper & ~same], distances[upper & same]),
         recall_at_1=float(same[queries, nearest].mean()),
-        chance_at_1=float(((same & counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1))[queries].mean()),
+        chance_at_1=float(((same & comparable).sum(axis=1) / np.maximum(comparable.sum(axis=1), 1))[queries].mean()),
         queries=len(queries),
         people=len(np.unique(subjects[queries])),
     )
-
-
-def _smaller_among(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Probability that a value of ``one`` is smaller than one of ``other``; equal values count one half."""
-    ascending = np.sort(other)
-    below, up_to = np.searchsorted(ascending, one, side="left"), np.searchsorted(ascending, one, side="right")
-    return float(1 - (below + up_to).mean() / (2 * len(ascending)))

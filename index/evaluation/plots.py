@@ -1,8 +1,8 @@
-"""Plots of an evaluation, as PNG files: what the scores look like.
+"""Plots of an evaluation or a training, as PNG files.
 
-Colours are told apart with the common forms of colour blindness and are the same in each plot: the *bright*
-scheme of Paul Tol (https://personal.sron.nl/~pault/), with black as its eighth colour. Figures are built without
-pyplot, which would keep them in a global list.
+The colours of emotions are the same in each plot and can be distinguished with the common forms of colour blindness:
+the *bright* scheme of Paul Tol (https://personal.sron.nl/~pault/), with black as the eighth. Figures are built without
+pyplot, which keeps them in a global list.
 """
 
 import io
@@ -34,18 +34,17 @@ EMOTION_COLOURS: Final = {
     "fear": "#AA3377",
     "contempt": "#000000",
 }
-"""The colour of each emotion, for every plot."""
 
 _ACCENT: Final = EMOTION_COLOURS["sadness"]
 _WARNING: Final = EMOTION_COLOURS["anger"]
 _INK: Final = "#333333"
 _FAINT: Final = "#BBBBBB"
 _DPI: Final = 120
-_POINTS_DRAWN: Final = 3000  # more only cover one another
+_POINTS_DRAWN: Final = 3000  # more would only cover each other
 
 
 class CurveRow(Protocol):
-    """One epoch of training, as ``training_curves`` wants it."""
+    """One epoch of training, for ``training_curves``."""
 
     @property
     def epoch(self) -> int:
@@ -63,12 +62,12 @@ class CurveRow(Protocol):
 def confusion_matrix(
     path: Path, confusion: Sequence[Sequence[int]] | NDArray[np.integer], names: Sequence[str]
 ) -> None:
-    """Draw a confusion matrix: shares of each row as colour and percentage, counts beside them.
+    """Draw a confusion matrix: the share of each row as colour and percentage, and the counts.
 
     Args:
         path: the PNG file to write.
         confusion: (c, c) counts, row = label, column = prediction. A row without faces stays empty.
-        names: the c names, in the order of the rows.
+        names: (c,) names, in the order of the rows.
     """
     counts = np.asarray(confusion, dtype=np.int64)
     totals = counts.sum(axis=1)
@@ -111,13 +110,13 @@ def confusion_matrix(
 
 
 def reliability_diagram(path: Path, bins: Sequence[ReliabilityBin], ece: float, *, note: str = "") -> None:
-    """Draw accuracy over confidence, and below it how many faces have which confidence.
+    """Draw accuracy over confidence, and below it the distribution of confidence.
 
     Args:
         path: the PNG file to write.
         bins: the reliability bins, in ascending order.
         ece: expected calibration error.
-        note: what was scored, in a few words, below the title.
+        note: a line below the title.
     """
     figure = Figure(figsize=(5.8, 6.6), dpi=_DPI, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -171,15 +170,15 @@ def embedding_map(
 ) -> None:
     """Draw the embedding space on its two principal axes: faces as points, each Gaussian as an ellipse.
 
-    An ellipse is the contour at two standard deviations of the Gaussian as projected; its centroid is a dot.
+    An ellipse is the contour of the projected Gaussian at two standard deviations; its centroid is a dot.
 
     Args:
         path: the PNG file to write.
-        embeddings: (n, d) float, d at least 2. The axes come from all of them, at most 3,000 are drawn.
-        labels: (n,) rows of ``names``; faces with a negative label are left out of the drawing.
+        embeddings: (n, d) float, d at least 2. The axes are those of all faces; at most 3,000 are drawn.
+        labels: (n,) rows of ``names``; faces with a negative label are not drawn.
         centroids: (c, d) float.
         covariances: (c, d, d) float.
-        names: the c names of the Gaussians.
+        names: (c,) names of the Gaussians.
     """
     mean, axes_2d, explained = principal_plane(embeddings)
     points = (embeddings - mean) @ axes_2d.T  # (n, 2)
@@ -189,8 +188,9 @@ def embedding_map(
 
     figure = Figure(figsize=(8.4, 7.0), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    drawn = np.flatnonzero(labels >= 0)
-    drawn = np.random.default_rng(0).permutation(drawn)[:_POINTS_DRAWN]  # at random, so that no emotion lies on top
+    labelled = np.flatnonzero(labels >= 0)
+    # In random order, so that no emotion is on top.
+    drawn = np.random.default_rng(0).permutation(labelled)[:_POINTS_DRAWN]
     point_colours = [colours[label] for label in labels[drawn]]
     axes.scatter(points[drawn, 0], points[drawn, 1], s=8, c=point_colours, alpha=0.5, linewidths=0)
     for centre, spread, colour in zip(centres, spreads, colours, strict=True):
@@ -201,10 +201,8 @@ def embedding_map(
     axes.autoscale_view()
     axes.set_xlabel(f"first principal axis ({explained[0]:.0%} of the variance), embedding units")
     axes.set_ylabel(f"second principal axis ({explained[1]:.0%})")
-    shown = "" if drawn.size == np.count_nonzero(labels >= 0) else f"{drawn.size:,} of "
-    _title(
-        axes, f"Embedding space: {shown}{np.count_nonzero(labels >= 0):,} faces, Gaussians at two standard deviations"
-    )
+    count = f"{labelled.size:,}" if drawn.size == labelled.size else f"{drawn.size:,} of {labelled.size:,}"
+    _title(axes, f"Embedding space: {count} faces, Gaussians at two standard deviations")
     _plain(axes)
     _name_points(figure, axes, centres, names, colours)
     _save(figure, path)
@@ -240,11 +238,11 @@ def training_curves(path: Path, rows: Sequence[CurveRow]) -> None:
 
 
 def ablation_table(path: Path, columns: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-    """Draw an ablation: one panel for each figure, one line for each row, a dot for each seed.
+    """Draw an ablation: a panel for each figure, a line for each row, a dot for each seed.
 
     Args:
         path: the PNG file to write.
-        columns: from the name of a figure to its values by row: one for each seed; every figure has the same rows.
+        columns: name of a figure to row to its values, one for each seed; every figure has the same rows.
     """
     rows = list(next(iter(columns.values())))
     figure = Figure(figsize=(3.2 + 2.1 * len(columns), 0.9 + 0.32 * len(rows)), dpi=_DPI, layout="constrained")
@@ -266,14 +264,14 @@ def ablation_table(path: Path, columns: Mapping[str, Mapping[str, Sequence[float
 def principal_plane(
     embeddings: NDArray[np.floating],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The plane in which embeddings vary most.
+    """The plane of the two principal axes.
 
     Args:
         embeddings: (n, d) float, n and d at least 2.
 
     Returns:
-        (d,) mean; (2, d) orthonormal principal axes, each pointing to where its greatest component is positive,
-        so that a map does not flip between runs; (2,) the share of the variance along each.
+        (d,) mean; (2, d) orthonormal axes, with the sign that makes the largest component of each positive, so that a
+        map does not flip between runs; (2,) the share of the variance along each.
     """
     points = embeddings.astype(np.float64)
     mean = points.mean(axis=0)
@@ -298,13 +296,13 @@ def _two_sigma_ellipse(
 def _name_points(
     figure: Figure, axes: Axes, points: NDArray[np.float64], names: Sequence[str], colours: Sequence[str]
 ) -> None:
-    """Write a name beside each point where it covers neither another name nor a point."""
-    figure.draw_without_rendering()  # places are chosen in pixels, which only the layout decides
+    """Write a name next to each point, where it covers neither another name nor a point."""
+    figure.draw_without_rendering()  # the layout decides the pixels, in which places are chosen
     axes.set_autoscale_on(False)
-    axes.set_aspect("equal", adjustable="box")  # the limits fit the box by now, and are to stay
+    axes.set_aspect("equal", adjustable="box")  # the limits fit the box already, and must stay
     to_pixels, to_data = axes.transData, axes.transData.inverted()
     pixels = to_pixels.transform(points)  # (c, 2)
-    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in pixels]
+    occupied = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in pixels]
     frame = axes.get_window_extent()
     for (x, y), name, colour in zip(pixels, names, colours, strict=True):
         text = axes.text(0, 0, name, size=11, weight="bold", color=_dark(colour), ha="center", va="center", zorder=10)
@@ -312,12 +310,12 @@ def _name_points(
         width, height = text.get_window_extent().size
         for dx, dy in _offsets(width, height):
             box = Bbox.from_bounds(x + dx - width / 2, y + dy - height / 2, width, height)
-            if _contains(frame, box) and not any(box.overlaps(other) for other in taken):
+            if _contains(frame, box) and not any(box.overlaps(other) for other in occupied):
                 break
-        taken.append(box)
+        occupied.append(box)
         place = to_data.transform((x + dx, y + dy))
         text.set_position((place[0], place[1]))
-        if not box.padded(12).contains(x, y):  # too far from its point to be read as its name
+        if not box.padded(12).contains(x, y):  # too far from its point without a line
             (start_x, start_y), (end_x, end_y) = to_data.transform((x, y)), place
             line = axes.plot([start_x, end_x], [start_y, end_y], color=_dark(colour), linewidth=1.2, zorder=9)[0]
             line.set_path_effects([withStroke(linewidth=3, foreground="white")])
@@ -328,7 +326,7 @@ def _contains(outer: Bbox, inner: Bbox) -> bool:
 
 
 def _offsets(width: float, height: float) -> Iterator[tuple[float, float]]:
-    """Where a name may stand relative to its point, in pixels, nearest first."""
+    """Places for a name relative to its point, in pixels, nearest first."""
     for ring in range(40):
         dx = width / 2 + 9 + ring * height * 0.5
         dy = height / 2 + 9 + ring * height * 0.5
@@ -336,12 +334,12 @@ def _offsets(width: float, height: float) -> Iterator[tuple[float, float]]:
 
 
 def _colours(names: Sequence[str]) -> list[str]:
-    """An emotion has its own colour, which its sub-classes share; other names take the colours in turn."""
-    spare = list(EMOTION_COLOURS.values())
+    """The colour of the emotion for an emotion or a sub-class; the colours in turn for other names."""
+    palette = list(EMOTION_COLOURS.values())
     chosen = []
     for number, name in enumerate(names):
-        own = [colour for emotion, colour in EMOTION_COLOURS.items() if name.startswith(emotion)]
-        chosen.append(own[0] if own else spare[number % len(spare)])
+        of_emotion = [colour for emotion, colour in EMOTION_COLOURS.items() if name.startswith(emotion)]
+        chosen.append(of_emotion[0] if of_emotion else palette[number % len(palette)])
     return chosen
 
 
@@ -370,7 +368,7 @@ def _plain(axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Write a PNG with a palette: a third of the size, and flat colours survive it."""
+    """Write a PNG with a palette, which has a third of the size and the same flat colours."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     with Image.open(buffer) as image:

@@ -70,14 +70,14 @@ class QueryScores:
 
     Attributes:
         labels: (q,) int64, class indices of the scored queries.
-        recalled: (q, 4) bool, whether a relevant face is among the first k, for each k of ``RECALL_DEPTHS``.
+        hits: (q, 4) bool, whether a relevant face is among the first k, for each k of ``RECALL_DEPTHS``.
         precision_at_10: (q,) float64.
         average_precision: (q,) float64.
         average_precision_at_r: (q,) float64.
     """
 
     labels: NDArray[np.int64]
-    recalled: NDArray[np.bool_]
+    hits: NDArray[np.bool_]
     precision_at_10: NDArray[np.float64]
     average_precision: NDArray[np.float64]
     average_precision_at_r: NDArray[np.float64]
@@ -161,7 +161,7 @@ class RankingTally:
             raise DatasetError(
                 f"retrieval scores need a query with a relevant gallery face, got none among {self._left_out} queries"
             )
-        recall = each.recalled.mean(axis=0)
+        recall = each.hits.mean(axis=0)
         classes = len(self._class_names)
         counts = np.bincount(each.labels, minlength=classes)
         totals = np.bincount(each.labels, weights=each.average_precision, minlength=classes)
@@ -188,7 +188,7 @@ class RankingTally:
             return QueryScores(none.astype(np.int64), np.zeros((0, len(RECALL_DEPTHS)), np.bool_), none, none, none)
         return QueryScores(
             labels=np.concatenate([block.labels for block in self._blocks]),
-            recalled=np.concatenate([block.recalled for block in self._blocks]),
+            hits=np.concatenate([block.hits for block in self._blocks]),
             precision_at_10=np.concatenate([block.precision_at_10 for block in self._blocks]),
             average_precision=np.concatenate([block.average_precision for block in self._blocks]),
             average_precision_at_r=np.concatenate([block.average_precision_at_r for block in self._blocks]),
@@ -253,7 +253,7 @@ class RankingTally:
         self._blocks.append(
             QueryScores(
                 labels=query_labels[scored].astype(np.int64),
-                recalled=first_rank[:, None] <= np.array(RECALL_DEPTHS),
+                hits=first_rank[:, None] <= np.array(RECALL_DEPTHS),
                 precision_at_10=near[scored] / PRECISION_DEPTH,
                 average_precision=full[scored] / relevant_count[scored],
                 average_precision_at_r=at_r[scored] / relevant_count[scored],
@@ -291,7 +291,7 @@ def score_retrieval(
 
 
 def _intervals(scores: QueryScores) -> dict[str, Interval]:
-    columns = {f"recall_at_{depth}": recalled for depth, recalled in zip(RECALL_DEPTHS, scores.recalled.T, strict=True)}
+    columns = {f"recall_at_{depth}": hits for depth, hits in zip(RECALL_DEPTHS, scores.hits.T, strict=True)}
     columns |= {
         "precision_at_10": scores.precision_at_10,
         "mean_average_precision": scores.average_precision,

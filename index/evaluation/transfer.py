@@ -1,6 +1,6 @@
-"""Transfer: how well a bundle made on one data set reads the faces of another.
+"""Transfer: scores of a bundle on the photographs of another data set (``mien evaluate --dataset``).
 
-Every photograph goes the way of an upload: decode, detect, align, embed. Nothing is fitted on the data set: the
+Photographs are processed as an upload is: decoded, detected, aligned, embedded. Nothing is fitted on the data set; the
 centroids are the bundle's.
 """
 
@@ -29,21 +29,21 @@ from mien.model.faces.decoding import read_file
 from mien.model.faces.reader import Face
 from mien.model.pipeline import Pipeline
 
-MOST_QUERIES: Final = 20_000
-"""Of a larger set, so many photographs are drawn as queries; the gallery stays whole."""
+MAX_QUERIES: Final = 20_000
+"""Photographs that are drawn as queries from a larger set; the gallery is always the whole set."""
 
-LEAST_OVERLAP: Final = 0.25
-"""Intersection over union from which a detected face is the one that the owner's box shows.
+MIN_OVERLAP: Final = 0.25
+"""Intersection over union from which a detected face is the one in the data set's box.
 
-Detectors draw their boxes differently, some to the hair and some to the eyebrows, but two faces of one photograph
-hardly ever overlap so much."""
+Detectors draw boxes of different sizes, some to the hair and some to the eyebrows; two faces of a photograph rarely
+overlap so much."""
 
 SKIPPED_NAME: Final = "skipped.csv"
 
 _FILES_AT_ONCE: Final = 64
 
 _CELLS_AT_ONCE: Final = 2**21
-"""Ranks that are held together."""
+"""Ranks in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Skip:
 
     Attributes:
         path: its file.
-        kind: what was the matter, one of a few kinds that are counted.
-        reason: what was the matter with this one, in a sentence.
+        kind: why, in one of a few categories that are counted.
+        reason: why, in a sentence.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class EmbeddedPhotographs:
     """The labelled faces of a data set.
 
     Attributes:
-        rows: (m,) int64, the photographs in which the labelled face was found.
+        rows: (m,) int64, the photographs whose labelled face was found.
         embeddings: (m, d) float32.
         skipped: the other photographs.
     """
@@ -81,12 +81,12 @@ def embed_photographs(
 ) -> EmbeddedPhotographs:
     """Embed the labelled face of each photograph.
 
-    Of a photograph with several faces the labelled one is the one at the owner's box, or else the largest. Photographs
-    are read a few at a time, so memory does not grow with the set but for the embeddings.
+    Where a photograph has several faces, the labelled one is that in the data set's box or, without boxes, the largest.
+    Photographs are read in small batches: of the whole set, only embeddings are kept in memory.
 
     Args:
         pipeline: of the bundle.
-        photographs: what is embedded.
+        photographs: the data set.
         on_progress: called after each batch with the number of photographs in it.
 
     Raises:
@@ -122,9 +122,9 @@ def embed_photographs(
 
 
 def face_at(faces: Sequence[Face], box: Box) -> Face | None:
-    """The face whose box overlaps most with ``box``, if by ``LEAST_OVERLAP``."""
+    """The face whose box overlaps most with ``box``, if by ``MIN_OVERLAP``."""
     best = max(faces, key=lambda face: _overlap(face.box, box), default=None)
-    return best if best is not None and _overlap(best.box, box) >= LEAST_OVERLAP else None
+    return best if best is not None and _overlap(best.box, box) >= MIN_OVERLAP else None
 
 
 def transfer_scores(
@@ -136,9 +136,9 @@ def transfer_scores(
 ) -> dict[str, Any]:
     """Score the embeddings of a data set.
 
-    The emotion is that of the nearest centroid: among all eight (``all_emotions``), and among those that the set has
-    (``own_emotions``), which is the largest entry of the posterior when the others are ruled out. Retrieval is
-    leave-one-out within the set; where subjects are known, all photographs of the query's subject are passed over.
+    The predicted emotion is that of the nearest centroid, among all eight (``all_emotions``) and among those that the
+    set has (``own_emotions``). Retrieval is leave-one-out within the set; where subjects are known, all photographs of
+    the query's subject are left out.
 
     Args:
         mixture: of the bundle, over the emotions of FER+.
@@ -181,7 +181,7 @@ def save_skips(folder: Path, skipped: Sequence[Skip]) -> Path:
 
 
 def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the protocol is about, by name, as text; ``scores.json`` has the rest."""
+    """The main figures by name, as text; ``scores.json`` has the rest."""
     every, own, ranking = scores["all_emotions"], scores["own_emotions"], scores["retrieval_leave_one_out"]
     identity = scores["identity_leakage"]
     counts = [
@@ -222,7 +222,7 @@ def _labelled_face(pipeline: Pipeline, path: Path, box: Box | None, *, cropped: 
         return faces[0]
     chosen = face_at(faces, box)
     if chosen is None:
-        return Skip(path, "no face at the owner's box", f"none of {len(faces)} faces overlaps the box {box}")
+        return Skip(path, "no face in the data set's box", f"none of {len(faces)} faces overlaps the box {box}")
     return chosen
 
 
@@ -237,7 +237,7 @@ def _overlap(one: Box, other: Box) -> float:
 def _retrieval(
     photographs: LabelledPhotographs, embedded: EmbeddedPhotographs, on_progress: Callable[[int, int], object]
 ) -> dict[str, Any] | None:
-    """The ranking's scores; None where no photograph has another of its emotion to be found."""
+    """Scores of retrieval; None where no photograph has another of its emotion."""
     labels, count = photographs.labels[embedded.rows], len(embedded.rows)
     people = np.arange(count)
     if photographs.subjects is not None:
@@ -248,8 +248,8 @@ def _retrieval(
     )
     tally = RankingTally(EMOTIONS, labels, people)
     queries = np.arange(count)
-    if count > MOST_QUERIES:
-        queries = np.sort(np.random.default_rng(0).choice(count, MOST_QUERIES, replace=False))
+    if count > MAX_QUERIES:
+        queries = np.sort(np.random.default_rng(0).choice(count, MAX_QUERIES, replace=False))
     step = max(1, _CELLS_AT_ONCE // count)
     for start in range(0, len(queries), step):
         part = queries[start : start + step]
@@ -263,7 +263,7 @@ def _retrieval(
 
 
 def _identity(photographs: LabelledPhotographs, embedded: EmbeddedPhotographs) -> dict[str, Any] | None:
-    """How well people are told apart; None where subjects are not known, or nobody shows two expressions."""
+    """Identity leakage; None where subjects are not known, or no person shows two expressions."""
     if photographs.subjects is None:
         return None
     subjects = np.unique([photographs.subjects[row] for row in embedded.rows], return_inverse=True)[1]

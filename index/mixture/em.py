@@ -1,7 +1,7 @@
-"""The components of a Gaussian mixture, fitted by expectation maximisation (EM).
+"""Gaussian mixtures with full covariances, fitted to weighted points by expectation maximisation (EM).
 
-Full covariances, faces with weights, and a prior on each covariance, which keeps a component of few faces positive
-definite: EM then climbs the *penalised* log-likelihood, and never falls.
+A prior keeps the covariance of a component with few faces positive definite; EM then increases the *penalised*
+log-likelihood in every step.
 
 Sources: Dempster, Laird, Rubin: *Maximum Likelihood from Incomplete Data via the EM Algorithm*, 1977; Fraley,
 Raftery: *Bayesian Regularization for Normal Mixture Estimation and Model-Based Clustering*, 2007 (the prior);
@@ -17,26 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESTARTS: Final = 5
-"""Seeded starts, of which the best end is kept."""
+"""Seeded starts, of which the best result is kept."""
 
-MOST_STEPS: Final = 300
-"""Steps of EM after which a start is taken as it is."""
+MAX_STEPS: Final = 300
+"""Steps of EM from one start."""
 
 TOLERANCE: Final = 1e-5
-"""EM has arrived when a step gains less than this much penalised log-likelihood per face, in nats."""
+"""EM has converged when a step gains less than this much penalised log-likelihood per face, in nats."""
 
-_NOBODY: Final = 1e-8
-"""A component with less than this many faces keeps its mean: it has none of its own."""
+_MIN_FACES: Final = 1e-8
+"""A component with fewer faces keeps its previous mean."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of a covariance before a face is seen: an inverse-Wishart prior, by its mode.
+    """An inverse-Wishart prior on a covariance, given by its mode.
 
     Attributes:
-        covariance: (d, d) float64, positive definite: what a component without faces would have.
-        faces: how many faces it counts for, above 0. A component of n faces whose own covariance is ``own`` gets
-            ``(n own + faces covariance) / (n + faces)``, so that no variance can fall to zero.
+        covariance: (d, d) float64, positive definite: that of a component without faces.
+        faces: how many faces it counts for, above 0. A component of n faces with sample covariance S gets
+            ``(n S + faces covariance) / (n + faces)``, so that no variance can fall to zero.
     """
 
     covariance: NDArray[np.float64]
@@ -45,7 +45,7 @@ class Prior:
 
 @dataclass(frozen=True)
 class Components:
-    """Gaussians with weights: k components in d dimensions.
+    """A mixture of k Gaussians in d dimensions.
 
     Attributes:
         weights: (k,) float64, not negative, sum 1.
@@ -62,12 +62,12 @@ class Components:
 
     @cached_property
     def whitening(self) -> NDArray[np.float64]:
-        """(k, d, d) inverses of the covariances' Cholesky factors: they turn each Gaussian into the standard one.
+        """(k, d, d) inverses of the covariances' Cholesky factors, which map each Gaussian to the standard one.
 
         Raises:
             numpy.linalg.LinAlgError: a covariance is not positive definite.
         """
-        # One small inverse and matrix products are an order of magnitude faster than a solve with n right sides.
+        # An inverse and matrix products are an order of magnitude faster than a solve with n right-hand sides.
         return np.asarray(np.linalg.inv(np.linalg.cholesky(self.covariances)))
 
     @cached_property
@@ -102,17 +102,17 @@ class Components:
 
 @dataclass(frozen=True)
 class Fit:
-    """Where EM arrived.
+    """A result of EM.
 
     Attributes:
         components: k Gaussians.
-        objective: the penalised log-likelihood after each step, in nats; it never falls.
-        arrived: the last step gained less than the tolerance; False when the steps ran out.
+        objective: the penalised log-likelihood after each step, in nats; it never decreases.
+        converged: whether the last step gained less than the tolerance; otherwise all steps were used.
     """
 
     components: Components
     objective: tuple[float, ...]
-    arrived: bool
+    converged: bool
 
 
 def log_sum_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -130,42 +130,41 @@ def fit_components(
     start: NDArray[np.integer] | None = None,
     seed: int = 0,
     restarts: int = RESTARTS,
-    most_steps: int = MOST_STEPS,
+    max_steps: int = MAX_STEPS,
     tolerance: float = TOLERANCE,
 ) -> Fit:
     """Fit ``count`` Gaussians with full covariances to weighted points by EM.
 
     Args:
         points: (n, d), finite.
-        count: k, at least 1 and at most the number of points that weigh something.
-        prior: of every component's covariance.
-        weights: (n,) how many faces each point counts for, not negative: 1 for a face that is known to belong
-            here, its probability for one that may. None counts each as 1.
-        start: (n,) the component from 0 on that each point was in before, as after an earlier round: component j
-            of the result goes on from there. Where they are fewer than ``count``, the rest start from seeds, and
-            without ``start`` all do.
-        seed: decides the starts.
-        restarts: how many seeded starts, of which the best end is kept.
-        most_steps: of each start.
-        tolerance: gain per face that ends a start, in nats.
+        count: k, at least 1 and at most the number of points with a weight above 0.
+        prior: on the covariance of each component.
+        weights: (n,) how many faces each point counts for, not negative: 1 for a face that is known to belong to the
+            mixture, its probability for another. None counts each as 1.
+        start: (n,) the component of each point to start from, from 0 on; component j of the result started as j.
+            Components beyond these start from random seeds, as all do without ``start``.
+        seed: of the random starts.
+        restarts: how many random starts, of which the best result is kept.
+        max_steps: from each start.
+        tolerance: gain per face below which EM has converged, in nats.
 
     Raises:
         ValueError: the arguments do not fit one another.
     """
-    places = np.asarray(points, dtype=np.float64)
+    exact = np.asarray(points, dtype=np.float64)
     shares = np.ones(len(points)) if weights is None else weights.astype(np.float64)
-    _check(places, shares, count, prior, start)
-    drawn = count - (0 if start is None else int(start.max()) + 1)
-    # One component has one fit, and where no seed is drawn every start is the same.
-    generators = np.random.default_rng(seed).spawn(1 if count == 1 or drawn == 0 else restarts)
+    _check(exact, shares, count, prior, start)
+    random = count - (0 if start is None else int(start.max()) + 1)
+    # One component has one fit, and without random components every start is the same.
+    generators = np.random.default_rng(seed).spawn(1 if count == 1 or random == 0 else restarts)
     fits = [
-        _climb(
-            places,
+        _maximise(
+            exact,
             shares,
-            np.eye(count)[_started(places, shares, count, start, generator)],
+            np.eye(count)[_start(exact, shares, count, start, generator)],
             prior,
-            most_steps=most_steps,
-            least_gain=tolerance * shares.sum(),
+            max_steps=max_steps,
+            min_gain=tolerance * shares.sum(),
         )
         for generator in generators
     ]
@@ -188,8 +187,7 @@ def _check(
         raise ValueError(f"expected from 1 to {np.count_nonzero(shares)} components, got {count}")
     if prior.covariance.shape != (size, size) or not prior.faces > 0:
         raise ValueError(
-            f"expected a prior ({size}, {size}) that counts for some faces, got {prior.covariance.shape} "
-            f"for {prior.faces}"
+            f"expected a prior ({size}, {size}) for more than 0 faces, got {prior.covariance.shape} for {prior.faces}"
         )
     if start is not None and (start.shape != (length,) or start.min() < 0 or start.max() >= count):
         raise ValueError(
@@ -198,7 +196,7 @@ def _check(
         )
 
 
-def _started(
+def _start(
     points: NDArray[np.float64],
     shares: NDArray[np.float64],
     count: int,
@@ -207,24 +205,24 @@ def _started(
 ) -> NDArray[np.int64]:
     """(n,) the component of each point at the start.
 
-    Seeds are points, drawn as k-means++ draws them: the farther from all before it, the likelier. A point moves
-    to a seed that is nearer than the mean of the component it was in.
+    Seeds are points, drawn as by k-means++: with a probability that grows with the distance from all before. A point
+    moves to a seed that is nearer than the mean of its component.
     """
     if start is None:
         owner = np.zeros(len(points), dtype=np.int64)
         first = generator.choice(len(points), p=shares / shares.sum())
-        squared = np.square(points - points[first]).sum(axis=1)  # (n,) to the seed or mean each point is with
+        squared = np.square(points - points[first]).sum(axis=1)  # (n,) to the seed or mean of each point's component
         begun = 1
     else:
         owner = start.astype(np.int64)
         begun = int(owner.max()) + 1
-        held = shares[:, None] * np.eye(begun)[owner]
-        # A component that nobody was in has no mean, and no point that asks for it.
-        means = held.T @ points / np.maximum(held.sum(axis=0), _NOBODY)[:, None]
+        memberships = shares[:, None] * np.eye(begun)[owner]
+        # A component without points has no mean, but no point uses it.
+        means = memberships.T @ points / np.maximum(memberships.sum(axis=0), _MIN_FACES)[:, None]
         squared = np.square(points - means[owner]).sum(axis=1)
     for component in range(begun, count):
         chances = shares * squared
-        # Points that all lie on a seed leave nothing to choose by.
+        # Where every point lies on a seed, all distances are 0.
         chances = chances if chances.sum() > 0 else shares
         seed = generator.choice(len(points), p=chances / chances.sum())
         to_seed = np.square(points - points[seed]).sum(axis=1)
@@ -233,39 +231,40 @@ def _started(
     return owner
 
 
-def _climb(
+def _maximise(
     points: NDArray[np.float64],
     shares: NDArray[np.float64],
     responsibilities: NDArray[np.float64],
     prior: Prior,
     *,
-    most_steps: int,
-    least_gain: float,
+    max_steps: int,
+    min_gain: float,
 ) -> Fit:
-    """EM from responsibilities (n, k) on."""
-    everyone = np.average(points, axis=0, weights=shares)
-    means = np.tile(everyone, (responsibilities.shape[1], 1))
+    """EM, starting from responsibilities (n, k)."""
+    overall_mean = np.average(points, axis=0, weights=shares)
+    means = np.tile(overall_mean, (responsibilities.shape[1], 1))
     objective: list[float] = []
-    arrived = False
-    while not arrived and len(objective) < most_steps:
-        components = _maximised(points, shares[:, None] * responsibilities, means, prior)
+    converged = False
+    while not converged and len(objective) < max_steps:
+        components = _maximisation_step(points, shares[:, None] * responsibilities, means, prior)
         means = components.means
         joint = components.log_joint(points)
         total = log_sum_exp(joint)
         responsibilities = np.exp(joint - total[:, None])
         objective.append(float(shares @ total) + _log_prior(components, prior))
-        arrived = len(objective) > 1 and objective[-1] - objective[-2] < least_gain
-    return Fit(components, tuple(objective), arrived)
+        converged = len(objective) > 1 and objective[-1] - objective[-2] < min_gain
+    return Fit(components, tuple(objective), converged)
 
 
-def _maximised(
-    points: NDArray[np.float64], held: NDArray[np.float64], previous: NDArray[np.float64], prior: Prior
+def _maximisation_step(
+    points: NDArray[np.float64], memberships: NDArray[np.float64], previous: NDArray[np.float64], prior: Prior
 ) -> Components:
-    """The M step: the best components for ``held`` (n, k), how much of each point each component holds."""
-    counts = held.sum(axis=0)  # (k,)
-    means = np.where(counts[:, None] > _NOBODY, held.T @ points / np.maximum(counts, _NOBODY)[:, None], previous)
+    """The M step: the best components for (n, k) memberships, the weight of each point in each component."""
+    counts = memberships.sum(axis=0)  # (k,)
+    sums = memberships.T @ points
+    means = np.where(counts[:, None] > _MIN_FACES, sums / np.maximum(counts, _MIN_FACES)[:, None], previous)
     covariances = []
-    for mean, column, count in zip(means, held.T, counts, strict=True):
+    for mean, column, count in zip(means, memberships.T, counts, strict=True):
         scaled = np.sqrt(column)[:, None] * (points - mean)  # a product with its own transpose stays symmetric
         covariances.append((scaled.T @ scaled + prior.faces * prior.covariance) / (count + prior.faces))
     return Components(counts / counts.sum(), means, np.stack(covariances))

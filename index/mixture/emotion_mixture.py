@@ -1,4 +1,4 @@
-"""The components of one emotion: a mixture of Gaussians in the directions in which its faces differ."""
+"""The mixture of Gaussians of one emotion, fitted in the directions in which its faces differ."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,22 +10,23 @@ from mien.index.mixture.em import RESTARTS, Components, Prior, fit_components
 from mien.index.mixture.mixture import PRIOR_FACES
 
 SHARE_OF_VARIANCE: Final = 0.9
-"""How much of an emotion's variance the principal axes hold in which its components differ.
+"""Share of an emotion's variance along the principal axes in which its components differ; along the other axes they
+share one Gaussian.
 
-A full covariance in all 64 dimensions weighs a direction without variance as much as one in which expressions
-differ: there, sadness split anew on each half of its faces agreed in 7 % (adjusted Rand index, two components in 16
-axes), on its three to six main axes in 50 to 95 %. Along the other axes all components share one Gaussian."""
+In all 64 dimensions, directions without variance count as much as those in which expressions differ. Components of
+sadness that were fitted on two halves of its faces agreed by 0.07 (adjusted Rand index, two components in 16 axes); on
+its three to six main axes, by 0.50 to 0.95."""
 
 
 @dataclass(frozen=True)
 class EmotionFaces:
-    """Faces that show an emotion, or may.
+    """Faces that show an emotion, or possibly show it.
 
     Attributes:
         points: (n, d) float64 embeddings.
         weights: (n,) float64: 1 for a clear face, the emotion's posterior for one without a label.
-        clear: (n,) bool: raters agreed on this emotion.
-        groups: (n,) int64: near copies have the same number.
+        clear: (n,) bool, whether raters agreed on this emotion.
+        groups: (n,) int64, of near copies.
     """
 
     points: NDArray[np.float64]
@@ -52,17 +53,16 @@ def fit_emotion(
 ) -> Components:
     """Fit the components of one emotion.
 
-    Faces without a label take part with the emotion's posterior as their weight: in the M step each counts as that
-    much times its responsibility. The posterior is the one that is served, and stays as it is meanwhile; were it
-    drawn anew from the full covariances in each step, it would soon be 0 or 1.
+    Faces without a label are weighted by the emotion's posterior. It is that of the mixture of emotions, and stays the
+    same in all steps; computed from the full covariances in each step, it would soon be 0 or 1.
 
     Args:
         faces: n of them, at least one clear.
         count: k, how many components.
-        background: (d, d) mean covariance of all emotions, which stands in where the clear faces are few.
-        start: (n,) component that each face was in before; see ``fit_components``.
-        seed: decides the starts.
-        restarts: how many seeded starts.
+        background: (d, d) mean covariance of all emotions, which is mixed in where clear faces are few.
+        start: (n,) component of each face to start from; see ``fit_components``.
+        seed: of the random starts.
+        restarts: how many random starts.
 
     Returns:
         k Gaussians in all d dimensions.
@@ -74,13 +74,13 @@ def fit_emotion(
     covariance = trust * (away.T @ away) / len(clear) + (1 - trust) * background
     variances, axes = np.linalg.eigh(covariance)
     variances, axes = variances[::-1].copy(), axes[:, ::-1]
-    variances += 1e-6 * variances.mean()  # as in the emotions' mixture: nothing is without any variance
+    variances += 1e-6 * variances.mean()  # no axis is without variance, as in ``fit_mixture``
 
     shares = variances.cumsum() / variances.sum()
     kept = int(np.searchsorted(shares, SHARE_OF_VARIANCE)) + 1
-    # The weight of Fraley and Raftery's prior: next to nothing among hundreds of faces, enough for a handful.
+    # The weight of Fraley and Raftery's prior: negligible for hundreds of faces, enough for a handful.
     prior = Prior(np.diag(variances[:kept]), kept + 2)
-    found = fit_components(
+    components = fit_components(
         (faces.points - centre) @ axes[:, :kept],
         count,
         prior,
@@ -92,6 +92,6 @@ def fit_emotion(
 
     inner, outer = axes[:, :kept], axes[:, kept:]
     shared = (outer * variances[kept:]) @ outer.T
-    covariances = inner @ found.covariances @ inner.T + shared
+    covariances = inner @ components.covariances @ inner.T + shared
     symmetric = (covariances + covariances.transpose(0, 2, 1)) / 2
-    return Components(found.weights, centre + found.means @ inner.T, symmetric)
+    return Components(components.weights, centre + components.means @ inner.T, symmetric)

@@ -1,4 +1,4 @@
-"""Sub-classes: classes within classes, the components of each emotion's own mixture of Gaussians.
+"""Sub-classes: the components of the mixture of Gaussians of each emotion.
 
 Source: arXiv 2001.06612.
 """
@@ -18,14 +18,14 @@ class SubClass:
     """One component of an emotion.
 
     Attributes:
-        id: the emotion, a stroke and a number, such as ``happiness/2``; it stays the same between rounds.
-        emotion: what it is a sub-class of.
-        weight: its share of the emotion's faces, above 0; those of siblings sum to 1.
-        centroid: (d,) float64, its mean representative.
+        id: emotion and number, such as ``happiness/2``; it stays the same between rounds of discovery.
+        emotion: of which it is a sub-class.
+        weight: its share of the emotion's faces, above 0; the weights of an emotion sum to 1.
+        centroid: (d,) float64.
         covariance: (d, d) float64, positive definite.
-        nearest: ids of the gallery faces of this sub-class that lie nearest to the centroid, nearest first.
+        nearest: ids of the gallery faces of this sub-class nearest to the centroid, nearest first.
         votes: (10,) float64, mean share of the votes in each of ``VOTE_COLUMNS``, over its gallery faces.
-        difference: (10,) float64, how much higher that is than in its siblings; zero where it has none.
+        difference: (10,) float64, how much higher these shares are than in its siblings; zero without siblings.
     """
 
     id: str
@@ -37,11 +37,6 @@ class SubClass:
     votes: NDArray[np.float64]
     difference: NDArray[np.float64]
 
-    @property
-    def number(self) -> int:
-        """The number in its id."""
-        return int(self.id.rpartition("/")[2])
-
 
 @dataclass(frozen=True)
 class SubClasses:
@@ -49,10 +44,10 @@ class SubClasses:
 
     Attributes:
         emotions: (c,) names, in the order of the mixture.
-        each: (s,) sub-classes, those of an emotion in a row, in the order of emotions, then of numbers.
-        of_face: gallery id to the place in ``each`` of the face's sub-class; always one of its own label.
-        highest: (c,) the highest number each emotion ever gave, so that an id which has gone does not come back
-            as another.
+        each: (s,) sub-classes, in the order of emotions, then of numbers.
+        of_face: gallery id to the row in ``each`` of the face's sub-class, which is one of its label.
+        highest: (c,) the highest number that each emotion has ever used, so that no id is used again for another
+            sub-class.
     """
 
     emotions: tuple[str, ...]
@@ -64,7 +59,7 @@ class SubClasses:
         return len(self.each)
 
     def rows_of(self, emotion: str) -> list[int]:
-        """The places in ``each`` of an emotion's sub-classes."""
+        """The rows in ``each`` of an emotion's sub-classes."""
         return [row for row, each in enumerate(self.each) if each.emotion == emotion]
 
     @cached_property
@@ -81,22 +76,22 @@ class SubClasses:
         )
 
     def assign(
-        self, embeddings: NDArray[np.floating], named: NDArray[np.integer]
+        self, embeddings: NDArray[np.floating], labels: NDArray[np.integer]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The most probable sub-class of each face within the emotion that it was named.
+        """The most probable sub-class of each face within its emotion.
 
         Args:
             embeddings: (n, d).
-            named: (n,) indices into ``emotions``.
+            labels: (n,) indices into ``emotions``.
 
         Returns:
-            (n,) int64 places in ``each``, and (n,) float64 their probability within the emotion.
+            (n,) int64 rows in ``each``, and (n,) float64 their probability within the emotion.
         """
-        places = np.empty(len(embeddings), dtype=np.int64)
+        rows = np.empty(len(embeddings), dtype=np.int64)
         probabilities = np.empty(len(embeddings))
-        for label in np.flatnonzero(np.bincount(named)):
-            faces = named == label
+        for label in np.flatnonzero(np.bincount(labels)):
+            faces = labels == label
             shares = self.mixtures[label].responsibilities(embeddings[faces])
-            places[faces] = self.rows_of(self.emotions[label])[0] + shares.argmax(axis=1)
+            rows[faces] = self.rows_of(self.emotions[label])[0] + shares.argmax(axis=1)
             probabilities[faces] = shares.max(axis=1)
-        return places, probabilities
+        return rows, probabilities

@@ -37,14 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, and write the figures of each group."""
     from mien.index.bundle.bundle import load_bundle
     from mien.index.bundle.manifest import EMBEDDER
-    from mien.index.evaluation.groups import figures_of, look, read_photographs
+    from mien.index.evaluation.groups import evaluate_photographs, group_figures, read_photographs
     from mien.model.pipeline import load_pipeline
 
     photographs, columns = read_photographs(arguments.table)
     bundle = load_bundle(arguments.bundle)
     pipeline = load_pipeline(bundle.embedder_path, limits=read_options(arguments, DecodingLimits), max_faces=1)
     with staged_bar("classifying") as (_, on_progress):
-        figures = figures_of(look(bundle, pipeline, photographs, on_progress), columns)
+        figures = group_figures(evaluate_photographs(bundle, pipeline, photographs, on_progress), columns)
     if arguments.as_json:
         write_json([asdict(each) for each in figures])
     else:

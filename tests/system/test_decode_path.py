@@ -13,7 +13,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
-from mien.index.evaluation.groups import Photograph, look
+from mien.index.evaluation.groups import Photograph, evaluate_photographs
 from mien.index.evaluation.transfer import embed_photographs
 from mien.index.gallery.open import open_gallery
 from mien.model.datasets.base import LabelledPhotographs
@@ -93,7 +93,7 @@ def test_evaluation_on_another_data_set(pipeline: Pipeline, file: Path, embeddin
 
 def test_groups(pipeline: Pipeline, file: Path, embedding: NDArray[np.float32]) -> None:
     bundle = load_bundle(default_bundle())
-    (seen,) = look(bundle, pipeline, [Photograph(file, "neutral", "one", {})])
+    (seen,) = evaluate_photographs(bundle, pipeline, [Photograph(file, "neutral", "one", {})])
     assert seen.typicality == pytest.approx(float(bundle.mixture.typicality(embedding)[0]), abs=1e-4)
 
 

@@ -4,49 +4,57 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.evaluation.groups import EVERYBODY, NOT_SAID, Looked, Photograph, figures_of, read_photographs, wilson
+from mien.index.evaluation.groups import (
+    EVERYBODY,
+    NOT_SAID,
+    Photograph,
+    Result,
+    group_figures,
+    read_photographs,
+    wilson_interval,
+)
 from mien.model.errors import DatasetError
 from mien.service.commands.main import main
 
 
-def looked(person: str, label: str, emotion: str | None, group: str) -> Looked:
+def result(person: str, label: str, emotion: str | None, group: str) -> Result:
     photograph = Photograph(Path(f"{person}.jpg"), label, person, {"gender": group})
     if emotion is None:
-        return Looked(photograph, found=False)
-    return Looked(photograph, found=True, emotion=emotion, probability=0.5, typicality=0.4, known=emotion == label)
+        return Result(photograph, found=False)
+    return Result(photograph, found=True, emotion=emotion, probability=0.5, typicality=0.4, known=emotion == label)
 
 
 def test_figures_are_means_over_people_not_photographs() -> None:
-    found = [
-        *[looked("a", "happiness", "happiness", "female")] * 4,
-        looked("b", "happiness", "neutral", "female"),
-        looked("c", "neutral", None, "male"),
-        looked("c", "neutral", "neutral", "male"),
+    results = [
+        *[result("a", "happiness", "happiness", "female")] * 4,
+        result("b", "happiness", "neutral", "female"),
+        result("c", "neutral", None, "male"),
+        result("c", "neutral", "neutral", "male"),
     ]
-    everybody, female, male = figures_of(found, ["gender"])
+    everybody, female, male = group_figures(results, ["gender"])
     assert (everybody.group, everybody.people, everybody.photographs) == (EVERYBODY, 3, 7)
     assert (female.people, male.people) == (2, 1)
     named, faces = female.figures["named"], male.figures["found"]
     assert named is not None
     assert named.mean == pytest.approx(0.5)  # 4 of 5 photographs, but 1 of 2 people
-    assert named.interval == wilson(0.5, 2)
+    assert named.interval == wilson_interval(0.5, 2)
     assert faces is not None
     assert faces.mean == pytest.approx(0.5)
     assert "named neutral" not in female.figures
     assert everybody.figures["named neutral"].people == 1  # type: ignore[union-attr]
 
 
-def test_wilsons_interval_is_that_of_the_book() -> None:
-    """Brown, Cai, DasGupta: Interval Estimation for a Binomial Proportion, 2001: solves the score equation."""
+def test_wilson_interval_solves_the_score_equation() -> None:
+    """Source: Brown, Cai, DasGupta: Interval Estimation for a Binomial Proportion, 2001."""
     for share, count in ((0.0, 10), (0.3, 10), (1.0, 20), (0.5, 2)):
-        low, high = wilson(share, count)
+        low, high = wilson_interval(share, count)
         assert 0 <= low <= share <= high <= 1
         for end in (low, high):
             if 1e-9 < end < 1 - 1e-9:
                 assert abs(end - share) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / count))
 
 
-def test_many_numbers_are_cut_into_thirds(tmp_path: Path) -> None:
+def test_many_numbers_are_split_into_thirds(tmp_path: Path) -> None:
     lines = ["image,label,subject,age,gender"]
     for row, age in enumerate(["20", "21", "22", "30", "31", "32", "40", "41", "42", ""]):
         (tmp_path / f"{row}.jpg").write_bytes(b"")
@@ -60,14 +68,14 @@ def test_many_numbers_are_cut_into_thirds(tmp_path: Path) -> None:
     assert {each.groups["gender"] for each in photographs} == {"female", NOT_SAID}
 
 
-def test_a_table_without_groups_is_refused(tmp_path: Path) -> None:
+def test_table_without_groups_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     (tmp_path / "labels.csv").write_text("image,label,subject\na.jpg,neutral,x\n")
-    with pytest.raises(DatasetError, match="no column besides image, label and subject"):
+    with pytest.raises(DatasetError, match="must have a column with the group of each person"):
         read_photographs(tmp_path)
 
 
-def test_the_command_measures_the_london_photographs(
+def test_command_scores_the_london_photographs(
     london_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = (london_root / "labels.csv").read_text().splitlines()

@@ -263,7 +263,7 @@ def test_scores_are_those_of_the_whole_ranking(monkeypatch: pytest.MonkeyPatch, 
     per_class = expected.pop("mean_average_precision_per_class")
     assert scores.pop("mean_average_precision_per_class") == pytest.approx(per_class)
     assert scores == pytest.approx(expected)
-    assert intervals["recall_at_2"] == pytest.approx(mean_interval(tally.per_query().recalled[:, 1]))
+    assert intervals["recall_at_2"] == pytest.approx(mean_interval(tally.per_query().hits[:, 1]))
     assert intervals["mean_average_precision"] == pytest.approx(mean_interval(tally.per_query().average_precision))
     assert set(intervals) == set(scores) - {"queries", "queries_left_out"}
 

@@ -161,7 +161,7 @@ def test_nothing_to_retrieve_is_none_and_not_an_error(mixture: Mixture) -> None:
 
 
 def test_a_large_set_is_queried_by_a_part_of_it(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.index.evaluation.transfer.MOST_QUERIES", 50)
+    monkeypatch.setattr("mien.index.evaluation.transfer.MAX_QUERIES", 50)
     monkeypatch.setattr("mien.index.evaluation.transfer._CELLS_AT_ONCE", 1000)
     labels = [row % 8 for row in range(200)]
     progress: list[tuple[int, int]] = []
@@ -187,7 +187,7 @@ def test_the_face_at_a_box() -> None:
 
 
 def test_photographs_go_the_way_of_an_upload(pipeline: Pipeline, tmp_path: Path) -> None:
-    """A large and a small drawn face: the largest, unless the owner's box shows the other."""
+    """A large and a small drawn face: the largest, unless the data set's box is at the other."""
     sheet = np.full((400, 700, 3), 127, dtype=np.uint8)
     sheet[40:360, 20:340] = cartoon(320)
     sheet[100:260, 450:610] = cartoon(160)
@@ -209,7 +209,7 @@ def test_photographs_go_the_way_of_an_upload(pipeline: Pipeline, tmp_path: Path)
     large_face, small_face = pipeline.embed(pipeline.read_faces((tmp_path / "sheet.png").read_bytes()))
     np.testing.assert_allclose(embedded.embeddings, [large_face, small_face], atol=1e-4)
     assert np.abs(large_face - small_face).max() > 1e-3
-    kinds = ["no face found", "unreadable", "no face at the owner's box", "unreadable", "unreadable", "unreadable"]
+    kinds = ["no face found", "unreadable", "no face in the data set's box", "unreadable", "unreadable", "unreadable"]
     assert [skip.kind for skip in embedded.skipped] == kinds
     assert [skip.path.name for skip in embedded.skipped] == [names[row] for row in (1, 3, 4, 5, 6, 7)]
     reasons = [skip.reason for skip in embedded.skipped]

@@ -57,7 +57,7 @@ def test_densities_and_responsibilities_follow_the_formula() -> None:
 def test_components_that_are_there_are_found() -> None:
     points, owner = clouds(3000)
     fit = fit_components(points, 3, weak(points))
-    assert fit.arrived
+    assert fit.converged
     assert adjusted_rand_score(fit.components.log_joint(points).argmax(axis=1), owner) > 0.98
     groups = [points[owner == number] for number in range(3)]
     away = np.linalg.norm(fit.components.means[:, None] - np.stack([group.mean(axis=0) for group in groups]), axis=2)
@@ -94,7 +94,7 @@ def test_the_objective_is_the_penalised_log_likelihood() -> None:
 def test_where_em_arrives_no_small_step_is_better() -> None:
     points, _ = clouds(150, size=2)
     prior = weak(points, 3)
-    best = fit_components(points, 2, prior, tolerance=1e-13, most_steps=5000)
+    best = fit_components(points, 2, prior, tolerance=1e-13, max_steps=5000)
 
     def objective(found: Components) -> float:
         penalty = sum(
@@ -216,7 +216,7 @@ def test_log_sum_exp_neither_overflows_nor_underflows() -> None:
         ({"count": 11}, "from 1 to 10 components, got 11"),
         ({"count": 3, "weights": np.eye(10)[0] + np.eye(10)[1]}, "from 1 to 2 components, got 3"),
         ({"prior": Prior(np.eye(2), 1)}, r"expected a prior \(3, 3\)"),
-        ({"prior": Prior(np.eye(3), 0)}, "counts for some faces"),
+        ({"prior": Prior(np.eye(3), 0)}, "for more than 0 faces"),
         ({"start": np.full(10, 2)}, "a start of 10 components from 0 to 1"),
         ({"start": np.zeros(9, dtype=np.int64)}, "a start of 10 components"),
     ],
