@@ -32,7 +32,7 @@ def test_an_interval_of_a_share_is_that_of_the_normal_approximation() -> None:
 
 def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
-    held = [low <= 0.3 <= high for low, high in (mean_interval(rng.random(300) < 0.3) for _ in range(200))]
+    held = [low <= 0.3 <= high for low, high in (mean_interval(rng.random(100) < 0.3) for _ in range(200))]
     assert 0.9 <= np.mean(held) <= 0.99
 
 

@@ -106,6 +106,7 @@ def test_patterns_cannot_be_aligned(small_run: SmallRun) -> None:
         portray_bundle(small_run.bundle, faces, PortraitConfig(most=2))
 
 
+@pytest.mark.system
 def test_portraits_are_made_from_the_faces_of_the_gallery(tmp_path: Path, ferplus_root: Path) -> None:
     """The whole command on the real faces, but short: without the steps after the linear solution."""
     shutil.copytree(default_bundle(), tmp_path / "bundle")

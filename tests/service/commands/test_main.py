@@ -32,6 +32,7 @@ def pictures(tmp_path: Path, make_faces: MakeFaces) -> Path:
     return folder
 
 
+@pytest.mark.system
 def test_the_whole_way_by_commands(small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Train, export, build, calibrate and evaluate, each by its command."""
     tiny = [

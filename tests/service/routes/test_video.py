@@ -378,6 +378,7 @@ def test_pictures_are_answered_while_a_video_is(client: TestClient, runtime: Run
     assert end.complete
 
 
+@pytest.mark.system
 def test_memory_does_not_grow_with_the_video(client: TestClient) -> None:
     """Of 300 frames of 0.5 MB, 140 MB in all, at most a few are here at once."""
     import tracemalloc
