@@ -1,21 +1,19 @@
 """The endpoints of the gallery: /gallery and /gallery/{id}."""
 
 import asyncio
-import base64
-import json
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from mien.index.errors import FaceFieldError, QueryError, UnknownFaceError
-from mien.index.gallery.face import GalleryFace
+from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.filters import Comparison, Filter, parse_filter
 from mien.index.gallery.store import GalleryStore
-from mien.service.inference.gallery_additions import ITEMS, read_additions, time_of, to_faces
+from mien.model.errors import first_fault
+from mien.service.errors import MalformedBodyError, MissingFieldError
+from mien.service.inference.gallery_additions import Addition, embed_additions
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
 from mien.service.schemas.gallery import (
@@ -24,40 +22,50 @@ from mien.service.schemas.gallery import (
     Deleted,
     DeletionQuery,
     FaceChanges,
-    FaceOfGallery,
-    FaceQuery,
     GalleryPage,
     ListingQuery,
+    NewFace,
+    NewFaces,
+    NoParameters,
     WholeFace,
-    face_words,
-    statistics_words,
+    addition,
+    face_of_gallery,
+    field_changes,
+    gallery_statistics,
+    listing_cursor,
+    read_listing_cursor,
+    whole_face,
 )
 from mien.service.schemas.retrieval import parse_filter_text
 
 PROBLEMS: Final = problems.openapi_responses(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504, 507)
 
+ITEMS: Final = "items"
+"""The field of a form with the fields of its images: a JSON list, one object for each image."""
+
+_ITEMS: Final = TypeAdapter(list[NewFace])
+_NEW_FACES: Final = TypeAdapter(NewFaces)
+_FACE_CHANGES: Final = TypeAdapter(FaceChanges)
+
 _FORM_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
-        "image": {"type": "string", "format": "binary"},
-        "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        uploads.IMAGE: {"type": "string", "format": "binary"},
+        uploads.IMAGES: {"type": "array", "items": {"type": "string", "format": "binary"}},
         ITEMS: {"type": "string", "description": 'JSON: [{"id": "a", "label": "fear", ...}], one for each image.'},
     },
 }
-_FACE_CHANGES: Final = TypeAdapter(FaceChanges)
-
-Answer = TypeVar("Answer")
 
 
 def gallery_router(runtime: Runtime) -> APIRouter:
-    """The endpoints, over what runs."""
+    """The router of the endpoints."""
     router = APIRouter(tags=["gallery"], responses=PROBLEMS)
-    _serve_many(router, runtime)
-    _serve_one(router, runtime)
+    _route_collection(router, runtime)
+    _route_face(router, runtime)
     return router
 
 
-def _serve_many(router: APIRouter, runtime: Runtime) -> None:
+def _route_collection(router: APIRouter, runtime: Runtime) -> None:
     @router.post(
         "/gallery",
         summary="Add faces",
@@ -73,125 +81,145 @@ def _serve_many(router: APIRouter, runtime: Runtime) -> None:
         Answered once the faces are on disk and are found.
         """
         loaded = runtime.loaded()
-        loaded.engine.gallery.check_writable()
-        sent = await read_additions(runtime, request)
-        async with runtime.admit(max(1, sum(image is not None for _, image in sent))):
-            faces = await to_faces(runtime, loaded, sent, already_cropped=query.already_cropped)
-        done = await _in_thread(lambda: loaded.engine.gallery.add(faces, replace=query.replace))
-        _note(runtime, loaded.engine.gallery)
-        words = AddedFaces(
+        gallery = loaded.engine.gallery
+        gallery.check_writable()
+        additions = await _read_additions(request, runtime.settings.max_images)
+        async with runtime.admit(max(1, sum(each.image is not None for each in additions))):
+            faces = await embed_additions(
+                loaded,
+                additions,
+                already_cropped=query.already_cropped,
+                keep_thumbnails=runtime.settings.gallery_thumbnails,
+            )
+        result = await asyncio.to_thread(gallery.add, faces, replace=query.replace)
+        _count_faces(runtime, gallery)
+        answer = AddedFaces(
             ids=[face.id for face in faces],
-            added=len(done.added),
-            replaced=len(done.replaced),
-            unchanged=len(done.unchanged),
+            added=len(result.added),
+            replaced=len(result.replaced),
+            unchanged=len(result.unchanged),
         )
-        status = HTTPStatus.CREATED if done.added or done.replaced else HTTPStatus.OK
-        return _answered(words, status)
+        return _json(answer, HTTPStatus.CREATED if result.added or result.replaced else HTTPStatus.OK)
 
     @router.get("/gallery", summary="List the faces", response_model=GalleryPage)
     async def listing(query: Annotated[ListingQuery, Query()]) -> Response:
         """Lists faces by id, page by page; pages go on with what was there when the first was asked for."""
-        store = runtime.loaded().engine.gallery
-        snapshot, after = _read_after(query.after)
-        condition = _filter_of(query.filter)
+        gallery = runtime.loaded().engine.gallery
+        snapshot, after = (None, None) if query.after is None else read_listing_cursor(query.after)
+        condition = _read_filter(query.filter)
 
         def page() -> GalleryPage:
-            listed = store.listing(query.limit, after=after, condition=condition, snapshot=snapshot)
-            following = None if listed.next_after is None else _after(listed.snapshot, listed.next_after)
+            listed = gallery.listing(query.limit, after=after, condition=condition, snapshot=snapshot)
+            last = listed.next_after
             return GalleryPage(
-                count=store.count(condition),
-                read_only=store.read_only,
-                faces=[FaceOfGallery(**face_words(face)) for face in listed.faces],
-                next=following,
-                statistics=statistics_words(store.statistics()) if query.statistics else None,
+                count=gallery.count(condition),
+                read_only=gallery.read_only,
+                faces=[face_of_gallery(face) for face in listed.faces],
+                next=None if last is None else listing_cursor(listed.snapshot, last),
+                statistics=gallery_statistics(gallery.statistics()) if query.statistics else None,
             )
 
-        return _answered(await _in_thread(page))
+        return _json(await asyncio.to_thread(page))
 
     @router.delete("/gallery", summary="Delete everything of a person", response_model=Deleted)
     async def delete_many(query: Annotated[DeletionQuery, Query()]) -> Response:
         """Deletes every face of a subject, or every face that passes a filter; that there is none is no error."""
-        store = runtime.loaded().engine.gallery
+        gallery = runtime.loaded().engine.gallery
         if (query.subject is None) == (query.filter is None):
-            raise QueryError("say whose faces to delete: expected either 'subject' or 'filter'")
+            raise QueryError("expected either 'subject' or 'filter': whose faces are deleted")
         condition = (
-            Comparison(("subject",), "eq", query.subject) if query.subject is not None else _filter_of(query.filter)
+            Comparison(("subject",), "eq", query.subject) if query.subject is not None else _read_filter(query.filter)
         )
         assert condition is not None  # noqa: S101
-        deleted = await _in_thread(lambda: store.delete_where(condition))
-        _note(runtime, store)
-        return _answered(Deleted(deleted=deleted))
+        deleted = await asyncio.to_thread(gallery.delete_where, condition)
+        _count_faces(runtime, gallery)
+        return _json(Deleted(deleted=deleted))
 
 
-def _serve_one(router: APIRouter, runtime: Runtime) -> None:
+def _route_face(router: APIRouter, runtime: Runtime) -> None:
     @router.get("/gallery/{face_id:path}", summary="Show a face", response_model=WholeFace)
-    async def get(face_id: str, _: Annotated[FaceQuery, Query()]) -> Response:
+    async def get(face_id: str, _: Annotated[NoParameters, Query()]) -> Response:
         """Everything that is kept of a face."""
-        store = runtime.loaded().engine.gallery
-        face = await _in_thread(lambda: store.get(face_id))
-        return _answered(_whole(face))
+        gallery = runtime.loaded().engine.gallery
+        return _json(whole_face(await asyncio.to_thread(gallery.get, face_id)))
 
     @router.patch(
         "/gallery/{face_id:path}",
-        summary="Change what is said of a face",
+        summary="Change the fields of a face",
         response_model=WholeFace,
         openapi_extra=uploads.openapi_body(None, "FaceChanges"),
     )
-    async def change(request: Request, face_id: str, _: Annotated[FaceQuery, Query()]) -> Response:
+    async def change(request: Request, face_id: str, _: Annotated[NoParameters, Query()]) -> Response:
         """Changes label, subject, metadata or time; metadata is merged (RFC 7396)."""
-        store = runtime.loaded().engine.gallery
-        sent = await uploads.read_json(request, _FACE_CHANGES)
-        changes = {name: getattr(sent, name) for name in sent.model_fields_set}
-        if changes.get("metadata", {}) is None:
-            raise FaceFieldError("metadata can be changed, not taken away: expected an object, got null")
-        if changes.get("time") is not None:
-            changes["time"] = time_of(changes["time"])
-        face = await _in_thread(lambda: store.update(face_id, changes))
-        return _answered(_whole(face))
+        gallery = runtime.loaded().engine.gallery
+        changes = field_changes(await uploads.read_json(request, _FACE_CHANGES))
+        return _json(whole_face(await asyncio.to_thread(gallery.update, face_id, changes)))
 
     @router.delete("/gallery/{face_id:path}", summary="Delete a face", status_code=204, response_model=None)
-    async def delete(face_id: str, _: Annotated[FaceQuery, Query()]) -> Response:
+    async def delete(face_id: str, _: Annotated[NoParameters, Query()]) -> Response:
         """Deletes a face."""
-        store = runtime.loaded().engine.gallery
-        if not await _in_thread(lambda: store.delete([face_id])):
+        gallery = runtime.loaded().engine.gallery
+        if not await asyncio.to_thread(gallery.delete, [face_id]):
             raise UnknownFaceError(f"the gallery has no face with the id {face_id[:80]!r}")
-        _note(runtime, store)
+        _count_faces(runtime, gallery)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _filter_of(text: str | None) -> Filter | None:
+async def _read_additions(request: Request, max_images: int) -> list[Addition]:
+    """Read the faces to add out of a form or a JSON body.
+
+    Raises:
+        FaceFieldError: a time cannot be read.
+        RequestError: the body cannot be read, or is over a limit.
+    """
+    kind = uploads.content_type(request)
+    if kind == uploads.FORM:
+        images = await uploads.read_form(request, max_images)
+        files = [file for file in images.files if isinstance(file, bytes)]
+        items = _parse_items(images.texts.get(ITEMS), len(files))
+        return [addition(item, file) for item, file in zip(items, files, strict=True)]
+    if kind != uploads.JSON:
+        raise MissingFieldError(f"send faces as {uploads.JSON} or {uploads.FORM}, got {kind or 'no content type'}")
+    body = await uploads.read_json(request, _NEW_FACES)
+    uploads.check_count(sum(item.image is not None for item in body.items), max_images)
+    return [addition(item, _decode_image(item, row)) for row, item in enumerate(body.items)]
+
+
+def _parse_items(text: str | None, count: int) -> list[NewFace]:
+    """The fields of the images of a form."""
+    if text is None:
+        return [NewFace() for _ in range(count)]
+    try:
+        items = _ITEMS.validate_json(text)
+    except ValidationError as error:
+        raise MalformedBodyError(f"the field '{ITEMS}' is not as /docs says: {first_fault(error)[:200]}") from None
+    if len(items) != count:
+        raise MissingFieldError(
+            f"the field '{ITEMS}' should have one object for each of {count} images, got {len(items)}"
+        )
+    if any(item.embedding is not None or item.image is not None for item in items):
+        raise MissingFieldError("in a form, the images are files: 'embedding' and 'image' are for a JSON body")
+    return items
+
+
+def _decode_image(item: NewFace, row: int) -> bytes | None:
+    if (item.image is None) == (item.embedding is None):
+        raise MissingFieldError(f"items[{row}] should have either 'embedding' or 'image'")
+    if item.image is None:
+        return None
+    try:
+        return uploads.decode_base64(item.image)
+    except ValueError:
+        raise MalformedBodyError(f"items[{row}].image should be an image file in base64, got something else") from None
+
+
+def _read_filter(text: str | None) -> Filter | None:
     return None if text is None else parse_filter(parse_filter_text(text))
 
 
-def _after(snapshot: int, face_id: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([snapshot, face_id]).encode()).decode().rstrip("=")
+def _count_faces(runtime: Runtime, gallery: GalleryStore) -> None:
+    runtime.metrics.gallery_faces.set(gallery.count())
 
 
-def _read_after(text: str | None) -> tuple[int | None, str | None]:
-    if text is None:
-        return None, None
-    try:
-        snapshot, face_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if isinstance(snapshot, int) and 0 <= snapshot < 2**63 and isinstance(face_id, str):
-            return snapshot, face_id
-    except (ValueError, TypeError, RecursionError):
-        pass
-    raise QueryError("'after' should be the 'next' of the page before, as it was answered")
-
-
-def _whole(face: GalleryFace) -> WholeFace:
-    thumbnail = None if face.thumbnail is None else base64.b64encode(face.thumbnail).decode()
-    return WholeFace(**face_words(face), embedding=face.embedding.tolist(), thumbnail=thumbnail)
-
-
-def _note(runtime: Runtime, store: GalleryStore) -> None:
-    runtime.metrics.gallery_faces.set(store.count())
-
-
-async def _in_thread(task: Callable[[], Answer]) -> Answer:
-    """Run what waits for a disk or a server off the event loop."""
-    return await asyncio.to_thread(task)
-
-
-def _answered(words: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(words.model_dump_json(), status, media_type=uploads.JSON)
+def _json(answer: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(answer.model_dump_json(), status, media_type=uploads.JSON)

@@ -1,14 +1,19 @@
-"""What the gallery's endpoints take and answer, with examples."""
+"""Requests and answers of the gallery's endpoints, and how one becomes the other."""
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mien.index.errors import FaceFieldError, QueryError
 from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.filters import seconds_of
 from mien.index.gallery.results import Statistics
+from mien.service.inference.gallery_additions import Addition
 
 _ID = "holiday/0042"
 _METADATA = {"camera": "hall", "album": {"year": 2026}}
@@ -18,10 +23,10 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class SaidOfFace(_Strict):
-    """What an owner says of a face."""
+class FaceFields(_Strict):
+    """The fields of a face that its user may set."""
 
-    label: str | None = Field(None, description="The emotion it shows, as its owner says.", examples=["happiness"])
+    label: str | None = Field(None, description="The emotion that you give it.", examples=["happiness"])
     subject: str | None = Field(None, description="The person.", examples=["anna"])
     metadata: dict[str, Any] = Field({}, description="Anything: an object of up to 16 KiB.", examples=[_METADATA])
     time: float | str | None = Field(
@@ -29,7 +34,7 @@ class SaidOfFace(_Strict):
     )
 
 
-class NewFace(SaidOfFace):
+class NewFace(FaceFields):
     """A face to add; in a form its image is a file, in JSON either an embedding or an image."""
 
     id: str | None = Field(
@@ -48,7 +53,7 @@ class NewFaces(_Strict):
 
 
 class FaceChanges(_Strict):
-    """The JSON body of a change (RFC 7396): what is not named stays, null takes away."""
+    """The JSON body of a change (RFC 7396): other fields stay as they are, null removes a field."""
 
     label: str | None = Field(None, examples=["fear"])
     subject: str | None = Field(None, examples=["anna"])
@@ -59,7 +64,7 @@ class FaceChanges(_Strict):
 class AddingQuery(_Strict):
     """Parameters of an addition."""
 
-    replace: bool = Field(default=False, description="Faces whose id is there with other content take its place.")
+    replace: bool = Field(default=False, description="Faces replace those with the same id and other content.")
     already_cropped: bool = Field(default=False, description="The images are face crops: nothing is detected.")
 
 
@@ -79,8 +84,8 @@ class DeletionQuery(_Strict):
     filter: str | None = Field(None, description="Everything that passes a filter, as JSON.")
 
 
-class FaceQuery(_Strict):
-    """Parameters of an endpoint that takes none."""
+class NoParameters(_Strict):
+    """Refuses every parameter."""
 
 
 class AddedFaces(BaseModel):
@@ -97,7 +102,7 @@ class FaceOfGallery(BaseModel):
 
     id: str = Field(examples=[_ID])
     label: str | None = Field(examples=["happiness"])
-    emotion: str | None = Field(description="What the mixture named when it was added.", examples=["happiness"])
+    emotion: str | None = Field(description="The nearest emotion when it was added.", examples=["happiness"])
     sub_class: str | None = Field(examples=["happiness/2"])
     subject: str | None = Field(examples=["anna"])
     metadata: dict[str, Any] = Field(examples=[_METADATA])
@@ -138,8 +143,94 @@ class Deleted(BaseModel):
     deleted: int = Field(examples=[12])
 
 
-def face_words(face: GalleryFace) -> dict[str, Any]:
-    """The fields of ``FaceOfGallery``."""
+def addition(face: NewFace, image: bytes | None) -> Addition:
+    """A face to add, with its image file; None where it has an embedding.
+
+    Raises:
+        FaceFieldError: its time cannot be read.
+    """
+    return Addition(
+        image=image,
+        embedding=face.embedding,
+        id=face.id,
+        label=face.label,
+        subject=face.subject,
+        metadata=face.metadata,
+        time=None if face.time is None else seconds(face.time),
+    )
+
+
+def field_changes(changes: FaceChanges) -> dict[str, Any]:
+    """The fields of a face that are changed, and their new values.
+
+    Raises:
+        FaceFieldError: the time cannot be read, or the metadata are null.
+    """
+    fields = {name: getattr(changes, name) for name in changes.model_fields_set}
+    if fields.get("metadata", {}) is None:
+        raise FaceFieldError("metadata can be changed, not removed: expected an object, got null")
+    if fields.get("time") is not None:
+        fields["time"] = seconds(fields["time"])
+    return fields
+
+
+def seconds(time: float | str) -> float:
+    """A time as seconds since 1970.
+
+    Raises:
+        FaceFieldError: it cannot be read.
+    """
+    try:
+        return seconds_of(time)
+    except ValueError as error:
+        raise FaceFieldError(f"time: {error}") from None
+
+
+def face_of_gallery(face: GalleryFace) -> FaceOfGallery:
+    """A face in a list."""
+    return FaceOfGallery(**_fields(face))
+
+
+def whole_face(face: GalleryFace) -> WholeFace:
+    """A face with its embedding and its thumbnail."""
+    thumbnail = None if face.thumbnail is None else base64.b64encode(face.thumbnail).decode()
+    return WholeFace(**_fields(face), embedding=face.embedding.tolist(), thumbnail=thumbnail)
+
+
+def gallery_statistics(statistics: Statistics) -> GalleryStatistics:
+    """The answer for statistics."""
+    counts = (statistics.emotions, statistics.labels, statistics.sub_classes)
+    emotions, labels, sub_classes = ({name or "": number for name, number in each.items()} for each in counts)
+    return GalleryStatistics(
+        faces=statistics.faces,
+        subjects=statistics.subjects,
+        emotions=emotions,
+        labels=labels,
+        sub_classes=sub_classes,
+    )
+
+
+def listing_cursor(snapshot: int, face_id: str) -> str:
+    """The ``after`` of the page of a listing that starts behind a face, in a state of the gallery."""
+    return base64.urlsafe_b64encode(json.dumps([snapshot, face_id]).encode()).decode().rstrip("=")
+
+
+def read_listing_cursor(text: str) -> tuple[int, str]:
+    """The snapshot number and the id of a ``listing_cursor``.
+
+    Raises:
+        QueryError: it is none.
+    """
+    try:
+        snapshot, face_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if isinstance(snapshot, int) and 0 <= snapshot < 2**63 and isinstance(face_id, str):
+            return snapshot, face_id
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise QueryError("'after' should be the 'next' of the page before, as it was answered")
+
+
+def _fields(face: GalleryFace) -> dict[str, Any]:
     return {
         "id": face.id,
         "label": face.label,
@@ -152,23 +243,10 @@ def face_words(face: GalleryFace) -> dict[str, Any]:
     }
 
 
-def statistics_words(statistics: Statistics) -> GalleryStatistics:
-    """Statistics as they are answered."""
-    counts = (statistics.emotions, statistics.labels, statistics.sub_classes)
-    emotions, labels, sub_classes = ({name or "": number for name, number in each.items()} for each in counts)
-    return GalleryStatistics(
-        faces=statistics.faces,
-        subjects=statistics.subjects,
-        emotions=emotions,
-        labels=labels,
-        sub_classes=sub_classes,
-    )
-
-
 def _iso(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat()
-    except (ValueError, OverflowError, OSError):  # a year that has no date
+    except (ValueError, OverflowError, OSError):  # a year that datetime does not have
         return str(seconds)
