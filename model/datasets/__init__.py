@@ -1,1 +1,1 @@
-"""Data sets of labelled photographs, each read in the layout in which its owner distributes it."""
+"""Readers of data sets of labelled photographs, one for each layout in which a data set is distributed."""

@@ -1,9 +1,9 @@
 """AffectNet: faces from the web, labelled by one annotator each.
 
-Two layouts are read, and told apart by what lies in the folder:
+Two layouts are read:
 
 - *tables*: ``training.csv`` and ``validation.csv`` (also below ``Manually_Annotated_file_lists/``) with the
-  photographs below ``Manually_Annotated_Images/``, as first distributed; the face's box is in the table;
+  photographs below ``Manually_Annotated_Images/``, as first distributed; the tables have the boxes of the faces;
 - *annotations*: ``train_set/`` and ``val_set/``, each with ``images/0.jpg`` (224x224 face crops) and
   ``annotations/0_exp.npy``, as distributed since 2021.
 
@@ -36,7 +36,7 @@ EXPRESSIONS: Final = (
     "uncertain",
     "no face",
 )
-"""AffectNet's classes by their number."""
+"""AffectNet's classes in the order of their numbers."""
 
 SPLITS: Final = ("validation", "training", "all")
 
@@ -45,7 +45,7 @@ _SETS: Final = {"validation": "val_set", "training": "train_set"}
 _BOX: Final = ("face_x", "face_y", "face_width", "face_height")
 
 _COLUMNS: Final = ("subDirectory_filePath", *_BOX, "facial_landmarks", "expression", "valence", "arousal")
-"""The columns in the owner's order, for a table without a heading, of which versions are about."""
+"""The columns of a table in the published order, for versions without a heading."""
 
 _IMAGES: Final = (
     "Manually_Annotated_Images",
@@ -59,10 +59,10 @@ def read_affectnet(root: Path, split: str = "validation") -> LabelledPhotographs
 
     Args:
         root: the folder of either layout.
-        split: ``validation``, which is what is published about, ``training`` or ``all``.
+        split: ``validation``, for which results are published, ``training`` or ``all``.
 
     Raises:
-        DatasetError: neither layout is there, a file does not keep to it, or a labelled photograph is missing.
+        DatasetError: the folder has neither layout, a file is malformed, or a labelled photograph is missing.
     """
     check_split(split, SPLITS, "AffectNet")
     parts = SPLITS[:2] if split == "all" else (split,)
@@ -122,7 +122,7 @@ def _expression(text: str) -> str:
 
 
 def _box(row: dict[str, str]) -> Box | None:
-    """The face's box; None where the table has NULL or a box without area, as it has for pictures without a face."""
+    """The box of a face; None for NULL or a box without area, as pictures without a face have."""
     fields = [row[column].strip() for column in _BOX]
     if any(field.upper() in ("", "NULL") for field in fields):
         return None
@@ -148,13 +148,13 @@ def _read_annotations(folder: Path, collection: Collection) -> None:
 
 
 def _number(annotation: Path) -> tuple[int, str]:
-    """Annotations stand in the order of their numbers, not of their digits."""
+    """Sorts annotations by their numbers, so that 2 comes before 10."""
     digits = annotation.name.removesuffix("_exp.npy")
     return (int(digits), "") if digits.isascii() and digits.isdecimal() else (-1, digits)
 
 
 def _stored(annotation: Path) -> str:
-    """The one value of the file: a number, which the owner stores as text."""
+    """The one value of an annotation file: a number, stored as text."""
     try:
         value = np.load(annotation, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

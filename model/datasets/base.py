@@ -1,4 +1,4 @@
-"""Photographs with one emotion each: what every reader of a data set gives."""
+"""Labelled photographs: the result of every reader of a data set."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,23 +14,21 @@ from mien.model.faces.box import Box
 from mien.model.files import files_below
 
 SUFFIXES: Final = frozenset((".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-"""How the names of photographs end, in small letters."""
+"""Suffixes of the names of photographs, in lower case."""
 
 
 @dataclass(frozen=True)
 class LabelledPhotographs:
-    """Where the photographs of a data set lie, and what each shows. Nothing of a photograph is read yet.
+    """Photographs of a data set with one emotion each; the files are not read yet.
 
     Attributes:
-        name: of the data set and the part of it, for reports.
+        name: of the data set and its split, for reports.
         paths: (n,) files.
         labels: (n,) int64 indices into ``EMOTIONS``.
-        subjects: (n,) who is shown; None where the owner does not say.
-        cropped: whether each photograph is a face crop already, so that nothing has to be detected.
-        boxes: (n,) where the owner says that the labelled face is, None for a photograph of which it is not said;
-            None where the set has no boxes.
-        left_out: what was not taken, and how often: classes that FER+ lacks by their names, and what else its
-            reader names.
+        subjects: (n,) the person on each photograph; None if the data set does not name them.
+        cropped: whether the photographs are face crops already, so that no face has to be detected.
+        boxes: (n,) the box of the labelled face, None for a photograph without one; None if no photograph has one.
+        left_out: how many photographs were left out, by reason, such as a class that FER+ does not have.
     """
 
     name: str
@@ -46,12 +44,12 @@ class LabelledPhotographs:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The emotions that the set has, in FER+ order."""
+        """The emotions in the data set, in FER+ order."""
         return tuple(name for label, name in enumerate(EMOTIONS) if label in self.labels)
 
     @property
     def missing_emotions(self) -> tuple[str, ...]:
-        """The emotions that the set lacks, in FER+ order."""
+        """The emotions that are not in the data set, in FER+ order."""
         return tuple(name for name in EMOTIONS if name not in self.classes)
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "LabelledPhotographs":
@@ -70,10 +68,10 @@ class LabelledPhotographs:
 
 @dataclass
 class Collection:
-    """Photographs while a set is read: each is taken, or left out and counted.
+    """Collects photographs while a data set is read, and counts those that are left out.
 
     Attributes:
-        name: of the data set and the part of it, for reports.
+        name: of the data set and its split, for reports.
         cropped: whether the photographs are face crops already.
     """
 
@@ -86,10 +84,10 @@ class Collection:
     _left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: Path, emotion: str, *, subject: str | None = None, box: Box | None = None) -> None:
-        """Take a photograph, if its emotion is one of FER+; a class that FER+ lacks is counted by its name.
+        """Add a photograph if its emotion is one of FER+; otherwise count its class as left out.
 
         Raises:
-            DatasetError: there is no such file.
+            DatasetError: the file does not exist.
         """
         if emotion not in EMOTIONS:
             self.leave_out(emotion)
@@ -102,15 +100,15 @@ class Collection:
         self._boxes.append(box)
 
     def leave_out(self, what: str, count: int = 1) -> None:
-        """Count what is not taken."""
+        """Count photographs that are left out."""
         if count:
             self._left_out[what] += count
 
     def photographs(self) -> LabelledPhotographs:
-        """All that was taken.
+        """All photographs that were added.
 
         Raises:
-            DatasetError: nothing was.
+            DatasetError: there are none.
         """
         if not self._paths:
             raise DatasetError(
@@ -130,7 +128,7 @@ class Collection:
 
 
 def check_split(split: str, splits: tuple[str, ...], dataset: str) -> None:
-    """Refuse a part that a data set does not have.
+    """Check that a data set has a split.
 
     Raises:
         DatasetError: ``split`` is none of ``splits``.
@@ -140,14 +138,14 @@ def check_split(split: str, splits: tuple[str, ...], dataset: str) -> None:
 
 
 def files_by_name(root: Path, ending: str) -> dict[str, Path]:
-    """The files below a folder whose names end so (in small letters), by name, each name once.
+    """The files below a folder whose names end with ``ending`` (lower case), by name.
 
     Raises:
-        DatasetError: two files have one name.
+        DatasetError: two files have the same name.
     """
     found: dict[str, Path] = {}
     for path in files_below(root):
-        # Archives that were packed on a Mac bring a shadow of every file in a folder of this name.
+        # Archives packed on macOS have a second file for every file, in a folder of this name.
         if not path.name.lower().endswith(ending) or "__MACOSX" in path.parts:
             continue
         if path.name in found:
@@ -157,7 +155,7 @@ def files_by_name(root: Path, ending: str) -> dict[str, Path]:
 
 
 def first_folder(root: Path, candidates: tuple[str, ...], dataset: str) -> Path:
-    """The first of some folders below ``root`` that is there.
+    """The first of the ``candidates`` that is a folder below ``root``.
 
     Raises:
         DatasetError: none is.

@@ -2,7 +2,7 @@
 
     F0001/F0001_AN01WH_F2D.bmp     subject, expression, intensity, ancestry; F2D is the frontal photograph
 
-Three-dimensional models and their textures (``_F3D``, ``_RAW``) lie beside the photographs and are passed over.
+Three-dimensional models and their textures (``_F3D``, ``_RAW``) in the same folders are ignored.
 
 Source: Yin, Wei, Sun, Wang, Rosato: *A 3D Facial Expression Database For Facial Behavior Research*, FG 2006.
 """
@@ -23,7 +23,7 @@ EXPRESSIONS: Final = {
     "SA": "sadness",
     "SU": "surprise",
 }
-"""BU-3DFE's and JAFFE's classes by their letters."""
+"""Classes of BU-3DFE and JAFFE by their letters."""
 
 SPLITS: Final = ("all", "intense")
 
@@ -42,7 +42,7 @@ def read_bu_3dfe(root: Path, split: str = "all") -> LabelledPhotographs:
         split: ``all``, or ``intense`` for the upper two of the four intensities, and the neutral faces.
 
     Raises:
-        DatasetError: there are none, or a photograph's name is not the owner's.
+        DatasetError: there are none, or a file has another kind of name.
     """
     check_split(split, SPLITS, "BU-3DFE")
     collection = Collection(f"BU-3DFE {split}")

@@ -3,8 +3,8 @@
     cohn-kanade-images/S005/001/S005_001_00000001.png ... S005_001_00000011.png
     Emotion/S005/001/S005_001_00000011_emotion.txt            one number; only 327 of 593 sequences have one
 
-The folder names are those inside the owner's archives; what the archives themselves were unpacked into
-(``extended-cohn-kanade-images/`` and ``Emotion_labels/``) may lie around them.
+These are the folders inside the published archives. They may also be in the folders of the archives themselves
+(``extended-cohn-kanade-images/`` and ``Emotion_labels/``).
 
 Source: Lucey, Cohn, Kanade, Saragih, Ambadar, Matthews: *The Extended Cohn-Kanade Dataset (CK+)*, CVPR Workshops 2010.
 """
@@ -17,7 +17,7 @@ from mien.model.datasets.base import Collection, LabelledPhotographs, check_spli
 from mien.model.errors import DatasetError
 
 EMOTION_CODES: Final = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
-"""CK+'s classes by their number."""
+"""CK+'s classes in the order of their numbers."""
 
 SPLITS: Final = ("all", "peaks")
 
@@ -31,17 +31,18 @@ def read_ck_plus(
 ) -> LabelledPhotographs:
     """Read the labelled sequences of CK+.
 
-    The owner's label is of the last frame, the peak. Every sequence begins with the neutral face, so the first frames
-    of the labelled sequences are taken as neutral, as is usual.
+    The label belongs to the last frame, the peak. Every sequence begins with a neutral face, so the first frames of
+    the labelled sequences are labelled neutral, as is usual.
 
     Args:
         root: the folder that holds ``cohn-kanade-images`` and ``Emotion``.
         split: ``all``, or ``peaks`` for the labelled frames without the neutral ones.
-        peak_frames: how many frames up to the labelled one count as its emotion; much work uses 3.
-        neutral_frames: how many frames at the beginning count as neutral; never one that counts as peak.
+        peak_frames: how many frames up to the labelled one get its label; 3 in many papers.
+        neutral_frames: how many of the first frames are labelled neutral, unless they are peak frames.
 
     Raises:
-        DatasetError: the layout is another one, a label has no frame, or a label is no emotion's number.
+        DatasetError: the folder has another layout, a label has no frame, or is not the number of an emotion.
+        ValueError: ``peak_frames`` is below 1, or ``neutral_frames`` below 0.
     """
     check_split(split, SPLITS, "CK+")
     if peak_frames < 1 or neutral_frames < 0:
@@ -73,12 +74,12 @@ def read_ck_plus(
 
 
 def _frames(folder: Path) -> list[str]:
-    """The names of a sequence's frames, first to last: their numbers have leading zeros."""
+    """The names of a sequence's frames in their order, as their numbers have leading zeros."""
     return sorted(path.name for path in folder.glob("*.png") if _FRAME.fullmatch(path.name))
 
 
 def _emotion(label: Path) -> str:
-    """What a label file says: one number, written as a float."""
+    """The emotion of a label file, which holds one number, written as a float."""
     try:
         text = label.read_text(encoding="ascii").strip()
         code = float(text)

@@ -1,9 +1,9 @@
-"""A table (CSV) that lists photographs and their labels.
+"""Tables (CSV): reading rows with their line numbers, and tables that list photographs and their labels.
 
     image,label,subject,x,y,width,height,split
     01/smile.jpg,happiness,01,120,80,200,200,test
 
-Only ``image`` (or ``path``) and ``label`` (or ``emotion``) are needed. Paths start at the table's folder.
+Only ``image`` (or ``path``) and ``label`` (or ``emotion``) are required. Paths are relative to the table's folder.
 """
 
 import csv
@@ -43,10 +43,10 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
 
     Args:
         path: the table.
-        columns: what its heading must have; it may have more, in any order.
+        columns: columns that the heading must have; it may have others, in any order.
 
     Raises:
-        DatasetError: the file is not UTF-8 CSV text, lacks a column, or a row is longer or shorter than the heading.
+        DatasetError: the file is not UTF-8 CSV text or lacks a column, or a row has more or fewer fields than it.
     """
     rest = lines(path)
     _, heading = next(rest, (0, list[str]()))
@@ -64,11 +64,11 @@ def read_listing(root: Path, split: str = "all") -> LabelledPhotographs:
 
     Args:
         root: the table, or the folder that holds it as ``labels.csv``.
-        split: which rows, by the column ``split``; ``all`` takes every row.
+        split: reads the rows with this value in the column ``split``; ``all`` reads every row.
 
     Raises:
         DatasetError: the table is missing or lacks a column, a photograph is missing or listed twice, or a field
-            is not what it should be.
+            has an invalid value.
     """
     table = root / "labels.csv" if root.is_dir() else root
     if not table.is_file():
@@ -84,7 +84,7 @@ def read_listing(root: Path, split: str = "all") -> LabelledPhotographs:
             continue
         try:
             if row[image] in seen:
-                raise DatasetError(f"expected each photograph once, got {row[image]} again")  # noqa: TRY301  as below
+                raise DatasetError(f"expected each photograph once, got {row[image]} again")  # noqa: TRY301  line added below
             seen.add(row[image])
             box = _box(row) if boxed else None
             collection.add(table.parent / row[image], emotion_of(row[label]), subject=_subject(row), box=box)
@@ -102,7 +102,7 @@ def _subject(row: dict[str, str]) -> str | None:
 
 
 def _box(row: dict[str, str]) -> Box | None:
-    """The box of a row; None where all four fields are empty."""
+    """The box of a row; None if all four fields are empty."""
     fields = [row[column].strip() for column in _BOX]
     if not any(fields):
         return None

@@ -1,11 +1,14 @@
 """FER+: the faces of FER2013 with ten raters' votes each.
 
-Two layouts are read, and told apart by what lies in the folder:
+Two layouts are read:
 
 - *folders*: ``FER2013Train/``, ``FER2013Valid/`` and ``FER2013Test/``, each with 48x48 grey PNG files and a
   ``label.csv``, as Microsoft's FERPlus repository produces them;
 - *tables*: ``fer2013.csv`` as published for the Kaggle challenge (pixels) and ``fer2013new.csv`` as published
   by Microsoft (votes and names).
+
+Source: Barsoum, Zhang, Canton Ferrer, Zhang: *Training Deep Networks for Facial Expression Recognition with
+Crowd-Sourced Label Distribution*, arXiv 1608.01041.
 """
 
 import hashlib
@@ -26,8 +29,8 @@ Split = Literal["Training", "PublicTest", "PrivateTest"]
 FACE_PX: Final = 48
 """Height and width of a FER2013 face, in pixels."""
 
-_MOST_VOTES: Final = 1_000_000
-"""A larger count is no number of raters but a damaged file."""
+_MAX_VOTES: Final = 1_000_000
+"""A larger count means that the file is damaged."""
 
 _FOLDERS: Final[dict[Split, str]] = {
     "Training": "FER2013Train",
@@ -67,7 +70,7 @@ def read_ferplus(root: Path, split: Split) -> LabelledFaces:
         split: the name of the split in FER2013's ``Usage`` column.
 
     Raises:
-        DatasetError: neither layout is there, or a file does not keep to it.
+        DatasetError: the folder has neither layout, or a file is malformed.
     """
     folder = root / _FOLDERS[split]
     if (folder / "label.csv").is_file():
@@ -82,7 +85,7 @@ def read_ferplus(root: Path, split: Split) -> LabelledFaces:
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Which images of FER+ are near copies of one another (``duplicates.csv``).
+    """Groups of images of FER+ that are nearly the same (``duplicates.csv``).
 
     Attributes:
         group: image name to the number of its group of near copies.
@@ -93,28 +96,28 @@ class NearCopies:
     leaks: frozenset[str]
 
     def groups_of(self, names: tuple[str, ...]) -> NDArray[np.int64]:
-        """(n,) int64: the group of each name; a name that is not listed gets a group of its own.
+        """(n,) int64 groups; a name that is not listed is alone in its group.
 
-        Groups can be compared across calls, say those of queries with those of a gallery.
+        Groups can be compared across calls, such as those of queries with those of a gallery.
         """
-        return np.array([self.group.get(name, _own_group(name)) for name in names], dtype=np.int64)
+        return np.array([self.group.get(name, _single_group(name)) for name in names], dtype=np.int64)
 
     def without_leaks(self, faces: LabelledFaces) -> LabelledFaces:
         """The faces that have no near copy in Training."""
         return faces.take(np.array([name not in self.leaks for name in faces.names], dtype=np.bool_))
 
 
-def _own_group(name: str) -> int:
-    """A negative number, so that it meets no listed group, that hangs on nothing but the name."""
+def _single_group(name: str) -> int:
+    """A negative number that depends only on the name; listed groups are not negative."""
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return -1 - (int.from_bytes(digest, "big") >> 1)
 
 
 def read_near_copies(root: Path) -> NearCopies:
-    """Read ``duplicates.csv``; where the file is missing, no image counts as a copy of another.
+    """Read ``duplicates.csv``; without the file, no image is a near copy of another.
 
     Raises:
-        DatasetError: the file lacks a column or holds something else than group numbers from 0 on.
+        DatasetError: the file lacks a column, or a group is not a whole number from 0 on.
     """
     path = root / "duplicates.csv"
     if not path.is_file():
@@ -132,7 +135,7 @@ def read_near_copies(root: Path) -> NearCopies:
 
 
 class _Face(NamedTuple):
-    """One face while its split is read."""
+    """Pixels and votes of one face."""
 
     pixels: NDArray[np.uint8]  # (48, 48)
     votes: list[int]
@@ -173,10 +176,10 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
 def _read_tables(pixels_path: Path, votes_path: Path, split: Split) -> LabelledFaces:
     """Join pixels and votes on ``Image name``.
 
-    The published ``fer2013.csv`` has no names: there, as in Microsoft's own tool, the names come from
-    ``fer2013new.csv``, whose rows stand in the order of ``fer2013.csv``. The number inside a name is *not* a row
-    number, and rows without a name are pictures without a usable face. The published table gives three names
-    twice; as with Microsoft's tool, where each image becomes a file, the last of them stays.
+    The published ``fer2013.csv`` has no names. As in Microsoft's tool, they are taken from ``fer2013new.csv``, whose
+    rows are in the order of ``fer2013.csv``. The number in a name is *not* a row number, and rows without a name are
+    pictures without a usable face. The published table has three names twice; the last row counts, as with
+    Microsoft's tool, which writes a file for each image.
     """
     labelled = list(rows(votes_path, ("Usage", "Image name", *VOTE_COLUMNS)))
     by_name = {row["Image name"].strip(): (line, row) for line, row in labelled}
@@ -188,7 +191,7 @@ def _read_tables(pixels_path: Path, votes_path: Path, split: Split) -> LabelledF
         partner = next(in_order, None) if by_position else by_name.get(row["Image name"].strip())
         if by_position:
             partner_usage = partner[1]["Usage"] if partner else ""
-            # A table of votes may lack the splits at the end, such as PrivateTest, as long as they are not asked for.
+            # The table of votes may lack the last splits, such as PrivateTest, if they are not read.
             if partner_usage != row["Usage"] and (partner or row["Usage"] == split):
                 raise _out_of_step(pixels_path, line, row["Usage"], votes_path, partner_usage)
         if row["Usage"] != split or partner is None:
@@ -228,8 +231,8 @@ def _counts(fields: list[str], path: Path, line: int) -> list[int]:
         counts = [int(field) for field in fields]
     except ValueError:
         raise DatasetError(f"{path}, line {line}: vote counts should be whole numbers, got {fields}") from None
-    if min(counts) < 0 or max(counts) > _MOST_VOTES:
-        raise DatasetError(f"{path}, line {line}: vote counts should be from 0 to {_MOST_VOTES}, got {fields}")
+    if min(counts) < 0 or max(counts) > _MAX_VOTES:
+        raise DatasetError(f"{path}, line {line}: vote counts should be from 0 to {_MAX_VOTES}, got {fields}")
     return counts
 
 

@@ -1,10 +1,10 @@
-"""A folder of photographs for each label, as many sets are passed on.
+"""A folder of photographs for each label.
 
-    happiness/anything.jpg           or, in parts,       test/happiness/anything.jpg
+    happiness/anything.jpg           or, with splits,    test/happiness/anything.jpg
     sad/deeper/anything.png                              train/sad/anything.png
 
-A folder's name is its label, spelt as people do (``happy``, ``Happiness``). Folders whose names are no emotion of FER+
-are left out and counted.
+The name of a folder is its label, in any usual spelling (``happy``, ``Happiness``). Folders whose names are no emotion
+of FER+ are left out and counted.
 """
 
 from pathlib import Path
@@ -19,11 +19,11 @@ def read_folders(root: Path, split: str = "all") -> LabelledPhotographs:
     """Read a folder of photographs per label.
 
     Args:
-        root: the folder that holds the labels' folders, or folders that do.
-        split: the name of the part; ``all`` takes every part.
+        root: the folder with the folders of the labels, or with a folder for each split.
+        split: the name of a split; ``all`` reads all of them.
 
     Raises:
-        DatasetError: no folder is named as an emotion, or the part is not there.
+        DatasetError: no folder is named after an emotion, or the split does not exist.
     """
     if _has_labels(root) and split == "all":
         parts = [root]

@@ -26,7 +26,7 @@ def read_jaffe(root: Path, split: str = "all") -> LabelledPhotographs:
         split: ``all``.
 
     Raises:
-        DatasetError: there are none, or a photograph's name is not the owner's.
+        DatasetError: there are none, or a file has another kind of name.
     """
     check_split(split, SPLITS, "JAFFE")
     collection = Collection("JAFFE all")

@@ -17,27 +17,27 @@ from mien.model.errors import DatasetError
 from mien.model.faces.box import Box
 
 EMOTION_CODES: Final = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
-"""RAF-DB's classes by their number, from 1 on."""
+"""RAF-DB's classes in the order of their numbers, from 1 on."""
 
 SPLITS: Final = ("all", "test", "train")
 
 Images = Literal["aligned", "original"]
 
 _LISTS: Final = ("list_patition_label.txt", "list_partition_label.txt")
-"""The owner's spelling, and the one in the owner's read-me."""
+"""The name in the archive, and the one in its read-me."""
 
 
 def read_raf_db(root: Path, split: str = "all", *, images: Images | None = None) -> LabelledPhotographs:
     """Read the single-label part of RAF-DB.
 
     Args:
-        root: the folder that holds ``EmoLabel`` and ``Image``, or whose folder ``basic`` does.
+        root: the folder that holds ``EmoLabel`` and ``Image``, directly or in ``basic``.
         split: ``all``, ``test`` or ``train``.
-        images: the crops that the owner aligned, or the originals, with the owner's box where ``Annotation`` is
-            there; None takes the first that lies in ``Image``.
+        images: the aligned crops, or the originals, with boxes if there is a folder ``Annotation``; None takes the
+            aligned crops if ``Image`` has them.
 
     Raises:
-        DatasetError: the layout is another one, or the list does not match the photographs.
+        DatasetError: the folder has another layout, or the list does not match the photographs.
     """
     check_split(split, SPLITS, "RAF-DB")
     base = next((folder for folder in (root, root / "basic") if (folder / "EmoLabel").is_dir()), root)
@@ -62,7 +62,7 @@ def read_raf_db(root: Path, split: str = "all", *, images: Images | None = None)
             box = _box(boxes / f"{Path(name).stem}_boundingbox.txt") if kind == "original" and boxes.is_dir() else None
             collection.add(folder / image, emotion, box=box)
             if image not in waiting:
-                raise DatasetError(f"expected each photograph once, got {name} again")  # noqa: TRY301  one line number for all
+                raise DatasetError(f"expected each photograph once, got {name} again")  # noqa: TRY301  line added below
             waiting.remove(image)
         except DatasetError as error:
             raise DatasetError(f"{label_list}, line {line}: {error}") from None
@@ -75,7 +75,7 @@ def _part(name: str, split: str) -> bool:
 
 
 def _entry(text: str) -> tuple[str, str]:
-    """Name and emotion of one line of the list."""
+    """File name and emotion of a line of the list."""
     fields = text.split()
     if len(fields) != 2 or not fields[0].startswith(("train_", "test_")):
         raise DatasetError(f"expected a name such as train_00001.jpg and a number, got {text.strip()!r}")

@@ -21,9 +21,9 @@ class Reader:
     """How a data set is read.
 
     Attributes:
-        read: from the data set's folder and the name of a split.
-        default_split: what the transfer protocol is about.
-        layout: what lies in the folder, in a few words.
+        read: takes the data set's folder and the name of a split.
+        default_split: the split of the transfer protocol.
+        layout: what the folder holds, in a few words.
     """
 
     read: Callable[[Path, str], LabelledPhotographs]
@@ -49,11 +49,11 @@ def read_dataset(name: str, root: Path, split: str | None = None) -> LabelledPho
 
     Args:
         name: one of ``DATASETS``.
-        root: where it lies.
-        split: the part of it; None takes the one that the transfer protocol is about.
+        root: its folder.
+        split: one of its splits; None takes the one of the transfer protocol.
 
     Raises:
-        DatasetError: there is no such data set or part, or it is not in its owner's layout.
+        DatasetError: there is no such data set or split, or the folder has another layout.
     """
     if name not in DATASETS:
         raise DatasetError(f"expected one of the data sets {', '.join(DATASETS)}, got {name!r}")

@@ -1,1 +1,1 @@
-"""A face crop to a point: the exported network on ONNX Runtime."""
+"""From face crops to embeddings: the exported network on ONNX Runtime."""

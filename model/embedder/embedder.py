@@ -1,4 +1,4 @@
-"""The embedder: the exported network on ONNX Runtime, with its preprocessing inside."""
+"""The embedder: the exported network, with its preprocessing, on ONNX Runtime."""
 
 import json
 from collections.abc import Callable
@@ -20,30 +20,30 @@ FORMAT_VERSION: Final = 1
 """Version of the metadata inside an exported network."""
 
 METADATA_KEY: Final = "mien"
-"""The key of the one JSON object that mien keeps in an ONNX file's metadata."""
+"""The key of mien's JSON object in the metadata of an ONNX file."""
 
 BATCH_FACES: Final = 256
-"""Faces that go through the network at once: memory stays bounded however many are asked for."""
+"""Faces in one run of the network, which bounds the memory for any number of faces."""
 
 GPU_BATCH_FACES: Final = 1024
-"""The same on a GPU, which has more to do at once."""
+"""The same on a GPU, which needs larger batches to be busy."""
 
 
 class EmbedderMetadata(BaseModel):
-    """What an exported network says of itself.
+    """Metadata in the file of an exported network.
 
     Attributes:
-        format_version: of this description.
-        mien_version: the version that exported it.
+        format_version: of the metadata.
+        mien_version: the version of mien that exported the network.
         side_px: height and width of a crop, in pixels.
         embedding_size: d, the dimensions of an embedding.
         emotions: (c,) names, in the order in which the network was trained.
         sigma: standard deviation of the Gaussians that the loss shaped, in embedding units.
-        mirror: whether each face is averaged with its mirror image.
-        precision: of the weights and what flows between them.
+        mirror: whether an embedding is the mean over a face and its mirror image.
+        precision: of weights and activations.
         preprocessing: what happens to a face before and inside the graph, in words.
-        training: the resolved training settings, of the last checkpoint where there were several.
-        checkpoints: how many checkpoints' weights were averaged.
+        training: the training settings, of the last checkpoint if several were averaged.
+        checkpoints: how many checkpoints were averaged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +71,7 @@ class Embedder:
         embedding_size: d, the dimensions of an embedding.
         emotions: (c,) names, in the order in which the network was trained.
         sigma: standard deviation of the Gaussians that the loss shaped, in embedding units.
-        metadata: all that the exporter wrote: preprocessing, training settings, scores.
+        metadata: all metadata of the file, such as the training settings.
     """
 
     def __init__(self, path: Path, *, threads: int = 0, provider: Provider = "auto") -> None:
@@ -79,12 +79,12 @@ class Embedder:
 
         Args:
             path: an ONNX file that ``mien export`` wrote.
-            threads: of ONNX Runtime on the CPU; 0 leaves the choice to it.
+            threads: for one batch on the CPU; 0 leaves the choice to ONNX Runtime.
             provider: where to run.
 
         Raises:
             EmbedderError: the file is missing, broken, or was not written by ``mien export``.
-            ConfigError: the GPU is required and cannot be used.
+            ConfigError: a GPU is required and cannot be used.
         """
         if not path.is_file():
             raise EmbedderError(f"no exported network at {path}")
@@ -95,7 +95,7 @@ class Embedder:
             self._session = open_session(str(path), options, provider)
         except ConfigError:
             raise
-        except Exception as error:  # ONNX Runtime raises a family of its own that it does not export
+        except Exception as error:  # the errors of ONNX Runtime have no public base class
             raise EmbedderError(
                 f"{path} is not a network that ONNX Runtime can load: {type(error).__name__}"
             ) from error
@@ -123,13 +123,13 @@ class Embedder:
 
         Args:
             crops: (n, side_px, side_px) uint8, grey; n may be 0.
-            on_progress: called with the number of faces done and their total after each batch.
+            on_progress: called after each batch with the number of faces done and of all faces.
 
         Returns:
             (n, d) float32 embeddings, not normalised.
 
         Raises:
-            ValueError: another shape or dtype.
+            ValueError: ``crops`` has another shape or dtype.
         """
         if crops.ndim != 3 or crops.shape[1:] != (self.side_px, self.side_px) or crops.dtype != np.uint8:
             raise ValueError(
@@ -139,11 +139,11 @@ class Embedder:
         batch_faces = BATCH_FACES if self._bound is None else GPU_BATCH_FACES
         for start in range(0, len(crops), batch_faces):
             batch = crops[start : start + batch_faces]
-            embeddings[start : start + len(batch)] = self._embedded(batch)
+            embeddings[start : start + len(batch)] = self._run(batch)
             on_progress(start + len(batch), len(crops))
         return embeddings
 
-    def _embedded(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._bound is not None and len(batch) == GPU_BATCH_FACES:
             return self._bound.run(batch)
         embeddings: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
@@ -163,5 +163,5 @@ def _metadata(properties: dict[str, str], path: Path) -> EmbedderMetadata:
     except ValidationError as error:
         raise EmbedderError(f"{path} has broken metadata: {first_fault(error)}") from None
     if metadata.side_px != SIDE_PX:
-        raise EmbedderError(f"{path} wants faces of {metadata.side_px} pixels, faces are cut to {SIDE_PX}")
+        raise EmbedderError(f"{path} must take faces of {SIDE_PX} pixels, got a network for {metadata.side_px}")
     return metadata

@@ -1,7 +1,7 @@
-"""Batches of one size whose input and output keep their places in a device's memory (I/O binding).
+"""I/O binding: batches of one size reuse the same memory of a device for their input and output.
 
-ONNX Runtime otherwise takes new memory for both on each call. Where batches are large and all alike, as when a data set
-or a cluster's parcels are embedded, they are copied into the same place again and again.
+ONNX Runtime otherwise allocates both on each call. It pays where many large batches of the same size are embedded, as
+for a data set or an import by a cluster.
 """
 
 from threading import Lock
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class BoundBatch:
-    """A network bound to memory. Thread-safe; one batch at a time."""
+    """A network bound to the memory of one batch. Thread-safe; runs one batch at a time."""
 
     def __init__(
         self,
@@ -22,12 +22,12 @@ class BoundBatch:
         *,
         device: str,
     ) -> None:
-        """Take memory for one batch.
+        """Allocate the memory.
 
         Args:
             session: of a network with one input, uint8, and one output, float32.
             input_shape: of a batch.
-            output_shape: of what comes of it.
+            output_shape: of its result.
             device: ``cuda`` or ``cpu``.
         """
         self._session = session
@@ -39,14 +39,16 @@ class BoundBatch:
         self._binding.bind_ortvalue_output(session.get_outputs()[0].name, self._output)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network gives for a batch of the bound shape."""
+        """The network's output for a batch of the bound shape."""
         with self._lock:
             self._input.update_inplace(np.ascontiguousarray(batch))
             self.run_in_place()
-            found: NDArray[np.float32] = self._output.numpy().copy()  # on the CPU it is the bound memory itself
+            found: NDArray[np.float32] = (
+                self._output.numpy().copy()
+            )  # on the CPU, numpy() is a view of the bound memory
         return found
 
     def run_in_place(self) -> None:
-        """Run on what is in the device's memory, and leave the result there."""
+        """Run on the input in the device's memory; the output stays there, too."""
         self._session.run_with_iobinding(self._binding)
         self._binding.synchronize_outputs()

@@ -1,4 +1,4 @@
-"""Where networks run: the processor or a GPU, and why not the GPU."""
+"""ONNX Runtime sessions on the CPU or a GPU, and the reasons why a GPU cannot be used."""
 
 import ctypes
 import logging
@@ -15,12 +15,12 @@ CUDA: Final = "CUDAExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
 
 DRIVER: Final = "libcuda.so.1"
-"""The library of NVIDIA's driver: it comes with the machine, never with a package."""
+"""The library of NVIDIA's driver, which is installed with the machine and not by a package."""
 
 _CUDA_OPTIONS: Final = {
-    # Batches differ in size, and the exhaustive search for the best convolution would run anew for each size.
+    # The exhaustive search for the best convolution would run for each batch size, and those differ.
     "cudnn_conv_algo_search": "HEURISTIC",
-    # The memory that is held is what the largest batch took, not the next power of two.
+    # The arena grows to the size of the largest batch, not to the next power of two.
     "arena_extend_strategy": "kSameAsRequested",
 }
 
@@ -32,35 +32,35 @@ _log = logging.getLogger(__name__)
 def open_session(
     network: str | bytes, options: onnxruntime.SessionOptions, provider: Provider
 ) -> onnxruntime.InferenceSession:
-    """Load a network where ``provider`` says.
+    """Load a network.
 
     Args:
-        network: the path of an ONNX file, or what is in it.
+        network: the path of an ONNX file, or its content.
         options: of ONNX Runtime.
         provider: where to run.
 
     Raises:
-        ConfigError: the GPU is required and cannot be used.
+        ConfigError: a GPU is required and cannot be used.
         Exception: ONNX Runtime cannot load the network; its errors have no public type.
     """
     problem = _cuda_problem() if provider != "cpu" else None
     if provider == "cpu" or problem is not None:
-        _take_the_cpu(provider, problem)
+        _report_cpu(provider, problem)
         return onnxruntime.InferenceSession(network, options, providers=[CPU])
-    onnxruntime.preload_dlls()  # CUDA and cuDNN come as wheels, which the system's loader does not know
+    onnxruntime.preload_dlls()  # CUDA and cuDNN are in wheels, where the system's loader does not look
     session = onnxruntime.InferenceSession(network, options, providers=gpu_providers(provider))
     if CUDA not in session.get_providers():
-        _take_the_cpu(provider, "ONNX Runtime could not start CUDA on it; its own message has the reason")
+        _report_cpu(provider, "ONNX Runtime could not start CUDA on it; its own message has the reason")
     elif provider == "tensorrt" and TENSORRT not in session.get_providers():
         _log.warning("the network runs on CUDA alone, as TensorRT could not be started: pip install tensorrt-cu12-libs")
     return session
 
 
 def gpu_providers(provider: Provider) -> list[str | tuple[str, dict[str, object]]]:
-    """The execution providers of a GPU, first choice first, with their options; whatever one cannot do, the next does.
+    """The execution providers of a GPU with their options; each runs what those before it cannot.
 
     Args:
-        provider: where to run; ``tensorrt`` is left out where ONNX Runtime was built without it.
+        provider: ``tensorrt`` adds TensorRT, if ONNX Runtime was built with it.
     """
     chosen: list[str | tuple[str, dict[str, object]]] = [(CUDA, dict(_CUDA_OPTIONS)), CPU]
     if provider == "tensorrt" and TENSORRT in onnxruntime.get_available_providers():
@@ -68,8 +68,8 @@ def gpu_providers(provider: Provider) -> list[str | tuple[str, dict[str, object]
     return chosen
 
 
-def _take_the_cpu(provider: Provider, problem: str | None) -> None:
-    """Refuse, warn, or say nothing, as the provider wants it."""
+def _report_cpu(provider: Provider, problem: str | None) -> None:
+    """Refuse or warn that the network runs on the CPU, depending on the provider."""
     if problem is None:
         return
     if provider == "require":
@@ -79,19 +79,19 @@ def _take_the_cpu(provider: Provider, problem: str | None) -> None:
 
 
 def has_cuda_build() -> bool:
-    """Whether the ONNX Runtime that is installed is the one for GPUs."""
+    """Whether the GPU build of ONNX Runtime is installed."""
     return CUDA in onnxruntime.get_available_providers()
 
 
 def _cuda_problem() -> str | None:
-    """What stands in the way of CUDA before a network is loaded; None if nothing is known to."""
+    """Why CUDA cannot be used; None if no reason is known before a network is loaded."""
     if not has_cuda_build():
         return f"expected onnxruntime-gpu (the extra 'gpu'), found {', '.join(onnxruntime.get_available_providers())}"
     return driver_problem()
 
 
 def driver_problem(library: str = DRIVER) -> str | None:
-    """Why NVIDIA's driver offers no GPU; None if it offers one."""
+    """Why NVIDIA's driver has no GPU; None if it has one."""
     try:
         driver = ctypes.CDLL(library)
     except OSError:

@@ -1,1 +1,1 @@
-"""A trained network to ONNX, in float32, float16 or int8."""
+"""Export of a trained network to ONNX, in float32, float16 or int8."""

@@ -1,4 +1,4 @@
-"""Export: a checkpoint's network to ONNX, preprocessing included, checked against torch."""
+"""Export of a checkpoint's network to ONNX with its preprocessing, checked against torch."""
 
 import tempfile
 import warnings
@@ -21,16 +21,16 @@ from mien.model.networks.preprocessing import CONTRAST_FLOOR, prepare
 from mien.model.training.checkpoint import count_averaged, load_network
 
 PARITY_TOLERANCE: Final = 1e-3
-"""Largest difference allowed between torch and ONNX Runtime, in embedding units."""
+"""Largest allowed difference between torch and ONNX Runtime, in embedding units."""
 
 OPSET: Final = 18
 
 
 class ExportedNetwork(nn.Module):
-    """Preprocessing and network in one graph: uint8 crops in, embeddings out.
+    """Preprocessing and network in one module, from uint8 crops to embeddings.
 
-    With ``mirror`` the embedding is the mean of a face's and its mirror image's: an expression has no side, and
-    the mean is steadier than either.
+    With ``mirror``, the embedding is the mean over a face and its mirror image, which have the same expression; the
+    mean is less noisy than either.
     """
 
     def __init__(self, network: Network, *, mirror: bool) -> None:
@@ -107,7 +107,7 @@ def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
 def parity(exported: ExportedNetwork, path: Path) -> float:
     """Largest absolute difference between torch and ONNX Runtime over noisy, faint and smooth crops.
 
-    A crop of one grey is not among them: what is left of it when its mean is subtracted is rounding alone.
+    A crop of one grey is not among them, because only rounding errors are left after its mean is subtracted.
     """
     generator = np.random.default_rng(0)
     ramp = np.linspace(0, 255, FACE_PX)
@@ -127,21 +127,21 @@ def parity(exported: ExportedNetwork, path: Path) -> float:
 def onnx_graph(
     module: nn.Module, example: Tensor, *, input_name: str, output_name: str, key: str, about: str
 ) -> onnx.ModelProto:
-    """A module as a checked ONNX graph over any number of faces, with one entry of metadata.
+    """A module as a checked ONNX graph for any number of faces, with one entry of metadata.
 
     Args:
         module: in evaluation mode.
-        example: (2, ...) what goes in.
-        input_name: of what goes in.
-        output_name: of what comes out.
+        example: (2, ...) an input.
+        input_name: of the graph's input.
+        output_name: of the graph's output.
         key: of the metadata.
-        about: its value.
+        about: value of the metadata.
 
     Raises:
-        EmbedderError: torch exports nothing.
+        EmbedderError: torch returns no graph.
     """
     with warnings.catch_warnings():
-        # The exporter warns about its own deprecations.
+        # The exporter warns about deprecations in its own code.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,

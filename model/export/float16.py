@@ -1,8 +1,8 @@
-"""Half precision: an exported network whose convolutions reckon in 16-bit floats, for the matrix units of GPUs.
+"""Half precision: an exported network whose convolutions run in float16, for the matrix units of GPUs.
 
-What is before the first convolution (the face's mean and deviation) and behind the last (the head, whose rounding would
-give neighbours equal distances) stays in float32. ONNX Runtime has a converter of its own, which rounds every value
-between the nodes that it is told to leave alone as well, the embeddings included; so the graph is rewritten here.
+Nodes before the first convolution (the standardisation of faces) and after the last (the head, whose rounding would
+give neighbours equal distances) stay in float32. The converter of ONNX Runtime is not used: it also rounds the values
+between nodes that it is told to leave in float32, such as the embeddings.
 """
 
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ _SUFFIXES: Final = {TensorProto.FLOAT16: "_in_float16", TensorProto.FLOAT: "_in_
 
 
 def convert_to_float16(network: Path, output: Path) -> None:
-    """Write a float16 form of an exported network, its metadata included; it takes and gives what the other does.
+    """Write a float16 form of an exported network, with the same input and output.
 
     Args:
-        network: what ``mien export`` wrote, in float32.
+        network: an ONNX file that ``mien export`` wrote, in float32.
         output: the ONNX file to write.
 
     Raises:
@@ -43,7 +43,7 @@ def convert_to_float16(network: Path, output: Path) -> None:
 
 
 def between_convolutions(nodes: Iterable[onnx.NodeProto]) -> set[int]:
-    """Places of the convolutions of a graph, and of all nodes that lie between two of them.
+    """Indices of the convolutions of a graph and of all nodes between two of them.
 
     Args:
         nodes: of the graph, in their order.
@@ -66,7 +66,7 @@ def between_convolutions(nodes: Iterable[onnx.NodeProto]) -> set[int]:
 
 
 def _convert(graph: onnx.GraphProto) -> None:
-    """Put the nodes between convolutions into float16, and casts where values go in and out."""
+    """Convert the nodes between convolutions to float16, and add casts at both ends."""
     weights = {each.name: each for each in graph.initializer}
     kinds = {each.name: each.type.tensor_type.elem_type for each in (*graph.input, *graph.value_info, *graph.output)}
     floats = {name for name, each in weights.items() if each.data_type == TensorProto.FLOAT}

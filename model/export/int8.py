@@ -1,7 +1,7 @@
-"""Quantisation: an exported network with 8-bit weights and activations, smaller and, on some processors, faster.
+"""Quantisation: an exported network with 8-bit weights and activations, which is smaller and on some CPUs faster.
 
-Quantise and dequantise pairs (QDQ) around each operation, with ranges measured on training faces: what ONNX Runtime
-recommends for convolutions on CPUs.
+Pairs of quantise and dequantise nodes (QDQ) around each operation, with ranges measured on training faces, as ONNX
+Runtime recommends for convolutions on CPUs.
 """
 
 import tempfile
@@ -21,17 +21,17 @@ from mien.model.export.metadata import replace_metadata
 from mien.model.files import write_atomically
 
 CALIBRATION_FACES: Final = 512
-"""Faces whose activations set the ranges; more change them little."""
+"""Faces on which the ranges of activations are measured; more faces change them little."""
 
 FLOAT_CONVOLUTIONS: Final = 5
-"""Convolutions at the beginning that stay in float32: they see the widest range of values, and rounding there is felt
-everywhere behind. On the first network that shipped they halved the error and cost nothing."""
+"""The first convolutions, which stay in float32: their values have the widest range, and their rounding errors affect
+all others. On the first network that shipped, this halved the error and cost no time."""
 
 _BATCH: Final = 32
 
 
 class _Crops(CalibrationDataReader):  # type: ignore[misc]
-    """Hands the calibrator batches of crops."""
+    """Batches of crops for the calibrator."""
 
     def __init__(self, crops: NDArray[np.uint8], name: str, on_progress: Callable[[int, int], None]) -> None:
         self._batches = self._each(crops, name, on_progress)
@@ -55,23 +55,23 @@ def quantise(
     output: Path,
     on_progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> None:
-    """Write an int8 form of an exported network, its metadata included.
+    """Write an int8 form of an exported network, with the same input and output.
 
-    Convolutions are quantised, weights by channel. The first of them, what preprocessing does, and the head stay in
-    float32: the head costs next to nothing, and rounded embeddings would have neighbours at equal distances.
+    Convolutions are quantised, with weights by channel. The first convolutions, the preprocessing and the head stay in
+    float32: the head takes hardly any time, and rounded embeddings would have neighbours at equal distances.
 
     Args:
-        network: what ``mien export`` wrote.
-        crops: (n, 48, 48) uint8 faces of the training set; up to ``CALIBRATION_FACES`` of them are used.
+        network: an ONNX file that ``mien export`` wrote.
+        crops: (n, 48, 48) uint8 faces of the training set, of which up to ``CALIBRATION_FACES`` are used.
         output: the ONNX file to write.
-        on_progress: called with the number of faces whose ranges are measured, and their total.
+        on_progress: called with the number of faces measured and their total.
 
     Raises:
         EmbedderError: the file is no exported network.
         DatasetError: there are no faces.
     """
     if len(crops) == 0:
-        raise DatasetError("quantisation measures ranges on faces, got none")
+        raise DatasetError("quantisation needs faces to measure ranges on, got none")
     metadata = Embedder(network, provider="cpu").metadata
     chosen = crops[:: max(1, len(crops) // CALIBRATION_FACES)][:CALIBRATION_FACES]
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
@@ -87,7 +87,7 @@ def quantise(
             op_types_to_quantize=["Conv", "Clip", "Relu"],
             nodes_to_exclude=convolutions[:FLOAT_CONVOLUTIONS],
             per_channel=True,
-            # 7-bit weights: processors with AVX2 but without VNNI add pairs of products in 16 bits, which 8 overflow.
+            # 7-bit weights: CPUs with AVX2 but without VNNI add pairs of products in 16 bits, which 8 bits overflow.
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

@@ -1,4 +1,4 @@
-"""What an ONNX file says besides what it computes: what mien has to say, and nothing of where it was made."""
+"""Metadata of ONNX files: mien's entry, and nothing about the machine that exported them."""
 
 import onnx
 
@@ -6,7 +6,7 @@ import onnx
 def replace_metadata(network: onnx.ModelProto, key: str, value: str) -> None:
     """Replace all metadata of a network by one entry.
 
-    torch's exporter notes at each node the lines of code that made it, with the folders of whoever exported.
+    torch's exporter notes the lines of code of each node, with the paths of the machine.
     """
     del network.metadata_props[:]
     onnx.helper.set_model_props(network, {key: value})

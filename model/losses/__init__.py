@@ -1,1 +1,1 @@
-"""Losses that shape the embedding space: the Gaussian structured loss, its variants and its rivals."""
+"""Losses: the Gaussian structured loss, its variants, and others to compare it with; one in each module."""

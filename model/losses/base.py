@@ -1,4 +1,4 @@
-"""What every loss is: a module over a batch of embeddings, with their classes and target distributions."""
+"""The base class of losses: a module over a batch of embeddings with their classes and target distributions."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from mien.model.losses.sigma import Sigma
 
 @dataclass(frozen=True)
 class EmbeddedBatch:
-    """What a loss scores.
+    """The input of a loss.
 
     Attributes:
         embeddings: (n, d) float.
         classes: (n,) int64, the class whose centroid each embedding belongs to: its emotion, or its sub-class.
         targets: (n, c) float rows that sum to 1, over the emotions.
-        done: share of the training that is done, from 0 to 1.
+        done: share of the training that is done, from 0 to 1, for schedules.
     """
 
     embeddings: Tensor
@@ -26,10 +26,10 @@ class EmbeddedBatch:
 
 
 class Loss(nn.Module, ABC):
-    """A loss with whatever it learns or remembers; its state travels in the checkpoint.
+    """A loss; its parameters and buffers are part of each checkpoint.
 
     Attributes:
-        sigma: standard deviation of the Gaussians, for those losses that shape some; the others leave it alone.
+        sigma: standard deviation of the Gaussians; losses without Gaussians ignore it.
     """
 
     def __init__(self, sigma: Sigma) -> None:
@@ -38,4 +38,4 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: EmbeddedBatch) -> Tensor:
-        """Score a batch: () float."""
+        """() float, the loss of a batch."""

@@ -1,4 +1,4 @@
-"""From settings to the loss that they name."""
+"""Builds the loss that the training settings name."""
 
 from collections.abc import Callable
 
@@ -18,13 +18,12 @@ from mien.model.training.config import LossName, TrainingConfig
 
 
 def build_loss(config: TrainingConfig, class_count: int, emotion_of: Tensor | None = None) -> Loss:
-    """The loss that ``config.loss`` names.
+    """Build the loss that ``config.loss`` names.
 
     Args:
-        config: of the training.
-        class_count: c, columns of the targets.
-        emotion_of: (s,) int64, the emotion of each sub-class, where training goes on with sub-classes: only the
-            Gaussian loss over batch centroids knows them (``TrainingConfig`` sees to that).
+        config: the training settings.
+        class_count: c, the number of columns of the targets.
+        emotion_of: (s,) int64, the emotion of each sub-class; only ``gaussian`` supports sub-classes.
     """
     sigma = Sigma(config.sigma_schedule, config.sigma, config.sigma_end)
     makers: dict[LossName, Callable[[], Loss]] = {

@@ -1,11 +1,11 @@
-"""Centroids of classes in a batch of embeddings, and the distances to them."""
+"""Centroids of the classes in a batch of embeddings, and distances to them."""
 
 import torch
 from torch import Tensor
 
 
 def class_centroids(embeddings: Tensor, labels: Tensor, class_count: int) -> tuple[Tensor, Tensor]:
-    """The mean embedding of each class in a batch; the gradient flows through it.
+    """The mean embedding of each class in a batch, through which gradients flow.
 
     Args:
         embeddings: (n, d) float.
@@ -13,7 +13,7 @@ def class_centroids(embeddings: Tensor, labels: Tensor, class_count: int) -> tup
         class_count: c.
 
     Returns:
-        (c, d) centroids, zero for a class without samples, and (c,) bool, true for a class that has samples.
+        (c, d) centroids, zero for a class without samples, and (c,) bool, true for a class with samples.
     """
     membership = torch.nn.functional.one_hot(labels, class_count).to(embeddings.dtype)  # (n, c)
     counts = membership.sum(dim=0)  # (c,)
@@ -24,8 +24,8 @@ def class_centroids(embeddings: Tensor, labels: Tensor, class_count: int) -> tup
 def squared_distances(embeddings: Tensor, centroids: Tensor) -> Tensor:
     """(n, c) squared Euclidean distances of (n, d) embeddings to (c, d) centroids.
 
-    Differences are formed before they are squared: the shorter |z|^2 - 2 z.mu + |mu|^2 cancels badly when an
-    embedding lies close to its centroid, which is where training ends.
+    Differences are squared one by one, because |z|^2 - 2 z.mu + |mu|^2 loses its digits where an embedding is close to
+    its centroid, as at the end of training.
     """
     return (embeddings.unsqueeze(1) - centroids.unsqueeze(0)).square().sum(dim=2)
 
@@ -35,11 +35,11 @@ def squared_distances_to_class_centroids(
 ) -> tuple[Tensor, Tensor]:
     """Squared distances of a batch to the centroids of its own classes.
 
-    ``z_i`` is part of its own centroid. In d dimensions that draws the centroid towards it by more than chance,
-    the more so the fewer samples a class has in the batch, and a loss can then be lowered by spreading the
-    embeddings without learning anything. With ``leave_one_out``, ``z_i`` is compared with the mean of the *other*
-    samples of its class; because ``z_i - mu_j`` without ``z_i`` is ``n_j / (n_j - 1)`` times ``z_i - mu_j`` with
-    it, that takes one factor.
+    ``z_i`` is part of its own centroid, and so closer to it than a new sample would be, the more so the fewer samples
+    a class has in the batch. A loss can then be lowered by spreading the embeddings without learning anything. With
+    ``leave_one_out``, ``z_i`` is compared with the mean of the *other* ``n_j - 1`` samples of its class::
+
+        z_i - mean of the others = n_j / (n_j - 1) (z_i - mu_j)
 
     Args:
         embeddings: (n, d) float.
@@ -48,7 +48,7 @@ def squared_distances_to_class_centroids(
         leave_one_out: leave each embedding out of its own centroid; a class of one sample keeps it.
 
     Returns:
-        (n, c) squared distances, and (c,) bool, true for a class that has samples.
+        (n, c) squared distances, and (c,) bool, true for a class with samples.
     """
     centroids, present = class_centroids(embeddings, labels, class_count)
     squared = squared_distances(embeddings, centroids)  # (n, c)

@@ -1,4 +1,10 @@
-"""The Gaussian structured loss with several components per emotion: an emotion may look in more than one way."""
+"""The Gaussian structured loss with several components for each emotion.
+
+As ``mien.model.losses.gaussian``, with k running centroids for each emotion, whose posterior is the sum over them::
+
+    pi_ij = sum over the components m of emotion j of softmax_m(-||z_i - mu_m||^2 / (2 sigma^2))
+    L     = (1 / n) sum_i sum_j (pi_ij - t_ij)^2
+"""
 
 import torch
 from torch import Tensor
@@ -11,10 +17,9 @@ from mien.model.losses.sigma import Sigma
 
 
 class GaussianComponentsLoss(Loss):
-    """Each emotion has k running centroids; a face belongs to the nearest of its emotion's.
+    """Brier score of a mixture with several running centroids for each emotion.
 
-    The posterior of an emotion is the sum over its components, and is scored against the targets: which component
-    a face belongs to is found, never given.
+    An embedding moves the nearest centroid of its emotion. The components are found in training, not labelled.
     """
 
     emotion_of: Tensor
@@ -26,9 +31,9 @@ class GaussianComponentsLoss(Loss):
         self.register_buffer("emotion_of", torch.arange(class_count).repeat_interleave(components), persistent=False)
 
     def forward(self, batch: EmbeddedBatch) -> Tensor:
-        """Brier score over all components, summed by emotion."""
-        owners = self._nearest_component(batch.embeddings.detach(), batch.classes, batch.targets.shape[1])
-        centroids, known = self.running(batch.embeddings, owners)
+        """() float, from 0 to 2."""
+        components = self._nearest_component(batch.embeddings.detach(), batch.classes, batch.targets.shape[1])
+        centroids, known = self.running(batch.embeddings, components)
         return brier_score(
             squared_distances(batch.embeddings, centroids),
             known,
@@ -38,10 +43,10 @@ class GaussianComponentsLoss(Loss):
         )
 
     def _nearest_component(self, embeddings: Tensor, labels: Tensor, class_count: int) -> Tensor:
-        """(n,) the component of its own emotion that each embedding is nearest to.
+        """(n,) for each embedding, the nearest component of its emotion.
 
-        An emotion that is seen for the first time is cut along the batch's directions: its samples are dealt out by
-        their place on the axis of widest spread, so that the components start apart.
+        In the first batch with an emotion, its samples are split evenly by their order along their first principal
+        component, so that the centroids start apart.
         """
         squared = squared_distances(embeddings, self.running.centroids)  # (n, c k)
         own = self.emotion_of.unsqueeze(0) == labels.unsqueeze(1)

@@ -1,4 +1,12 @@
-"""The Gaussian structured loss over running centroids: the batch's, steadied by those of the batches before it."""
+"""The Gaussian structured loss over running centroids.
+
+As ``mien.model.losses.gaussian``, with moving averages ``m_j`` of the batch centroids ``mu_j`` in their place::
+
+    m_j <- decay m_j + (1 - decay) mu_j
+    L    = (1 / n) sum_i sum_j (softmax_j(-||z_i - m_j||^2 / (2 sigma^2)) - t_ij)^2
+
+The average is less noisy: rare emotions have only two samples in a batch.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +30,15 @@ class RunningCentroids(nn.Module):
         self.register_buffer("known", torch.zeros(count, dtype=torch.bool))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Move the averages by a batch.
+        """Update the averages by a batch.
 
         Args:
             embeddings: (n, d) float.
             labels: (n,) int64, the centroid that each embedding belongs to.
 
         Returns:
-            (s, d) averages, this batch taken in: the gradient flows through its share; and (s,) bool, true for
-            centroids that have been seen.
+            (s, d) averages including this batch, through whose share gradients flow; and (s,) bool, true for centroids
+            that have had a sample.
         """
         batch, present = class_centroids(embeddings, labels, len(self.centroids))
         moved = self.decay * self.centroids + (1 - self.decay) * batch
@@ -44,13 +52,13 @@ class RunningCentroids(nn.Module):
 
 
 class RunningGaussianLoss(Loss):
-    """Rare emotions have two samples in a batch, and a mean of two is a poor centroid: the average is a better one."""
+    """Brier score of the mixture of running centroids."""
 
     def __init__(self, sigma: Sigma, class_count: int, size: int, *, decay: float) -> None:
         super().__init__(sigma)
         self.running = RunningCentroids(class_count, size, decay)
 
     def forward(self, batch: EmbeddedBatch) -> Tensor:
-        """Brier score of the mixture of running centroids."""
+        """() float, from 0 to 2."""
         centroids, known = self.running(batch.embeddings, batch.classes)
         return brier_score(squared_distances(batch.embeddings, centroids), known, batch.targets, self.sigma(batch.done))

@@ -1,10 +1,9 @@
-"""The multi-threshold triplet loss: slices of the embedding, each with a margin of its own.
+"""The multi-threshold triplet loss: slices of the embedding with different margins.
 
 Source: Yang, Yu, Chen, Liu, Wang, Shen: *Multi-threshold Deep Metric Learning for Facial Expression Recognition*,
-arXiv 2406.16434. Every threshold shapes another space, so thresholds are spread over a range, one for each slice,
-instead of one being searched for. Triplets are the hardest of the batch for each anchor. A triplet loss that compares
-its negative with the anchor alone judges one side of a triangle; here both equal members are compared with it (dual
-triplet loss), without which the hardest triplets let the embedding collapse.
+arXiv 2406.16434. In place of one margin that has to be tuned, each slice of the embedding has one, spread over a range.
+For each anchor, the hardest triplet of the batch counts. The negative is compared with both the anchor and the positive
+(dual triplet loss); compared with the anchor only, the hardest triplets let the embedding collapse.
 """
 
 import torch
@@ -19,8 +18,8 @@ from mien.model.losses.triplet import pairwise_distances
 def dual_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
     """Mean over anchors of ``[d(a, p) - d(a, n) + margin]+ + [d(a, p) - d(p, n) + margin]+``.
 
-    ``p`` is the farthest sample of the anchor's label, ``n`` the nearest of another. An anchor without either takes
-    no part.
+    ``p`` is the farthest sample with the label of the anchor ``a``, ``n`` the nearest sample with another label.
+    Anchors without either are left out.
 
     Args:
         embeddings: (n, d) float.
@@ -28,7 +27,7 @@ def dual_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -> Tens
         margin: in embedding units.
 
     Returns:
-        () float, 0 where no anchor takes part.
+        () float, 0 if no anchor is left.
     """
     distances = pairwise_distances(embeddings)
     same = labels.unsqueeze(0) == labels.unsqueeze(1)
@@ -46,18 +45,18 @@ def dual_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -> Tens
 
 
 class MultiThresholdTripletLoss(Loss):
-    """Slices of equal width; their margins are spread evenly, and the last slice has the largest."""
+    """Mean dual triplet loss over slices of equal width, whose margins grow evenly up to ``largest_margin``."""
 
     def __init__(self, sigma: Sigma, size: int, *, largest_margin: float, slices: int) -> None:
         super().__init__(sigma)
         if size % slices:
-            raise ConfigError(f"the {size} dimensions of the embedding should divide into equal slices, got {slices}")
+            raise ConfigError(f"slices must divide the {size} dimensions of the embedding, got {slices}")
         self.margins: list[float] = torch.linspace(0, largest_margin, slices + 1)[1:].tolist()
 
     def forward(self, batch: EmbeddedBatch) -> Tensor:
-        """Mean over the slices; targets take no part."""
+        """() float; the targets are not used."""
         parts = batch.embeddings.chunk(len(self.margins), dim=1)
-        scored = [
+        losses = [
             dual_triplet_loss(part, batch.classes, margin) for part, margin in zip(parts, self.margins, strict=True)
         ]
-        return torch.stack(scored).mean()
+        return torch.stack(losses).mean()

@@ -1,8 +1,12 @@
 """Prototypical cross-entropy: the posterior of the Gaussian loss, scored by its logarithm.
 
-Source: Snell, Swersky, Zemel: *Prototypical Networks for Few-shot Learning*, arXiv 1703.05175. There, a batch is cut
-into samples that make the prototypes and samples that are scored; here every sample is scored against prototypes of
-all others.
+With the batch centroids ``mu_j``::
+
+    L = -(1 / n) sum_i sum_j t_ij log softmax_j(-||z_i - mu_j||^2 / (2 sigma^2))
+
+Source: Snell, Swersky, Zemel: *Prototypical Networks for Few-shot Learning*, arXiv 1703.05175. There, a batch is split
+into samples that make the centroids and samples that are scored; here each sample is scored, with ``leave_one_out``
+against centroids of the others.
 """
 
 import torch
@@ -21,7 +25,7 @@ class PrototypicalLoss(Loss):
         self.leave_one_out = leave_one_out
 
     def forward(self, batch: EmbeddedBatch) -> Tensor:
-        """Cross-entropy of the batch's own mixture."""
+        """() float, in nats."""
         squared, present = squared_distances_to_class_centroids(
             batch.embeddings, batch.classes, batch.targets.shape[1], leave_one_out=self.leave_one_out
         )

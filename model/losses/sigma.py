@@ -1,4 +1,4 @@
-"""Sigma: the standard deviation that all components share; fixed, annealed or learned."""
+"""Sigma: the standard deviation shared by all Gaussians of a loss; fixed, annealed or learned."""
 
 import math
 from typing import Literal
@@ -10,11 +10,11 @@ SigmaSchedule = Literal["fixed", "annealed", "learned"]
 
 
 class Sigma(nn.Module):
-    """Standard deviation of the Gaussians that a loss shapes, in embedding units.
+    """Standard deviation of the Gaussians of a loss, in embedding units.
 
     - *fixed*: ``start`` throughout, as in the paper.
-    - *annealed*: from ``start`` to ``end`` in equal ratios: soft borders first, sharp ones last.
-    - *learned*: a parameter that starts at ``start``. It is learned as a logarithm, which keeps it positive.
+    - *annealed*: from ``start`` to ``end`` geometrically, so that borders between classes are soft first.
+    - *learned*: a parameter that starts at ``start``; its logarithm is learned, so that it stays positive.
     """
 
     def __init__(self, schedule: SigmaSchedule, start: float, end: float) -> None:
@@ -23,7 +23,7 @@ class Sigma(nn.Module):
         self.logarithm = nn.Parameter(torch.tensor(math.log(start))) if schedule == "learned" else None
 
     def forward(self, done: float) -> Tensor:
-        """() float sigma when the share ``done`` of the training is done."""
+        """() float, sigma after the share ``done`` of the training."""
         if self.logarithm is not None:
             return self.logarithm.exp()
         if self.schedule == "annealed":

@@ -1,4 +1,7 @@
-"""Softmax cross-entropy: the usual baseline, one linear layer on the embedding, which shapes no Gaussians."""
+"""Softmax cross-entropy: the usual baseline, with a linear layer on the embedding and no Gaussians.
+
+L = -(1 / n) sum_i sum_j t_ij log softmax_j(W z_i + b)
+"""
 
 from torch import Tensor, nn
 
@@ -14,10 +17,10 @@ class SoftmaxLoss(Loss):
         self.head = nn.Linear(size, class_count)
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """(n, c) of (n, d) embeddings."""
-        scored: Tensor = self.head(embeddings)
-        return scored
+        """(n, c) logits of (n, d) embeddings."""
+        logits: Tensor = self.head(embeddings)
+        return logits
 
     def forward(self, batch: EmbeddedBatch) -> Tensor:
-        """Cross-entropy; labels take no part."""
+        """() float, in nats; the classes are not used."""
         return -(batch.targets * self.logits(batch.embeddings).log_softmax(dim=1)).sum(dim=1).mean()

@@ -1,1 +1,1 @@
-"""Networks in torch, and the weights that they start from."""
+"""The network that is trained, in torch, and other networks that are read into torch."""

@@ -1,7 +1,7 @@
-"""Weights whose normalisation was folded into them, given back to a network that can be trained on.
+"""Restores batch normalisation that was folded into the weights of convolutions, so that training can continue.
 
-A network that is only run needs no normalisation: it is a factor and an offset behind each convolution. Training needs
-it again, and must begin with the same function.
+For inference, a normalisation is only a factor and an offset after a convolution, and exporters fold it into the
+weights. Training needs the normalisation again, and must start from the same function.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class FoldedConvolution:
-    """A convolution and what follows it: ``kernel * maps``, times a factor, plus an offset.
+    """A convolution with its folded normalisation: ``factor * (kernel * maps) + offset``.
 
     Attributes:
         kernel: (channels out, channels in of a group, h, w) in torch's order.
@@ -28,15 +28,15 @@ class FoldedConvolution:
 
 @torch.no_grad()
 def unfold(stages: nn.Sequential, convolutions: Sequence[FoldedConvolution], faces: Tensor) -> None:
-    """Give the stages the weights of folded convolutions.
+    """Load folded convolutions into stages with batch normalisation.
 
-    Each normalisation measures its input on ``faces`` and is set so that nothing changes in what comes out of it, from
-    where training can move it.
+    The statistics of each normalisation are measured on ``faces``, and its weight and bias are set so that its output
+    is that of the folded convolution.
 
     Args:
-        stages: a flat backbone (``mien.model.networks.mobilenet``): each convolution is followed by its normalisation.
-        convolutions: one for each convolution there, of its shape.
-        faces: (n, 1, h, w) standardised faces, some hundred of them.
+        stages: a flat backbone (``mien.model.networks.mobilenet``), in which a normalisation follows each convolution.
+        convolutions: one for each convolution of the backbone, of the same shape.
+        faces: (n, 1, h, w) standardised faces, a few hundred.
     """
     remaining = iter(convolutions)
     folded = FoldedConvolution(torch.empty(0), torch.empty(0), torch.empty(0))

@@ -8,7 +8,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class NetworkConfig(BaseModel):
-    """The shape of the network; it travels in each checkpoint."""
+    """Settings of the shape of the network, which are part of each checkpoint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,6 +29,6 @@ class NetworkConfig(BaseModel):
     def _stages_agree(self) -> Self:
         if len(self.widths) != len(self.blocks):
             raise ValueError(
-                f"widths and blocks belong to the same stages, got {len(self.widths)} and {len(self.blocks)} of them"
+                f"widths and blocks must have one value for each stage, got {len(self.widths)} and {len(self.blocks)}"
             )
         return self

@@ -1,4 +1,4 @@
-"""An exported network as initial weights: training goes on from what ships, without the checkpoint it came from."""
+"""Reads the weights of an exported network, so that training can continue from it without its checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,20 +15,21 @@ from mien.model.networks.batchnorm import FoldedConvolution, unfold
 from mien.model.networks.network import Network
 
 _PREFIX: Final = "network."
-"""Of the network's arrays inside ``mien.model.export.export.ExportedNetwork``."""
+"""Prefix of the network's arrays in ``mien.model.export.export.ExportedNetwork``."""
 
 
 @torch.no_grad()
 def load_weights(network: Network, path: Path, faces: Tensor) -> None:
-    """Give a network the weights of one that ``mien export --no-mirror`` wrote, its head included.
+    """Load the weights of a network that ``mien export --no-mirror`` wrote, its head included.
 
     Args:
-        network: with the backbone ``mobilenet``; its faces may have another side.
+        network: with the backbone ``mobilenet``; the side of its faces may be another.
         path: the ONNX file.
-        faces: (n, 1, h, w) standardised faces, some hundred of them.
+        faces: (n, 1, h, w) standardised faces, a few hundred, on which the normalisation is measured.
 
     Raises:
-        ConfigError: the network has another backbone, the file cannot be read, or an array is missing or misshapen.
+        ConfigError: the network has another backbone, the file cannot be read, or an array is missing or has another
+            shape.
     """
     if network.config.backbone != "mobilenet":
         raise ConfigError(f"an exported network fits the backbone mobilenet, got {network.config.backbone}")
@@ -48,7 +49,7 @@ def load_weights(network: Network, path: Path, faces: Tensor) -> None:
 def _arrays(path: Path) -> dict[str, Tensor]:
     try:
         graph = onnx.load(str(path)).graph
-    except Exception as error:  # protobuf raises a family of its own
+    except Exception as error:  # the errors of protobuf have no public base class
         raise ConfigError(f"{path} is no ONNX graph: {type(error).__name__}") from error
     return {
         each.name: torch.from_numpy(numpy_helper.to_array(each).astype(np.float32))
@@ -63,6 +64,6 @@ def _array(path: Path, arrays: Mapping[str, Tensor], name: str, shape: torch.Siz
         raise ConfigError(
             f"{path}: expected an array {_PREFIX}{name} of shape {tuple(shape)}, got "
             f"{'none' if found is None else tuple(found.shape)}: "
-            "a float32 export of a mobilenet, without mirror, is wanted"
+            "the network must be a mobilenet, exported in float32 and without mirror"
         )
     return found

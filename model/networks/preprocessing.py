@@ -1,4 +1,4 @@
-"""From a grey face crop to what the network sees: part of the exported graph, so that it cannot be left out."""
+"""Preprocessing of face crops; it is part of the exported graph, so that no caller can leave it out."""
 
 from typing import Final
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional
 
 CONTRAST_FLOOR: Final = 1 / 255
-"""Added to the standard deviation: a crop of one grey stays finite."""
+"""Added to the standard deviation, so that a crop of one grey stays finite."""
 
 
 def standardise(faces: Tensor) -> Tensor:
-    """Give each face zero mean and unit contrast, so that lighting does not look like expression.
+    """Give each face zero mean and unit contrast, so that lighting does not change its embedding.
 
     Args:
         faces: (n, 1, h, w) float from 0 to 1.
@@ -30,11 +30,11 @@ def to_unit(crops: Tensor) -> Tensor:
 
 
 def prepare(crops: Tensor, side_px: int) -> Tensor:
-    """What the network sees of face crops where nothing is varied: in validation, in the index and when serving.
+    """The input of the network for face crops without augmentation: in validation and in the exported network.
 
     Args:
         crops: (n, h, w) uint8.
-        side_px: height and width that the network works at.
+        side_px: height and width of the network's input.
 
     Returns:
         (n, 1, side_px, side_px) float32, standardised.

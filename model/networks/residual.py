@@ -1,4 +1,4 @@
-"""Residual blocks: the backbone that is trained from random weights.
+"""Residual network: the backbone that is trained from random weights.
 
 Source: He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, arXiv 1512.03385, with the shortcut's
 average pooling of He et al., *Bag of Tricks*, arXiv 1812.01187 (ResNet-D).
@@ -22,7 +22,7 @@ class ResidualBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:
             self.shortcut = nn.Sequential(
-                # Odd sides round up, as the strided convolution beside it does.
+                # Odd sides are rounded up, as by the strided convolution.
                 nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False) if stride != 1 else nn.Identity(),
                 nn.Conv2d(channels_in, channels_out, 1, bias=False),
                 nn.BatchNorm2d(channels_out),
@@ -36,7 +36,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stages(config: NetworkConfig) -> tuple[nn.Sequential, int]:
-    """The convolutions of a residual network, and how many channels come out of them."""
+    """The convolutions of a residual network, and the number of its output channels."""
     channels = config.widths[0]
     layers: list[nn.Module] = [
         nn.Conv2d(1, channels, 3, config.stem_stride, padding=1, bias=False),

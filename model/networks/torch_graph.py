@@ -1,7 +1,6 @@
 """An exported network in torch, so that gradients flow through it to its input.
 
-``mien export`` writes more than one backbone and one form of preprocessing; the graph is walked as it is, rather than
-built again for each of them.
+The graph is run node by node, which works for every backbone and every preprocessing that ``mien export`` writes.
 """
 
 from collections.abc import Callable
@@ -32,16 +31,16 @@ class TorchGraph(nn.Module):
         """Read a graph.
 
         Raises:
-            EmbedderError: the file is no ONNX graph, or has an operation that is not walked.
+            EmbedderError: the file is no ONNX graph, or has an operation that is not implemented here.
         """
         super().__init__()
         try:
             graph = onnx.load(str(path)).graph
-        except Exception as error:  # protobuf raises a family of its own
+        except Exception as error:  # the errors of protobuf have no public base class
             raise EmbedderError(f"{path} is no ONNX graph: {type(error).__name__}") from error
         unknown = sorted({node.op_type for node in graph.node} - set(_OPERATIONS))
         if unknown:
-            raise EmbedderError(f"{path} has operations that are not walked in torch: {', '.join(unknown)}")
+            raise EmbedderError(f"{path} has operations that are not implemented in torch: {', '.join(unknown)}")
         self.input_name: str = graph.input[0].name
         self.output_name: str = graph.output[0].name
         self._constants = {
@@ -58,7 +57,7 @@ class TorchGraph(nn.Module):
         ]
 
     def forward(self, given: Tensor) -> Tensor:
-        """The graph's output for its input, which may be float where the graph says uint8."""
+        """The graph's output for its input, which may be float even if the graph declares uint8."""
         values: dict[str, Any] = {**self._constants, self.input_name: given, "": None}
         for operation, inputs, output, attributes in self._steps:
             values[output] = operation([values[name] for name in inputs], attributes)
@@ -69,7 +68,7 @@ class TorchGraph(nn.Module):
 def _average_pool(values: Values, attributes: Attributes) -> Any:
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     if (top, left) != (bottom, right):
-        raise EmbedderError("an average pool in the graph reaches further over one edge than over the other")
+        raise EmbedderError(f"average pools in the graph must have symmetric padding, got {attributes['pads']}")
     return functional.avg_pool2d(
         values[0],
         tuple(attributes["kernel_shape"]),
@@ -112,7 +111,7 @@ def _convolve(values: Values, attributes: Attributes) -> Any:
 
 
 def _quantise(values: Values, _: Attributes) -> Any:
-    """Rounds, but lets gradients through as if it did not: the derivative of a step is no help.
+    """Rounds, but passes gradients on as if it did not, since the gradient of a step is zero.
 
     Source: Bengio, Leonard, Courville: *Estimating or Propagating Gradients Through Stochastic Neurons*,
     arXiv 1308.3432 (the straight-through estimator).
@@ -138,7 +137,7 @@ def _mean(values: Values, attributes: Attributes) -> Any:
 
 def _resize(values: Values, attributes: Attributes) -> Any:
     if attributes["mode"] != b"linear" or attributes["coordinate_transformation_mode"] != b"half_pixel":
-        raise EmbedderError("a resize in the graph is not bilinear over half pixels")
+        raise EmbedderError("resizes in the graph must be bilinear with half-pixel centres")
     size = tuple(values[3].tolist()[2:])
     return functional.interpolate(values[0], size=size, mode="bilinear", align_corners=False)
 

@@ -1,1 +1,1 @@
-"""Portraits: the average face of a point of the embedding space."""
+"""Portraits: average faces of points of the embedding space, and the network that paints them."""

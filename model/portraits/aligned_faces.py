@@ -1,6 +1,6 @@
-"""The faces that portraits are learned from: turned to the camera, and laid over one another by their landmarks.
+"""Training faces of portraits: frontal faces, aligned by their landmarks.
 
-An average over faces is only sharp where eyes lie on eyes and mouths on mouths, and FER2013 frames faces loosely.
+An average of faces is only sharp if eyes lie on eyes and mouths on mouths, and FER2013 frames faces loosely.
 """
 
 import os
@@ -18,19 +18,19 @@ from mien.model.faces.alignment import crop_face
 from mien.model.faces.detection import Detector
 
 DETECTION_PX: Final = 192
-"""To what side a crop is scaled up for the detector."""
+"""Side to which crops are scaled up for the detector."""
 
 FRONTAL_SHARE: Final = 0.5
-"""The share of an emotion's faces that is kept: those which look at the camera most nearly."""
+"""The share of each emotion's faces that is kept, the most frontal ones."""
 
 
 @dataclass(frozen=True)
 class AlignedFaces:
-    """Faces laid over one another.
+    """Faces framed by their landmarks.
 
     Attributes:
-        rows: (m,) int64, which of the given faces they are.
-        crops: (m, 48, 48) uint8, framed by their landmarks.
+        rows: (m,) int64 indices of the faces among the given ones.
+        crops: (m, 48, 48) uint8.
     """
 
     rows: NDArray[np.int64]
@@ -46,15 +46,15 @@ def align_faces(
     seed: int,
     on_progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> AlignedFaces:
-    """Find landmarks in face crops and keep the frontal ones.
+    """Align face crops by their landmarks and keep the most frontal ones.
 
     Args:
         crops: (n, 48, 48) uint8.
-        labels: (n,) the emotion of each.
+        labels: (n,) the emotion of each crop.
         detector: finds the landmarks.
-        most: how many faces of an emotion are looked at.
-        seed: draws them.
-        on_progress: called with the number of faces done and their total.
+        most: the number of crops of each emotion that are tried.
+        seed: chooses these crops.
+        on_progress: called with the number of crops done and their total.
 
     Raises:
         DatasetError: the detector finds a face in none of the crops.
@@ -84,13 +84,13 @@ def align_faces(
                 turns.append(found[1])
             on_progress(done, len(chosen))
     if not rows:
-        raise DatasetError(f"no face was found in any of {len(chosen)} crops: portraits want faces")
+        raise DatasetError(f"portraits need faces, but no face was found in any of {len(chosen)} crops")
     kept = _least(np.array(turns), labels[rows], FRONTAL_SHARE)
     return AlignedFaces(np.array(rows, dtype=np.int64)[kept], np.stack(aligned)[kept])
 
 
 def _turn(landmarks: NDArray[np.floating]) -> float:
-    """How far nose and mouth lie aside of the middle between the eyes, in distances between the eyes: 0 is frontal."""
+    """How far nose and mouth are to the side of the middle between the eyes, in eye distances; 0 is frontal."""
     right_eye, left_eye, nose = landmarks[:3]
     across = left_eye - right_eye
     length = max(float(np.linalg.norm(across)), 1e-6)
@@ -99,7 +99,7 @@ def _turn(landmarks: NDArray[np.floating]) -> float:
 
 
 def _least(values: NDArray[np.float64], labels: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """Places of the lowest ``share`` of the values of each label, ascending."""
+    """Indices of the lowest ``share`` of the values of each label, ascending."""
     kept = [
         np.flatnonzero(labels == label)[values[labels == label].argsort(kind="stable")][
             : max(1, round(share * int((labels == label).sum())))

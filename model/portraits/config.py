@@ -1,10 +1,10 @@
-"""Settings of the portraits: kept in the file that comes out of them."""
+"""Settings of the training of portraits."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class PortraitConfig(BaseModel):
-    """Settings of ``mien portraits``; kept in the file that it writes."""
+    """Settings of ``mien portraits``, which are kept in the metadata of the file that it writes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

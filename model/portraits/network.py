@@ -1,4 +1,4 @@
-"""The portrait network: a point of the embedding space to the average face there."""
+"""The portrait network: from a point of the embedding space to the average face there."""
 
 from typing import Final
 
@@ -11,21 +11,21 @@ from mien.model.networks.network import EMBEDDING_SIZE
 from mien.model.networks.preprocessing import standardise
 
 CONTRAST: Final = 0.22
-"""Standard deviation of a painted face's greys, which run from 0 to 1: that of FER2013 on average."""
+"""Standard deviation of the grey values of a portrait, from 0 to 1: the mean of FER2013."""
 
 RIDGE: Final = 20.0
-"""How strongly the linear part is held to the average face, in squared embedding units."""
+"""Regularisation of the linear part towards the average face, in squared embedding units."""
 
 
 class PortraitNetwork(nn.Module):
     """From (n, 64) embeddings to (n, 48, 48) grey faces from 0 to 1.
 
-    The ridge regression of faces on embeddings paints averages, in which an expression is fainter than in any face.
-    What is trained moves the point that it paints, so that the portrait is read as the point that was asked for; what
-    comes out is always a mix of averages, never a pattern that only a network takes for a face.
+    A ridge regression of faces on embeddings gives averages, in which an expression is fainter than in any face. The
+    trained part shifts the point given to the regression, so that the embedding of the portrait is the point that was
+    asked for. The result is always a mix of averages, and no pattern that only a network takes for a face.
 
-    It cannot show anyone: what the embedding does not hold, such as who it is, comes out as the average over all
-    faces with that expression. Every face has the same contrast, since that is not part of an expression, either.
+    A portrait shows no person: what the embedding does not contain, such as identity, is averaged over all faces with
+    the expression. All portraits have the same contrast, since it is not part of an expression either.
     """
 
     def __init__(self, width: int) -> None:
@@ -37,7 +37,7 @@ class PortraitNetwork(nn.Module):
         nn.init.zeros_(self.stronger.bias)
 
     def fit_linear_part(self, embeddings: Tensor, faces: Tensor) -> None:
-        """Set the linear part to the ridge regression of standardised (n, 48, 48) faces on (n, 64) embeddings."""
+        """Set the linear part to the ridge regression of (n, 48, 48) standardised faces on (n, 64) embeddings."""
         points, pixels = embeddings.double(), faces.double().flatten(1)
         middle, mean = points.mean(dim=0), pixels.mean(dim=0)
         centred = points - middle
@@ -48,7 +48,7 @@ class PortraitNetwork(nn.Module):
             self.average.bias.copy_(mean - middle @ slopes)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Paint faces."""
+        """(n, 64) to (n, 48, 48)."""
         moved = embeddings + self.stronger(functional.relu(self.hidden(embeddings)))
         faces = self.average(moved).reshape(-1, 1, FACE_PX, FACE_PX)
         return set_contrast(standardise(faces))

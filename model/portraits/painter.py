@@ -1,6 +1,6 @@
-"""Portraits: the average face of any point of the embedding space, on ONNX Runtime.
+"""Paints portraits, the average faces of points of the embedding space, on ONNX Runtime.
 
-A gallery without photographs still has faces to show: those of nobody.
+They can be shown for a gallery that keeps no photographs, since they show no real person.
 """
 
 import json
@@ -25,7 +25,7 @@ class PortraitPainter:
     """Embeddings to grey faces. Thread-safe.
 
     Attributes:
-        metadata: what the file says of itself: format, sizes, the embedder it belongs to, training settings.
+        metadata: of the file: format, sizes, the hash of its embedder, training settings.
         embedding_size: d, the dimensions of an embedding.
         side_px: height and width of a portrait, in pixels.
     """
@@ -39,11 +39,11 @@ class PortraitPainter:
         if not path.is_file():
             raise EmbedderError(f"no portrait network at {path}")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # small: more threads only wait for one another
+        options.intra_op_num_threads = 1  # the network is too small for several threads
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises a family of its own that it does not export
+        except Exception as error:  # the errors of ONNX Runtime have no public base class
             raise EmbedderError(f"{path} is no network that ONNX Runtime can load: {type(error).__name__}") from error
         self.metadata = _metadata(self._session.get_modelmeta().custom_metadata_map, path)
         self.embedding_size = int(self.metadata["embedding_size"])
@@ -54,7 +54,7 @@ class PortraitPainter:
         """(n, side_px, side_px) uint8 faces of (n, d) embeddings.
 
         Raises:
-            ValueError: another shape.
+            ValueError: ``embeddings`` has another shape.
         """
         if embeddings.ndim != 2 or embeddings.shape[1] != self.embedding_size:
             raise ValueError(f"expected embeddings (n, {self.embedding_size}), got {embeddings.shape}")

@@ -1,7 +1,7 @@
-"""What a portrait is taken for: the probability of each sub-class of each emotion, as the service names a face.
+"""Probabilities of sub-classes at points of the embedding space, in torch, as the service computes them for a face.
 
-Two points may lie near one another and yet be named differently, and far apart and be named alike: a portrait that is
-to show a sub-class has to be read on that sub-class's side, not just nearby.
+The training of portraits compares them: two points that are near to each other may belong to different sub-classes, and
+points far apart to the same one.
 """
 
 import math
@@ -15,15 +15,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SubClassGaussians:
-    """The Gaussians of the sub-classes, of all emotions in a row; an emotion without sub-classes is its own.
+    """The Gaussians of the sub-classes of all emotions; an emotion without sub-classes has one.
 
     Attributes:
         emotion_centroids: (c, d).
-        sigma: of the emotions' posterior.
-        emotion: (s,) int64, which emotion each Gaussian belongs to.
-        log_weights: (s,) of each within its emotion, nats.
+        sigma: standard deviation of the emotions' Gaussians.
+        emotion: (s,) int64, the emotion of each sub-class.
+        log_weights: (s,) weight of each sub-class within its emotion, nats.
         centroids: (s, d).
-        whitening: (s, d, d) inverses of the covariances' Cholesky factors.
+        whitening: (s, d, d) inverses of the Cholesky factors of the covariances.
     """
 
     emotion_centroids: NDArray[np.float64]
@@ -35,32 +35,32 @@ class SubClassGaussians:
 
 
 class SubClassPosterior:
-    """Log probabilities of sub-classes, through which gradients flow."""
+    """Log probabilities of sub-classes, through which gradients flow to the points."""
 
     def __init__(self, gaussians: SubClassGaussians) -> None:
-        """Name by ``gaussians``."""
+        """Copy the Gaussians to torch."""
         self._sigma = gaussians.sigma
         self._emotions = torch.from_numpy(gaussians.emotion_centroids.astype(np.float32))
         self._centroids = torch.from_numpy(gaussians.centroids.astype(np.float32))
         self._whitening = torch.from_numpy(gaussians.whitening.astype(np.float32))
         self._emotion = torch.from_numpy(gaussians.emotion)
-        # The determinant of a Gaussian's whitening is that of its density, but for a constant that all share.
+        # The factor of a Gaussian's density is the determinant of its whitening, up to a constant.
         diagonals = np.diagonal(gaussians.whitening, axis1=1, axis2=2)
         heights = gaussians.log_weights + np.log(diagonals).sum(axis=1)
         self._heights = torch.from_numpy(heights.astype(np.float32))
         members = self._emotion[None, :] == torch.arange(len(self._emotions))[:, None]  # (c, s)
-        self._strangers = torch.where(members, 0.0, -math.inf)
+        self._mask = torch.where(members, 0.0, -math.inf)
 
     def __call__(self, points: Tensor) -> Tensor:
-        """(n, s) log probability of each sub-class at (n, d) points; rows sum to 1 as probabilities."""
+        """(n, s) log probabilities of the sub-classes at (n, d) points."""
         far = (points[:, None] - self._emotions).square().sum(dim=2)
         emotions = torch.log_softmax(-far / (2 * self._sigma**2), dim=1)  # (n, c)
         whitened = torch.einsum("sde,nse->nsd", self._whitening, points[:, None] - self._centroids)
         joint = self._heights - whitened.square().sum(dim=2) / 2  # (n, s)
-        within = joint - torch.logsumexp(joint[:, None] + self._strangers, dim=2)[:, self._emotion]
+        within = joint - torch.logsumexp(joint[:, None] + self._mask, dim=2)[:, self._emotion]
         return emotions[:, self._emotion] + within
 
-    def difference(self, asked: Tensor, read: Tensor) -> Tensor:
-        """Mean Kullback-Leibler divergence of what is read at (n, d) points from what is asked at others, nats."""
-        wanted = self(asked)
-        return (wanted.exp() * (wanted - self(read))).sum(dim=1).mean()
+    def difference(self, targets: Tensor, points: Tensor) -> Tensor:
+        """() float, mean Kullback-Leibler divergence of the posteriors at (n, d) targets and (n, d) points, nats."""
+        expected = self(targets)
+        return (expected.exp() * (expected - self(points))).sum(dim=1).mean()

@@ -1,8 +1,7 @@
-"""Train the portrait network on faces and their embeddings, and export it.
+"""Training and export of the portrait network.
 
-Two aims pull at it: to look like the faces at a point, and to be read by the embedder as that point. The first alone
-gives faces whose expression is washed out, since what is averaged is also blurred; the second alone gives patterns
-that only a network takes for a face.
+It has two aims: a portrait looks like the faces near a point, and the embedder embeds it at that point. The first alone
+gives weak expressions, since averages are blurred; the second alone gives patterns that only a network takes for faces.
 """
 
 import json
@@ -30,7 +29,7 @@ from mien.model.portraits.painter import FORMAT_VERSION, METADATA_KEY, PortraitP
 from mien.model.portraits.sub_class_posterior import SubClassGaussians, SubClassPosterior
 
 PARITY_GREYS: Final = 1
-"""Largest difference allowed between torch and ONNX Runtime, in steps of 256 greys: rounding."""
+"""Largest allowed difference between torch and ONNX Runtime, which is rounding, of 256 grey levels."""
 
 
 class Step(NamedTuple):
@@ -38,10 +37,10 @@ class Step(NamedTuple):
 
     Attributes:
         number: from 1.
-        total: of all steps.
-        pixels: mean absolute difference from the faces, greys running from 0 to 1.
-        reading: mean squared distance between what was asked for and what is read, embedding units.
-        naming: how differently the two are named, nats.
+        total: number of all steps.
+        pixels: mean absolute difference from the faces, of greys from 0 to 1.
+        reading: mean squared distance between points and embeddings of their portraits, in embedding units.
+        naming: divergence of the sub-classes' posteriors at the two, nats.
     """
 
     number: int
@@ -67,26 +66,26 @@ def train_portraits(
     Args:
         crops: (n, 48, 48) uint8.
         embeddings: (n, 64) of them.
-        labels: (n,) the emotion of each.
+        labels: (n,) the emotion of each crop.
         embedder: the exported network that embedded them.
-        middles: (m, 64) points that people search from, such as centroids: they are asked for most.
-        gaussians: what names a point: a portrait is to be named as the point that was asked for.
+        middles: (m, 64) points that are often painted, such as centroids.
+        gaussians: of the sub-classes; a portrait should belong to the sub-class of its point.
         config: the settings.
         on_step: called after each step.
 
     Raises:
-        DatasetError: there are no faces, or not one embedding for each.
-        EmbedderError: the embedder cannot be walked in torch.
+        DatasetError: there are no crops, or not as many embeddings as crops.
+        EmbedderError: the embedder has operations that cannot be run in torch.
     """
     if len(crops) == 0 or len(crops) != len(embeddings):
-        raise DatasetError(f"portraits want one embedding per face, got {len(embeddings)} for {len(crops)} faces")
+        raise DatasetError(f"portraits need one embedding per face, got {len(embeddings)} for {len(crops)} faces")
     reader, naming = TorchGraph(embedder), SubClassPosterior(gaussians)
     generator = np.random.default_rng(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         network = PortraitNetwork(config.width)
     points, faces = torch.from_numpy(embeddings), standardise(to_unit(torch.from_numpy(crops)))
-    # An expression has no side: the linear part sees each face mirrored, too.
+    # A mirrored face has the same expression, so the linear part is fitted to both.
     network.fit_linear_part(torch.cat([points, points]), torch.cat([faces, faces.flip(3)]).squeeze(1))
     ends = torch.from_numpy(middles.astype(np.float32))
     chances = _chances(labels, config.balance)
@@ -121,7 +120,7 @@ def export_portraits(network: PortraitNetwork, config: PortraitConfig, embedder_
         output: the file to write.
 
     Raises:
-        EmbedderError: the exported network does not paint what the network does.
+        EmbedderError: the exported network paints something else than the network.
     """
     about = {
         "format_version": FORMAT_VERSION,
@@ -164,14 +163,14 @@ class _Greys(torch.nn.Module):
 
 
 def _chances(labels: NDArray[np.int64], balance: float) -> NDArray[np.float64]:
-    """(n,) how probable each face is in a draw."""
+    """(n,) the probability of each face in a draw."""
     counts = np.bincount(labels)
     even = 1 / (counts[labels] * (counts > 0).sum())
     return np.asarray(balance * even + (1 - balance) / len(labels))
 
 
 def _asked(points: Tensor, middles: Tensor, generator: np.random.Generator) -> Tensor:
-    """Points to be read: a third are faces, a third middles, the rest between two middles, as queries for a mix are."""
+    """Points to paint: a third are faces, a third middles, the rest between two middles, as are queries for a mix."""
     third = len(points) // 3
     chosen = torch.from_numpy(generator.choice(len(middles), third, replace=third > len(middles)))
     between = len(points) - 2 * third
@@ -181,7 +180,7 @@ def _asked(points: Tensor, middles: Tensor, generator: np.random.Generator) -> T
 
 
 def _moved(faces: Tensor, generator: np.random.Generator) -> Tensor:
-    """The faces moved by up to a pixel and made a little uneven: no pattern that hangs on single pixels survives."""
+    """The faces shifted by up to a pixel, with a little noise, against patterns that depend on single pixels."""
     down, right = generator.integers(-1, 2, 2).tolist()
     noise = torch.from_numpy(generator.normal(0, 0.02, tuple(faces.shape)).astype(np.float32))
     padded = functional.pad(faces.unsqueeze(1), (1, 1, 1, 1), mode="replicate").squeeze(1)

@@ -1,1 +1,1 @@
-"""A video file to frames, and the faces of a frame to tracks."""
+"""Decoding of videos to frames, and tracks of the faces in them."""

@@ -1,8 +1,8 @@
-"""The bytes of a video file to upright RGB frames, within limits.
+"""Decodes video files to upright RGB frames, within limits.
 
-FFmpeg decodes in a process of its own (``mien.model.video.worker``): one that a hostile file makes fail, hang or grow
-is ended, and nothing else is touched. It works only while it is asked for a frame, so that whoever asks decides on
-which core's time. Nothing is written to disk and nothing is logged.
+FFmpeg runs in a separate process (``mien.model.video.worker``), which is killed if a hostile file makes it fail, hang
+or grow. It works only while a frame is requested, so that the caller decides when it takes time from a core. Nothing is
+written to disk or logged.
 """
 
 import importlib.util
@@ -27,18 +27,18 @@ from mien.model.errors import (
     VideoError,
     VideoTooLargeError,
 )
-from mien.model.video.worker import Order
+from mien.model.video.worker import DecodeRequest
 
 FORMATS: Final = ("MP4", "WebM", "GIF")
-"""The formats that are decoded; WebM's parent Matroska and MP4's parent QuickTime, too."""
+"""The formats that are decoded; also Matroska, of which WebM is a part, and QuickTime, from which MP4 comes."""
 
 _SIGNATURES: Final = ((4, b"ftyp", "mp4"), (0, b"\x1a\x45\xdf\xa3", "matroska"), (0, b"GIF8", "gif"))
 
 _PICTURES: Final = (b"avif", b"avis", b"heic", b"mif1")
-"""Brands of MP4's parent that are pictures."""
+"""Brands of files like MP4 that are images."""
 
-PATIENCE_S: Final = 10.0
-"""A decoder that says nothing for so long, where it should every tenth of a second, hangs."""
+REPLY_TIMEOUT_S: Final = 10.0
+"""A decoder without a reply for this long hangs: it should reply every tenth of a second."""
 
 _REFUSALS: Final[dict[str, type[VideoError]]] = {
     "broken": BrokenVideoError,
@@ -48,12 +48,12 @@ _REFUSALS: Final[dict[str, type[VideoError]]] = {
 
 
 class VideoLimits(BaseModel, frozen=True):
-    """What a video may ask of the machine."""
+    """Limits of the size of a video, and of the work on it."""
 
     max_pixels: PositiveInt = Field(4096 * 2304, description="Largest frame, width times height.")
     max_s: float = Field(60.0, gt=0, description="Longest video, seconds.")
-    max_frames: PositiveInt = Field(600, description="Most frames that are given out.")
-    max_cpu_s: float = Field(120.0, gt=0, description="Longest time of the processor for one video, seconds.")
+    max_frames: PositiveInt = Field(600, description="Most frames that are returned.")
+    max_cpu_s: float = Field(120.0, gt=0, description="Longest CPU time for one video, seconds.")
 
 
 DEFAULT_LIMITS: Final = VideoLimits()
@@ -65,7 +65,7 @@ class VideoFrame:
 
     Attributes:
         number: among all frames of the video, from 0.
-        time_s: from the first frame on.
+        time_s: since the first frame.
         image: (h, w, 3) uint8 RGB, upright.
     """
 
@@ -76,13 +76,13 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class VideoEnd:
-    """What there was besides the frames that were given out.
+    """The end of a video, with figures of the whole.
 
     Attributes:
-        frames: all that were decoded.
-        damaged: parts of the file that could not be.
+        frames: number of all decoded frames.
+        damaged: number of parts of the file that could not be decoded.
         last_s: time of the last frame.
-        cut: whether the video goes on beyond the longest one that is looked at.
+        cut: whether the video is longer than the limit, and the rest was not decoded.
     """
 
     frames: int
@@ -107,12 +107,12 @@ class Video:
 
         Args:
             data: the whole file.
-            fps: frames that are wanted for each second; a video that has fewer gives all it has.
+            fps: frames to return for each second; of a video with fewer, all are returned.
             limits: of the video.
 
         Raises:
             NoVideoDecoderError: the extra ``video`` is not installed.
-            UnsupportedVideoError: the bytes are no video in one of ``FORMATS``.
+            UnsupportedVideoError: the bytes are not a video in one of ``FORMATS``.
         """
         if not can_decode_videos():
             raise NoVideoDecoderError("videos need the extra 'video' (PyAV), which is not installed here")
@@ -121,7 +121,7 @@ class Video:
             raise UnsupportedVideoError(
                 f"expected a video ({', '.join(FORMATS)}), got {len(data)} bytes of something else"
             )
-        self._order = Order(bytes=len(data), format=form, fps=fps, **limits.model_dump())  # type: ignore[typeddict-item]
+        self._request = DecodeRequest(bytes=len(data), format=form, fps=fps, **limits.model_dump())  # type: ignore[typeddict-item]
         self._data: bytes | None = data
         self._lock = threading.Lock()
         child = Path(__file__).with_name("worker.py")
@@ -142,13 +142,13 @@ class Video:
         self.close()
 
     def step(self) -> VideoFrame | VideoEnd | None:
-        """Decode on, for about a tenth of a second at most.
+        """Continue decoding, for about a tenth of a second at most.
 
         Returns:
-            The next frame, the end, or None where there is none yet.
+            The next frame, the end, or None if there is no frame yet.
 
         Raises:
-            VideoError: the video cannot be decoded, or is over a limit.
+            VideoError: the video cannot be decoded, or exceeds a limit.
         """
         with self._lock:
             header, body = self._ask()
@@ -163,11 +163,11 @@ class Video:
                 raise _REFUSALS[refusal](header["detail"])
 
     def kill(self) -> None:
-        """End the decoder at once; whoever waits for it gets an error."""
+        """Kill the decoder; a thread that waits in ``step`` gets an error."""
         self._process.kill()
 
     def close(self) -> None:
-        """End the decoder and let go of all it had."""
+        """Kill the decoder and release its resources."""
         self.kill()
         with self._lock:
             self._data = None
@@ -181,12 +181,12 @@ class Video:
         assert self._process.stdout is not None  # noqa: S101
         try:
             if self._data is not None:
-                self._write(json.dumps(self._order).encode() + b"\n")
+                self._write(json.dumps(self._request).encode() + b"\n")
                 self._write(self._data)
                 self._data = None
             else:
                 self._write(b"\n")
-            deadline = time.monotonic() + PATIENCE_S
+            deadline = time.monotonic() + REPLY_TIMEOUT_S
             size = int.from_bytes(self._read(4, deadline), "big")
             header: dict[str, Any] = json.loads(self._read(size, deadline))
             return header, self._read(header["bytes"], deadline)
@@ -200,7 +200,7 @@ class Video:
             view = view[self._process.stdin.write(view) or 0 :]  # type: ignore[union-attr]
 
     def _read(self, count: int, deadline: float) -> bytearray:
-        """So many bytes of a reply."""
+        """Read ``count`` bytes of a reply."""
         pipe = self._process.stdout
         assert pipe is not None  # noqa: S101
         got = bytearray(count)
@@ -219,14 +219,14 @@ class Video:
 
 
 def _format_of(data: bytes) -> str | None:
-    """FFmpeg's name for the format that the first bytes tell."""
+    """FFmpeg's name for the format of a file, by its first bytes."""
     if data[4:8] == b"ftyp" and data[8:12] in _PICTURES:
         return None
     return next((name for at, signature, name in _SIGNATURES if data.startswith(signature, at)), None)
 
 
 def _upright(header: dict[str, Any], body: bytearray) -> NDArray[np.uint8]:
-    """(h, w, 3) what a frame shows: laid on white where it is transparent, turned as the file says."""
+    """(h, w, 3) the pixels of a frame: transparent parts on white, rotated as the file says."""
     width, height, channels = header["width"], header["height"], header["channels"]
     rows = np.frombuffer(body, np.uint8).reshape(height, header["stride"])
     image = rows[:, : width * channels].reshape(height, width, channels)

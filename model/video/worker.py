@@ -1,12 +1,12 @@
-"""The decoder of videos, as a process of its own: FFmpeg never works on what a caller sent inside the service.
+"""The process that decodes a video, so that FFmpeg does not run on untrusted files inside the service.
 
-``mien.model.video.decoder`` starts this file as a program, without the service's environment, and asks it for one frame
-after the other. What a hostile file can reach here is little: the process may take so much memory and time, may write
-no file, and dies with whoever started it. It needs nothing but the standard library and PyAV.
+``mien.model.video.decoder`` starts this file as a program without the service's environment, and requests one frame
+after the other. A hostile file can do little here: memory and CPU time of the process are limited, it cannot write
+files, and it ends when its parent does. It needs only the standard library and PyAV.
 
-On standard input come a line of JSON (``Order``), the video's bytes, and then one line for each reply that is wanted;
-each reply on standard output is the length of a line of JSON (4 bytes, big-endian), the line, and as many bytes as it
-says.
+Standard input has a line of JSON (``DecodeRequest``), the bytes of the video, and then one line for each reply that is
+requested. A reply on standard output is the length of a line of JSON (4 bytes, big-endian), the line, and as many bytes
+as its field ``bytes`` says.
 """
 
 import io
@@ -19,23 +19,23 @@ from collections.abc import Iterator
 from typing import IO, Any, Final, TypedDict
 
 DECODERS: Final = ("h264", "hevc", "vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "mpeg4", "gif")
-"""FFmpeg's decoders that may run: what browsers, telephones and cameras make."""
+"""FFmpeg's decoders that may run, for the videos of browsers, phones and cameras."""
 
-SLICE_S: Final = 0.1
-"""A reply comes at least this often, so that whoever waits can do something else meanwhile."""
+REPLY_EVERY_S: Final = 0.1
+"""A reply comes at least this often, so that the caller can do other work in between."""
 
 BASE_MEMORY_BYTES: Final = 768 * 2**20
 """Address space of Python and FFmpeg without a video."""
 
-FRAMES_HELD: Final = 24
-"""Frames that a decoder may hold: 16 that later ones refer to, those that wait for their turn, and one as RGB."""
+MAX_FRAMES_IN_MEMORY: Final = 24
+"""Frames that a decoder may keep: 16 reference frames, those waiting to be shown, and one as RGB."""
 
 TRANSPARENT: Final = frozenset({"bgra", "rgba", "argb", "abgr", "yuva420p", "pal8", "ya8"})
-"""Pixel formats that have, or may have, transparency."""
+"""Pixel formats with possible transparency."""
 
 
-class Order(TypedDict):
-    """What is asked of this process."""
+class DecodeRequest(TypedDict):
+    """What to decode: the size and format of the file, the rate of frames, and the limits of ``VideoLimits``."""
 
     bytes: int
     format: str
@@ -54,39 +54,39 @@ class RefusalError(Exception):
         self.kind = kind
 
 
-def confine(order: Order) -> None:
-    """Bound what this process may take."""
-    memory = BASE_MEMORY_BYTES + 2 * order["bytes"] + 4 * FRAMES_HELD * order["max_pixels"]
+def limit_resources(request: DecodeRequest) -> None:
+    """Limit the resources of this process."""
+    memory = BASE_MEMORY_BYTES + 2 * request["bytes"] + 4 * MAX_FRAMES_IN_MEMORY * request["max_pixels"]
     for what, limit in (
         (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, math.ceil(order["max_cpu_s"]) + 1),
+        (resource.RLIMIT_CPU, math.ceil(request["max_cpu_s"]) + 1),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (limit, limit))
 
 
-class Sampled:
-    """The frames of a video at even times, and how many there were besides.
+class FrameSampler:
+    """Samples the frames of a video at even times.
 
     Attributes:
-        frames: decoded so far.
-        damaged: packets that could not be decoded.
-        cut: whether the video goes on beyond the longest one that is looked at.
-        last_s: time of the last frame.
+        frames: number of frames decoded so far, sampled or not.
+        damaged: number of packets that could not be decoded.
+        cut: whether the video is longer than the limit.
+        last_s: time of the last decoded frame.
     """
 
-    def __init__(self, file: IO[bytes], order: Order) -> None:
+    def __init__(self, file: IO[bytes], request: DecodeRequest) -> None:
         """Open a video.
 
         Raises:
-            RefusalError: it is none, or over a limit.
+            RefusalError: the file is not a video that is decoded, or exceeds a limit.
         """
         import av
 
         self._errors = av.error.FFmpegError
-        self._fps, self._max_s = order["fps"], order["max_s"]
-        self._max_pixels = order["max_pixels"]
+        self._fps, self._max_s = request["fps"], request["max_s"]
+        self._max_pixels = request["max_pixels"]
         self.frames = self.damaged = 0
         self.cut = False
         self.last_s = 0.0
@@ -94,9 +94,9 @@ class Sampled:
         try:
             self._container = av.open(
                 file,
-                format=order["format"],
-                # An option of the decoders, too, with which streams are probed.
-                options={"max_pixels": str(order["max_pixels"])},
+                format=request["format"],
+                # It also applies to the decoders that probe the streams.
+                options={"max_pixels": str(request["max_pixels"])},
                 container_options={"codec_whitelist": ",".join(DECODERS), "advanced_editlist": "0"},
                 metadata_errors="replace",
             )
@@ -124,15 +124,15 @@ class Sampled:
                 "too-large", f"expected a video of at most {self._max_s:g} s, got one of {self.duration_s:.1f} s"
             )
         rate = min(self._fps, float(self._stream.average_rate or self._fps))
-        if self.duration_s * rate > order["max_frames"] + 1:
+        if self.duration_s * rate > request["max_frames"] + 1:
             raise RefusalError(
                 "too-large",
-                f"expected at most {order['max_frames']} frames to look at, got about {self.duration_s * rate:.0f}: "
-                f"for {self.duration_s:.1f} s, ask for {order['max_frames'] / self.duration_s:.1f} fps at most",
+                f"expected at most {request['max_frames']} frames to look at, got about {self.duration_s * rate:.0f}: "
+                f"for {self.duration_s:.1f} s, ask for {request['max_frames'] / self.duration_s:.1f} fps at most",
             )
 
     def steps(self) -> Iterator[tuple[float, Any] | None]:
-        """Time and frame of each that is sampled; None for each other frame that was decoded.
+        """Decode the video: time and frame of each sampled frame, None for each other frame.
 
         Raises:
             RefusalError: no frame can be decoded.
@@ -153,7 +153,7 @@ class Sampled:
             raise RefusalError("broken", "expected a whole video, got one of which no frame can be decoded")
 
     def _timed(self) -> Iterator[tuple[Any, float]]:
-        """Each frame with its time from the first one, which never goes back."""
+        """Each frame with its time since the first one, which never decreases."""
         start_s: float | None = None
         time_s = -1.0
         between_s = 1 / float(self._stream.average_rate or 25)
@@ -173,7 +173,7 @@ class Sampled:
         while True:
             try:
                 packet = next(packets, None)
-            except (self._errors, ValueError, OSError):  # the file ends early: what came is decoded
+            except (self._errors, ValueError, OSError):  # the file ends early
                 self.damaged += 1
                 packet = None
             try:
@@ -188,24 +188,24 @@ class Sampled:
                 return
 
 
-class Line:
-    """Replies to whoever started this process, each when it is asked for."""
+class Connection:
+    """Replies to the parent process, each on request."""
 
-    def __init__(self, asked: IO[bytes], replies: IO[bytes]) -> None:
-        self._asked, self._replies = asked, replies
+    def __init__(self, requests: IO[bytes], replies: IO[bytes]) -> None:
+        self._requests, self._replies = requests, replies
 
     def reply(self, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
-        """Send a reply, and wait until the next one is asked for; the end of the questions is the end."""
+        """Send a reply and wait for the next request; exit at the end of the requests."""
         line = json.dumps({**header, "bytes": len(body)}).encode()
         self._replies.write(len(line).to_bytes(4, "big") + line)
         self._replies.write(body)
         self._replies.flush()
-        if not self._asked.readline():
+        if not self._requests.readline():
             sys.exit(0)
 
 
 def pixels(frame: Any) -> tuple[dict[str, Any], bytes]:
-    """A frame as rows of RGB, or RGBA where it may be transparent."""
+    """A frame as rows of RGB, or RGBA if its format has transparency."""
     form, channels = ("rgba", 4) if frame.format.name in TRANSPARENT else ("rgb24", 3)
     plain = frame.reformat(format=form)
     plane = plain.planes[0]
@@ -215,29 +215,29 @@ def pixels(frame: Any) -> tuple[dict[str, Any], bytes]:
 
 def main() -> None:
     """Decode one video."""
-    asked, replies = sys.stdin.buffer, sys.stdout.buffer
-    order: Order = json.loads(asked.readline())
-    confine(order)
-    data = asked.read(order["bytes"])
-    line = Line(asked, replies)
+    requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    request: DecodeRequest = json.loads(requests.readline())
+    limit_resources(request)
+    data = requests.read(request["bytes"])
+    connection = Connection(requests, replies)
     try:
         import av
 
         av.logging.set_level(None)
-        video = Sampled(io.BytesIO(data), order)
-        line.reply({"kind": "opened", "duration_s": video.duration_s})
+        video = FrameSampler(io.BytesIO(data), request)
+        connection.reply({"kind": "opened", "duration_s": video.duration_s})
         began = time.monotonic()
         for step in video.steps():
             if step is not None:
                 time_s, frame = step
                 header, body = pixels(frame)
-                line.reply({"kind": "frame", "number": video.frames - 1, "time_s": time_s, **header}, body)
-            elif time.monotonic() - began > SLICE_S:
-                line.reply({"kind": "working"})
+                connection.reply({"kind": "frame", "number": video.frames - 1, "time_s": time_s, **header}, body)
+            elif time.monotonic() - began > REPLY_EVERY_S:
+                connection.reply({"kind": "working"})
             else:
                 continue
             began = time.monotonic()
-        line.reply(
+        connection.reply(
             {
                 "kind": "end",
                 "frames": video.frames,
@@ -247,9 +247,9 @@ def main() -> None:
             }
         )
     except RefusalError as refusal:
-        line.reply({"kind": refusal.kind, "detail": str(refusal)})
+        connection.reply({"kind": refusal.kind, "detail": str(refusal)})
     except MemoryError:
-        line.reply(
+        connection.reply(
             {"kind": "too-large", "detail": "expected a video of ordinary size, got one that takes too much memory"}
         )
 

@@ -52,7 +52,7 @@ def test_aligned_images(tmp_path: Path) -> None:
     assert photographs.missing_emotions == ("contempt",)
 
 
-def test_original_images_with_the_owners_boxes(tmp_path: Path) -> None:
+def test_original_images_with_boxes(tmp_path: Path) -> None:
     write(tmp_path / "basic", "original", boxes=True, label_list="list_partition_label.txt")
     photographs = read_raf_db(tmp_path, "test")
     assert not photographs.cropped

@@ -99,7 +99,7 @@ def test_broken_file_is_refused(tmp_path: Path) -> None:
         (changed(sigma=-1), "sigma: Input should be greater than 0"),
         (changed(side_px="wide"), "side_px: Input should be a valid integer"),
         (changed(emotions=[]), "emotions: Tuple should have at least 1 item"),
-        (changed(side_px=64), "wants faces of 64 pixels, faces are cut to 48"),
+        (changed(side_px=64), "must take faces of 48 pixels, got a network for 64"),
     ],
 )
 def test_network_without_metadata_is_refused(tmp_path: Path, metadata: str | None, message: str) -> None:

@@ -251,5 +251,5 @@ def test_each_slice_has_its_margin() -> None:
         float(dual_triplet_loss(given.embeddings[:, 2 * k : 2 * k + 2], given.classes, 0.5 * (k + 1))) for k in range(4)
     ]
     assert float(loss(given)) == pytest.approx(sum(parts) / 4, rel=1e-6)
-    with pytest.raises(ConfigError, match=r"64 dimensions .* should divide into equal slices, got 7"):
+    with pytest.raises(ConfigError, match=r"slices must divide the 64 dimensions .* got 7"):
         MultiThresholdTripletLoss(FIXED, 64, largest_margin=1.0, slices=7)

@@ -71,7 +71,7 @@ def test_another_backbone_is_refused(exported: Path, faces: torch.Tensor) -> Non
 
 
 def test_export_of_another_kind_is_refused(small_run: SmallRun, faces: torch.Tensor) -> None:
-    with pytest.raises(ConfigError, match=r"expected an array network\.stages.* a float32 export of a mobilenet"):
+    with pytest.raises(ConfigError, match=r"expected an array network.* must be a mobilenet, exported"):
         load_initial_weights(new_network(CONFIG.network, seed=0), small_run.network, faces)
 
 

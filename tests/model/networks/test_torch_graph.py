@@ -47,5 +47,5 @@ def test_unknown_operation_is_named(tmp_path: Path) -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
     )
     save(helper.make_model(graph), str(tmp_path / "x.onnx"))
-    with pytest.raises(EmbedderError, match="not walked in torch: Erf"):
+    with pytest.raises(EmbedderError, match="not implemented in torch: Erf"):
         TorchGraph(tmp_path / "x.onnx")

@@ -211,7 +211,7 @@ def test_killed_decoder_means_a_broken_video() -> None:
 
 
 def test_hanging_decoder_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(decoder, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(decoder, "REPLY_TIMEOUT_S", 0.3)
     with Video(encoded([grey(0)] * 3), 10.0) as decoding:
         os.kill(decoding._process.pid, signal.SIGSTOP)
         with pytest.raises(BrokenVideoError, match="decoder fails"):
