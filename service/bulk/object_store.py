@@ -1,8 +1,8 @@
 """Files of object stores, by address: ``s3://bucket/faces/1.jpg``, ``gs://bucket/...``, and ``file:///...`` as well.
 
-Arrow's own clients read them. Who may is known to the environment (``AWS_PROFILE``, a role of the machine, ...), never
-to an address, which reports and logs repeat. An address is taken literally, as the stores' own tools do, up to a
-question mark; behind it stand options of the client, such as ``region=eu-west-1`` or ``endpoint_override=HOST:PORT``.
+Arrow's clients read them. Credentials come from the environment (``AWS_PROFILE``, a role of the machine, ...), never
+from an address, which reports and logs repeat. An address is taken literally, as the stores' own tools do, up to a
+question mark; after it come options of the client, such as ``region=eu-west-1`` or ``endpoint_override=HOST:PORT``.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ _KNOWN: Final = ", ".join(f"{scheme}://" for scheme in SCHEMES)
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file, or a folder, of a store; the names of its parts are those of a ``Path``.
+    """A file or a folder of a store, with attributes and methods named as those of ``Path``.
 
     Attributes:
         scheme: one of ``SCHEMES``.
         path: within the store: the bucket and the key, or a path of this machine.
-        options: of the client, as they stand in an address.
+        options: of the client, as in an address.
     """
 
     scheme: str
@@ -38,7 +38,7 @@ class StoredFile:
         return f"{self.scheme}://{self.path}"
 
     def __truediv__(self, name: str) -> "StoredFile":
-        """What lies below a folder; a name that is an address is that of another file, asked for in the same way."""
+        """A file in a folder; a name that is an address is another file, read with the same options."""
         if is_address(name):
             other = _parsed(name)
             same = other.scheme == self.scheme and not other.options
@@ -52,35 +52,35 @@ class StoredFile:
 
     @property
     def suffix(self) -> str:
-        """The ending of the name, with its dot."""
+        """The extension of the name, with its dot."""
         return Path(self.name).suffix
 
     @property
     def parent(self) -> "StoredFile":
-        """The folder that it lies in."""
+        """The folder that contains it."""
         return StoredFile(self.scheme, self.path.rstrip("/").rpartition("/")[0], self.options)
 
     def is_dir(self) -> bool:
-        """Whether something lies below it.
+        """Whether it is a folder.
 
         Raises:
-            DatasetError: the store cannot be asked.
+            DatasetError: the store does not answer.
         """
-        return self._kind() == "Directory"
+        return self._type() == "Directory"
 
     def is_file(self) -> bool:
         """Whether it is a file.
 
         Raises:
-            DatasetError: the store cannot be asked.
+            DatasetError: the store does not answer.
         """
-        return self._kind() == "File"
+        return self._type() == "File"
 
     def below(self) -> Iterator["StoredFile"]:
-        """Every file below a folder, in sorted order, but for hidden ones.
+        """Every file below a folder, in sorted order, without hidden files.
 
         Raises:
-            DatasetError: the store cannot be asked.
+            DatasetError: the store does not answer.
         """
         from pyarrow import fs
 
@@ -94,11 +94,11 @@ class StoredFile:
                 yield StoredFile(self.scheme, path, self.options)
 
     def relative_to(self, folder: "StoredFile") -> Path:
-        """The path within a folder that it lies below."""
+        """The path within a folder above it."""
         return Path(self.path[len(folder.path.rstrip("/")) :].lstrip("/"))
 
     def open(self) -> Any:
-        """The file, to read bytes from anywhere in it.
+        """The file, open to read and seek.
 
         Raises:
             OSError: it cannot be read.
@@ -106,10 +106,10 @@ class StoredFile:
         return self._client().open_input_file(self.path)
 
     def read(self, limits: DecodingLimits) -> bytes:
-        """The bytes of an image file; their number is checked before they are read.
+        """The bytes of an image file; the size is checked before they are read.
 
         Raises:
-            ImageError: there are none, or too many.
+            ImageError: the file is empty or too large.
             OSError: it cannot be read.
         """
         with self.open() as file:
@@ -117,12 +117,12 @@ class StoredFile:
             data: bytes = file.read()
         return data
 
-    def _kind(self) -> str:
+    def _type(self) -> str:
         try:
-            kind: str = self._client().get_file_info(self.path.rstrip("/")).type.name
+            name: str = self._client().get_file_info(self.path.rstrip("/")).type.name
         except OSError as error:
-            raise DatasetError(f"{self} cannot be looked at: {_reason(error)}") from None
-        return kind
+            raise DatasetError(f"{self} cannot be read: {_reason(error)}") from None
+        return name
 
     def _client(self) -> Any:
         options = f"?{self.options}" if self.options else ""
@@ -130,15 +130,15 @@ class StoredFile:
 
 
 def is_address(place: str) -> bool:
-    """Whether a place is an address, and no path of this machine."""
+    """Whether a place is an address, not a path of this machine."""
     return "://" in place
 
 
 def place_of(text: str) -> Path | StoredFile:
-    """A path of this machine, or what an address stands for.
+    """The file or folder of a path or an address.
 
     Raises:
-        ConfigError: the address carries a password, is of a store that is not known, or pyarrow is not installed.
+        ConfigError: the address has a password or is of an unknown store, or pyarrow is not installed.
     """
     if not is_address(text):
         return Path(text)
@@ -155,10 +155,10 @@ def _parsed(address: str) -> StoredFile:
 
 @lru_cache(maxsize=64)
 def _client_of(store: str, options: str) -> Any:
-    """The client of a bucket: asking where it lies takes a request, so it is kept."""
+    """The client of a bucket; cached, as finding the bucket's region takes a request."""
     if "@" in store:
         raise ConfigError(
-            "an address should carry no key, as reports repeat it: the environment tells the store who asks, such as "
+            "an address must not have a key, as reports repeat it: set credentials in the environment, such as "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     if store.partition("://")[0] not in SCHEMES:
@@ -167,7 +167,7 @@ def _client_of(store: str, options: str) -> Any:
         import pyarrow
         from pyarrow import fs
     except ImportError:
-        raise ConfigError("object stores need pyarrow: install mien with the extra 'parquet' or 'bulk'") from None
+        raise ConfigError("object stores need pyarrow: pip install 'mien[parquet]'") from None
     try:
         client, _ = fs.FileSystem.from_uri(f"{store}{'/' if store == 'file://' else ''}{options}")
     except (OSError, pyarrow.ArrowException) as error:

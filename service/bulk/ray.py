@@ -1,9 +1,9 @@
 """Import by a cluster, over Ray Data: many machines decode, detect and embed; the gallery is written in batches.
 
-The stages are those of ``mien.service.bulk.stages``. A machine that dies takes nothing with it: what it was working on
-is done again by another, and faces that come twice are one face, as their ids are the same. Where there are GPUs, faces
-are prepared on CPUs and embedded on GPUs; otherwise each actor does both, as nothing is then to be balanced. A gallery
-in a folder is written by the process that runs the import, a distributed one by several actors at once.
+The stages are those of ``mien.service.bulk.stages``. If a machine dies, another repeats its work; a face that comes
+twice is added once, as its id is the same. If there are GPUs, faces are prepared on CPUs and embedded on GPUs; if not,
+each actor does both, so that no work has to be balanced. A gallery in a folder is written by the process that runs the
+import, a distributed one by several actors at once.
 """
 
 import logging
@@ -12,7 +12,7 @@ import pickle
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -30,44 +30,45 @@ from mien.model.errors import ConfigError, MienError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.faces.detection import Detector
 from mien.model.faces.reader import FaceReader
-from mien.service.bulk.local import Progress, check_network
-from mien.service.bulk.manifests import Manifest, Planned
-from mien.service.bulk.stages import Draft, ImportReport, Preparing, Writing, each_once, embed_drafts, stored_of
+from mien.service.bulk.local import OnProgress
+from mien.service.bulk.manifests import Manifest, ManifestFace
+from mien.service.bulk.report import ImportReport
+from mien.service.bulk.stages import Draft, PrepareStage, WriteStage, embed_drafts, mark_duplicates, stored_faces
 from mien.service.inference.gallery_additions import to_png
 
 PARCEL_FACES: Final = 32
-"""Faces that go from machine to machine together, and are done again together where one dies."""
+"""Faces that are sent between machines together, and repeated together if one dies."""
 
 WINDOW_PARCELS: Final = 2048
-"""Parcels that are planned at once: the memory of the process that plans is bounded by them."""
+"""Parcels that are planned at once; they bound the memory of the process that plans."""
 
-EMBEDDED_PARCELS: Final = GPU_BATCH_FACES // PARCEL_FACES
+EMBED_PARCELS: Final = GPU_BATCH_FACES // PARCEL_FACES
 """Parcels that a GPU embeds at once."""
 
-WRITTEN_FACES: Final = 512
+WRITE_FACES: Final = 512
 """Faces that are written in one transaction."""
 
-WRITTEN_AFTER_S: Final = 1.0
-"""Fewer are written where so much time has passed since the last transaction."""
+WRITE_AFTER_S: Final = 1.0
+"""Fewer are written if so much time has passed since the last transaction."""
 
 WRITERS: Final = 4
 """Actors that write to a distributed gallery at once."""
 
-KNOCK_S: Final = 5.0
+CONNECT_S: Final = 5.0
 
 Row = dict[str, Any]
 
 
 class ClusterError(MienError):
-    """The cluster cannot be used, or gave up."""
+    """The cluster cannot be used, or has failed."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """What every machine must know.
+class ClusterJob:
+    """The settings of an import, for every machine.
 
     Attributes:
-        bundle: folder of the bundle, which each machine has under the same path.
+        bundle: folder of the bundle, under the same path on each machine.
         embedder_sha256: of the bundle's network.
         mien_version: of the process that runs the import.
         place: of the gallery.
@@ -77,7 +78,7 @@ class Work:
         provider: where the network runs.
         already_cropped: images are face crops.
         thumbnails: keep the aligned crops.
-        replacing: faces with an id that is there with other content take its place.
+        replacing: replace faces that the gallery has with the same id and other content.
     """
 
     bundle: Path
@@ -93,7 +94,7 @@ class Work:
     replacing: bool
 
     def check(self) -> None:
-        """Refuse to work on a machine that would do something else.
+        """Refuse to work on a machine whose results would differ.
 
         Raises:
             ConfigError: another version of mien, or another bundle, is installed there.
@@ -108,71 +109,71 @@ class Work:
                 f"got {found[:12]}…"
             )
 
-    def embedder(self) -> Embedder:
-        """The network, on one thread: there are as many actors as cores."""
+    def load_embedder(self) -> Embedder:
+        """The network, on one thread, as there are as many actors as cores."""
         return Embedder(self.bundle / EMBEDDER, threads=1, provider=self.provider)
 
-    def embedded(self, drafts: list[Draft], embedder: Embedder) -> list[Draft]:
-        """Drafts without crops."""
+    def embed(self, drafts: list[Draft], embedder: Embedder) -> list[Draft]:
+        """The second stage."""
         return embed_drafts(drafts, embedder, to_png if self.thumbnails else None)
 
 
-class Preparer:
+class PrepareActor:
     """An actor that reads, decodes, detects and aligns."""
 
-    def __init__(self, work: Work) -> None:
-        work.check()
-        reader = FaceReader(Detector(work.detector), work.limits, 1)
-        self._preparing = Preparing(reader, work.embedding_size, work.already_cropped)
+    def __init__(self, job: ClusterJob) -> None:
+        job.check()
+        reader = FaceReader(Detector(job.detector), job.limits, 1)
+        self._stage = PrepareStage(reader, job.embedding_size, job.already_cropped)
         self._node = _this_node()
 
     def drafts(self, row: Row) -> list[Draft]:
-        """A parcel, prepared."""
-        planned, stored = pickle.loads(row["parcel"])  # noqa: S301 our own, from within the cluster
-        return [self._preparing.prepare(each, stored.get(each.id)) for each in planned]
+        """The drafts of a parcel."""
+        entries, stored = pickle.loads(row["parcel"])  # noqa: S301 our own, from within the cluster
+        return [self._stage.prepare(entry, stored.get(entry.id)) for entry in entries]
 
     def __call__(self, row: Row) -> Row:
-        """The same as a row of Ray Data."""
-        return _row(self._node, self.drafts(row))
+        """The drafts as a row of Ray Data."""
+        return {"node": self._node, "drafts": _pack(self.drafts(row))}
 
 
-class PreparerAndEmbedder(Preparer):
+class PrepareAndEmbedActor(PrepareActor):
     """An actor that embeds as well: for machines without a GPU."""
 
-    def __init__(self, work: Work) -> None:
-        super().__init__(work)
-        self._work, self._embedder = work, work.embedder()
+    def __init__(self, job: ClusterJob) -> None:
+        super().__init__(job)
+        self._job, self._embedder = job, job.load_embedder()
 
     def drafts(self, row: Row) -> list[Draft]:
-        """A parcel, prepared and embedded."""
-        return self._work.embedded(super().drafts(row), self._embedder)
+        """The embedded drafts of a parcel."""
+        return self._job.embed(super().drafts(row), self._embedder)
 
 
-class ParcelEmbedder:
-    """An actor that embeds what others have prepared: for a GPU."""
+class EmbedActor:
+    """An actor that embeds the drafts of others: for a GPU."""
 
-    def __init__(self, work: Work) -> None:
-        work.check()
-        self._work, self._embedder = work, work.embedder()
+    def __init__(self, job: ClusterJob) -> None:
+        job.check()
+        self._job, self._embedder = job, job.load_embedder()
 
     def __call__(self, batch: Row) -> Row:
-        """Several rows at once, so that batches are large."""
+        """Embed several parcels at once, as large batches are faster."""
         parcels = [pickle.loads(parcel) for parcel in batch["drafts"]]  # noqa: S301
-        came = iter(self._work.embedded([draft for parcel in parcels for draft in parcel], self._embedder))
-        return {"node": batch["node"], "drafts": [_packed(list(islice(came, len(parcel)))) for parcel in parcels]}
+        drafts = iter(self._job.embed([draft for parcel in parcels for draft in parcel], self._embedder))
+        return {"node": batch["node"], "drafts": [_pack(list(islice(drafts, len(parcel)))) for parcel in parcels]}
 
 
-class ParcelWriter:
+class WriteActor:
     """An actor that writes to a distributed gallery."""
 
-    def __init__(self, work: Work) -> None:
-        work.check()
-        store = open_gallery(work.place, work.embedding_size, work.embedder_sha256)
-        self._writing = Writing(store, load_bundle(work.bundle), work.replacing)
+    def __init__(self, job: ClusterJob) -> None:
+        job.check()
+        store = open_gallery(job.place, job.embedding_size, job.embedder_sha256)
+        self._stage = WriteStage(store, load_bundle(job.bundle), job.replacing)
 
     def __call__(self, batch: Row) -> Row:
-        """What became of several parcels."""
-        return {"report": [_packed(_written(self._writing, zip(batch["node"], batch["drafts"], strict=True)))]}
+        """Write several parcels; the row has the report."""
+        return {"report": [_pack(_write(self._stage, zip(batch["node"], batch["drafts"], strict=True)))]}
 
 
 @dataclass(frozen=True)
@@ -181,98 +182,94 @@ class ClusterImporter:
 
     Attributes:
         store: the gallery.
-        bundle: names what is imported.
-        work: what every machine must know.
+        bundle: labels the faces.
+        job: the settings for every machine.
         address: of the cluster: ``auto`` is the one that this machine belongs to, ``local`` this machine alone, or
             ``host:port`` of its head.
     """
 
     store: GalleryStore
     bundle: Bundle
-    work: Work
+    job: ClusterJob
     address: str
 
-    def run(self, manifest: Manifest, on_progress: Progress = lambda _: None) -> ImportReport:
-        """Import all that can be.
-
-        Args:
-            manifest: what is to be imported.
-            on_progress: called with how many faces are done, after each batch.
+    def run(self, manifest: Manifest, on_progress: OnProgress = lambda _: None) -> ImportReport:
+        """Import every face that can be imported.
 
         Raises:
             ConfigError: Ray is not installed.
-            ClusterError: the cluster cannot be reached, or gave up. What was added before stays.
-            GalleryError: the gallery fails, or the embeddings are of another network. What was added before stays.
+            ClusterError: the cluster cannot be reached, or has failed. Faces that were added stay.
+            GalleryError: the gallery fails, or the embeddings are of another network. Faces that were added stay.
         """
-        check_network(manifest, self.store)
-        ray = connected(self.address)
+        manifest.check_embedder_matches(self.store.embedder_sha256)
+        ray = connect(self.address)
         report, seen = ImportReport(), set[str]()
         try:
-            while window := self._planned(manifest.faces, seen):
+            while window := self._plan(manifest.faces, seen):
                 dataset = self._dataset(ray, window)
-                written = self._written_here(dataset) if not is_address(self.work.place) else _reports(dataset)
-                for part in written:
+                parts = _reports(dataset) if is_address(self.job.place) else self._write_here(dataset)
+                for part in parts:
                     report.include(part)
                     on_progress(part.faces)
         except (ray.exceptions.RayError, RuntimeError) as error:
             raise ClusterError(
-                f"the cluster gave up after {report.faces} faces, which stay ({_last_line(error)}); "
-                "the same command goes on from there"
+                f"the cluster failed after {report.faces} faces, which are kept ({_last_line(error)}); "
+                "run the same command again to continue"
             ) from error
         return report
 
-    def _planned(self, faces: Iterator[Planned], seen: set[str]) -> list[Row]:
-        """The parcels of the next window, with what the gallery has under their ids."""
+    def _plan(self, faces: Iterator[ManifestFace], seen: set[str]) -> list[Row]:
+        """The parcels of the next window, with the gallery's faces of the same ids."""
         window: list[Row] = []
-        while len(window) < WINDOW_PARCELS and (planned := list(islice(faces, WRITTEN_FACES))):
-            once = each_once(planned, seen)
-            stored = stored_of(self.store, once)
-            for start in range(0, len(once), PARCEL_FACES):
-                part = once[start : start + PARCEL_FACES]
-                there = {each.id: stored[each.id] for each in part if each.id in stored}
-                window.append({"parcel": _packed((part, there))})
+        while len(window) < WINDOW_PARCELS and (entries := list(islice(faces, WRITE_FACES))):
+            entries = mark_duplicates(entries, seen)
+            stored = stored_faces(self.store, entries)
+            for start in range(0, len(entries), PARCEL_FACES):
+                parcel = entries[start : start + PARCEL_FACES]
+                known = {entry.id: stored[entry.id] for entry in parcel if entry.id in stored}
+                window.append({"parcel": _pack((parcel, known))})
         return window
 
     def _dataset(self, ray: Any, window: list[Row]) -> Any:
-        """What is to be done with the parcels, one block each."""
+        """The work on the parcels as a lazy data set, one block each."""
         resources = ray.cluster_resources()
         cpus, gpus = (int(resources.get(name, 0)) for name in ("CPU", "GPU"))
 
-        def pool(most: int) -> Any:
-            """All at once; one is enough to go on with where machines die."""
-            most = max(1, min(most, len(window)))
-            return ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most)
+        def pool(size: int) -> Any:
+            """Starts all actors at once; one is enough to continue when machines die."""
+            size = max(1, min(size, len(window)))
+            return ray.data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size)
 
         dataset = ray.data.from_items(window, override_num_blocks=len(window))
-        given = {"fn_constructor_args": (self.work,)}
-        if gpus and self.work.provider != "cpu":
-            dataset = dataset.map(Preparer, compute=pool(cpus), num_cpus=1, **given)
+        job = {"fn_constructor_args": (self.job,)}
+        if gpus and self.job.provider != "cpu":
+            dataset = dataset.map(PrepareActor, compute=pool(cpus), num_cpus=1, **job)
             dataset = dataset.map_batches(
-                ParcelEmbedder, batch_size=EMBEDDED_PARCELS, compute=pool(gpus), num_cpus=0, num_gpus=1, **given
+                EmbedActor, batch_size=EMBED_PARCELS, compute=pool(gpus), num_cpus=0, num_gpus=1, **job
             )
         else:
-            dataset = dataset.map(PreparerAndEmbedder, compute=pool(cpus), num_cpus=1, **given)
-        if is_address(self.work.place):
-            parcels = WRITTEN_FACES // PARCEL_FACES
-            dataset = dataset.map_batches(ParcelWriter, batch_size=parcels, compute=pool(WRITERS), num_cpus=0, **given)
+            dataset = dataset.map(PrepareAndEmbedActor, compute=pool(cpus), num_cpus=1, **job)
+        if is_address(self.job.place):
+            parcels = WRITE_FACES // PARCEL_FACES
+            dataset = dataset.map_batches(WriteActor, batch_size=parcels, compute=pool(WRITERS), num_cpus=0, **job)
         return dataset
 
-    def _written_here(self, dataset: Any) -> Iterator[ImportReport]:
-        """Write what comes, in batches; a killed import has lost little then, and progress is seen."""
-        writing = Writing(self.store, self.bundle, self.work.replacing)
+    def _write_here(self, dataset: Any) -> Iterator[ImportReport]:
+        """Write what arrives in small batches, so that a killed import has lost little."""
+        stage = WriteStage(self.store, self.bundle, self.job.replacing)
         batch: list[tuple[str, bytes]] = []
         began = time.monotonic()
         for row in dataset.iter_rows():
             batch.append((row["node"], row["drafts"]))
-            if len(batch) * PARCEL_FACES >= WRITTEN_FACES or time.monotonic() - began > WRITTEN_AFTER_S:
-                yield _written(writing, batch)
+            if len(batch) * PARCEL_FACES >= WRITE_FACES or time.monotonic() - began > WRITE_AFTER_S:
+                yield _write(stage, batch)
                 batch, began = [], time.monotonic()
         if batch:
-            yield _written(writing, batch)
+            yield _write(stage, batch)
 
 
-def connected(address: str) -> Any:
-    """Ray, connected to a cluster; says nothing of itself, and reports nothing of us.
+def connect(address: str) -> Any:
+    """Ray, connected to a cluster, without its messages and usage reports.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -283,43 +280,43 @@ def connected(address: str) -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise ConfigError("a cluster needs Ray: install mien with the extra 'bulk'") from None
+        raise ConfigError("a cluster needs Ray: pip install 'mien[bulk]'") from None
     if not ray.is_initialized():
-        _knock(address)
-        alone: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        _check_reachable(address)
+        options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             raise ClusterError(f"no cluster at {address}: {_last_line(error)}") from None
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are raised
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     return ray
 
 
-def _knock(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would try for minutes."""
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nothing listens: Ray would try for minutes."""
     host, _, port = address.rpartition(":")
     if address in ("auto", "local"):
         return
     if not host or not port.isdigit():
         raise ClusterError(f"no cluster at {address}: expected auto, local or HOST:PORT of its head")
     try:
-        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(f"no cluster at {address}: {error}") from None
 
 
-def _written(writing: Writing, parcels: Any) -> ImportReport:
-    """Write parcels; says which machine did how many of them."""
+def _write(stage: WriteStage, parcels: Iterable[tuple[str, bytes]]) -> ImportReport:
+    """Write parcels; the report says how many faces each machine prepared."""
     drafts, report = [], ImportReport()
     for node, packed in parcels:
         parcel = pickle.loads(packed)  # noqa: S301
         report.nodes[str(node)] = report.nodes.get(str(node), 0) + len(parcel)
         drafts += parcel
-    report.include(writing.write(drafts))
+    report.include(stage.write(drafts))
     return report
 
 
@@ -328,11 +325,7 @@ def _reports(dataset: Any) -> Iterator[ImportReport]:
         yield pickle.loads(row["report"])  # noqa: S301
 
 
-def _row(node: str, drafts: list[Draft]) -> Row:
-    return {"node": node, "drafts": _packed(drafts)}
-
-
-def _packed(content: Any) -> bytes:
+def _pack(content: Any) -> bytes:
     return pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
 
 

@@ -1,12 +1,12 @@
-"""The stages of an import: a face is prepared, embedded and written, whether by threads of one process or by a cluster.
+"""The stages of an import, for the threads of one process and for a cluster: a face is prepared, embedded and written.
 
-Each stage takes drafts from the one before it, and a draft that has come to its end passes through the others
-untouched: what cannot be imported carries the reason, what is there already carries nothing.
+Each stage takes the drafts of the stage before it. A draft that is finished passes through the other stages: either it
+has a fault, or the gallery has the face already.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,11 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.errors import ImageError
 from mien.model.faces.decoding import read_file
 from mien.model.faces.reader import FaceReader
-from mien.service.bulk.manifests import Planned
+from mien.service.bulk.manifests import ManifestFace
+from mien.service.bulk.report import ImportReport
 
 Thumbnail = Callable[[NDArray[np.uint8]], bytes]
+"""Makes the file of a thumbnail out of a crop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,66 +34,24 @@ class Draft:
     """A face on its way into a gallery.
 
     Attributes:
-        planned: what the manifest says of it.
-        face: as far as it has come; None where it has come to its end.
+        entry: its entry in the manifest.
+        face: the face as far as it is known; None if the draft is finished.
         crop: (h, w) uint8 that is still to be embedded.
-        fault: why it cannot be imported.
+        fault: why the face cannot be imported; None in a finished draft means that the gallery has the face already.
     """
 
-    planned: Planned
+    entry: ManifestFace
     face: GalleryFace | None = None
     crop: NDArray[np.uint8] | None = None
     fault: str | None = None
 
-    @property
-    def unchanged(self) -> bool:
-        """Whether it is there already."""
-        return self.face is None and self.fault is None
-
-
-@dataclass
-class ImportReport:
-    """What became of an import.
-
-    Attributes:
-        added: faces that are new.
-        replaced: faces that had other content.
-        unchanged: faces that were there already.
-        skipped: (source, id, reason) of the others.
-        nodes: faces that each machine of a cluster prepared, by its name.
-    """
-
-    added: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-    skipped: list[tuple[str, str, str]] = field(default_factory=list)
-    nodes: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def faces(self) -> int:
-        """All that came."""
-        return self.added + self.replaced + self.unchanged + len(self.skipped)
-
-    def skip(self, planned: Planned, reason: str) -> None:
-        """Note that a face was not imported."""
-        self.skipped.append((planned.source, planned.id, reason))
-
-    def include(self, other: "ImportReport") -> None:
-        """Add what became of others."""
-        self.added += other.added
-        self.replaced += other.replaced
-        self.unchanged += other.unchanged
-        self.skipped += other.skipped
-        for node, faces in other.nodes.items():
-            self.nodes[node] = self.nodes.get(node, 0) + faces
-
 
 @dataclass(frozen=True)
-class Preparing:
+class PrepareStage:
     """The first stage: read, decode, detect and align.
 
     Attributes:
-        reader: of images.
+        reader: reads the faces of images.
         embedding_size: d, the dimensions of the gallery.
         already_cropped: images are face crops.
     """
@@ -100,76 +60,71 @@ class Preparing:
     embedding_size: int
     already_cropped: bool = False
 
-    def prepare(self, planned: Planned, stored: GalleryFace | None) -> Draft:
-        """A draft with a crop, or of an embedding that came; or the end of one.
+    def prepare(self, entry: ManifestFace, stored: GalleryFace | None) -> Draft:
+        """A draft with a crop or with the embedding of the manifest, or a finished one.
 
         Args:
-            planned: what the manifest says.
-            stored: the face that the gallery has under its id. If the picture is the same, nothing is decoded.
+            entry: of the manifest.
+            stored: the gallery's face with the same id. If its image is the same, nothing is decoded.
         """
-        if planned.fault is not None:
-            return Draft(planned, fault=planned.fault)
+        if entry.fault is not None:
+            return Draft(entry, fault=entry.fault)
         face = GalleryFace(
-            planned.id,
-            np.zeros(self.embedding_size, np.float32) if planned.embedding is None else planned.embedding,
-            planned.label,
-            subject=planned.subject,
-            metadata=planned.metadata,
-            content_sha256=planned.content_sha256,
-            time=planned.time,
-            thumbnail=planned.thumbnail,
+            entry.id,
+            np.zeros(self.embedding_size, np.float32) if entry.embedding is None else entry.embedding,
+            entry.label,
+            subject=entry.subject,
+            metadata=entry.metadata,
+            content_sha256=entry.content_sha256,
+            time=entry.time,
+            thumbnail=entry.thumbnail,
         )
         try:
             check_face(face, self.embedding_size)
-            if planned.path is None:
-                return Draft(planned, face)
-            data = self._read(planned)
+            if entry.path is None:
+                return Draft(entry, face)
+            limits = self.reader.limits
+            data = read_file(entry.path, limits) if isinstance(entry.path, Path) else entry.path.read(limits)
             face = replace(face, content_sha256=hashlib.sha256(data).hexdigest())
             if stored is not None and face.same_content(stored):
-                return Draft(planned)
-            return Draft(planned, face, self.reader.read_faces(data, already_cropped=self.already_cropped)[0].crop)
+                return Draft(entry)
+            return Draft(entry, face, self.reader.read_faces(data, already_cropped=self.already_cropped)[0].crop)
         except (ImageError, QueryError) as error:
-            return Draft(planned, fault=str(error))
+            return Draft(entry, fault=str(error))
         except OSError as error:
-            return Draft(planned, fault=error.strerror or str(error).partition("\n")[0])
-
-    def _read(self, planned: Planned) -> bytes:
-        if isinstance(planned.path, Path):
-            return read_file(planned.path, self.reader.limits)
-        assert planned.path is not None  # noqa: S101
-        return planned.path.read(self.reader.limits)
+            return Draft(entry, fault=error.strerror or str(error).partition("\n")[0])
 
 
 def embed_drafts(drafts: Sequence[Draft], embedder: Embedder, thumbnail: Thumbnail | None = None) -> list[Draft]:
     """The second stage: an embedding for each crop.
 
     Args:
-        drafts: of which those that have a crop are embedded.
+        drafts: those without a crop are returned unchanged.
         embedder: of the gallery's network.
-        thumbnail: makes a thumbnail of a crop; None keeps none.
+        thumbnail: makes the thumbnail of a crop; None keeps none.
     """
     crops = [draft.crop for draft in drafts if draft.crop is not None]
     if not crops:
         return list(drafts)
-    came = iter(embedder.embed(np.stack(crops)))
+    embeddings = iter(embedder.embed(np.stack(crops)))
 
-    def embedded(draft: Draft) -> Draft:
+    def embed(draft: Draft) -> Draft:
         if draft.crop is None or draft.face is None:
             return draft
-        picture = None if thumbnail is None else thumbnail(draft.crop)
-        return replace(draft, face=replace(draft.face, embedding=next(came), thumbnail=picture), crop=None)
+        file = None if thumbnail is None else thumbnail(draft.crop)
+        return replace(draft, face=replace(draft.face, embedding=next(embeddings), thumbnail=file), crop=None)
 
-    return [embedded(draft) for draft in drafts]
+    return [embed(draft) for draft in drafts]
 
 
 @dataclass(frozen=True)
-class Writing:
-    """The last stage: faces are named and added.
+class WriteStage:
+    """The last stage: faces get their emotion and are added.
 
     Attributes:
         store: the gallery.
-        bundle: names the faces.
-        replacing: faces with an id that is there with other content take its place, in place of being skipped.
+        bundle: labels the faces.
+        replacing: replace faces that the gallery has with the same id and other content, instead of skipping them.
     """
 
     store: GalleryStore
@@ -177,65 +132,61 @@ class Writing:
     replacing: bool = False
 
     def write(self, drafts: Sequence[Draft]) -> ImportReport:
-        """Add what can be added; says what became of each.
+        """Add the faces of drafts.
 
         Raises:
             GalleryError: the gallery fails.
         """
-        report = ImportReport()
-        whole: list[tuple[Planned, GalleryFace]] = []
-        for draft in drafts:
-            if draft.fault is not None:
-                report.skip(draft.planned, draft.fault)
-            elif draft.face is not None:
-                whole.append((draft.planned, draft.face))
-            else:
-                report.unchanged += 1
-        if whole:
-            names = label_points(
-                self.bundle.mixture, self.bundle.sub_classes, np.stack([face.embedding for _, face in whole])
-            )
+        report = ImportReport(
+            unchanged=sum(draft.face is None and draft.fault is None for draft in drafts),
+            skipped=[(draft.entry.source, draft.entry.id, draft.fault) for draft in drafts if draft.fault is not None],
+        )
+        faces = [(draft.entry, draft.face) for draft in drafts if draft.face is not None and draft.fault is None]
+        if faces:
+            embeddings = np.stack([face.embedding for _, face in faces])
+            labels = label_points(self.bundle.mixture, self.bundle.sub_classes, embeddings)
             self._add(
                 [
-                    (planned, replace(face, emotion=emotion, sub_class=sub_class))
-                    for (planned, face), (emotion, sub_class) in zip(whole, names, strict=True)
+                    (entry, replace(face, emotion=emotion, sub_class=sub_class))
+                    for (entry, face), (emotion, sub_class) in zip(faces, labels, strict=True)
                 ],
                 report,
             )
         return report
 
-    def _add(self, faces: Sequence[tuple[Planned, GalleryFace]], report: ImportReport) -> None:
+    def _add(self, faces: Sequence[tuple[ManifestFace, GalleryFace]], report: ImportReport) -> None:
+        """Add faces; in two halves if one of them is a conflict, until it is found."""
         try:
-            done = self.store.add([face for _, face in faces], replace=self.replacing)
+            result = self.store.add([face for _, face in faces], replace=self.replacing)
         except FaceConflictError as error:
             if len(faces) == 1:
-                report.skip(faces[0][0], str(error))
+                report.skipped.append((faces[0][0].source, faces[0][0].id, str(error)))
                 return
             middle = len(faces) // 2
             self._add(faces[:middle], report)
             self._add(faces[middle:], report)
             return
-        report.added += len(done.added)
-        report.replaced += len(done.replaced)
-        report.unchanged += len(done.unchanged)
+        report.added += len(result.added)
+        report.replaced += len(result.replaced)
+        report.unchanged += len(result.unchanged)
 
 
-def each_once(faces: Sequence[Planned], seen: set[str]) -> list[Planned]:
-    """Planned faces, of which those whose id came before in the same import are at fault.
+def mark_duplicates(faces: Sequence[ManifestFace], seen: set[str]) -> list[ManifestFace]:
+    """Entries of a manifest, where those whose id came before in the same import have a fault.
 
     Args:
         faces: in their order.
-        seen: the ids that came; those of ``faces`` are added.
+        seen: the ids that came before; those of ``faces`` are added.
     """
-    once = []
-    for planned in faces:
-        again = planned.fault is None and planned.id in seen
-        once.append(replace(planned, fault="the id came before in this import") if again else planned)
-        if planned.fault is None:
-            seen.add(planned.id)
-    return once
+    marked = []
+    for entry in faces:
+        again = entry.fault is None and entry.id in seen
+        marked.append(replace(entry, fault="the id came before in this import") if again else entry)
+        if entry.fault is None:
+            seen.add(entry.id)
+    return marked
 
 
-def stored_of(store: GalleryStore, faces: Sequence[Planned]) -> Mapping[str, GalleryFace]:
-    """What the gallery has under the ids of planned images; embeddings are compared when they are written."""
-    return store.get_many([planned.id for planned in faces if planned.path is not None and planned.fault is None])
+def stored_faces(store: GalleryStore, faces: Sequence[ManifestFace]) -> Mapping[str, GalleryFace]:
+    """The gallery's faces with the ids of images; embeddings are compared only when they are written."""
+    return store.get_many([entry.id for entry in faces if entry.path is not None and entry.fault is None])

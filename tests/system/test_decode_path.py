@@ -21,8 +21,8 @@ from mien.model.faces.decoding import decode
 from mien.model.faces.reader import FaceReader
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.app import create_app
-from mien.service.bulk.manifests import Planned
-from mien.service.bulk.stages import Preparing, embed_drafts
+from mien.service.bulk.manifests import ManifestFace
+from mien.service.bulk.stages import PrepareStage, embed_drafts
 from mien.service.commands.main import main
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
@@ -107,8 +107,8 @@ def test_gallery_import(file: Path, embedding: NDArray[np.float32], tmp_path: Pa
 
 def test_import_by_a_cluster(pipeline: Pipeline, file: Path, embedding: NDArray[np.float32]) -> None:
     """Its machines have a reader without a network, and embed what they prepared."""
-    preparing = Preparing(FaceReader(pipeline.detector, max_faces=1), embedding.shape[1])
-    draft = preparing.prepare(Planned("large.jpg", "large.jpg", path=file), None)
+    preparing = PrepareStage(FaceReader(pipeline.detector, max_faces=1), embedding.shape[1])
+    draft = preparing.prepare(ManifestFace("large.jpg", "large.jpg", path=file), None)
     (embedded,) = embed_drafts([draft], pipeline.embedder)
     assert embedded.face is not None
     np.testing.assert_allclose([embedded.face.embedding], embedding, atol=1e-4)

@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and print how many faces were written."""
-    from mien.service.bulk.local import export_parquet
+    from mien.service.bulk.parquet import export_parquet
 
     with opened_gallery(arguments) as (gallery, _, _), progress_bar() as bar:
         task = bar.add_task("exporting", total=gallery.count(), note="")

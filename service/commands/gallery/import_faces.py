@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mien.index.gallery.store import GalleryStore
     from mien.service.bulk.local import Importer
     from mien.service.bulk.ray import ClusterImporter
-    from mien.service.bulk.stages import ImportReport
+    from mien.service.bulk.report import ImportReport
 
 _SHOWN_SKIPS: Final = 10
 
@@ -45,15 +45,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Import, and print what became of the faces; 0 if all are in the gallery, 1 if some were skipped."""
-    from mien.service.bulk.manifests import read_manifest
+    from mien.service.bulk.manifests import open_manifest
     from mien.service.bulk.object_store import place_of
-    from mien.service.bulk.stages import ImportReport
+    from mien.service.bulk.report import ImportReport
 
     report = ImportReport()
     with opened_gallery(arguments) as (gallery, bundle, settings):
         importer = _importer(arguments, gallery, bundle, settings)
         for place in map(place_of, arguments.paths):
-            manifest = read_manifest(place, bundle.mixture.emotions)
+            manifest = open_manifest(place, bundle.mixture.emotions)
             with progress_bar() as bar:
                 task = bar.add_task(f"importing {place.name}", total=manifest.count, note="")
                 report.include(importer.run(manifest, lambda count: bar.advance(task, count)))  # noqa: B023
@@ -73,12 +73,12 @@ def _importer(
     from mien.index.bundle.bundle import check_fits
     from mien.model.pipeline import load_pipeline
     from mien.service.bulk.local import Importer
-    from mien.service.bulk.ray import ClusterImporter, Work
+    from mien.service.bulk.ray import ClusterImporter, ClusterJob
     from mien.service.inference.gallery_additions import to_png
 
     limits = read_options(arguments, DecodingLimits)
     if arguments.cluster is not None:
-        work = Work(
+        job = ClusterJob(
             bundle=bundle.folder.resolve(),
             embedder_sha256=gallery.embedder_sha256,
             mien_version=version("mien"),
@@ -91,7 +91,7 @@ def _importer(
             thumbnails=settings.gallery_thumbnails,
             replacing=arguments.replace,
         )
-        return ClusterImporter(gallery, bundle, work, arguments.cluster)
+        return ClusterImporter(gallery, bundle, job, arguments.cluster)
     pipeline = load_pipeline(
         bundle.embedder_path, detector=settings.detector, limits=limits, max_faces=1, provider=settings.provider
     )

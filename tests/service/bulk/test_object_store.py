@@ -98,7 +98,7 @@ def test_files_of_this_machine_have_addresses_too(options: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("address", "error", "message"),
     [
-        ("s3://key:secret@faces/all", ConfigError, "should carry no key"),
+        ("s3://key:secret@faces/all", ConfigError, "must not have a key"),
         ("ftp://host/faces", ConfigError, "expected an address that begins with s3://"),
     ],
 )

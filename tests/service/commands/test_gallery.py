@@ -174,7 +174,7 @@ def test_a_thumbnail_that_is_none_is_skipped_with_its_reason(tmp_path: Path) -> 
     rows = {"id": ["a"], "embedding": [[0.0] * SIZE], "thumbnail": ["a text"]}
     arrow.parquet.write_table(arrow.table(rows), tmp_path / "t.parquet")
     assert main(["gallery", "import", str(tmp_path / "t.parquet"), "--skipped", str(tmp_path / "skipped.csv")]) == 1
-    assert "a thumbnail should be the bytes of an image file, got str" in (tmp_path / "skipped.csv").read_text()
+    assert "a thumbnail must be the bytes of an image file, got str" in (tmp_path / "skipped.csv").read_text()
 
 
 def test_snapshot_restore_and_check(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
