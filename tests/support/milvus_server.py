@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Final
 import pytest
 
 from tests.support.data import ROOT
+from tests.support.serving import free_ports
 
 MILVUS_ENVIRONMENT: Final = ROOT / ".venv-milvus"
 
@@ -43,7 +43,7 @@ class MilvusServer:
         self._program = MILVUS_ENVIRONMENT / "bin" / "milvus-server"
         self._binaries = MILVUS_ENVIRONMENT / "server"
         self._process: subprocess.Popen[bytes] | None = None
-        self.port, self._etcd_port, self._etcd_peer_port = _free_ports(3)
+        self.port, self._etcd_port, self._etcd_peer_port = free_ports(3)
 
     @property
     def address(self) -> str:
@@ -134,13 +134,3 @@ def start_server(folder: Path, *, token: str = "") -> MilvusServer:
     atexit.register(server.kill)
     server.start()
     return server
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

@@ -19,7 +19,7 @@ import uvicorn
 from tests.support.data import ROOT
 from tests.support.waiting import wait_until
 
-MIEN: Final = Path(sys.executable).parent / "mien"
+MIEN: Final = str(Path(sys.executable).parent / "mien")
 """The command."""
 
 

@@ -3,11 +3,8 @@ something. Grafana itself does nothing but draw what these questions are answere
 
 import json
 import math
-import os
 import shutil
-import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -22,6 +19,7 @@ import pytest
 import yaml
 
 from tests.support.data import ROOT
+from tests.support.serving import MIEN, environment_without_settings, free_ports
 
 MONITORING = ROOT / "docker" / "monitoring"
 
@@ -30,20 +28,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports: list[int] = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 @contextmanager
 def running(*command: str | Path) -> "Iterator[subprocess.Popen[bytes]]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MIEN_")}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment_without_settings()
+    )
     try:
         yield process
     finally:
@@ -111,7 +100,7 @@ def test_each_panel_shows_something(tmp_path: Path, photograph_file: bytes) -> N
     content = prometheus_configuration(service, metrics, tmp_path / "key")
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(content))
     with (
-        running(Path(sys.executable).parent / "mien", "serve", "--port", str(service)) as mien,
+        running(MIEN, "serve", "--port", str(service)) as mien,
         running("haproxy", "-db", "-f", tmp_path / "haproxy.cfg"),
         running(
             "prometheus",

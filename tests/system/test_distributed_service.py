@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import httpx2
 import pytest
 
-from tests.support.gallery_service import item, nearest_ids, service
+from tests.support.gallery_service import item, nearest_ids
 from tests.support.milvus_server import shared_server
+from tests.support.serving import served_process
 
 pytestmark = pytest.mark.milvus
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.milvus
 @pytest.fixture(scope="module")
 def services() -> Iterator[tuple[str, str]]:
     gallery = f"milvus://{shared_server().address}/of_two_services"
-    with ExitStack() as stack:
-        yield stack.enter_context(service(gallery)), stack.enter_context(service(gallery))
+    with served_process(MIEN_GALLERY=gallery) as one, served_process(MIEN_GALLERY=gallery) as other:
+        yield one.url, other.url
 
 
 def test_what_one_adds_the_other_finds_within_a_second(services: tuple[str, str]) -> None:

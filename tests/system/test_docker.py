@@ -15,6 +15,7 @@ import yaml
 from mien.service.operation.metrics import Metrics
 from mien.service.settings import PREFIX, Settings
 from tests.support.data import ROOT
+from tests.support.serving import environment_without_settings
 
 MONITORING = ROOT / "docker" / "monitoring"
 PROFILES = ("gpu", "train", "distributed", "monitoring")
@@ -28,10 +29,6 @@ def needs(program: str) -> pytest.MarkDecorator:
 def compose() -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     return content
-
-
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 @pytest.fixture(scope="module", params=["1.29", "plug-in"])
@@ -53,7 +50,7 @@ def config_of(program: str, *options: str, **variables: str) -> dict[str, Any]:
     done = subprocess.run(
         [program, *options, "config"],
         cwd=ROOT,
-        env={**environment(), **variables},
+        env={**environment_without_settings(), **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -81,15 +78,8 @@ def test_keys_come_as_a_secret(compose_program: str) -> None:
 
 
 def test_a_setting_is_passed_on(compose_program: str) -> None:
-    config = subprocess.run(
-        [compose_program, "config"],
-        cwd=ROOT,
-        env={**environment(), "MIEN_MAX_K": "7"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert yaml.safe_load(config)["services"]["mien"]["environment"]["MIEN_MAX_K"] == "7"
+    config = config_of(compose_program, MIEN_MAX_K="7")
+    assert config["services"]["mien"]["environment"]["MIEN_MAX_K"] == "7"
 
 
 def test_every_setting_is_passed_on(compose: dict[str, Any]) -> None:

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import httpx2
 
-from tests.support.gallery_service import item, nearest_ids, service
+from tests.support.gallery_service import item, nearest_ids
+from tests.support.serving import served_process
 
 
 def test_two_services_share_a_folder(tmp_path: Path) -> None:
     folder = str(tmp_path / "gallery")
-    with service(folder) as one:
-        with service(folder) as other:
+    with served_process(MIEN_GALLERY=folder) as first:
+        one = first.url
+        with served_process(MIEN_GALLERY=folder) as second:
+            other = second.url
             items = [item("near", 0.1, label="fear", subject="anna"), item("far", 2.0, metadata={"camera": "left"})]
             assert httpx2.post(f"{one}/gallery", json={"items": items}, timeout=60).status_code == 201
             began = time.monotonic()
@@ -25,6 +28,6 @@ def test_two_services_share_a_folder(tmp_path: Path) -> None:
         began = time.monotonic()
         while nearest_ids(one) != ["near"]:
             assert time.monotonic() - began < 1
-    with service(folder) as anew:
-        assert nearest_ids(anew) == ["near"]
-        assert httpx2.get(f"{anew}/gallery/near", timeout=60).json()["subject"] == "anna"
+    with served_process(MIEN_GALLERY=folder) as third:
+        assert nearest_ids(third.url) == ["near"]
+        assert httpx2.get(f"{third.url}/gallery/near", timeout=60).json()["subject"] == "anna"

@@ -1,6 +1,5 @@
 """``mien gallery import --cluster`` on a real cluster: several nodes of Ray on this machine, of which one is killed."""
 
-import os
 import re
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from tests.support.data import ROOT
 from tests.support.faces import MakeFaces
 from tests.support.milvus_galleries import open_gallery as open_distributed
 from tests.support.milvus_server import shared_server
+from tests.support.serving import MIEN, environment_without_settings
 
 PHOTOGRAPHS = 400
 SIZE = 64
@@ -61,8 +61,7 @@ class Nodes:
 
 def environment() -> dict[str, str]:
     """As the tests', with the checkout in the path of every process of the cluster."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MIEN_")}
-    return {**kept, "PYTHONPATH": str(ROOT)}
+    return {**environment_without_settings(), "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +98,7 @@ def write_crops(folder: Path, make_faces: MakeFaces) -> Path:
 
 
 def begin(photographs: Path, gallery: Path | str, *options: str, **settings: str) -> "subprocess.Popen[str]":
-    mien = str(Path(sys.executable).parent / "mien")
-    program = [mien, "gallery", "import", str(photographs), "--gallery", str(gallery), *options]
+    program = [MIEN, "gallery", "import", str(photographs), "--gallery", str(gallery), *options]
     return subprocess.Popen(program, stderr=subprocess.PIPE, env={**environment(), **settings}, cwd="/", text=True)
 
 
