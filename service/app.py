@@ -18,7 +18,7 @@ from mien.service.middleware.load_shedding import LoadShedding
 from mien.service.middleware.rate_limit import RateLimiter
 from mien.service.middleware.request_log import RequestLog
 from mien.service.routes import problems
-from mien.service.routes.docs import describe, serve_docs
+from mien.service.routes.docs import complete_openapi, serve_docs
 from mien.service.routes.explain import explain_router
 from mien.service.routes.faces import faces_router
 from mien.service.routes.gallery import gallery_router
@@ -107,5 +107,5 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     app.include_router(space_router(runtime))
     serve_docs(app)
     serve_page(app)
-    describe(app, JsonImages, PointQuery, PointPair, NewFaces, FaceChanges, FrameLine, TrackLine, EndLine)
+    complete_openapi(app, JsonImages, PointQuery, PointPair, NewFaces, FaceChanges, FrameLine, TrackLine, EndLine)
     return app

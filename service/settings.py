@@ -1,4 +1,4 @@
-"""Settings of the service: read once from the environment (prefix ``MIEN_``), and passed on from there."""
+"""Settings of the service: read from the environment (prefix ``MIEN_``) once, when it starts."""
 
 import difflib
 import re
@@ -16,18 +16,19 @@ from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.video.decoder import DEFAULT_LIMITS, VideoLimits
 
-PREFIX = "MIEN_"
+PREFIX: Final = "MIEN_"
 
 ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
-"""An origin as browsers send it: scheme, host in small letters, and port where it is not the scheme's own."""
+"""An origin as browsers send it: scheme, host in lower case, and port unless it is the default of the scheme."""
 
 
-def _text_of(place: Any) -> Any:
-    return str(place) if isinstance(place, Path) else place
+def _path_to_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
 
 
-def _index_kind_of(kind: Any) -> Any:
-    return "ivf" if kind == "cells" else kind  # its name before
+def _rename_cells(value: Any) -> Any:
+    """``cells`` is the former name of ``ivf``."""
+    return "ivf" if value == "cells" else value
 
 
 class Settings(BaseSettings):
@@ -38,15 +39,15 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     bundle: Path = Field(default_factory=default_bundle, description="Folder of the bundle to serve.")
-    gallery: Annotated[str | None, BeforeValidator(_text_of)] = Field(
+    gallery: Annotated[str | None, BeforeValidator(_path_to_text)] = Field(
         None,
         description="Folder of your gallery, or address of a distributed one, such as "
         "milvus://host:19530/collection; without it, the bundle's is served, read-only.",
     )
     gallery_seed: bool = Field(
-        default=False, description="Put the faces that ship with the bundle into your gallery when it is made."
+        default=False, description="Add the faces that ship with the bundle to your gallery when it is created."
     )
-    gallery_index: Annotated[IndexKind, BeforeValidator(_index_kind_of)] = Field(
+    gallery_index: Annotated[IndexKind, BeforeValidator(_rename_cells)] = Field(
         "auto", description="How your gallery is searched: exact, ivf (approximate), or auto: ivf above 100,000 faces."
     )
     gallery_device: Device = Field(
@@ -55,7 +56,7 @@ class Settings(BaseSettings):
         "where there is none, require refuses.",
     )
     gallery_thumbnails: bool = Field(
-        default=False, description="Keep the aligned crop of each added face, from which it can be embedded anew."
+        default=False, description="Keep the aligned crop of each added face, from which it can be embedded again."
     )
     detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that mien carries.")
     provider: Provider = Field(
@@ -70,19 +71,19 @@ class Settings(BaseSettings):
     processes: int = Field(1, ge=1, le=256, description="Processes that serve; each loads the bundle.")
     batch_faces: int = Field(8, ge=1, le=1024, description="Most faces that go through the network at once.")
     batch_wait_ms: float = Field(
-        2.0, ge=0, le=1000, description="Longest wait of a face for others that are on their way, milliseconds."
+        2.0, ge=0, le=1000, description="Longest wait of a face for others that are being decoded, milliseconds."
     )
     queue_images: int = Field(64, ge=1, description="Images that are worked on or wait; more are answered with 503.")
     queue_body_bytes: int = Field(
-        256 * 2**20, ge=1, description="Bytes of request bodies held at once; more are answered with 503."
+        256 * 2**20, ge=1, description="Bytes of request bodies in memory at once; more are answered with 503."
     )
     timeout_s: float = Field(
-        30.0, gt=0, description="Longest time of a body to come, and of an answer after it, seconds."
+        30.0, gt=0, description="Longest time for a body to arrive, and for the answer after it, seconds."
     )
     rate_per_s: float = Field(
         100.0, ge=0, description="Requests of one key, or of one address without keys, per second; 0 sets no limit."
     )
-    keys: Path | None = Field(None, description="File of API keys (mien keys); without it, nobody needs one.")
+    keys: Path | None = Field(None, description="File of API keys (mien keys); without it, no key is needed.")
     allow_public: bool = Field(default=False, description="Serve other machines although no keys are set.")
     drain_s: float = Field(
         1.0, ge=0, le=600, description="Seconds between the signal to stop and the end of listening, answered with 503."
@@ -96,7 +97,7 @@ class Settings(BaseSettings):
     max_video_bytes: int = Field(64 * 2**20, ge=1, description="Largest body with a video, bytes.")
     max_video_s: float = Field(DEFAULT_LIMITS.max_s, gt=0, description="Longest video, seconds.")
     max_video_frames: int = Field(
-        DEFAULT_LIMITS.max_frames, ge=1, description="Most frames of a video that are looked at."
+        DEFAULT_LIMITS.max_frames, ge=1, description="Most frames of a video that are answered."
     )
     max_video_pixels: int = Field(DEFAULT_LIMITS.max_pixels, ge=1, description="Largest frame of a video, pixels.")
     video_timeout_s: float = Field(
@@ -110,17 +111,19 @@ class Settings(BaseSettings):
     max_stream_frame_bytes: int = Field(2 * 2**20, ge=1, description="Largest message of a stream, bytes.")
     cors_origins: str | None = Field(
         None,
-        description="Origins whose pages may ask, such as https://faces.example, separated by commas; "
-        "without it, the service's own alone.",
+        description="Origins whose pages may call the service, such as https://faces.example, separated by commas; "
+        "without it, only its own.",
     )
-    max_k: int = Field(1000, ge=1, description="Most matches that a query may ask for.")
+    max_k: int = Field(1000, ge=1, description="Most matches of a query.")
     min_typicality: float | None = Field(
         None, ge=0, le=1, description="Faces that are less typical show no known expression; without it, the bundle's."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level of what is logged."
+    )
 
     @model_validator(mode="after")
-    def _a_request_fits(self) -> Self:
+    def _check_limits(self) -> Self:
         if self.max_images > self.queue_images:
             raise ValueError(
                 f"--max-images should be at most --queue-images ({self.queue_images}), got {self.max_images}"
@@ -133,7 +136,7 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _origins_are_exact(self) -> Self:
+    def _check_origins(self) -> Self:
         for origin in self.origins:
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(
@@ -144,12 +147,12 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The origins, besides the service's own, whose pages may ask."""
+        """The origins whose pages may call the service, besides its own."""
         return tuple(origin.strip() for origin in (self.cors_origins or "").split(",") if origin.strip())
 
     @property
     def video_body_bytes(self) -> int:
-        """The largest body with a video: no body is larger than all may be together."""
+        """The largest body with a video: not larger than all bodies together may be."""
         return min(self.max_video_bytes, self.queue_body_bytes)
 
     @property
@@ -169,10 +172,10 @@ class Settings(BaseSettings):
 
 
 def read_settings(environment: Mapping[str, str], **overrides: object) -> Settings:
-    """The settings of the environment; ``overrides`` that are not None win.
+    """Read the settings of the environment; ``overrides`` that are not None take precedence.
 
     Raises:
-        ConfigError: a value does not fit, or a variable with the prefix names no setting.
+        ConfigError: a value is not valid, or a variable with the prefix is no setting.
     """
     names = {PREFIX + name.upper() for name in Settings.model_fields}
     for variable in environment:
@@ -184,7 +187,7 @@ def read_settings(environment: Mapping[str, str], **overrides: object) -> Settin
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        if first["type"] == "value_error":  # a rule of several settings, which says itself what came
+        if first["type"] == "value_error":  # a rule about several settings: its message has their values
             raise ConfigError(first["msg"].removeprefix("Value error, ")) from None
         field = str(first["loc"][0]) if first["loc"] else ""
         given = "--" + field.replace("_", "-") if overrides.get(field) is not None else PREFIX + field.upper()

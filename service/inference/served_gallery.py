@@ -1,4 +1,4 @@
-"""Which gallery is served: the owner's, at the place of the settings, or else the one that ships with the bundle."""
+"""Opens the gallery that the settings name, or else the one that ships with the bundle."""
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.bundle.manifest import EMBEDDER
@@ -11,11 +11,11 @@ from mien.service.settings import Settings
 
 
 def open_store(settings: Settings, bundle: Bundle) -> GalleryStore:
-    """Open the gallery to serve; one that is new is seeded with the shipped faces where the settings say so.
+    """Open the gallery to serve; a new one gets the shipped faces where the settings say so.
 
     Raises:
         ConfigError: its address cannot be read, or the client of its server is not installed.
-        GalleryError: the place cannot be used, or holds embeddings of another network than the bundle's.
+        GalleryError: it cannot be opened, or has embeddings of another network than the bundle's.
     """
     shipped = ShippedGallery(bundle)
     if settings.gallery is None:
@@ -30,11 +30,11 @@ def open_store(settings: Settings, bundle: Bundle) -> GalleryStore:
 
 
 def index_policy(settings: Settings) -> IndexPolicy:
-    """How a gallery in a folder is searched.
+    """How a gallery in a folder is searched, by the settings.
 
     Raises:
         ConfigError: a GPU is required, and cannot be used.
     """
     to_device = device_of(settings.gallery_device)
-    most = EXACT_UP_TO if to_device is None else EXACT_ON_DEVICE_UP_TO
-    return IndexPolicy(kind=settings.gallery_index, exact_up_to=most, to_device=to_device)
+    exact_up_to = EXACT_UP_TO if to_device is None else EXACT_ON_DEVICE_UP_TO
+    return IndexPolicy(kind=settings.gallery_index, exact_up_to=exact_up_to, to_device=to_device)

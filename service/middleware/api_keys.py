@@ -1,4 +1,4 @@
-"""API keys: a file that holds their names, scopes and hashes, never the keys themselves."""
+"""API keys: a file with their names, scopes and hashes, not the keys themselves."""
 
 import hashlib
 import hmac
@@ -17,18 +17,18 @@ from mien.model.errors import ConfigError, first_fault
 from mien.model.files import write_atomically
 
 ScopeName = Literal["read", "write", "admin"]
-"""What a key may do: ask; change the gallery, too; change the service, too."""
+"""What a key allows: requests that change nothing; changes of the gallery, too; changes of the service, too."""
 
 SCOPE_NAMES: Final = get_args(ScopeName)
 
-LOOK_AGAIN_S: Final = 1.0
-"""How old the knowledge of the file may be: a key that was revoked works no longer than this."""
+RELOAD_AFTER_S: Final = 1.0
+"""Seconds between two looks at the file: a revoked key is valid no longer than this."""
 
 _PREFIX: Final = "mien"
 
 
 class Scope(IntEnum):
-    """The scopes in their order: each allows what those before it do."""
+    """The scopes in ascending order: each allows what the ones before it allow."""
 
     READ = 0
     WRITE = 1
@@ -36,7 +36,7 @@ class Scope(IntEnum):
 
 
 class Key(BaseModel):
-    """What is kept of one key."""
+    """An entry of the key file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,12 +48,12 @@ class Key(BaseModel):
 
     @property
     def allows(self) -> Scope:
-        """The scope, ordered."""
+        """The scope, which can be compared."""
         return Scope[self.scope.upper()]
 
 
 class KeyFile(BaseModel):
-    """The whole file."""
+    """The content of a key file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,10 +62,10 @@ class KeyFile(BaseModel):
 
 
 def read_keys(path: Path) -> KeyFile:
-    """Read a key file; one that is not there holds no keys.
+    """Read a key file; a missing one has no keys.
 
     Raises:
-        ConfigError: it cannot be read, or is none.
+        ConfigError: it cannot be read, or is no key file.
     """
     try:
         return KeyFile.model_validate_json(path.read_bytes())
@@ -78,10 +78,9 @@ def read_keys(path: Path) -> KeyFile:
 
 
 def create_key(path: Path, name: str, scope: ScopeName) -> str:
-    """Add a key to a file, and return it: it can be read nowhere later.
+    """Add a key to a file, and return it: the file does not have it.
 
-    The secret has 256 random bits, so that a plain hash keeps it: slow hashing slows guessing, and there is nothing
-    to guess.
+    The secret has 256 random bits, so that a plain hash is enough: slow hashes are for secrets that can be guessed.
 
     Raises:
         ConfigError: the file is no key file.
@@ -95,10 +94,10 @@ def create_key(path: Path, name: str, scope: ScopeName) -> str:
 
 
 def revoke_key(path: Path, identity: str) -> Key:
-    """Take a key out of a file.
+    """Remove a key from a file.
 
     Raises:
-        ConfigError: the file has none with this id.
+        ConfigError: the file has no key with this id.
     """
     keys = read_keys(path).keys
     revoked = next((key for key in keys if key.id == identity), None)
@@ -109,42 +108,42 @@ def revoke_key(path: Path, identity: str) -> Key:
 
 
 class Keys:
-    """The keys of a file, as they are now: what is created or revoked counts within a second, without a restart."""
+    """The keys of a file. A key that is created or revoked takes effect within a second, without a restart."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Read the file.
 
         Raises:
-            ConfigError: it is no key file, or holds no key: nobody could come in.
+            ConfigError: it is no key file, or has no key, so that every request would be refused.
         """
         self._path = path
         self._clock = clock
-        self._looked = clock()
+        self._checked_s = clock()
         self._stamp = self._stamp_now()
         self._known = {key.id: key for key in read_keys(path).keys}
         if not self._known:
-            raise ConfigError(f"{path} holds no key: mien keys create makes one")
+            raise ConfigError(f"{path} has no key: mien keys create makes one")
 
     def find(self, text: str) -> Key | None:
-        """The key that ``text`` is, or None. Takes as long for a wrong secret as for the right one."""
-        self._look_again()
+        """The entry of the key ``text``, or None; it takes as long for a wrong secret as for the right one."""
+        self._reload()
         identity = text.split("_", 2)[1] if text.count("_") >= 2 else ""
         key = self._known.get(identity)
         expected = key.sha256 if key else "0" * 64
         fits = hmac.compare_digest(_hash(text), expected)
         return key if fits else None
 
-    def _look_again(self) -> None:
+    def _reload(self) -> None:
         now = self._clock()
-        if now - self._looked < LOOK_AGAIN_S:
+        if now - self._checked_s < RELOAD_AFTER_S:
             return
-        self._looked = now
+        self._checked_s = now
         stamp = self._stamp_now()
         if stamp == self._stamp:
             return
         try:
             self._known = {key.id: key for key in read_keys(self._path).keys}
-        except ConfigError:  # a file that cannot be read opens nothing
+        except ConfigError:  # without a readable file no key is valid
             self._known = {}
         self._stamp = stamp
 
@@ -162,7 +161,7 @@ def _hash(text: str) -> str:
 
 def _write(path: Path, content: KeyFile) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = os.umask(0o077)  # its owner alone reads it
+    before = os.umask(0o077)  # only the user of this process may read it
     try:
         with write_atomically(path) as file:
             file.write(content.model_dump_json(indent=2).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Which pages may open a WebSocket: browsers ask nobody before they do, so the service looks where a page is from."""
+"""Origins of WebSockets: browsers send no preflight for them, so the service checks the origin of the page."""
 
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -8,11 +8,10 @@ from starlette.types import Scope
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
-def may_open(scope: Scope, others: tuple[str, ...]) -> bool:
-    """Whether whoever opens this WebSocket is no page, a page of this service, or one of the ``others``.
+def is_allowed_origin(scope: Scope, others: tuple[str, ...]) -> bool:
+    """Whether a WebSocket comes from a page of this service or of one of the ``others``, or from no page.
 
-    Behind a proxy that ends TLS the service does not see the scheme it is asked by: host and port are compared, each
-    with its own scheme's default.
+    Host and port are compared, not the scheme: behind a proxy that ends TLS the service does not see the client's.
     """
     headers = dict(scope["headers"])
     if b"origin" not in headers:
@@ -20,7 +19,7 @@ def may_open(scope: Scope, others: tuple[str, ...]) -> bool:
     origin = headers[b"origin"].decode("latin-1")
     if origin in others:
         return True
-    with suppress(ValueError):  # what is no address
+    with suppress(ValueError):  # not a URL
         page, here = urlsplit(origin), urlsplit("//" + headers.get(b"host", b"").decode("latin-1"))
         port = _PORTS.get(page.scheme)
         if page.hostname is not None and port is not None:

@@ -1,4 +1,4 @@
-"""Around every request: its id, its line in the log, its place in the figures, and the last word on errors."""
+"""Request log: gives each request an id, logs and counts it, and answers 500 to errors that nothing else handles."""
 
 import logging
 import re
@@ -14,16 +14,18 @@ from mien.service.operation.metrics import Metrics
 from mien.service.routes import problems
 
 REQUEST_ID: Final = b"x-request-id"
-"""The header that carries a request's id, both ways."""
+"""Header with the id of a request, in requests and answers."""
 
 ROUTE_KEY: Final = "mien.route"
-"""Where the scope of a request that was answered before it met its route has the route's path."""
+"""Key of the scope of a request that was answered before routing: the path of its route."""
 
-FAILED: Final = 1011
-"""The code with which a WebSocket is closed on which the service failed."""
+INTERNAL_ERROR: Final = 1011
+"""Close code of a WebSocket on which the service failed (RFC 6455)."""
 
-_FITS: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-"""What a caller may choose as an id: nothing that could end a line or fill the log."""
+_VALID_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+"""Ids that a request may choose: nothing that could end a line or fill the log."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -36,26 +38,26 @@ _log = logging.getLogger("mien.requests")
 
 
 class RequestLog:
-    """ASGI middleware, the outermost."""
+    """ASGI middleware, the outermost: CORS answers, refusals and failures are logged, too."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and see its answer through."""
+        """Pass the request on, and log its answer."""
         if scope["type"] == "websocket":
-            await self._see_through(scope, receive, send)
+            await self._log_websocket(scope, receive, send)
             return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         began = perf_counter()
-        identity = _identity(scope)
+        identity = _id_of(scope)
         token = request_id.set(identity.decode("ascii"))
         status = 0
 
-        async def answered(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -65,24 +67,24 @@ class RequestLog:
             await send(message)
 
         try:
-            await self.app(scope, receive, answered)
+            await self.app(scope, receive, send_and_note)
         except Exception:
             _log.exception("failed")
-            if status:  # half an answer is out: the server breaks the connection off
+            if status:  # part of the answer was sent: the server closes the connection
                 raise
             response = problems.response(problems.INTERNAL)
-            await response(scope, receive, answered)
+            await response(scope, receive, send_and_note)
         finally:
-            self._note(scope, status, perf_counter() - began)
+            self._record(scope, status, perf_counter() - began)
             request_id.reset(token)
 
-    async def _see_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A WebSocket, from its opening to its end: one request, and one line in the log."""
+    async def _log_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Log a WebSocket when it ends: it is one request."""
         began, status = perf_counter(), 0
-        identity = _identity(scope)
+        identity = _id_of(scope)
         token = request_id.set(identity.decode("ascii"))
 
-        async def answered(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "websocket.accept":
                 status = HTTPStatus.SWITCHING_PROTOCOLS
@@ -95,21 +97,20 @@ class RequestLog:
             await send(message)
 
         try:
-            await self.app(scope, receive, answered)
-        except Exception:  # noqa: BLE001  the last word on errors
+            await self.app(scope, receive, send_and_note)
+        except Exception:  # noqa: BLE001  nothing else handles it
             _log.exception("failed")
             if status == HTTPStatus.SWITCHING_PROTOCOLS:
-                await send({"type": "websocket.close", "code": FAILED})
+                await send({"type": "websocket.close", "code": INTERNAL_ERROR})
         finally:
-            self._note(scope, status, perf_counter() - began)
+            self._record(scope, status, perf_counter() - began)
             request_id.reset(token)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get(ROUTE_KEY) or getattr(
-            scope.get("route"), "path", "none"
-        )  # as it is declared: callers do not choose labels
-        asked = scope.get("method", "GET")
-        method = asked if asked in _METHODS else "other"
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # Labels of metrics are the declared paths and known methods: requests cannot make new ones.
+        route = scope.get(ROUTE_KEY) or getattr(scope.get("route"), "path", "none")
+        method = scope.get("method", "GET")
+        method = method if method in _METHODS else "other"
         self.metrics.requests.labels(method, route, int(status)).inc()
         if scope["type"] == "http":
             self.metrics.request_seconds.labels(route).observe(seconds)
@@ -125,10 +126,7 @@ class RequestLog:
             _log.info("answered", extra={FIELDS: fields})
 
 
-def _identity(scope: Scope) -> bytes:
-    """The id that the caller chose, if it fits, or another."""
+def _id_of(scope: Scope) -> bytes:
+    """The id that the request chose, if it is valid, or a new one."""
     sent: bytes = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
-    return sent if _FITS.fullmatch(sent) else secrets.token_hex(8).encode()
-
-
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+    return sent if _VALID_ID.fullmatch(sent) else secrets.token_hex(8).encode()

@@ -1,4 +1,4 @@
-"""Connections: what uvicorn does, but for heads of requests that do not come."""
+"""Header timeout: closes connections on which the headers of a request do not arrive in time."""
 
 import asyncio
 from typing import Any
@@ -6,46 +6,45 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-class TimedProtocol(HttpToolsProtocol):
-    """Closes a connection on which the head of a request takes too long.
+class HeaderTimeoutProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a time limit for the headers of a request.
 
-    uvicorn waits for a first request, and for the rest of a head, for ever: callers that send nothing could hold all
-    the connections there may be.
+    uvicorn has no limit: clients that send nothing could hold all connections that the system allows.
     """
 
-    longest_s = 30.0
-    _alarm: asyncio.TimerHandle | None = None
+    max_s = 30.0
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """A caller is there: the first head is awaited."""
+        """Start the timer of the first request."""
         super().connection_made(transport)
-        self._await_head()
+        self._start_timer()
 
     def on_message_begin(self) -> None:
-        """The head of a request, the first or a later one, has begun."""
+        """Start the timer of a request."""
         super().on_message_begin()
-        self._await_head()
+        self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
-        self._stop_waiting()
+        """Stop the timer."""
+        self._stop_timer()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The caller is gone."""
-        self._stop_waiting()
+        """Stop the timer."""
+        self._stop_timer()
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
-        self._stop_waiting()
-        self._alarm = self.loop.call_later(self.longest_s, self.transport.close)
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(self.max_s, self.transport.close)
 
-    def _stop_waiting(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
-def timed_protocol(longest_s: float) -> type[TimedProtocol]:
-    """The protocol with a time of its own."""
-    return type("TimedProtocol", (TimedProtocol,), {"longest_s": longest_s})
+def protocol_with_header_timeout(max_s: float) -> type[HeaderTimeoutProtocol]:
+    """A protocol class with the given limit, seconds."""
+    return type("HeaderTimeoutProtocol", (HeaderTimeoutProtocol,), {"max_s": max_s})

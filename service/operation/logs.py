@@ -1,7 +1,6 @@
 """The log: one JSON object per line, on standard error.
 
-No picture, file name, query or embedding ever stands in it: a line has the fields below, and what is written says
-what happened, not to whom.
+It has no images, file names, queries or embeddings: only the fields below, and messages that say what happened.
 """
 
 import json
@@ -13,20 +12,20 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is being answered."""
+"""Id of the request that is being answered."""
 
 FIELDS: Final = "fields"
-"""The key under which a record carries further fields: ``log.info("...", extra={FIELDS: {...}})``."""
+"""Key of a record's further fields: ``log.info("...", extra={FIELDS: {...}})``."""
 
 
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON.
 
-    Of an exception it tells its type and where it was raised, not its message, which may quote what a caller sent.
+    An exception is logged with its type and traceback, not its message, which may quote the request.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """The line, without a line feed."""
         moment = datetime.fromtimestamp(record.created, UTC)
         line: dict[str, Any] = {
             "time": moment.isoformat(timespec="milliseconds"),
@@ -46,19 +45,19 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def _no_addresses(record: logging.LogRecord) -> bool:
-    """Leave out uvicorn's lines about WebSockets: they have addresses and queries, and RequestLog writes its own."""
+def _is_not_about_websockets(record: logging.LogRecord) -> bool:
+    """Drop uvicorn's lines about WebSockets: they have addresses and queries, and RequestLog writes its own."""
     return '"WebSocket ' not in str(record.msg)
 
 
 def configure(level: str) -> None:
-    """Send everything that is logged in this process to standard error as JSON, from ``level`` on."""
+    """Log to standard error as JSON, from ``level`` on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    # Libraries that read uploads say what they met there, and whoever sends them chooses what that is.
+    # Libraries that read uploads quote them in their messages.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    logging.getLogger("uvicorn.error").addFilter(_no_addresses)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_about_websockets)
     logging.getLogger("PIL").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"PIL\..*")

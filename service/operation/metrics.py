@@ -1,4 +1,4 @@
-"""What the service counts and measures, for Prometheus."""
+"""Metrics of the service, for Prometheus."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,19 +18,19 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 Stage = Literal["decode", "detect", "embed", "search"]
-"""The steps from an upload to its answer: decode; detect and align; embed and name; search the gallery."""
+"""Stages of an answer: decode; detect and align; embed and classify; search the gallery."""
 
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Where the processes of one service keep their figures together; prometheus-client reads this variable."""
+"""Variable of prometheus-client: the folder in which the processes of one service share their metrics."""
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _COUNTS: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """The figures of one service. Thread-safe.
+    """The metrics of one service. Thread-safe.
 
-    Of several processes, whichever is asked answers for all.
+    Each of several processes answers for all of them.
 
     Attributes:
         span: entered around each stage; where traces are exported, a span of them.
@@ -49,7 +49,7 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "mien_request_seconds",
-            "From the head of a request to the end of its answer.",
+            "From the headers of a request to the end of its answer.",
             ("route",),
             buckets=_SECONDS,
             registry=self._registry,
@@ -123,16 +123,16 @@ class Metrics:
             self._stages[stage].observe(perf_counter() - began)
 
     def exposition(self) -> bytes:
-        """All figures, in Prometheus's text format."""
+        """All metrics, in Prometheus's text format."""
         if not self._shared:
             return generate_latest(self._registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+        shared = CollectorRegistry()
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+        return generate_latest(shared)
 
 
 def resident_bytes() -> int:
-    """The memory of this process that is in RAM; 0 where the system does not say."""
+    """Memory of this process in RAM; 0 where the system does not tell it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -1,7 +1,6 @@
-"""The healthcheck of a container: asks the service on this machine whether it is ready.
+"""Health check of a container: asks the service on this machine whether it is ready.
 
-Run as ``python -m mien.service.operation.probe``. It imports nothing but the standard library, as it runs every few
-seconds.
+Run as ``python -m mien.service.operation.probe``. It imports only the standard library, as it runs every few seconds.
 """
 
 import http.client
@@ -14,7 +13,7 @@ TIMEOUT_S: Final = 2.5
 
 
 def probe(environment: Mapping[str, str]) -> str | None:
-    """What is wrong with the service that was started from this environment; None if it is ready."""
+    """What is wrong with the service that has these environment variables; None if it is ready."""
     port = environment.get("MIEN_PORT") or "8000"
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT_S)
     try:

@@ -1,4 +1,4 @@
-"""Several processes that serve from one socket, each with its own bundle, watched by the one that started them."""
+"""Supervisor of several processes that serve from one socket: starts them, and replaces those that die."""
 
 import multiprocessing
 import os
@@ -21,16 +21,16 @@ from mien.service.operation.metrics import SHARED_FOLDER
 from mien.service.settings import Settings
 
 COULD_NOT_START: Final = 3
-"""The exit status of a process that could not start, uvicorn's too: another one would not either."""
+"""Exit status of a process that could not start, as of uvicorn: it is not started again."""
 
-PAUSE_S: Final = 0.5
-"""Between the end of a process and the start of the one that takes its place."""
+RESTART_AFTER_S: Final = 0.5
+"""Seconds between the end of a process and the start of its replacement."""
 
 ServeOne = Callable[[Settings, socket.socket | None], None]
 
 
 def serve_in_processes(settings: Settings, serve_one: ServeOne) -> int:
-    """Serve in ``settings.processes`` processes until told to stop; one that dies is replaced.
+    """Serve in ``settings.processes`` processes until a signal to stop; one that dies is replaced.
 
     SIGHUP is passed on to all of them.
 
@@ -39,14 +39,14 @@ def serve_in_processes(settings: Settings, serve_one: ServeOne) -> int:
     """
     with (
         socket.create_server((settings.host, settings.port), backlog=2048, family=_family(settings.host)) as listening,
-        tempfile.TemporaryDirectory(prefix="mien-metrics-") as figures,
+        tempfile.TemporaryDirectory(prefix="mien-metrics-") as metrics,
     ):
-        os.environ[SHARED_FOLDER] = figures
+        os.environ[SHARED_FOLDER] = metrics
         console.print(f"mien serves in {settings.processes} processes", markup=False)
-        return _Watch(settings, serve_one, listening).run()
+        return _Supervisor(settings, serve_one, listening).run()
 
 
-class _Watch:
+class _Supervisor:
     def __init__(self, settings: Settings, serve_one: ServeOne, listening: socket.socket) -> None:
         self._settings = settings
         self._serve_one = serve_one
@@ -58,7 +58,7 @@ class _Watch:
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._pass_on)
+        signal.signal(signal.SIGHUP, self._forward)
         for _ in range(self._settings.processes):
             self._start()
         failed = False
@@ -73,28 +73,28 @@ class _Watch:
                     failed = True
                     self._stop(signal.SIGTERM, None)
                     continue
-                console.print(f"mien: a process ended ({process.exitcode}), another takes its place", markup=False)
-                time.sleep(PAUSE_S)
+                console.print(f"mien: a process ended ({process.exitcode}), another one is started", markup=False)
+                time.sleep(RESTART_AFTER_S)
                 self._start()
         return int(failed)
 
     def _start(self) -> None:
-        process = self._context.Process(target=_begin, args=(self._serve_one, self._settings, self._listening))
+        process = self._context.Process(target=_run_process, args=(self._serve_one, self._settings, self._listening))
         process.start()
         self._running.add(process)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         self._stopping = True
-        self._pass_on(signal.SIGTERM if number == signal.SIGINT else number, None)
+        self._forward(signal.SIGTERM if number == signal.SIGINT else number, None)
 
-    def _pass_on(self, number: int, _: FrameType | None) -> None:
+    def _forward(self, number: int, _: FrameType | None) -> None:
         for process in self._running:
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)
 
 
-def _begin(serve_one: ServeOne, settings: Settings, listening: socket.socket) -> None:
-    """What each process runs."""
+def _run_process(serve_one: ServeOne, settings: Settings, listening: socket.socket) -> None:
+    """Main function of each process."""
     try:
         serve_one(settings, listening)
     except MienError as error:

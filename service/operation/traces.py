@@ -1,7 +1,7 @@
-"""Traces for OpenTelemetry, where an exporter is configured by its own variables (``OTEL_EXPORTER_OTLP_ENDPOINT``).
+"""Traces for OpenTelemetry, if one of its variables configures an exporter (``OTEL_EXPORTER_OTLP_ENDPOINT``).
 
-A request is a span, and so is each stage of its answer. A batch belongs to several requests; its spans hang on the one
-that completed it.
+A request is a span, and each stage of its answer is a span in it. A batch belongs to several requests; its spans are in
+that of the request that completed it.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from mien.model.errors import ConfigError
 from mien.service.operation.metrics import Metrics
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""OpenTelemetry's variables, either of which turns traces on."""
+"""Variables of OpenTelemetry; either one switches traces on."""
 
 
-def configured_provider(environment: Mapping[str, str]) -> Any | None:
+def otlp_provider(environment: Mapping[str, str]) -> Any | None:
     """A provider of tracers that exports over OTLP, or None where no exporter is configured.
 
     Raises:
         ConfigError: one is configured, and the extra ``otel`` is not installed.
     """
-    named = next((name for name in ENDPOINTS if environment.get(name)), None)
-    if named is None:
+    variable = next((name for name in ENDPOINTS if environment.get(name)), None)
+    if variable is None:
         return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -33,17 +33,17 @@ def configured_provider(environment: Mapping[str, str]) -> Any | None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        raise ConfigError(f"{named} is set: expected the extra 'otel' to be installed, found it is not") from None
+        raise ConfigError(f"{variable} is set, but traces need the extra 'otel': pip install 'mien[otel]'") from None
     resource = Resource.create({"service.name": environment.get("OTEL_SERVICE_NAME", "mien")})
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
 
-def traced(app: ASGIApp, metrics: Metrics, provider: Any) -> ASGIApp:
+def trace_requests(app: ASGIApp, metrics: Metrics, provider: Any) -> ASGIApp:
     """The app with a span around each request, and in it one for each stage.
 
-    A request carries method, path and status; queries, bodies and addresses of callers stay out.
+    The span of a request has its method, path and status; no query, body or address.
     """
     from opentelemetry import propagate, trace
 
@@ -64,7 +64,7 @@ def traced(app: ASGIApp, metrics: Metrics, provider: Any) -> ASGIApp:
             scope["method"], context=propagate.extract(carrier), kind=trace.SpanKind.SERVER
         ) as span:
 
-            async def noted(message: Any) -> None:
+            async def send_and_note(message: Any) -> None:
                 if message["type"] == "http.response.start":
                     route = getattr(scope.get("route"), "path", "none")
                     span.update_name(f"{scope['method']} {route}")
@@ -73,6 +73,6 @@ def traced(app: ASGIApp, metrics: Metrics, provider: Any) -> ASGIApp:
                 await send(message)
 
             span.set_attribute("http.request.method", scope["method"])
-            await app(scope, receive, noted)
+            await app(scope, receive, send_and_note)
 
     return request

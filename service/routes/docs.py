@@ -1,4 +1,4 @@
-"""The pages that describe the service, from files that are installed: none asks another host for anything."""
+"""The pages /docs and /redoc, from installed files only: they load nothing from other hosts."""
 
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ DOCS_FILES: Final = "/docs/files"
 
 
 def serve_docs(app: FastAPI) -> None:
-    """/docs and /redoc."""
+    """Serve /docs and /redoc."""
     files = Path(fastapi_offline.__file__).parent / "static"
     app.mount(DOCS_FILES, StaticFiles(directory=files), name="docs-files")
 
@@ -41,8 +41,8 @@ def serve_docs(app: FastAPI) -> None:
         )
 
 
-def describe(app: FastAPI, *bodies: type[BaseModel]) -> None:
-    """Put what FastAPI does not see into the OpenAPI description: the form of errors, and JSON bodies."""
+def complete_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
+    """Complete the OpenAPI description: problems, and JSON bodies that FastAPI does not parse."""
     description = app.openapi()
     schemas = description["components"]["schemas"]
     kinds: list[type[BaseModel]] = [Problem, *bodies]

@@ -1,4 +1,4 @@
-"""The endpoints for whoever runs the service: is it alive, does it answer, what are its figures, load it anew."""
+"""The endpoints for operation: health, metrics and reload."""
 
 import os
 import signal
@@ -13,12 +13,12 @@ from mien.service.schemas.health import Health, Reloaded
 
 
 def health_router(runtime: Runtime) -> APIRouter:
-    """/health, /metrics and /admin, over what runs."""
+    """The router of /health, /metrics and /admin."""
     router = APIRouter()
 
     @router.get("/health/live", tags=["health"], summary="Is the process alive?")
     async def live() -> Health:
-        """Answers as long as the event loop turns."""
+        """Answers while the event loop runs."""
         return Health(status="live")
 
     @router.get(
@@ -32,7 +32,7 @@ def health_router(runtime: Runtime) -> APIRouter:
     @router.get(
         "/metrics",
         tags=["operation"],
-        summary="The figures, for Prometheus",
+        summary="The metrics, for Prometheus",
         response_class=Response,
         responses={
             **problems.openapi_responses(401, 403, 429),
@@ -47,16 +47,16 @@ def health_router(runtime: Runtime) -> APIRouter:
     @router.post(
         "/admin/reload",
         tags=["operation"],
-        summary="Load the bundle anew",
+        summary="Load the bundle again",
         responses=problems.openapi_responses(401, 403, 409, 429),
     )
     async def reload() -> Reloaded:
-        """Loads the bundle anew while the old one answers; no request is dropped. As SIGHUP does.
+        """Loads the bundle again while the old one answers, as SIGHUP does; no request is dropped.
 
         A bundle that cannot be used changes nothing, and is answered with 409.
         """
         if runtime.settings.processes > 1:
-            os.kill(os.getppid(), signal.SIGHUP)  # who started this process tells it and its siblings
+            os.kill(os.getppid(), signal.SIGHUP)  # the supervisor forwards it to all processes
             return Reloaded(status="reloading", faces=len(runtime.engine.bundle.gallery))
         engine = await runtime.reload()
         return Reloaded(status="reloaded", faces=len(engine.bundle.gallery))

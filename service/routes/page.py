@@ -1,4 +1,4 @@
-"""The web page: plain files, sent with headers that let it load nothing from elsewhere."""
+"""The web page: static files, with headers that let it load nothing from other origins."""
 
 from pathlib import Path
 from typing import Final
@@ -25,17 +25,17 @@ HEADERS: Final = {
 
 
 class PageFiles(StaticFiles):
-    """The page's files with its headers."""
+    """Static files with ``HEADERS``."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """The file, or 404."""
+        """The file, with ``HEADERS``."""
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
         return response
 
 
 def serve_page(app: FastAPI) -> None:
-    """The page at / and its files below /page/."""
+    """Serve the page at / and its files below /page/."""
     app.mount("/page", PageFiles(directory=FOLDER), name="page")
 
     @app.get("/", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""The WebSocket for moving pictures, such as a webcam's: /stream."""
+"""The WebSocket for the frames of a camera: /stream."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from mien.model.errors import first_fault
 from mien.service.errors import ForeignPageError, RequestError
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.auth import IS_KEY_VALID
-from mien.service.middleware.origins import may_open
+from mien.service.middleware.origins import is_allowed_origin
 from mien.service.routes import problems
 from mien.service.routes.faces import check_faces
 from mien.service.schemas.faces import FaceQuery
@@ -20,18 +20,18 @@ from mien.service.video.session import StreamSession
 STREAM_PATH: Final = "/stream"
 
 PROTOCOL: Final = "mien"
-"""The subprotocol that is agreed to where it is offered: a page that gives its key offers it beside the key."""
+"""The subprotocol that is accepted where it is offered: a page offers it together with its key."""
 
 
 def stream_router(runtime: Runtime) -> APIRouter:
-    """The endpoint, over what runs."""
+    """The router of the endpoint."""
     router = APIRouter()
 
     @router.websocket(STREAM_PATH)
     async def stream(websocket: WebSocket) -> None:
-        """Answers one frame after the other; the newest one that waits comes next, older ones are dropped."""
+        """Answers one frame after the other: next the newest that waits; older ones are dropped."""
         try:
-            if not may_open(websocket.scope, runtime.settings.origins):
+            if not is_allowed_origin(websocket.scope, runtime.settings.origins):
                 raise ForeignPageError("only pages of this service, or of MIEN_CORS_ORIGINS, may open a stream")
             query = _query(websocket)
             check_faces(query, runtime.settings.max_faces)
@@ -58,7 +58,7 @@ def _query(websocket: WebSocket) -> FaceQuery:
 
 
 async def _refuse(websocket: WebSocket, error: Exception) -> None:
-    """Answer in place of opening, where the server can; otherwise close."""
+    """Answer with a problem where the server can; otherwise close."""
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
         await websocket.send_denial_response(problems.response_to(error, websocket.scope))
     else:

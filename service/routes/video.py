@@ -17,8 +17,8 @@ from mien.service.video.answer import NDJSON, answer_video
 
 _LINES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "One JSON object per line: one for each frame that was looked at, as soon as it is done; then "
-        "one for each track; then the end, without which an answer is not whole.",
+        "description": "One JSON object per line: one for each sampled frame, as soon as it is ready; then one for "
+        "each track; then the end, without which an answer is incomplete.",
         "content": {
             NDJSON: {
                 "schema": {
@@ -39,7 +39,7 @@ _FORM: Final[dict[str, Any]] = {
 
 
 def video_router(runtime: Runtime) -> APIRouter:
-    """The endpoint, over what runs."""
+    """The router of the endpoint."""
     router = APIRouter(tags=["faces"])
 
     @router.post(
@@ -50,10 +50,10 @@ def video_router(runtime: Runtime) -> APIRouter:
         openapi_extra=uploads.openapi_body(_FORM),
     )
     async def classify_video(request: Request, query: Annotated[VideoQuery, Query()]) -> Response:
-        """Looks at `fps` frames of each second of an MP4, WebM or GIF file, and answers while it does.
+        """Answers about `fps` frames of each second of an MP4, WebM or GIF file, while it is decoded.
 
-        A face that goes on from frame to frame keeps its `track`; a summary of each track comes at the end. What is
-        wrong from the first frame on has a status of its own; what goes wrong later is the `problem` of the last line.
+        A face that is followed from frame to frame keeps its `track`; a summary of each track comes at the end. A
+        problem before the first frame has its own status; a later one is the `problem` of the last line.
         """
         if not can_decode_videos():
             raise NoVideoDecoderError("videos need the extra 'video' (PyAV), which is not installed here")

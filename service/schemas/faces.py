@@ -11,10 +11,10 @@ from mien.service.schemas.problem import Problem
 from mien.service.schemas.retrieval import RetrievalOptions, cursor
 
 Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
-"""A number with six decimals: what single precision knows."""
+"""A number with six decimals, the precision of float32."""
 
 Pixels = Annotated[float, PlainSerializer(lambda value: round(value, 1), return_type=float)]
-"""A place in an image, pixels."""
+"""A coordinate in an image, pixels."""
 
 _BOX: Final = [412.5, 310.2, 508.0, 655.1]
 _POSTERIOR: Final = dict(zip(EMOTIONS, (0.02, 0.9, 0.04, 0.01, 0.01, 0.01, 0.005, 0.005), strict=True))
@@ -24,7 +24,7 @@ _EMBEDDING: Final = [0.12, -1.4, 0.7]
 
 
 class FaceQuery(BaseModel):
-    """Parameters that every endpoint takes; others are refused, so that a misspelt one is noticed."""
+    """Parameters of every endpoint that takes images; others are refused, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,7 +44,7 @@ class FaceQuery(BaseModel):
 
 
 class RetrievalQuery(FaceQuery, RetrievalOptions):
-    """Parameters of a retrieval."""
+    """Parameters of a retrieval by image."""
 
     filter: str | None = Field(
         None, description="Which faces may match: a filter as JSON.", examples=['{"emotion":"fear"}']
@@ -79,7 +79,7 @@ class ClassifiedFace(Box):
         examples=[0.62],
     )
     known: bool = Field(
-        description="Whether the face is typical enough to show a known expression; if not, its emotion means little.",
+        description="Whether the face is typical enough for a known expression; if not, its emotion means little.",
         examples=[True],
     )
 
@@ -97,11 +97,11 @@ class FoundMatch(BaseModel):
     distance: Rounded = Field(description="Euclidean distance to the query, in embedding units.", examples=[0.41])
     emotion: str = Field(description="Its label in the gallery.", examples=["happiness"])
     metadata: dict[str, Any] = Field(
-        description="What the gallery knows of it besides.",
+        description="Its other fields in the gallery.",
         examples=[{"dataset": "FER+", "split": "Training", "votes": {"happiness": 9, "neutral": 1}}],
     )
-    subject: str | None = Field(None, description="The person, where it is known.", examples=["anna"])
-    sub_class: str | None = Field(None, description="Its sub-class, where it is known.", examples=["happiness/2"])
+    subject: str | None = Field(None, description="The person, where known.", examples=["anna"])
+    sub_class: str | None = Field(None, description="Its sub-class, where known.", examples=["happiness/2"])
 
 
 class RetrievedFace(Box):
@@ -137,7 +137,7 @@ class Embedding(BaseModel):
 
 
 class ProblemImage(BaseModel):
-    """An image of several that was not answered; the others were."""
+    """An image of several that could not be answered; the others were."""
 
     problem: Problem
 

@@ -14,7 +14,7 @@ MAP_DECIMALS: Final = 3
 
 
 class MapRegion(BaseModel):
-    """A Gaussian as an ellipse: centre, half diameters at one and a half standard deviations, and how it is turned."""
+    """A Gaussian as an ellipse: its centre, half its diameters at 1.5 standard deviations, and its angle."""
 
     id: str = Field(description="The emotion, or the sub-class.", examples=["happiness"])
     x: Rounded = Field(description="Of its centroid, in embedding units.", examples=[1.92])
@@ -25,18 +25,16 @@ class MapRegion(BaseModel):
 
 
 class MapAnswer(BaseModel):
-    """The space seen flat: a point z is shown at axes (z - middle)."""
+    """The space in two dimensions: a point z is shown at axes (z - middle)."""
 
     middle: list[Rounded] = Field(description="The d numbers of the point that is shown at the origin.")
     axes: list[list[Rounded]] = Field(description="Two rows of d numbers.")
     emotions: list[MapRegion]
     sub_classes: list[MapRegion] = Field(description="Empty where the bundle has none.")
     faces: int = Field(
-        description="In the gallery; where that is more than there are ids, these are a sample.", examples=[28385]
+        description="Of the gallery; the ids are a sample where there are more faces than ids.", examples=[28385]
     )
-    owned: bool = Field(
-        description="Whether it is the owner's gallery, rather than the one that ships.", examples=[False]
-    )
+    owned: bool = Field(description="Whether it is your own gallery, rather than the one that ships.", examples=[False])
     ids: list[str] = Field(description="Of the faces that are shown.")
     x: list[float] = Field(description="Of the faces, in the order of ids.")
     y: list[float] = Field(description="Of the faces, in the order of ids.")
@@ -55,11 +53,11 @@ class AtlasRegion(BaseModel):
 
     id: str = Field(description="The emotion, or the sub-class.", examples=["happiness"])
     faces: int = Field(
-        description="Of the gallery that have this label or, without one, were named so.", examples=[7514]
+        description="Of the gallery that have this label or, without one, this nearest emotion.", examples=[7514]
     )
     share: Rounded = Field(description="Of the gallery's faces, 0 to 1.", examples=[0.264])
     votes: dict[str, Rounded] = Field(
-        description="How raters voted on such faces of the gallery that ships, mean shares.",
+        description="Mean shares of the raters' votes on such faces of the gallery that ships.",
         examples=[{"happiness": 0.91, "neutral": 0.05}],
     )
     nearest: list[NearestFace] = Field(description="Faces with this label nearest to the centroid.")
@@ -70,9 +68,7 @@ class Atlas(BaseModel):
     """Every emotion and sub-class."""
 
     faces: int = Field(description="In the gallery.", examples=[28385])
-    owned: bool = Field(
-        description="Whether it is the owner's gallery, rather than the one that ships.", examples=[False]
-    )
+    owned: bool = Field(description="Whether it is your own gallery, rather than the one that ships.", examples=[False])
     portraits: bool = Field(description="Whether the bundle brings portraits.", examples=[True])
     emotions: list[AtlasRegion]
 

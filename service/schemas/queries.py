@@ -17,7 +17,7 @@ MAX_PARTS: Final = 16
 """Parts of one mix."""
 
 MAX_POINTS: Final = 64
-"""Points that a mix of mixes may come down to."""
+"""Points of a mix, those of mixes in it included."""
 
 
 class _Strict(BaseModel):
@@ -33,7 +33,7 @@ class EmbeddingQuery(_Strict):
 
 
 class FaceIdQuery(_Strict):
-    """A face of the gallery; its own first match is itself."""
+    """A face of the gallery; its first match is the face itself."""
 
     id: str = Field(max_length=1000, examples=["fer0012345"])
 
@@ -58,7 +58,7 @@ class MixPart(_Strict):
 
 
 class MixQuery(_Strict):
-    """A point between others: their mean, weighted by what each has of the sum of all weights."""
+    """The weighted mean of other points; the weights are divided by their sum."""
 
     mix: list[MixPart] = Field(min_length=1, max_length=MAX_PARTS)
 

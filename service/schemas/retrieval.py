@@ -1,4 +1,4 @@
-"""What a retrieval may ask for beside its query: filters, exclusions and pages, as parameters or in JSON."""
+"""Options of a retrieval: filters, exclusions and pages, as query parameters or in JSON."""
 
 import base64
 import binascii
@@ -17,16 +17,16 @@ COPIES_WITHIN: Final = 0.05
 
 
 class RetrievalOptions(BaseModel):
-    """Options of a retrieval that both its forms have."""
+    """Options of retrievals by image and by point."""
 
     model_config = ConfigDict(extra="forbid")
 
-    one_per_subject: bool = Field(default=False, description="Of each subject the nearest face alone.")
+    one_per_subject: bool = Field(default=False, description="Only the nearest face of each subject.")
     exclude_subject: list[str] = Field(
-        default=[], max_length=1000, description="Subjects whose faces are left out, such as the one who asks."
+        default=[], max_length=1000, description="Subjects whose faces are left out, such as that of the query."
     )
     mask_copies: bool = Field(
-        default=False, description="Leave out faces of the same picture, and those as near as a copy of it."
+        default=False, description="Leave out faces of the same image, and those as near as a copy of it."
     )
     max_distance: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="Leave out what is farther, in embedding units.", examples=[2.5]
@@ -37,11 +37,11 @@ class RetrievalOptions(BaseModel):
 
 
 def search_options(options: RetrievalOptions, condition: Any) -> SearchOptions:
-    """The options as the gallery takes them.
+    """The options of a search in the gallery.
 
     Args:
-        options: as they came.
-        condition: the filter, JSON values or None.
+        options: of the request.
+        condition: the filter as JSON values, or None.
 
     Raises:
         FilterError: the filter cannot be read.
@@ -63,7 +63,7 @@ def search_options(options: RetrievalOptions, condition: Any) -> SearchOptions:
 
 
 def parse_filter_text(text: str | None) -> Any:
-    """The JSON values of a filter that came as text.
+    """The JSON values of a filter in a query parameter.
 
     Raises:
         FilterError: it is no JSON; the message names the character.
@@ -79,7 +79,7 @@ def parse_filter_text(text: str | None) -> Any:
 
 
 def cursor(page: SearchOptions) -> str:
-    """What a next page is asked for with: where it starts, and in which state of the gallery.
+    """The ``after`` of a page: where it starts, and in which state of the gallery.
 
     Args:
         page: its options, as ``mien.index.gallery.cursor`` gives them.

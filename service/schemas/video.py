@@ -1,4 +1,4 @@
-"""What the service answers about videos and streams: lines of NDJSON, and messages."""
+"""Answers about videos (lines of NDJSON) and streams (messages), and how a prediction becomes one of them."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -11,19 +11,19 @@ from mien.service.schemas.problem import Problem
 
 
 class VideoQuery(FaceQuery):
-    """Parameters of a question about a video; others are refused."""
+    """Parameters of a request with a video; others are refused."""
 
     fps: float = Field(
         5.0,
         ge=0.1,
         le=60,
-        description="Frames of each second that are looked at; a video that has fewer gives all it has.",
+        description="Frames of each second that are answered; of a video with fewer, all are.",
         examples=[5],
     )
 
 
 class TrackedFace(ClassifiedFace):
-    """A face of a frame, and which of those before it is."""
+    """A face of a frame, with its track."""
 
     track: int = Field(
         ge=1, description="A face that is followed from frame to frame keeps its number, from 1.", examples=[1]
@@ -31,24 +31,24 @@ class TrackedFace(ClassifiedFace):
 
 
 class FrameLine(BaseModel):
-    """A frame that was looked at."""
+    """A sampled frame."""
 
     kind: Literal["frame"] = "frame"
-    time_s: Rounded = Field(description="From the first frame on, seconds.", examples=[0.4])
+    time_s: Rounded = Field(description="Since the first frame, seconds.", examples=[0.4])
     frame: int = Field(description="Its number among all frames of the video, from 0.", examples=[10])
     faces: list[TrackedFace] = Field(description="Largest first; empty where no face was found.")
 
 
 class StreamAnswer(BaseModel):
-    """What is answered to a frame of a stream."""
+    """The answer to a frame of a stream."""
 
     frame: int = Field(description="Which message of the stream this answers, from 1.", examples=[12])
     dropped: int = Field(
-        description="Messages since the last answer that were dropped, as a newer one came before their turn.",
+        description="Messages since the last answer that were dropped for a newer one.",
         examples=[1],
     )
     faces: list[TrackedFace] = Field(description="Largest first; empty where no face was found.")
-    problem: Problem | None = Field(description="Why the frame was not looked at; null if it was.")
+    problem: Problem | None = Field(description="Why the frame was not answered; null if it was.")
 
 
 class TrackLine(BaseModel):
@@ -61,7 +61,7 @@ class TrackLine(BaseModel):
     frames: int = Field(description="In how many frames it was found.", examples=[40])
     posterior: dict[str, Rounded] = Field(description="Mean of its posteriors.")
     shares: dict[str, Rounded] = Field(
-        description="Share of its frames that each emotion was named in; those of no frame are left out.",
+        description="Share of its frames with each emotion; emotions of no frame are left out.",
         examples=[{"neutral": 0.7, "happiness": 0.3}],
     )
     typicality: Rounded = Field(description="Mean of its typicalities.", examples=[0.55])
@@ -69,21 +69,21 @@ class TrackLine(BaseModel):
 
 
 class Skipped(BaseModel):
-    """What of a video was not looked at."""
+    """The parts of a video that were not answered."""
 
-    between: int = Field(description="Frames between those that were wanted.", examples=[200])
+    between: int = Field(description="Frames between the sampled ones.", examples=[200])
     damaged: int = Field(description="Parts of the file that could not be decoded.", examples=[0])
 
 
 class EndLine(BaseModel):
-    """The last line. An answer without one is not whole."""
+    """The last line. An answer without it is incomplete."""
 
     kind: Literal["end"] = "end"
-    frames: int = Field(description="Frames that were looked at.", examples=[50])
+    frames: int = Field(description="Sampled frames.", examples=[50])
     last_s: Rounded = Field(description="Time of the last frame of the video that was decoded, seconds.")
     tracks: int = Field(examples=[2])
     skipped: Skipped
-    complete: bool = Field(description="Whether the video was looked at to its end.")
+    complete: bool = Field(description="Whether the video was answered to its end.")
     problem: Problem | None = Field(description="Why not; null if it was.")
 
 

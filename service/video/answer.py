@@ -1,4 +1,4 @@
-"""The answer about one video, line by line, while it is being decoded."""
+"""The answer about a video: one line for each frame, while the next frame is being decoded."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -18,82 +18,82 @@ from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems
 from mien.service.schemas.video import EndLine, FrameLine, Skipped, TrackLine, VideoQuery, tracked_faces
-from mien.service.video.summary import Timelines
+from mien.service.video.summary import TrackSummaries
 
 NDJSON: Final = "application/x-ndjson"
 
 GAP_FRAMES: Final = 2.5
-"""A face may be missed in two frames, however far apart they are."""
+"""Sampled frames after which a track ends, however far apart they are: a face may be missed in two of them."""
 
 Result = TypeVar("Result")
 
 
 class VideoAnswer:
-    """Looks at one frame after the other: while one is looked at, the next is decoded, and no more.
+    """Predicts one frame after the other; meanwhile the next one is decoded, and no more.
 
     Belongs to one event loop. ``close`` ends it at any time.
     """
 
-    def __init__(self, runtime: Runtime, loaded: LoadedEngine, data: bytes, query: VideoQuery) -> None:
+    def __init__(self, runtime: Runtime, loaded: LoadedEngine, file: bytes, query: VideoQuery) -> None:
         """Start decoding.
 
         Raises:
-            VideoError: it is no video.
-            QueueFullError: there are too many.
+            VideoError: the file is no video.
+            QueueFullError: too many videos or images are worked on.
         """
         self._runtime, self._loaded, self._query = runtime, loaded, query
-        self._held = ExitStack()
-        self._held.enter_context(runtime.admission.videos.hold(1))
+        self._resources = ExitStack()
+        self._resources.enter_context(runtime.admission.videos.hold(1))
         try:
-            self._held.enter_context(runtime.admission.images.hold(1))
-            self._video = Video(data, query.fps, runtime.settings.video_limits)
+            self._resources.enter_context(runtime.admission.images.hold(1))
+            self._video = Video(file, query.fps, runtime.settings.video_limits)
         except BaseException:
-            self._held.close()
+            self._resources.close()
             raise
-        self._held.callback(self._end_decoder)
+        self._resources.callback(self._end_decoder)
         self._deadline = asyncio.get_running_loop().time() + runtime.settings.video_timeout_s
         self._tracker = Tracker(max(MAX_GAP_S, GAP_FRAMES / query.fps))
-        self._timelines = Timelines(loaded.engine.bundle.mixture.emotions)
+        self._summaries = TrackSummaries(loaded.engine.bundle.mixture.emotions)
         self._stopping = False
         self._frames = 0
         self._last = VideoEnd(frames=0, damaged=0, last_s=0.0, cut=False)
 
     def close(self) -> None:
-        """Stop, and give back what was taken."""
-        self._held.close()
+        """Stop, and release everything."""
+        self._resources.close()
 
     def _end_decoder(self) -> None:
         self._video.kill()
         self._runtime.pool.submit(Priority.ANSWER, self._video.close)
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
-        """The answer. What goes wrong after the first line is said in the last.
+        """The lines of the answer. A problem after the first line is in the last one.
 
         Raises:
-            VideoError: the video cannot be used; before the first line alone.
-            TooLateError: it took too long; before the first line alone.
+            VideoError: the video cannot be used; only before the first line.
+            TooLateError: it took too long; only before the first line.
         """
         problem: Exception | None = None
         try:
-            async with aclosing(self._looked_at()) as frames:
+            async with aclosing(self._frame_lines()) as frames:
                 async for line in frames:
-                    yield _written(line)
+                    yield _to_json(line)
         except (VideoError, RequestError) as error:
             if self._frames == 0:
                 raise
             problem = error
-        for track in self._timelines.lines():
-            yield _written(track)
-        yield _written(self._end(problem))
+        for track in self._summaries.lines():
+            yield _to_json(track)
+        yield _to_json(self._end(problem))
 
-    async def _looked_at(self) -> AsyncGenerator[FrameLine, None]:
-        """Every sampled frame.
+    async def _frame_lines(self) -> AsyncGenerator[FrameLine, None]:
+        """The line of each sampled frame.
 
         Raises:
             VideoError: the video, or the rest of it, cannot be used.
-            RequestError: time is up.
+            RequestError: it took too long.
         """
-        ahead = asyncio.create_task(self._decoded())
+        ahead = asyncio.create_task(self._decode())
         try:
             while True:
                 step = await self._in_time(ahead)
@@ -102,10 +102,10 @@ class VideoAnswer:
                     break
                 if self._frames == self._runtime.settings.max_video_frames:
                     raise VideoTooLargeError(
-                        f"of a video {self._frames} frames are looked at, this one has more: ask for a lower fps"
+                        f"of a video {self._frames} frames are answered, this one has more: ask for a lower fps"
                     )
-                ahead = asyncio.create_task(self._decoded())
-                yield await self._in_time(asyncio.create_task(self._look(step)))
+                ahead = asyncio.create_task(self._decode())
+                yield await self._in_time(asyncio.create_task(self._frame_line(step)))
         finally:
             ahead.cancel()
             ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -113,8 +113,8 @@ class VideoAnswer:
             limit_s = self._runtime.settings.max_video_s
             raise VideoTooLargeError(f"a video is looked at for {limit_s:g} s, this one goes on")
 
-    async def _decoded(self) -> VideoFrame | VideoEnd:
-        """The next frame. It is decoded in slices, so that others have their turn on the cores."""
+    async def _decode(self) -> VideoFrame | VideoEnd:
+        """The next frame. It is decoded in slices, so that other jobs of the pool are not delayed."""
         while True:
             step = await self._runtime.pool.run(Priority.READ, self._step)
             if step is not None:
@@ -124,8 +124,8 @@ class VideoAnswer:
         with self._runtime.metrics.timed("decode"):
             return self._video.step()
 
-    async def _look(self, frame: VideoFrame) -> FrameLine:
-        """The faces of a frame, and their tracks."""
+    async def _frame_line(self, frame: VideoFrame) -> FrameLine:
+        """Predict a frame, and follow its faces."""
         engine, query = self._loaded.engine, self._query
         prediction = await self._loaded.predict_frame(
             lambda: engine.detect(frame.image, already_cropped=query.already_cropped, max_faces=query.max_faces)
@@ -136,16 +136,16 @@ class VideoAnswer:
             tracked = tracked_faces(prediction, self._tracker.follow(frame.time_s, boxes, prediction.embeddings))
         self._frames += 1
         self._last = VideoEnd(frame.number + 1, self._last.damaged, frame.time_s, cut=False)
-        self._timelines.add(frame.time_s, tracked)
+        self._summaries.add(frame.time_s, tracked)
         self._runtime.metrics.frames.labels("video", "answered").inc()
         return FrameLine(time_s=frame.time_s, frame=frame.number, faces=tracked)
 
     async def _in_time(self, task: "asyncio.Task[Result]") -> Result:
-        """What a task gives, if there is time for it.
+        """The result of a task, within the deadline.
 
         Raises:
             TooLateError: the video took too long.
-            NotReadyError: the service stops, and this took too long for it.
+            NotReadyError: the service is stopping, and the video took too long.
         """
         settings, now = self._runtime.settings, asyncio.get_running_loop().time()
         if self._runtime.stopping.is_set() and not self._stopping:
@@ -170,7 +170,7 @@ class VideoAnswer:
         return EndLine(
             frames=self._frames,
             last_s=last.last_s,
-            tracks=len(self._timelines),
+            tracks=len(self._summaries),
             skipped=Skipped(between=last.frames - self._frames, damaged=last.damaged),
             complete=problem is None,
             problem=problem,
@@ -178,11 +178,11 @@ class VideoAnswer:
 
 
 class VideoResponse(StreamingResponse):
-    """The lines of an answer, as they are done. A caller that goes, or does not read, ends the work."""
+    """The lines of an answer, as they are ready. A client that disconnects, or does not read, ends the work."""
 
-    def __init__(self, answer: VideoAnswer, first: bytes, rest: AsyncGenerator[bytes, None], longest_s: float) -> None:
-        """Answer with ``first`` and ``rest``, within ``longest_s`` seconds."""
-        self._answer, self._rest, self._longest_s = answer, rest, longest_s
+    def __init__(self, answer: VideoAnswer, first: bytes, rest: AsyncGenerator[bytes, None], max_s: float) -> None:
+        """Answer with ``first`` and ``rest``, within ``max_s`` seconds."""
+        self._answer, self._rest, self._max_s = answer, rest, max_s
 
         async def lines() -> AsyncIterator[bytes]:
             yield first
@@ -192,23 +192,23 @@ class VideoResponse(StreamingResponse):
         super().__init__(lines(), media_type=NDJSON)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them."""
+        """Send the lines."""
         try:
-            async with asyncio.timeout(self._longest_s):
+            async with asyncio.timeout(self._max_s):
                 await super().__call__(scope, receive, send)
         finally:
             self._answer.close()
             await self._rest.aclose()
 
 
-async def answer_video(runtime: Runtime, loaded: LoadedEngine, data: bytes, query: VideoQuery) -> VideoResponse:
-    """Begin an answer; what is wrong with the video from its first frame on is raised here.
+async def answer_video(runtime: Runtime, loaded: LoadedEngine, file: bytes, query: VideoQuery) -> VideoResponse:
+    """Begin an answer; problems before its first line are raised here.
 
     Raises:
-        VideoError: it cannot be used.
+        VideoError: the video cannot be used.
         RequestError: there are too many videos, or it took too long.
     """
-    answer = VideoAnswer(runtime, loaded, data, query)
+    answer = VideoAnswer(runtime, loaded, file, query)
     lines = answer.lines()
     try:
         first = await anext(lines)
@@ -220,5 +220,5 @@ async def answer_video(runtime: Runtime, loaded: LoadedEngine, data: bytes, quer
     return VideoResponse(answer, first, lines, settings.video_timeout_s + settings.timeout_s)
 
 
-def _written(line: FrameLine | TrackLine | EndLine) -> bytes:
+def _to_json(line: FrameLine | TrackLine | EndLine) -> bytes:
     return line.model_dump_json().encode() + b"\n"

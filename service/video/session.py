@@ -1,4 +1,4 @@
-"""One WebSocket of moving pictures: frames in, faces out, and nothing piles up in between."""
+"""A stream session: frames come in over a WebSocket, faces go out, and only the newest frame waits."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ from mien.service.schemas.problem import Problem
 from mien.service.schemas.video import StreamAnswer, TrackedFace, tracked_faces
 
 FLOOD: Final = 10
-"""Who sends so many times as many frames as are answered is no webcam: the stream is closed."""
+"""A stream that sends this many times as many frames as are answered is closed: it is no camera."""
 
 _log = logging.getLogger("mien.streams")
 
@@ -38,15 +38,15 @@ class Close(IntEnum):
 @dataclass(frozen=True)
 class _Frame:
     number: int
-    data: bytes | None  # None was a text
+    data: bytes | None  # None for a text message
 
 
 class StreamSession:
-    """Reads as fast as frames come, keeps the newest that waits, and answers as fast as it is allowed to.
+    """Reads frames as fast as they come, keeps the newest one, and answers as fast as the settings allow.
 
     Attributes:
-        answered: frames that were.
-        dropped: frames that were not, for a newer one.
+        answered: frames that were answered.
+        dropped: frames that were dropped for a newer one.
     """
 
     def __init__(
@@ -57,25 +57,25 @@ class StreamSession:
         query: FaceQuery,
         is_key_valid: Callable[[], bool],
     ) -> None:
-        """Serve a WebSocket that is open.
+        """Serve an open WebSocket.
 
         Args:
-            runtime: what runs.
+            runtime: of the service.
             loaded: the engine that answers, to the end of the stream.
-            websocket: that was accepted.
+            websocket: accepted.
             query: which faces of each frame.
-            is_key_valid: whether the caller's key still opens anything.
+            is_key_valid: whether the client's API key is still valid.
         """
         self._runtime, self._loaded, self._websocket, self._query = runtime, loaded, websocket, query
         self._is_key_valid = is_key_valid
         self._tracker = Tracker()
         self._waiting: _Frame | None = None
-        self._came = asyncio.Event()
-        self._count = self._dropped_now = 0
+        self._has_frame = asyncio.Event()
+        self._count = self._dropped_since = 0
         self.answered = self.dropped = 0
 
     async def run(self) -> None:
-        """Until the caller goes, or is sent away."""
+        """Answer until the client disconnects, or the stream is closed."""
         tasks = [
             asyncio.create_task(self._read()),
             asyncio.create_task(self._answer()),
@@ -101,7 +101,7 @@ class StreamSession:
         return Close.RESTART, "mien is stopping"
 
     async def _read(self) -> tuple[Close, str] | None:
-        """Keep the newest frame; ends when nobody sends any more, or somebody too much."""
+        """Keep the newest frame; ends when none comes any more, or too many."""
         settings = self._runtime.settings
         flood = RateLimiter(FLOOD * settings.stream_fps)
         while True:
@@ -117,39 +117,39 @@ class StreamSession:
             self._count += 1
             if self._waiting is not None:
                 self.dropped += 1
-                self._dropped_now += 1
+                self._dropped_since += 1
                 self._runtime.metrics.frames.labels("stream", "dropped").inc()
             self._waiting = _Frame(self._count, message.get("bytes"))
-            self._came.set()
+            self._has_frame.set()
 
     async def _answer(self) -> tuple[Close, str]:
-        """Answer the newest frame, again and again."""
+        """Answer the newest frame, over and over."""
         settings, loop = self._runtime.settings, asyncio.get_running_loop()
         next_s = loop.time()
         while True:
-            await self._came.wait()
+            await self._has_frame.wait()
             await asyncio.sleep(next_s - loop.time())
             next_s = max(next_s, loop.time()) + 1 / settings.stream_fps
-            frame, dropped = self._waiting, self._dropped_now
+            frame, dropped = self._waiting, self._dropped_since
             assert frame is not None  # noqa: S101
-            self._waiting, self._dropped_now = None, 0
-            self._came.clear()
+            self._waiting, self._dropped_since = None, 0
+            self._has_frame.clear()
             if not self._is_key_valid():
                 return Close.POLICY, "the key was revoked"
-            answer = await self._looked_at(frame, dropped)
+            answer = await self._answer_frame(frame, dropped)
             self.answered += 1
-            async with asyncio.timeout(settings.timeout_s):  # a caller that does not read
+            async with asyncio.timeout(settings.timeout_s):  # the client may not read
                 await self._websocket.send_text(answer.model_dump_json())
 
-    async def _looked_at(self, frame: _Frame, dropped: int) -> StreamAnswer:
-        """The faces of a frame; what is wrong with it is said, and the stream goes on."""
+    async def _answer_frame(self, frame: _Frame, dropped: int) -> StreamAnswer:
+        """The faces of a frame, or its problem; the stream goes on either way."""
         faces: list[TrackedFace] = []
         problem: Problem | None = None
         try:
             faces = await self._faces(frame)
         except (ImageError, RequestError) as error:
             problem = problems.problem_of(error)
-        except Exception:  # noqa: BLE001  as a request would be answered with 500
+        except Exception:  # noqa: BLE001  a request would be answered with 500
             _log.exception("failed")
             problem = problems.INTERNAL
         if problem is not None:
@@ -160,7 +160,7 @@ class StreamSession:
     async def _faces(self, frame: _Frame) -> list[TrackedFace]:
         data, query, engine = frame.data, self._query, self._loaded.engine
         if data is None:
-            raise MalformedImageError("expected a picture as a binary message, got text")
+            raise MalformedImageError("expected an image as a binary message, got text")
         async with self._runtime.admit(1):
             prediction = await self._loaded.predict_frame(
                 lambda: engine.read_faces(data, already_cropped=query.already_cropped, max_faces=query.max_faces)

@@ -1,4 +1,4 @@
-"""What is said of each face over a video: mean posterior, and how long it showed what."""
+"""Summary of each track of a video: mean posterior, and share of the frames with each emotion."""
 
 from dataclasses import dataclass
 
@@ -9,69 +9,70 @@ from mien.service.schemas.video import TrackedFace, TrackLine
 
 
 @dataclass
-class _Sum:
+class _Totals:
     """A track so far.
 
     Attributes:
         posterior: (c,) sum.
-        named: (c,) frames in which each emotion was named.
+        nearest: (c,) frames with each nearest emotion.
+        typicality: sum.
+        known: frames with a known expression.
     """
 
     first_s: float
     last_s: float
-    frames: int
     posterior: NDArray[np.float64]
-    named: NDArray[np.int64]
-    typicality: float
-    known: int
+    nearest: NDArray[np.int64]
+    frames: int = 0
+    typicality: float = 0.0
+    known: int = 0
 
 
-class Timelines:
-    """Sums over the frames of a video, one for each track; no frame is kept."""
+class TrackSummaries:
+    """Running totals over the frames of a video, for each track."""
 
     def __init__(self, emotions: tuple[str, ...]) -> None:
-        """Start without a track.
+        """Start without tracks.
 
         Args:
-            emotions: (c,) names, in the order of posteriors.
+            emotions: (c,) names, in the order of the posteriors.
         """
         self._emotions = emotions
-        self._sums: dict[int, _Sum] = {}
+        self._totals: dict[int, _Totals] = {}
 
     def __len__(self) -> int:
-        return len(self._sums)
+        return len(self._totals)
 
     def add(self, time_s: float, faces: list[TrackedFace]) -> None:
-        """Count the faces of a frame."""
+        """Add the faces of a frame."""
+        count = len(self._emotions)
         for face in faces:
-            own = self._sums.get(face.track)
-            if own is None:
-                count = len(self._emotions)
-                own = _Sum(time_s, time_s, 0, np.zeros(count), np.zeros(count, np.int64), 0.0, 0)
-                self._sums[face.track] = own
-            own.last_s = time_s
-            own.frames += 1
-            own.posterior += [face.posterior[emotion] for emotion in self._emotions]
-            own.named[self._emotions.index(face.emotion)] += 1
-            own.typicality += face.typicality
-            own.known += face.known
+            if face.track not in self._totals:
+                self._totals[face.track] = _Totals(time_s, time_s, np.zeros(count), np.zeros(count, np.int64))
+            totals = self._totals[face.track]
+            totals.last_s = time_s
+            totals.frames += 1
+            totals.posterior += [face.posterior[emotion] for emotion in self._emotions]
+            totals.nearest[self._emotions.index(face.emotion)] += 1
+            totals.typicality += face.typicality
+            totals.known += face.known
 
     def lines(self) -> list[TrackLine]:
-        """What is said of each track, in their order."""
+        """The summary of each track, by number."""
         return [
             TrackLine(
-                track=number,
-                first_s=own.first_s,
-                last_s=own.last_s,
-                frames=own.frames,
-                posterior=dict(zip(self._emotions, (own.posterior / own.frames).tolist(), strict=True)),
+                track=track,
+                first_s=totals.first_s,
+                last_s=totals.last_s,
+                frames=totals.frames,
+                posterior=dict(zip(self._emotions, (totals.posterior / totals.frames).tolist(), strict=True)),
                 shares={
-                    emotion: count / own.frames
-                    for emotion, count in zip(self._emotions, own.named.tolist(), strict=True)
-                    if count
+                    emotion: frames / totals.frames
+                    for emotion, frames in zip(self._emotions, totals.nearest.tolist(), strict=True)
+                    if frames
                 },
-                typicality=own.typicality / own.frames,
-                known=own.known / own.frames,
+                typicality=totals.typicality / totals.frames,
+                known=totals.known / totals.frames,
             )
-            for number, own in sorted(self._sums.items())
+            for track, totals in sorted(self._totals.items())
         ]

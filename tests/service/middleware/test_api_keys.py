@@ -6,7 +6,7 @@ import pytest
 
 from mien.model.errors import ConfigError
 from mien.service.commands.main import main
-from mien.service.middleware.api_keys import LOOK_AGAIN_S, Keys, create_key, read_keys, revoke_key
+from mien.service.middleware.api_keys import RELOAD_AFTER_S, Keys, create_key, read_keys, revoke_key
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_a_revoked_key_stops_working_without_a_restart(tmp_path: Path) -> None:
     assert found is not None
     revoke_key(path, found.id)
     third = create_key(path, "third", "write")
-    clock.now += LOOK_AGAIN_S
+    clock.now += RELOAD_AFTER_S
     assert keys.find(first) is None
     assert keys.find(second) is not None
     assert keys.find(third) is not None
@@ -78,12 +78,12 @@ def test_a_file_that_cannot_be_read_opens_nothing(tmp_path: Path, breaking: str)
         path.unlink()
     else:
         path.write_text("{}}", encoding="utf-8")
-    clock.now += LOOK_AGAIN_S
+    clock.now += RELOAD_AFTER_S
     assert keys.find(text) is None
 
 
 def test_no_keys_at_all_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no key"):
+    with pytest.raises(ConfigError, match="has no key"):
         Keys(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text("[]", encoding="utf-8")
     with pytest.raises(ConfigError, match="is no key file"):

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from mien.service.app import create_app_on
 from mien.service.inference.engine import Engine
 from mien.service.inference.runtime import Runtime
-from mien.service.operation.traces import ENDPOINTS, configured_provider, traced
+from mien.service.operation.traces import ENDPOINTS, otlp_provider, trace_requests
 from mien.service.settings import Settings
 
 
@@ -15,7 +15,7 @@ def test_a_request_and_its_stages_are_spans(served_engine: Engine, crop_file: by
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     runtime = Runtime(Engine(served_engine.bundle, served_engine.pipeline, 10), Settings())
-    with TestClient(traced(create_app_on(runtime), runtime.metrics, provider)) as client:
+    with TestClient(trace_requests(create_app_on(runtime), runtime.metrics, provider)) as client:
         parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         answer = client.post(
             "/retrieve",
@@ -38,13 +38,13 @@ def test_a_request_and_its_stages_are_spans(served_engine: Engine, crop_file: by
 
 
 def test_nothing_is_exported_unless_it_is_configured() -> None:
-    assert configured_provider({}) is None
-    assert configured_provider({ENDPOINTS[0]: ""}) is None
+    assert otlp_provider({}) is None
+    assert otlp_provider({ENDPOINTS[0]: ""}) is None
 
 
 @pytest.mark.parametrize("variable", ENDPOINTS)
 def test_the_variables_of_opentelemetry_turn_it_on(variable: str) -> None:
-    provider = configured_provider({variable: "http://127.0.0.1:9", "OTEL_SERVICE_NAME": "faces"})
+    provider = otlp_provider({variable: "http://127.0.0.1:9", "OTEL_SERVICE_NAME": "faces"})
     assert provider is not None
     assert provider.resource.attributes["service.name"] == "faces"
     provider.shutdown()

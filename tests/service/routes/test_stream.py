@@ -320,12 +320,12 @@ def test_the_figures_and_the_log(served_engine: Engine, keys: dict[str, str], ca
 
 @pytest.fixture(scope="module")
 def url(served_engine: Engine) -> Iterator[str]:
-    """The app on a real socket, as ``mien serve`` has it."""
-    from mien.service.server import configured
+    """The app on a real socket, with the configuration of ``mien serve``."""
+    from mien.service.server import uvicorn_config
 
     settings = Settings(max_stream_frame_bytes=100_000, rate_per_s=0)
     runtime = Runtime(Engine(served_engine.bundle, served_engine.pipeline, 100), settings)
-    with served_by_uvicorn(configured(create_app_on(runtime), settings)) as url:
+    with served_by_uvicorn(uvicorn_config(create_app_on(runtime), settings)) as url:
         yield url.replace("http:", "ws:")
 
 
