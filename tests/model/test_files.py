@@ -22,3 +22,13 @@ def test_error_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError), write_atomically(path) as file:
         file.writelines([b"ne", "w"])  # type: ignore[list-item]
     assert path.read_bytes() == b"old"
+
+
+def test_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "curves.csv"
+    with write_atomically(path) as file:
+        file.write(b"first half, ")
+        file.flush()
+        assert not path.exists()
+        file.write(b"second half")
+    assert path.read_bytes() == b"first half, second half"

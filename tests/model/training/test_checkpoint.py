@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from mien.model.errors import CheckpointError
-from mien.model.files import write_atomically
 from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import new_network
 from mien.model.training.checkpoint import (
@@ -58,16 +57,6 @@ def test_error_in_the_middle_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     write_checkpoint(path, state(3.0))  # the failed attempt does not disturb the next
     assert float(read_checkpoint(path)["network"]["weight"][0, 0]) == 3.0
-
-
-def test_file_appears_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "curves.csv"
-    with write_atomically(path) as file:
-        file.write(b"first half, ")
-        file.flush()
-        assert not path.exists()
-        file.write(b"second half")
-    assert path.read_bytes() == b"first half, second half"
 
 
 def test_missing_checkpoint_is_named(tmp_path: Path) -> None:
