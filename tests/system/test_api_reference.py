@@ -16,13 +16,13 @@ def description(served_engine: Engine) -> dict[str, Any]:
     return create_app(served_engine, Settings()).openapi()
 
 
-def test_the_reference_is_that_of_the_service(description: dict[str, Any]) -> None:
+def test_document_is_up_to_date(description: dict[str, Any]) -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == reference(description), (
         "the interface has changed: python docs/api_reference.py > docs/api.md"
     )
 
 
-def test_it_has_every_endpoint_parameter_and_field(description: dict[str, Any]) -> None:
+def test_reference_has_every_endpoint_parameter_and_field(description: dict[str, Any]) -> None:
     text = reference(description)
     for path, methods in description["paths"].items():
         for method, operation in methods.items():

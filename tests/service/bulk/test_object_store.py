@@ -54,11 +54,11 @@ def contents(tmp_path: Path, name: str = "gallery") -> dict[str, GalleryFace]:
     return faces
 
 
-def test_a_bucket_is_imported_as_a_folder_is(options: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bucket_is_imported_as_a_folder_is(options: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["gallery", "import", f"s3://faces/all?{options}", "--already-cropped"]) == 1
-    said = capfd.readouterr().err
-    assert "skipped s3://faces/all/empty.png (empty.png): expected an image file, got no bytes" in said
-    assert "endpoint_override" not in said
+    messages = capfd.readouterr().err
+    assert "skipped s3://faces/all/empty.png (empty.png): expected an image file, got no bytes" in messages
+    assert "endpoint_override" not in messages
     here = ["--gallery", str(tmp_path / "here")]
     assert main(["gallery", "import", str(tmp_path / "buckets" / "faces" / "all"), "--already-cropped", *here]) == 1
     ours, theirs = contents(tmp_path), contents(tmp_path, "here")
@@ -71,13 +71,13 @@ def test_a_bucket_is_imported_as_a_folder_is(options: str, tmp_path: Path, capfd
     assert "0 added, 0 replaced, 6 there already, 1 skipped" in capfd.readouterr().err.replace("\n", " ")
 
 
-def test_a_table_of_a_bucket(options: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_table_in_a_bucket_is_imported(options: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["gallery", "import", f"s3://faces/table.csv?{options}", "--already-cropped"]) == 1
     assert sorted(contents(tmp_path)) == ["faces/all/happiness/3 #1.png", "one"]
     assert "1 skipped" in capfd.readouterr().err
 
 
-def test_a_file_is_looked_at_before_it_is_read(options: str) -> None:
+def test_size_of_a_file_is_checked_before_it_is_read(options: str) -> None:
     file = place_of(f"s3://faces/all/happiness/1 #1.png?{options}")
     assert isinstance(file, StoredFile)
     assert (file.name, file.suffix, str(file.parent)) == ("1 #1.png", ".png", "s3://faces/all/happiness")
@@ -89,7 +89,7 @@ def test_a_file_is_looked_at_before_it_is_read(options: str) -> None:
     assert file.parent.is_dir()
 
 
-def test_files_of_this_machine_have_addresses_too(options: str, tmp_path: Path) -> None:
+def test_folder_of_this_machine_has_an_address(options: str, tmp_path: Path) -> None:
     folder = place_of(f"file://{tmp_path}/buckets/faces/all")
     assert isinstance(folder, StoredFile)
     assert [each.relative_to(folder).as_posix() for each in folder.below()][:2] == ["empty.png", "happiness/1 #1.png"]
@@ -102,13 +102,13 @@ def test_files_of_this_machine_have_addresses_too(options: str, tmp_path: Path) 
         ("ftp://host/faces", ConfigError, "expected an address that begins with s3://"),
     ],
 )
-def test_addresses_that_are_refused(address: str, error: type[Exception], message: str) -> None:
+def test_wrong_address_is_refused(address: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message) as raised:
         place_of(address)
     assert "secret" not in str(raised.value)
 
 
-def test_what_is_not_there(options: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_missing_bucket_is_an_error(options: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["gallery", "import", f"s3://faces/nowhere?{options}"]) == 1
     assert "s3://faces/nowhere: expected a folder" in capfd.readouterr().err
     place = place_of(f"s3://faces/nowhere?{options}")

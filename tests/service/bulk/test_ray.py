@@ -128,9 +128,7 @@ def some_are_in(gallery: Path) -> bool:
     return (gallery / "gallery.sqlite").exists() and len(faces_in(gallery)) > 0
 
 
-def test_a_killed_import_and_a_killed_node_lose_nothing_and_double_nothing(
-    nodes: Nodes, photographs: Path, tmp_path: Path
-) -> None:
+def test_killed_import_and_killed_node_lose_and_double_nothing(nodes: Nodes, photographs: Path, tmp_path: Path) -> None:
     gallery = tmp_path / "gallery"
     first = begin(photographs, gallery, "--cluster", nodes.address, MIEN_PROVIDER="cpu")
     wait_until(lambda: some_are_in(gallery), first)
@@ -143,18 +141,18 @@ def test_a_killed_import_and_a_killed_node_lose_nothing_and_double_nothing(
     wait_until(lambda: len(faces_in(gallery)) > len(before), second)
     nodes.kill_one()
     assert len(faces_in(gallery)) < PHOTOGRAPHS, "it was killed in the middle"
-    said = second.communicate(timeout=300)[1]
-    assert second.returncode == 1, said
+    messages = second.communicate(timeout=300)[1]
+    assert second.returncode == 1, messages
     after = faces_in(gallery)
     assert_it_is_whole(gallery)
     assert sorted(after) == [f"{row:04d}.jpg" for row in range(PHOTOGRAPHS)]
     assert all(after[face_id].sequence == face.sequence for face_id, face in before.items())
     assert len({face.content_sha256 for face in after.values()}) == PHOTOGRAPHS
-    counts = re.search(r"(\d+) added, 0 replaced, (\d+) there already, 1 skipped", said)
-    assert counts is not None, said
+    counts = re.search(r"(\d+) added, 0 replaced, (\d+) there already, 1 skipped", messages)
+    assert counts is not None, messages
     assert sum(map(int, counts.groups())) == PHOTOGRAPHS
     assert "expected an image" in (tmp_path / "skipped.csv").read_text(encoding="utf-8")
-    by_node = [int(count) for count in re.findall(r"^[\d.]+ \([0-9a-f]{8}\): (\d+)$", said, re.MULTILINE)]
+    by_node = [int(count) for count in re.findall(r"^[\d.]+ \([0-9a-f]{8}\): (\d+)$", messages, re.MULTILINE)]
     assert sum(by_node) == PHOTOGRAPHS + 1
     assert len(by_node) == 2, "both nodes had a part in it"
     # The same faces without a cluster, by the same stages.
@@ -171,8 +169,8 @@ def test_faces_are_embedded_where_there_is_a_gpu(nodes: Nodes, make_faces: MakeF
     crops = write_crops(tmp_path / "crops", make_faces)
     options = ("--already-cropped", "--cluster", nodes.address)
     process = begin(crops, tmp_path / "gallery", *options, MIEN_GALLERY_THUMBNAILS="true")
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, said
+    messages = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, messages
     faces = faces_in(tmp_path / "gallery")
     embedder = Embedder(default_bundle() / EMBEDDER, provider="cpu")
     assert len(faces) == 70
@@ -184,22 +182,22 @@ def test_faces_are_embedded_where_there_is_a_gpu(nodes: Nodes, make_faces: MakeF
     store.close()
 
 
-def test_a_distributed_gallery_is_written_by_the_cluster(nodes: Nodes, make_faces: MakeFaces, tmp_path: Path) -> None:
+def test_distributed_gallery_is_written_by_the_cluster(nodes: Nodes, make_faces: MakeFaces, tmp_path: Path) -> None:
     address = f"milvus://{shared_server().address}/bulk"
     crops = write_crops(tmp_path / "crops", make_faces)
     for counts in ("70 added, 0 replaced, 0 there already", "0 added, 0 replaced, 70 there already"):
         process = begin(crops, address, "--already-cropped", "--cluster", nodes.address)
-        said = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, said
-        assert counts in said
+        messages = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, messages
+        assert counts in messages
     store = open_distributed("bulk", SIZE, read_manifest(default_bundle()).sha256[EMBEDDER])
     assert sorted(each.id for each in every_face(store)) == [f"{row:02d}.png" for row in range(70)]
     store.close()
 
 
-def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+def test_unreachable_cluster_is_an_error(tmp_path: Path) -> None:
     process = begin(tmp_path, tmp_path / "gallery", "--cluster", "127.0.0.1:1")
-    said = process.communicate(timeout=120)[1]
+    messages = process.communicate(timeout=120)[1]
     assert process.returncode == 1
-    assert "no cluster at 127.0.0.1:1" in said
-    assert "Traceback" not in said
+    assert "no cluster at 127.0.0.1:1" in messages
+    assert "Traceback" not in messages

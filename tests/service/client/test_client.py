@@ -1,4 +1,4 @@
-"""The client against the service, and against servers that are busy, slow to come or something else."""
+"""The clients against the service, and against servers that are busy, unreachable or something else."""
 
 import asyncio
 import inspect
@@ -31,14 +31,14 @@ class Busy:
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses)
-        self.asked = 0
+        self.requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         while (await receive()).get("more_body"):
             pass
-        self.asked += 1
+        self.requests += 1
         status = self.statuses.pop(0) if self.statuses else 200
         body = b'{"emotion":"fear","posterior":{},"embedding":[],"matches":[],"later":1}'
         if status != 200:
@@ -68,7 +68,7 @@ def keyed(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> It
         yield url, key
 
 
-def test_every_question_has_its_answer(keyed: tuple[str, str], crop_file: bytes, tmp_path: Path) -> None:
+def test_each_method_returns_its_answer(keyed: tuple[str, str], crop_file: bytes, tmp_path: Path) -> None:
     url, key = keyed
     path = tmp_path / "face.png"
     path.write_bytes(crop_file)
@@ -85,7 +85,7 @@ def test_every_question_has_its_answer(keyed: tuple[str, str], crop_file: bytes,
         assert client.nearest({"emotion": "surprise"}).emotion == "surprise"
 
 
-def test_the_other_client_answers_the_same(keyed: tuple[str, str], crop_file: bytes) -> None:
+def test_async_client_returns_the_same(keyed: tuple[str, str], crop_file: bytes) -> None:
     url, key = keyed
 
     async def ask() -> list[Any]:
@@ -98,16 +98,16 @@ def test_the_other_client_answers_the_same(keyed: tuple[str, str], crop_file: by
             ]
 
     with Client(url, key=key) as client:
-        wanted = [
+        expected = [
             client.classify(crop_file, already_cropped=True),
             client.retrieve(crop_file, already_cropped=True),
             client.embed(crop_file, already_cropped=True),
             client.nearest({"emotion": "fear"}),
         ]
-    assert asyncio.run(ask()) == wanted
+    assert asyncio.run(ask()) == expected
 
 
-def test_of_many_images_each_is_answered_in_its_place(keyed: tuple[str, str], crop_file: bytes) -> None:
+def test_each_of_many_images_is_answered_in_its_place(keyed: tuple[str, str], crop_file: bytes) -> None:
     url, key = keyed
     images = [crop_file, b"no picture", crop_file]
 
@@ -123,7 +123,7 @@ def test_of_many_images_each_is_answered_in_its_place(keyed: tuple[str, str], cr
         assert (second.status, second.kind) == (415, "unsupported-image")
 
 
-def test_a_refusal_says_what_the_service_said(keyed: tuple[str, str]) -> None:
+def test_refusal_has_status_kind_and_detail_of_the_service(keyed: tuple[str, str]) -> None:
     url, key = keyed
     with Client(url, key=key) as client, pytest.raises(ServiceError, match="got 'joy'") as refused:
         client.nearest({"emotion": "joy"})
@@ -134,11 +134,13 @@ def test_a_refusal_says_what_the_service_said(keyed: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("statuses", [(503,), (429, 503, 429)])
-def test_a_busy_service_is_asked_again(busy: Callable[..., tuple[Busy, str]], statuses: tuple[int, ...]) -> None:
+def test_request_to_a_busy_service_is_sent_again(
+    busy: Callable[..., tuple[Busy, str]], statuses: tuple[int, ...]
+) -> None:
     app, url = busy(*statuses)
     with Client(url, retries=FAST) as client:
         assert client.nearest({"emotion": "fear"}).emotion == "fear"
-    assert app.asked == len(statuses) + 1
+    assert app.requests == len(statuses) + 1
 
     async def ask(url: str) -> str:
         async with AsyncClient(url, retries=FAST) as client:
@@ -146,24 +148,24 @@ def test_a_busy_service_is_asked_again(busy: Callable[..., tuple[Busy, str]], st
 
     app, url = busy(*statuses)
     assert asyncio.run(ask(url)) == "fear"
-    assert app.asked == len(statuses) + 1
+    assert app.requests == len(statuses) + 1
 
 
-def test_it_gives_up_in_the_end(busy: Callable[..., tuple[Busy, str]]) -> None:
+def test_retries_end(busy: Callable[..., tuple[Busy, str]]) -> None:
     app, url = busy(*[503] * 9)
     with Client(url, retries=FAST) as client, pytest.raises(ServiceError, match="too busy"):
         client.nearest({"emotion": "fear"})
-    assert app.asked == 4
+    assert app.requests == 4
 
 
-def test_what_is_wrong_is_not_asked_again(busy: Callable[..., tuple[Busy, str]]) -> None:
+def test_refused_request_is_not_sent_again(busy: Callable[..., tuple[Busy, str]]) -> None:
     app, url = busy(422)
     with Client(url, retries=FAST) as client, pytest.raises(ServiceError):
         client.nearest({"emotion": "fear"})
-    assert app.asked == 1
+    assert app.requests == 1
 
 
-def test_where_nobody_listens() -> None:
+def test_unreachable_service_is_a_client_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -171,7 +173,7 @@ def test_where_nobody_listens() -> None:
         client.nearest({"emotion": "fear"})
 
 
-def test_another_server_is_noticed(keyed: tuple[str, str]) -> None:
+def test_answer_of_another_server_is_a_client_error(keyed: tuple[str, str]) -> None:
     async def teapot(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -185,7 +187,7 @@ def test_another_server_is_noticed(keyed: tuple[str, str]) -> None:
         client.nearest({"emotion": "fear"})
 
 
-def test_pauses_grow_but_not_for_ever_and_heed_the_service() -> None:
+def test_pauses_grow_to_a_limit_and_follow_retry_after() -> None:
     import httpx
 
     retries = Retries(most=5, first_pause_s=1, longest_pause_s=3)
@@ -194,8 +196,8 @@ def test_pauses_grow_but_not_for_ever_and_heed_the_service() -> None:
         assert pause is not None
         assert most / 2 <= pause <= most
     assert pauses[5] is None
-    asked = retries.pause_s(1, httpx.Response(429, headers={"Retry-After": "7"}))
-    assert asked == 7
+    pause_s = retries.pause_s(1, httpx.Response(429, headers={"Retry-After": "7"}))
+    assert pause_s == 7
 
 
 @pytest.fixture(scope="module")
@@ -206,23 +208,23 @@ def small(served_engine: Engine) -> Iterator[str]:
 
 
 def test_batches_shrink_to_what_the_service_takes(small: str, crop_file: bytes) -> None:
-    told: list[tuple[int, int | None]] = []
+    calls: list[tuple[int, int | None]] = []
     with Client(small) as client:
         images = [crop_file] * 7
         answers = list(
             client.embed_all(
-                images, already_cropped=True, batch=5, on_progress=lambda done, total: told.append((done, total))
+                images, already_cropped=True, batch=5, on_progress=lambda done, total: calls.append((done, total))
             )
         )
         (one,) = client.embed(crop_file, already_cropped=True).faces
-    assert told == [(done, 7) for done in range(1, 8)]
+    assert calls == [(done, 7) for done in range(1, 8)]
     assert len(answers) == 7
     for answer in answers:
         assert not isinstance(answer, ServiceError)
         assert answer.faces[0].embedding == pytest.approx(one.embedding, abs=1e-4)
 
 
-def test_an_image_that_is_too_large_alone_is_answered_in_its_place(served_engine: Engine, crop_file: bytes) -> None:
+def test_too_large_image_has_its_error_in_its_place(served_engine: Engine, crop_file: bytes) -> None:
     settings = Settings(max_body_bytes=20_000, max_image_bytes=20_000, rate_per_s=0)
     images = [crop_file, bytes(30_000), crop_file]
 
@@ -241,14 +243,14 @@ def test_an_image_that_is_too_large_alone_is_answered_in_its_place(served_engine
             assert second.status == 413
 
 
-def test_a_refusal_of_all_is_no_answer_of_each(keyed: tuple[str, str], crop_file: bytes) -> None:
+def test_refusal_of_a_whole_request_is_raised(keyed: tuple[str, str], crop_file: bytes) -> None:
     url, _ = keyed
     with Client(url) as client, pytest.raises(ServiceError) as refused:
         list(client.classify_all([crop_file, crop_file], already_cropped=True))
     assert refused.value.status == 401
 
 
-def test_a_progress_bar_is_drawn_where_it_is_asked_for(
+def test_progress_bar_is_drawn_only_on_request(
     small: str, crop_file: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rich.console import Console
@@ -278,7 +280,7 @@ def test_batches_are_bounded_in_number_and_bytes() -> None:
         next(make_batches(sizes, bytes, 0))
 
 
-def test_files_are_read_as_they_are_needed(tmp_path: Path, crop_file: bytes, small: str) -> None:
+def test_files_are_read_when_they_are_needed(tmp_path: Path, crop_file: bytes, small: str) -> None:
     (tmp_path / "a.png").write_bytes(crop_file)
     with Client(small) as client:
         answers = client.classify_all([tmp_path / "a.png", tmp_path / "gone.png"], already_cropped=True, batch=1)
@@ -287,7 +289,7 @@ def test_files_are_read_as_they_are_needed(tmp_path: Path, crop_file: bytes, sma
             next(answers)
 
 
-def test_the_gallery_streams_page_by_page(keyed: tuple[str, str], served_engine: Engine) -> None:
+def test_gallery_is_fetched_page_by_page(keyed: tuple[str, str], served_engine: Engine) -> None:
     url, key = keyed
     entries = served_engine.bundle.gallery.entries
     fear = sorted(entry.id for entry in entries if entry.emotion == "fear")
@@ -302,7 +304,7 @@ def test_the_gallery_streams_page_by_page(keyed: tuple[str, str], served_engine:
     assert {face.label for face in faces} == {"fear"}
 
 
-def test_matches_stream_as_one_long_search_answers(keyed: tuple[str, str]) -> None:
+def test_pages_of_matches_are_those_of_one_long_search(keyed: tuple[str, str]) -> None:
     url, key = keyed
     query = {"emotion": "contempt"}
 
@@ -324,7 +326,7 @@ def test_faces_are_added_to_the_gallery_in_batches(
     crops = [encode(crop) for crop in make_faces(7).images]
     (tmp_path / "first.png").write_bytes(crops[0])
     first = NewFace(tmp_path / "first.png", id="first", label="fear", subject="anna", metadata={"n": 1})
-    told: list[tuple[int, int | None]] = []
+    calls: list[tuple[int, int | None]] = []
 
     async def again(url: str) -> list[int]:
         async with AsyncClient(url) as client:
@@ -338,10 +340,10 @@ def test_faces_are_added_to_the_gallery_in_batches(
     ):
         faces = [first, *(NewFace(crop) for crop in crops[1:])]
         added = list(
-            client.add(faces, already_cropped=True, on_progress=lambda done, total: told.append((done, total)))
+            client.add(faces, already_cropped=True, on_progress=lambda done, total: calls.append((done, total)))
         )
         assert sum(each.added for each in added) == 7
-        assert told[-1] == (7, 7)
+        assert calls[-1] == (7, 7)
         assert added[0].ids[0] == "first"
         (kept,) = client.gallery(filter={"subject": "anna"})
         assert (kept.id, kept.label, kept.metadata) == ("first", "fear", {"n": 1})
@@ -353,7 +355,7 @@ def test_faces_are_added_to_the_gallery_in_batches(
         assert answer.replaced == 1
 
 
-def test_methods_have_the_parameters_and_the_documentation_of_their_operations() -> None:
+def test_methods_have_the_parameters_and_docs_of_their_operations() -> None:
     for name in ("classify", "retrieve", "embed", "nearest", "classify_video", "matches", "gallery"):
         for client in (Client("http://127.0.0.1:1"), AsyncClient("http://127.0.0.1:1")):
             method, operation = getattr(client, name), getattr(operations, name)
@@ -362,6 +364,6 @@ def test_methods_have_the_parameters_and_the_documentation_of_their_operations()
             assert method.__name__ == name
 
 
-def test_options_that_do_not_exist_are_refused() -> None:
+def test_unknown_option_is_a_type_error() -> None:
     with Client("http://127.0.0.1:1") as client, pytest.raises(TypeError, match="colour"):
         list(client.classify_all([b""], colour=1))  # type: ignore[call-arg]

@@ -30,7 +30,7 @@ def video() -> bytes:
     return encoded([scene([(200 + 5 * number, 120)]) for number in range(10)])
 
 
-def test_lines_of_a_video(url: str, video: bytes) -> None:
+def test_lines_of_a_video_are_typed(url: str, video: bytes) -> None:
     with Client(url) as client:
         lines = list(client.classify_video(video, fps=10))
     *frames, track, end = lines
@@ -48,7 +48,7 @@ def test_lines_of_a_video(url: str, video: bytes) -> None:
     assert [type(line) for line in asyncio.run(ask())] == [type(line) for line in lines]
 
 
-def test_one_may_stop_reading(url: str, video: bytes) -> None:
+def test_reading_may_stop_early(url: str, video: bytes) -> None:
     with Client(url) as client:
         reading = client.classify_video(video)
         assert isinstance(next(reading), VideoFrame)
@@ -56,7 +56,7 @@ def test_one_may_stop_reading(url: str, video: bytes) -> None:
         assert len(client.classify_video(video).__next__().faces) == 1  # type: ignore[union-attr]
 
 
-def test_what_the_service_refuses(url: str) -> None:
+def test_refused_video_is_a_service_error(url: str) -> None:
     with Client(url) as client, pytest.raises(ServiceError, match="expected a video") as caught:
         next(client.classify_video(b"nothing"))
     assert (caught.value.status, caught.value.kind) == (415, "unsupported-video")
@@ -80,7 +80,7 @@ async def breaks_off(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": body})
 
 
-def test_an_answer_without_an_end_is_not_taken_for_a_whole_one() -> None:
+def test_answer_without_an_end_is_a_client_error() -> None:
     with served_app(breaks_off) as url, Client(url, retries=FAST) as client:
         reading = client.classify_video(b"GIF89a", fps=1)
         assert isinstance(next(reading), VideoFrame)
@@ -90,7 +90,7 @@ def test_an_answer_without_an_end_is_not_taken_for_a_whole_one() -> None:
             next(client.classify_video(b"GIF89a", fps=2))
 
 
-def test_nobody_is_there() -> None:
+def test_unreachable_service_is_a_client_error() -> None:
     (port,) = free_ports(1)
     with Client(f"http://127.0.0.1:{port}", retries=FAST) as client, pytest.raises(ClientError, match="be reached"):
         next(client.classify_video(b"GIF89a"))

@@ -30,7 +30,7 @@ def cell(sheet: Path, column: int, line: int = 0) -> np.ndarray[tuple[int, ...],
         return np.asarray(image)[y : y + 144, x : x + 144]
 
 
-def test_it_shows_the_query_and_portraits(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sheet_shows_the_query_and_portraits(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sheet = tmp_path / "sheet.png"
     assert main(["retrieve", str(picture), "-k", "12", "--contact-sheet", str(sheet), "--json"]) == 0
     with Image.open(sheet) as image:
@@ -39,7 +39,7 @@ def test_it_shows_the_query_and_portraits(picture: Path, tmp_path: Path, capsys:
     assert filled == [(column, 0) for column in range(11)] + [(1, 1), (2, 1)]
 
 
-def test_it_shows_thumbnails_where_they_were_kept(
+def test_sheet_shows_thumbnails_of_the_gallery(
     picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gallery, sheet = tmp_path / "gallery", tmp_path / "sheet.png"
@@ -59,7 +59,7 @@ def test_it_shows_thumbnails_where_they_were_kept(
         (["--gallery", "nowhere"], "got nowhere, which is not there"),
     ],
 )
-def test_it_says_what_cannot_be(
+def test_wrong_options_are_one_sentence(
     picture: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["retrieve", str(picture), *options]) == 1

@@ -49,7 +49,7 @@ def pictures(tmp_path: Path, make_faces: MakeFaces) -> Path:
     return tmp_path / "pictures"
 
 
-def test_a_folder_is_imported_once_and_what_was_skipped_is_reported(pictures: Path, tmp_path: Path) -> None:
+def test_folder_is_imported_once_and_skipped_files_are_reported(pictures: Path, tmp_path: Path) -> None:
     command = ["gallery", "import", str(pictures), "--already-cropped", "--skipped", str(tmp_path / "skipped.csv")]
     assert main(command) == 1
     faces = contents(tmp_path)
@@ -71,7 +71,7 @@ def test_a_folder_is_imported_once_and_what_was_skipped_is_reported(pictures: Pa
     assert again["others/0.png"].sequence == faces["others/0.png"].sequence
 
 
-def test_an_import_that_was_killed_goes_on_without_duplicates(
+def test_interrupted_import_continues_without_duplicates(
     pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What a kill leaves: some faces are in, as far as the last batch."""
@@ -86,7 +86,7 @@ def test_an_import_that_was_killed_goes_on_without_duplicates(
     assert len(contents(tmp_path)) == 6
 
 
-def test_a_table_says_more_of_each_face(pictures: Path, tmp_path: Path) -> None:
+def test_table_gives_labels_subjects_and_metadata(pictures: Path, tmp_path: Path) -> None:
     table = tmp_path / "faces.csv"
     rows = [
         ["path", "id", "label", "subject", "metadata", "time"],
@@ -109,7 +109,7 @@ def test_a_table_says_more_of_each_face(pictures: Path, tmp_path: Path) -> None:
         assert [row[1] for row in list(csv.reader(file))[1:]] == ["c", "d", "a", "e"]
 
 
-def test_embeddings_of_mien_embed_are_taken_as_they_are(pictures: Path, tmp_path: Path) -> None:
+def test_embeddings_of_mien_embed_are_imported_unchanged(pictures: Path, tmp_path: Path) -> None:
     archive = tmp_path / "faces.npz"
     assert main(["embed", str(pictures / "others"), "--output", str(archive), "--already-cropped"]) == 0
     assert main(["gallery", "import", str(archive)]) == 0
@@ -121,7 +121,7 @@ def test_embeddings_of_mien_embed_are_taken_as_they_are(pictures: Path, tmp_path
         np.testing.assert_array_equal(faces[str(path).lstrip("/")].embedding, embedding)
 
 
-def test_an_archive_of_another_network_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_archive_of_another_network_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     embeddings = np.zeros((1, SIZE), dtype=np.float32)
     np.savez(tmp_path / "faces.npz", paths=np.array(["a"]), embeddings=embeddings, embedder_sha256=np.array("0" * 64))
     assert main(["gallery", "import", str(tmp_path / "faces.npz")]) == 1
@@ -145,7 +145,7 @@ def test_export_and_import_give_the_same_gallery(pictures: Path, tmp_path: Path)
             assert getattr(face, name) == getattr(theirs[face_id], name)
 
 
-def test_thumbnails_are_exported_and_come_back(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thumbnails_survive_export_and_import(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (pictures / "notes.txt").unlink()
     monkeypatch.setenv("MIEN_GALLERY_THUMBNAILS", "true")
     main(["gallery", "import", str(pictures / "others"), "--already-cropped"])
@@ -169,7 +169,7 @@ def test_thumbnails_are_exported_and_come_back(pictures: Path, tmp_path: Path, m
         store.close()
 
 
-def test_a_thumbnail_that_is_none_is_skipped_with_its_reason(tmp_path: Path) -> None:
+def test_thumbnail_that_is_not_bytes_is_skipped_with_its_reason(tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     rows = {"id": ["a"], "embedding": [[0.0] * SIZE], "thumbnail": ["a text"]}
     arrow.parquet.write_table(arrow.table(rows), tmp_path / "t.parquet")
@@ -194,20 +194,20 @@ def test_snapshot_restore_and_check(pictures: Path, tmp_path: Path, capfd: pytes
 
 
 @pytest.mark.parametrize("name", ["nothing.csv", "file.txt", "empty.npz", "broken.parquet", "columns.csv"])
-def test_what_is_no_manifest(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_file_that_is_not_a_manifest_is_an_error(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     if name != "nothing.csv":
         (tmp_path / name).write_text("colour,size\nred,1\n")
     assert main(["gallery", "import", str(tmp_path / name)]) == 1
     assert name in capfd.readouterr().err
 
 
-def test_a_gallery_must_be_named(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_gallery_must_be_named(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("MIEN_GALLERY")
     assert main(["gallery", "check"]) == 1
     assert "--gallery or MIEN_GALLERY" in capfd.readouterr().err
 
 
-def test_a_gallery_is_embedded_anew_for_another_network(
+def test_gallery_is_embedded_again_for_another_network(
     pictures: Path, tmp_path: Path, small_run: SmallRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (pictures / "notes.txt").unlink()

@@ -29,13 +29,13 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def test_nothing_given_is_the_defaults(parser: argparse.ArgumentParser) -> None:
+def test_no_options_give_the_defaults(parser: argparse.ArgumentParser) -> None:
     arguments = parser.parse_args([])
     assert read_options(arguments, Outer) == Outer()
     assert given_options(arguments, Outer) == {"inner": {}}
 
 
-def test_each_kind_of_option(parser: argparse.ArgumentParser) -> None:
+def test_each_type_of_option_is_read(parser: argparse.ArgumentParser) -> None:
     arguments = parser.parse_args(
         ["--inner-widths", "3", "4", "5", "--learning-rate", "0.25", "--no-mirror", "--kind", "b", "--path", "x/y"]
     )
@@ -44,7 +44,7 @@ def test_each_kind_of_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def test_what_was_not_given_is_as_in_the_base(parser: argparse.ArgumentParser) -> None:
+def test_options_change_the_base(parser: argparse.ArgumentParser) -> None:
     base = Outer(inner=Inner(widths=(9,)), learning_rate=0.1, kind="b")
     assert read_options(parser.parse_args([]), Outer, base) == base
     changed = read_options(parser.parse_args(["--learning-rate", "0.2"]), Outer, base)
@@ -53,14 +53,14 @@ def test_what_was_not_given_is_as_in_the_base(parser: argparse.ArgumentParser) -
     assert widths == base.model_copy(update={"inner": Inner(widths=(7, 8))})
 
 
-def test_fields_that_are_found_out_are_no_options() -> None:
+def test_fields_marked_as_no_option_have_none() -> None:
     class Found(BaseModel):
-        asked: int = Field(1, description="Asked.")
+        setting: int = Field(1, description="A setting.")
         found: str | None = Field(None, description="Found out.", json_schema_extra={OPTION: False})
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
     add_config_options(parser, Found)
-    assert "--asked" in parser.format_help()
+    assert "--setting" in parser.format_help()
     assert "found" not in parser.format_help().lower()
 
 
@@ -76,7 +76,7 @@ def test_help_names_every_option_with_its_default(parser: argparse.ArgumentParse
         assert part in text
 
 
-def test_a_value_out_of_its_limits(parser: argparse.ArgumentParser) -> None:
+def test_value_out_of_its_limits_is_an_error(parser: argparse.ArgumentParser) -> None:
     with pytest.raises(ConfigError, match=r"--learning-rate: Input should be greater than 0, got -1\.0"):
         read_options(parser.parse_args(["--learning-rate", "-1"]), Outer)
 

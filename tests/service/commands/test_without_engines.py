@@ -32,7 +32,7 @@ def run(program: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_every_command_has_its_help(tmp_path: Path) -> None:
+def test_help_of_every_command_works(tmp_path: Path) -> None:
     lines = [[], *([name] for name in COMMANDS), *(["gallery", name] for name in ACTIONS)]
     program = f"""
 from mien.service.commands.main import main
@@ -104,7 +104,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.parametrize("words", ENGINES, ids=" ".join)
-def test_a_command_says_which_extra_to_install(words: list[str], answers: dict[str, tuple[int, str]]) -> None:
+def test_command_names_the_extra_to_install(words: list[str], answers: dict[str, tuple[int, str]]) -> None:
     status, message = answers[" ".join(words)]
     assert status == 1
     assert message.startswith(f"mien {words[0]}: ")
@@ -113,7 +113,7 @@ def test_a_command_says_which_extra_to_install(words: list[str], answers: dict[s
 
 
 @pytest.mark.parametrize("words", TRAINING, ids=" ".join)
-def test_a_command_that_trains_names_its_extra(words: list[str], answers: dict[str, tuple[int, str]]) -> None:
+def test_training_command_names_the_extra_train(words: list[str], answers: dict[str, tuple[int, str]]) -> None:
     status, message = answers[" ".join(words)]
     assert status == 1
     assert "pip install 'mien[train]'" in message
