@@ -54,7 +54,7 @@ class CalibrationScores:
         chance_calibration_error: the part of it that n faces have even if posteriors are exactly right.
         brier_score: mean of sum_j (p_j - t_j)^2 against the target distributions, from 0 to 2.
         kl_divergence: mean KL(t || p) against the target distributions, in nats.
-        negative_log_likelihood: mean of -log p at the label, in nats.
+        negative_log_likelihood: mean of -log p at the label, in nats, p counting as at least ``PROBABILITY_FLOOR``.
         floored_faces: faces with a posterior below ``PROBABILITY_FLOOR`` at the label or where the target is not
             zero; their divergence and likelihood are bounds.
         bins: the reliability diagram, ``BIN_COUNT`` bins in ascending order.
@@ -118,9 +118,9 @@ def calibration_scores(
         faces=len(labels),
         expected_calibration_error=expected_calibration_error(bins),
         chance_calibration_error=chance_calibration_error(posterior),
-        brier_score=brier_score(posterior, targets),
-        kl_divergence=kl_divergence(posterior, targets),
-        negative_log_likelihood=negative_log_likelihood(posterior, labels),
+        brier_score=float(squared_errors(posterior, targets).mean()),
+        kl_divergence=float(divergences(posterior, targets).mean()),
+        negative_log_likelihood=float(-_floored_log(posterior)[np.arange(len(labels)), labels].mean()),
         floored_faces=int(((posterior < PROBABILITY_FLOOR) & relevant).any(axis=1).sum()),
         bins=bins,
     )
@@ -213,30 +213,6 @@ def chance_calibration_error(posterior: NDArray[np.floating], *, draws: int = CH
         for _ in range(draws)
     ]
     return float(np.mean(errors))
-
-
-def brier_score(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
-    """Mean of the faces' squared errors, from 0 to 2."""
-    return float(squared_errors(posterior, targets).mean())
-
-
-def kl_divergence(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
-    """Mean of the faces' divergences KL(t || p), in nats."""
-    return float(divergences(posterior, targets).mean())
-
-
-def negative_log_likelihood(posterior: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Mean over the faces of -log p at the label, in nats, p counting as at least ``PROBABILITY_FLOOR``.
-
-    Args:
-        posterior: (n, c) rows that sum to 1.
-        labels: (n,) class indices.
-
-    Raises:
-        DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
-    """
-    _check_labels(posterior, labels)
-    return float(-_floored_log(posterior)[np.arange(len(labels)), labels].mean())
 
 
 def squared_errors(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> NDArray[np.float64]:

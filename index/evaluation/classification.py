@@ -1,8 +1,7 @@
-"""Classification: how well predicted emotions agree with the raters' labels, and two classifiers to compare with."""
+"""Agreement of predicted emotions, and of clusters, with the raters' labels; two classifiers to compare with."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,44 +20,25 @@ FREQUENT: Final = ("neutral", "happiness", "surprise", "sadness", "anger", "fear
 Classifier = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
-class ClassificationScores:
-    """Agreement of predicted classes with labels.
+def classification_scores(
+    labels: NDArray[np.integer], predicted: NDArray[np.integer], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Score predicted classes against labels.
 
     The macro figures are plain means over the classes that occur in the labels. A class that no label has takes no
     part in them, although a prediction of it still counts as a mistake for the face that got it; a class that was
     never predicted has precision and F1 of 0.
 
-    Attributes:
-        faces: n, how many were scored.
-        accuracy: share of faces whose prediction is their label.
-        macro_precision: mean precision.
-        macro_recall: mean recall, also called balanced accuracy.
-        macro_f1: mean F1.
-        normalised_mutual_information: 2 MI / (H(labels) + H(predictions)), from 0 to 1.
-        recall_per_class: class name to recall; None for a class that no label has.
-        confusion: (c, c) counts, row = label, column = prediction.
-    """
-
-    faces: int
-    accuracy: float
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
-    normalised_mutual_information: float
-    recall_per_class: dict[str, float | None]
-    confusion: list[list[int]]
-
-
-def classification_scores(
-    labels: NDArray[np.integer], predicted: NDArray[np.integer], class_names: Sequence[str]
-) -> ClassificationScores:
-    """Score predicted classes against labels.
-
     Args:
         labels: (n,) class indices.
         predicted: (n,) class indices.
         class_names: the c names, in the order of the indices.
+
+    Returns:
+        JSON values: ``faces`` (n), ``accuracy``, ``macro_precision``, ``macro_recall`` (balanced accuracy),
+        ``macro_f1``, ``normalised_mutual_information`` (2 MI / (H(labels) + H(predictions))), ``recall_per_class``
+        (class name to recall, None for a class that no label has), and ``confusion`` (c rows of c counts, row = label,
+        column = prediction).
 
     Raises:
         DatasetError: there is no face, the two differ in length, or a class is not in 0..c-1.
@@ -67,29 +47,20 @@ def classification_scores(
 
     _check(labels, predicted, len(class_names))
     confusion = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
-    hits = confusion.diagonal()
-    label_counts, prediction_counts = confusion.sum(axis=1), confusion.sum(axis=0)
-    occurs = label_counts > 0
-    recall = hits[occurs] / label_counts[occurs]
-    precision = hits[occurs] / np.maximum(prediction_counts[occurs], 1)
-    f1 = 2 * hits[occurs] / (label_counts[occurs] + prediction_counts[occurs])
-    return ClassificationScores(
-        faces=int(labels.size),
-        accuracy=float(hits.sum() / labels.size),
-        macro_precision=float(precision.mean()),
-        macro_recall=float(recall.mean()),
-        macro_f1=float(f1.mean()),
-        normalised_mutual_information=float(normalized_mutual_info_score(labels, predicted)),
-        recall_per_class={
-            name: float(hits[row] / count) if count else None
-            for row, (name, count) in enumerate(zip(class_names, label_counts, strict=True))
+    figures, recall = _figures(confusion)
+    return {
+        "faces": labels.size,
+        **{name: float(value) for name, value in figures.items()},
+        "normalised_mutual_information": float(normalized_mutual_info_score(labels, predicted)),
+        "recall_per_class": {
+            name: None if np.isnan(value) else float(value) for name, value in zip(class_names, recall, strict=True)
         },
-        confusion=confusion.tolist(),
-    )
+        "confusion": confusion.tolist(),
+    }
 
 
 def score_classification(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> Scores:
-    """Score predicted emotions, with intervals.
+    """Score predicted emotions, with intervals; in addition the mean recall of the frequent emotions.
 
     Args:
         labels: (n,) indices into ``EMOTIONS``.
@@ -98,36 +69,55 @@ def score_classification(labels: NDArray[np.int64], predicted: NDArray[np.int64]
     Raises:
         DatasetError: there is no face.
     """
-    scores = asdict(classification_scores(labels, predicted, EMOTIONS))
-    recalls = [recall for name in FREQUENT if (recall := scores["recall_per_class"][name]) is not None]
-    scores["macro_recall_frequent"] = float(np.mean(recalls)) if recalls else None
-
+    scores = classification_scores(labels, predicted, EMOTIONS)
     count = len(EMOTIONS)
     cells = np.eye(count**2, dtype=np.bool_)[labels * count + predicted]  # (n, c * c)
-    confusion = resampled_means(cells).reshape(-1, count, count)
-    occurs = np.bincount(labels, minlength=count) > 0
-    hits = np.diagonal(confusion, axis1=1, axis2=2)[:, occurs]  # (r, classes that occur)
-    label_shares, prediction_shares = confusion.sum(axis=2)[:, occurs], confusion.sum(axis=1)[:, occurs]
-    # A draw without a class has no recall for it; a macro figure is then over the rest, as in the scores themselves.
-    label_shares = np.where(label_shares > 0, label_shares, np.nan)
-    recall = hits / label_shares
-    precision = hits / np.where(prediction_shares > 0, prediction_shares, 1.0) + 0 * label_shares
-    f1 = 2 * hits / (label_shares + prediction_shares)
-    names = [name for name, present in zip(EMOTIONS, occurs, strict=True) if present]
-    intervals = {
-        "accuracy": percentile_interval(hits.sum(axis=1)),
-        "macro_precision": percentile_interval(_mean_without_nan(precision)),
-        "macro_recall": percentile_interval(_mean_without_nan(recall)),
-        "macro_f1": percentile_interval(_mean_without_nan(f1)),
-        **{
-            f"recall_per_class.{name}": percentile_interval(column)
-            for name, column in zip(names, recall.T, strict=True)
-        },
-    }
-    frequent = [column for column, name in enumerate(names) if name in FREQUENT]
+    figures, recall = _figures(resampled_means(cells).reshape(-1, count, count))
+    intervals = {name: percentile_interval(values) for name, values in figures.items()}
+    for column, (name, value) in enumerate(scores["recall_per_class"].items()):
+        if value is not None:
+            intervals[f"recall_per_class.{name}"] = percentile_interval(recall[:, column])
+    frequent = [EMOTIONS.index(name) for name in FREQUENT if scores["recall_per_class"][name] is not None]
+    recalls = [scores["recall_per_class"][EMOTIONS[column]] for column in frequent]
+    scores["macro_recall_frequent"] = float(np.mean(recalls)) if recalls else None
     if frequent:
         intervals["macro_recall_frequent"] = percentile_interval(_mean_without_nan(recall[:, frequent]))
     return scores, intervals
+
+
+def clustering_scores(
+    embeddings: NDArray[np.floating], labels: NDArray[np.integer], clusters: int, *, seed: int = 0
+) -> dict[str, Any]:
+    """Cluster embeddings by K-means, the best of ten starts, and compare the clusters with the labels.
+
+    Args:
+        embeddings: (n, d) float.
+        labels: (n,) class indices.
+        clusters: k.
+        seed: of the ten starts.
+
+    Returns:
+        JSON values: ``faces``, ``clusters``, ``normalised_mutual_information`` (0 to 1) and ``adjusted_rand_index`` (1
+        for the same partition, about 0 for an unrelated one).
+
+    Raises:
+        DatasetError: there are fewer faces than clusters, or labels and embeddings differ in length.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    if len(embeddings) != len(labels) or len(embeddings) < clusters:
+        raise DatasetError(
+            f"clustering needs at least {clusters} faces with one label each, got {len(embeddings)} embeddings "
+            f"and {len(labels)} labels"
+        )
+    assigned = KMeans(clusters, n_init=10, random_state=seed).fit_predict(embeddings)
+    return {
+        "faces": len(labels),
+        "clusters": clusters,
+        "normalised_mutual_information": float(normalized_mutual_info_score(labels, assigned)),
+        "adjusted_rand_index": float(adjusted_rand_score(labels, assigned)),
+    }
 
 
 def softmax_head(gallery: FixedGallery) -> Classifier:
@@ -167,9 +157,27 @@ def _check(labels: NDArray[np.integer], predicted: NDArray[np.integer], class_co
             raise DatasetError(f"{name} must be from 0 to {class_count - 1}, got {classes.min()} to {classes.max()}")
 
 
+def _figures(confusion: NDArray[Any]) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Figures of (..., c, c) confusion counts or shares: (...) arrays by name, and (..., c) recall.
+
+    The recall of a class that does not occur is NaN; the macro figures are means over the other classes.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    label_counts = np.where((counts := confusion.sum(axis=-1)) > 0, counts, np.nan)
+    prediction_counts = confusion.sum(axis=-2)
+    recall = hits / label_counts
+    precision = np.where(np.isnan(recall), np.nan, hits / np.where(prediction_counts > 0, prediction_counts, 1))
+    return {
+        "accuracy": hits.sum(axis=-1) / confusion.sum(axis=(-2, -1)),
+        "macro_precision": _mean_without_nan(precision),
+        "macro_recall": _mean_without_nan(recall),
+        "macro_f1": _mean_without_nan(2 * hits / (label_counts + prediction_counts)),
+    }, recall
+
+
 def _mean_without_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(r,) means of the rows of (r, m) over the entries that are not NaN; NaN for a row of NaN alone."""
+    """(...) means over the last axis of (..., m) without NaN; NaN where there is nothing else."""
     present = ~np.isnan(values)
-    counts = present.sum(axis=1)
-    sums = np.where(present, values, 0.0).sum(axis=1)
+    counts = present.sum(axis=-1)
+    sums = np.where(present, values, 0.0).sum(axis=-1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

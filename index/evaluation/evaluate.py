@@ -7,7 +7,6 @@ are reported as served and cross-fitted.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +17,12 @@ from mien.index.bundle.bundle import Bundle
 from mien.index.evaluation.calibration import ReliabilityBin, score_calibration, score_vote_shares
 from mien.index.evaluation.classification import (
     Classifier,
+    clustering_scores,
     gallery_labels,
     nearest_neighbour_vote,
     score_classification,
     softmax_head,
 )
-from mien.index.evaluation.clustering import clustering_scores
 from mien.index.evaluation.held_out import (
     HeldOutFaces,
     cross_fitted_posterior,
@@ -101,7 +100,10 @@ def evaluate(
         "argmax": _argmax(bundle, baseline, embeddings, kept.votes),
     }
     on_stage("clustering")
-    parts["clustering"] = asdict(clustering_scores(held_out.embeddings, held_out.labels, len(EMOTIONS))), {}
+    parts["clustering"] = (
+        clustering_scores(held_out.embeddings, held_out.labels, len(EMOTIONS)),
+        {},
+    )
     on_stage("retrieval, leave-one-out")
     entries = [Entry(name, EMOTIONS[label], {}) for name, label in zip(clear_faces.names, held_out.labels, strict=True)]
     parts["retrieval_leave_one_out"] = score_retrieval(

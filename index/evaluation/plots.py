@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,8 +21,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from mien.index.evaluation.calibration import ReliabilityBin
+from mien.index.views.map import FlatView, ellipse
 
 EMOTION_COLOURS: Final = {
     "neutral": "#BBBBBB",
@@ -41,22 +43,6 @@ _INK: Final = "#333333"
 _FAINT: Final = "#BBBBBB"
 _DPI: Final = 120
 _POINTS_DRAWN: Final = 3000  # more would only cover each other
-
-
-class CurveRow(Protocol):
-    """One epoch of training, for ``training_curves``."""
-
-    @property
-    def epoch(self) -> int:
-        """Number of the epoch, from 1."""
-
-    @property
-    def loss(self) -> float:
-        """Mean training loss."""
-
-    @property
-    def validation_accuracy(self) -> float:
-        """Accuracy on held-out faces, from 0 to 1."""
 
 
 def confusion_matrix(
@@ -180,10 +166,8 @@ def embedding_map(
         covariances: (c, d, d) float.
         names: (c,) names of the Gaussians.
     """
-    mean, axes_2d, explained = principal_plane(embeddings)
-    points = (embeddings - mean) @ axes_2d.T  # (n, 2)
-    centres = (centroids - mean) @ axes_2d.T  # (c, 2)
-    spreads = axes_2d @ covariances @ axes_2d.T  # (c, 2, 2)
+    view, explained = principal_view(embeddings)
+    points, centres = view.project(embeddings), view.project(centroids)
     colours = _colours(names)
 
     figure = Figure(figsize=(8.4, 7.0), dpi=_DPI, layout="constrained")
@@ -193,9 +177,12 @@ def embedding_map(
     drawn = np.random.default_rng(0).permutation(labelled)[:_POINTS_DRAWN]
     point_colours = [colours[label] for label in labels[drawn]]
     axes.scatter(points[drawn, 0], points[drawn, 1], s=8, c=point_colours, alpha=0.5, linewidths=0)
-    for centre, spread, colour in zip(centres, spreads, colours, strict=True):
+    for centre, centroid, covariance, colour in zip(centres, centroids, covariances, colours, strict=True):
+        shape = ellipse(view, centroid, covariance, deviations=2)
         for stroke, width in (("white", 4.5), (colour, 2.2)):
-            axes.add_patch(_two_sigma_ellipse(centre, spread, edgecolor=stroke, linewidth=width))
+            outline = {"facecolor": "none", "edgecolor": stroke, "linewidth": width}
+            angle = np.degrees(shape.turn)
+            axes.add_patch(Ellipse((shape.x, shape.y), 2 * shape.long, 2 * shape.short, angle=angle, **outline))
         axes.plot(*centre, marker="o", markersize=8, color=colour, markeredgecolor="white", markeredgewidth=1.5)
     axes.set_aspect("equal", adjustable="datalim")
     axes.autoscale_view()
@@ -208,22 +195,22 @@ def embedding_map(
     _save(figure, path)
 
 
-def training_curves(path: Path, rows: Sequence[CurveRow]) -> None:
+def training_curves(path: Path, losses: Sequence[float], accuracies: Sequence[float]) -> None:
     """Draw training loss and validation accuracy over the epochs.
 
     Args:
         path: the PNG file to write.
-        rows: one per epoch, in order; at least one.
+        losses: of each epoch; at least one.
+        accuracies: of each epoch, from 0 to 1.
     """
-    epochs = [row.epoch for row in rows]
-    accuracies = [row.validation_accuracy for row in rows]
+    epochs = range(1, len(losses) + 1)
     best = int(np.argmax(accuracies))
     figure = Figure(figsize=(7.0, 5.6), dpi=_DPI, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    marker = "o" if len(rows) <= 40 else None
-    upper.plot(epochs, [row.loss for row in rows], color=_WARNING, linewidth=2, marker=marker, markersize=3.5)
+    marker = "o" if len(losses) <= 40 else None
+    upper.plot(epochs, losses, color=_WARNING, linewidth=2, marker=marker, markersize=3.5)
     upper.set_ylabel("training loss")
-    upper.set_ylim(0, 1.08 * max(row.loss for row in rows))
+    upper.set_ylim(0, 1.08 * max(losses))
     lower.plot(epochs, accuracies, color=_ACCENT, linewidth=2, marker=marker, markersize=3.5)
     lower.plot(epochs[best], accuracies[best], marker="o", markersize=9, color="none", markeredgecolor=_INK)
     lower.axhline(accuracies[best], color=_FAINT, linewidth=1, zorder=0)
@@ -261,36 +248,13 @@ def ablation_table(path: Path, columns: Mapping[str, Mapping[str, Sequence[float
     _save(figure, path)
 
 
-def principal_plane(
-    embeddings: NDArray[np.floating],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The plane of the two principal axes.
+def principal_view(embeddings: NDArray[np.floating]) -> tuple[FlatView, NDArray[np.float64]]:
+    """The projection of (n, d) embeddings on their two principal axes, and the share of the variance along each.
 
-    Args:
-        embeddings: (n, d) float, n and d at least 2.
-
-    Returns:
-        (d,) mean; (2, d) orthonormal axes, with the sign that makes the largest component of each positive, so that a
-        map does not flip between runs; (2,) the share of the variance along each.
+    The largest component of each axis is positive, so that a map does not flip between runs.
     """
-    points = embeddings.astype(np.float64)
-    mean = points.mean(axis=0)
-    _, scales, directions = np.linalg.svd(points - mean, full_matrices=False)
-    axes = directions[:2]
-    greatest = axes[np.arange(2), np.abs(axes).argmax(axis=1)]
-    variances = scales**2
-    return mean, axes * np.where(greatest < 0, -1, 1)[:, None], variances[:2] / max(variances.sum(), 1e-300)
-
-
-def _two_sigma_ellipse(
-    centre: NDArray[np.float64], covariance: NDArray[np.float64], *, edgecolor: str, linewidth: float
-) -> Ellipse:
-    variances, directions = np.linalg.eigh(covariance)
-    width, height = 4 * np.sqrt(variances.clip(min=0))
-    angle = np.degrees(np.arctan2(directions[1, 0], directions[0, 0]))
-    return Ellipse(
-        (centre[0], centre[1]), width, height, angle=angle, facecolor="none", edgecolor=edgecolor, linewidth=linewidth
-    )
+    pca = PCA(2, svd_solver="full").fit(embeddings.astype(np.float64))
+    return FlatView(pca.mean_, pca.components_), pca.explained_variance_ratio_
 
 
 def _name_points(

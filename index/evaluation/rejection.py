@@ -5,34 +5,13 @@ Receiver Operating Characteristic Curves*, 1988 (its structural components).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.evaluation.intervals import Interval, Scores, mean_interval, percentile_interval, resampled_means
 from mien.model.errors import DatasetError
-
-
-@dataclass(frozen=True)
-class RejectionScores:
-    """How well a threshold on typicality keeps faces and rejects outliers.
-
-    Attributes:
-        faces: how many faces were scored.
-        outliers: how many outliers were scored.
-        auroc: probability that a face is more typical than an outlier, ties counting as half.
-        threshold: what is less typical than this is rejected.
-        faces_kept: share of faces at or above the threshold.
-        outliers_rejected: share of outliers below the threshold.
-    """
-
-    faces: int
-    outliers: int
-    auroc: float
-    threshold: float
-    faces_kept: float
-    outliers_rejected: float
 
 
 @dataclass(frozen=True)
@@ -50,27 +29,6 @@ class KindTypicality:
     seen: bool
 
 
-def rejection_scores(faces: NDArray[np.floating], outliers: NDArray[np.floating], threshold: float) -> RejectionScores:
-    """Score typicality as a test for faces.
-
-    Args:
-        faces: (n,) typicality of faces, higher = more typical.
-        outliers: (m,) typicality of outliers.
-        threshold: what is less typical than this is rejected.
-
-    Raises:
-        DatasetError: one of the two is empty or holds a NaN.
-    """
-    return RejectionScores(
-        faces=faces.size,
-        outliers=outliers.size,
-        auroc=auroc(faces, outliers),
-        threshold=threshold,
-        faces_kept=float((faces >= threshold).mean()),
-        outliers_rejected=float((outliers < threshold).mean()),
-    )
-
-
 def score_rejection(faces: NDArray[np.float64], kinds: Sequence[KindTypicality], threshold: float) -> Scores:
     """Score typicality against several kinds of outliers, each kind counting the same, with intervals.
 
@@ -82,17 +40,32 @@ def score_rejection(faces: NDArray[np.float64], kinds: Sequence[KindTypicality],
         kinds: at least one.
         threshold: what is less typical than this is rejected.
 
+    Returns:
+        The scores, JSON values: ``auroc`` and ``outliers_rejected`` (share below the threshold), means over the kinds;
+        ``auroc_unseen``, the mean over the unseen kinds; ``threshold``; ``faces_kept`` (share at or above it); and
+        ``kinds``, with the figures of each kind and the numbers of faces and outliers.
+
     Raises:
-        DatasetError: there is no face or no kind, or a kind is empty.
+        DatasetError: there is no face or no kind, a kind is empty, or a typicality is NaN.
     """
     if not kinds:
         raise DatasetError("rejection needs at least one kind of outliers, got none")
-    scores = {
-        each.kind: asdict(rejection_scores(faces, each.typicality, threshold)) | {"seen": each.seen} for each in kinds
-    }
     wins = {each.kind: win_shares(faces, each.typicality) for each in kinds}
     below = {each.kind: each.typicality < threshold for each in kinds}
     unseen = [each.kind for each in kinds if not each.seen]
+    faces_kept = float((faces >= threshold).mean())
+    scores = {
+        each.kind: {
+            "faces": faces.size,
+            "outliers": each.typicality.size,
+            "auroc": float(wins[each.kind][0].mean()),
+            "threshold": threshold,
+            "faces_kept": faces_kept,
+            "outliers_rejected": float(below[each.kind].mean()),
+            "seen": each.seen,
+        }
+        for each in kinds
+    }
     intervals = {
         "auroc": _auroc_interval(list(wins.values())),
         "faces_kept": mean_interval(faces >= threshold),
@@ -109,7 +82,7 @@ def score_rejection(faces: NDArray[np.float64], kinds: Sequence[KindTypicality],
         "auroc": float(np.mean([each["auroc"] for each in scores.values()])),
         "auroc_unseen": float(np.mean([scores[kind]["auroc"] for kind in unseen])) if unseen else None,
         "threshold": threshold,
-        "faces_kept": float((faces >= threshold).mean()),
+        "faces_kept": faces_kept,
         "outliers_rejected": float(np.mean([each["outliers_rejected"] for each in scores.values()])),
         "kinds": scores,
     }, intervals

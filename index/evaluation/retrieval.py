@@ -4,15 +4,14 @@ Source of MAP@R: Musgrave, Belongie, Lim: *A Metric Learning Reality Check*, arX
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.errors import QueryError
 from mien.index.evaluation.held_out import HeldOutFaces
-from mien.index.evaluation.intervals import Interval, Scores, percentile_interval, resampled_means
+from mien.index.evaluation.intervals import Scores, percentile_interval, resampled_means
 from mien.index.gallery.fixed_gallery import FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
@@ -27,60 +26,6 @@ _QUERIES_AT_ONCE: Final = 128
 
 _CELLS_AT_ONCE: Final = 2**21
 """Ranks that are scored together; some 100 MB of working memory."""
-
-
-@dataclass(frozen=True)
-class RankingScores:
-    """How often the nearest gallery faces share the query's emotion.
-
-    A gallery face is relevant to a query when both have the same label. Every figure is a mean over the scored
-    queries.
-
-    Attributes:
-        queries: how many were scored.
-        queries_left_out: how many were not, because no gallery face is relevant to them.
-        recall_at_1: share of queries with a relevant face as their first match.
-        recall_at_2: share of queries with a relevant face among the first 2.
-        recall_at_4: share of queries with a relevant face among the first 4.
-        recall_at_8: share of queries with a relevant face among the first 8.
-        precision_at_10: share of relevant faces among the first 10; places beyond a small gallery's end count as
-            not relevant.
-        mean_average_precision: mean over the R relevant faces of the precision at their rank, down the whole
-            ranking.
-        mean_average_precision_at_r: MAP@R, the same down to rank R: relevant faces beyond it count as precision 0.
-        mean_average_precision_per_class: class name to the mean over the queries of that class; None where no
-            query was scored.
-    """
-
-    queries: int
-    queries_left_out: int
-    recall_at_1: float
-    recall_at_2: float
-    recall_at_4: float
-    recall_at_8: float
-    precision_at_10: float
-    mean_average_precision: float
-    mean_average_precision_at_r: float
-    mean_average_precision_per_class: dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class QueryScores:
-    """The retrieval metrics of each query; the figures of ``RankingScores`` are means of these.
-
-    Attributes:
-        labels: (q,) int64, class indices of the scored queries.
-        hits: (q, 4) bool, whether a relevant face is among the first k, for each k of ``RECALL_DEPTHS``.
-        precision_at_10: (q,) float64.
-        average_precision: (q,) float64.
-        average_precision_at_r: (q,) float64.
-    """
-
-    labels: NDArray[np.int64]
-    hits: NDArray[np.bool_]
-    precision_at_10: NDArray[np.float64]
-    average_precision: NDArray[np.float64]
-    average_precision_at_r: NDArray[np.float64]
 
 
 class RankingTally:
@@ -99,7 +44,7 @@ class RankingTally:
     Example:
         >>> tally = RankingTally(("joy", "fear"), gallery_labels=np.array([0, 1, 0]))
         >>> tally.add(np.array([[1, 0, 2]]), query_labels=np.array([0]))
-        >>> tally.result().recall_at_2
+        >>> tally.result()["recall_at_2"]
         1.0
     """
 
@@ -117,7 +62,8 @@ class RankingTally:
         self._gallery_labels = gallery_labels
         self._gallery_groups = gallery_groups
         self._left_out = 0
-        self._blocks: list[QueryScores] = []
+        self._labels: list[NDArray[np.int64]] = []
+        self._blocks: list[dict[str, NDArray[np.float64]]] = []
 
     def add(
         self,
@@ -149,50 +95,44 @@ class RankingTally:
             )
             self._gather(ranked[part], counts, query_labels[part])
 
-    def result(self) -> RankingScores:
-        """The scores of all queries so far.
+    def result(self) -> dict[str, Any]:
+        """The scores of all queries so far: means over those that have a relevant gallery face.
+
+        A gallery face is relevant to a query when both have the same label.
+
+        Returns:
+            JSON values: ``queries``, how many were scored; ``queries_left_out``, how many have no relevant face;
+            ``recall_at_1``, ``_2``, ``_4`` and ``_8``, the share of queries with a relevant face among the first k;
+            ``precision_at_10``, where places beyond the end of a small gallery count as not relevant;
+            ``mean_average_precision``, over the whole ranking; ``mean_average_precision_at_r``, MAP@R, in which of R
+            relevant faces those beyond rank R count as precision 0; ``mean_average_precision_per_class``, class name
+            to the mean over its queries, None where there is none.
 
         Raises:
             DatasetError: no query has a relevant gallery face.
         """
-        each = self.per_query()
-        queries = len(each.labels)
-        if queries == 0:
+        figures, labels = self.per_query(), np.concatenate([np.zeros(0, np.int64), *self._labels])
+        if len(labels) == 0:
             raise DatasetError(
                 f"retrieval scores need a query with a relevant gallery face, got none among {self._left_out} queries"
             )
-        recall = each.hits.mean(axis=0)
         classes = len(self._class_names)
-        counts = np.bincount(each.labels, minlength=classes)
-        totals = np.bincount(each.labels, weights=each.average_precision, minlength=classes)
-        return RankingScores(
-            queries=queries,
-            queries_left_out=self._left_out,
-            recall_at_1=float(recall[0]),
-            recall_at_2=float(recall[1]),
-            recall_at_4=float(recall[2]),
-            recall_at_8=float(recall[3]),
-            precision_at_10=float(each.precision_at_10.mean()),
-            mean_average_precision=float(each.average_precision.mean()),
-            mean_average_precision_at_r=float(each.average_precision_at_r.mean()),
-            mean_average_precision_per_class={
+        counts = np.bincount(labels, minlength=classes)
+        totals = np.bincount(labels, weights=figures["mean_average_precision"], minlength=classes)
+        return {
+            "queries": len(labels),
+            "queries_left_out": self._left_out,
+            **{name: float(values.mean()) for name, values in figures.items()},
+            "mean_average_precision_per_class": {
                 name: float(total / count) if count else None
                 for name, total, count in zip(self._class_names, totals, counts, strict=True)
             },
-        )
+        }
 
-    def per_query(self) -> QueryScores:
-        """The scores of each query so far that has a relevant gallery face, in the order of the queries."""
-        if not self._blocks:
-            none = np.zeros(0)
-            return QueryScores(none.astype(np.int64), np.zeros((0, len(RECALL_DEPTHS)), np.bool_), none, none, none)
-        return QueryScores(
-            labels=np.concatenate([block.labels for block in self._blocks]),
-            hits=np.concatenate([block.hits for block in self._blocks]),
-            precision_at_10=np.concatenate([block.precision_at_10 for block in self._blocks]),
-            average_precision=np.concatenate([block.average_precision for block in self._blocks]),
-            average_precision_at_r=np.concatenate([block.average_precision_at_r for block in self._blocks]),
-        )
+    def per_query(self) -> dict[str, NDArray[np.float64]]:
+        """The figures of which ``result`` is the mean, by name: (q,) of the scored queries, in their order."""
+        names = self._blocks[0] if self._blocks else ()
+        return {name: np.concatenate([block[name] for block in self._blocks]) for name in names}
 
     def _check(
         self,
@@ -250,14 +190,14 @@ class RankingTally:
         near = np.bincount(query, weights=rank <= PRECISION_DEPTH, minlength=len(ranked))
 
         self._left_out += int((~scored).sum())
+        self._labels.append(query_labels[scored].astype(np.int64))
         self._blocks.append(
-            QueryScores(
-                labels=query_labels[scored].astype(np.int64),
-                hits=first_rank[:, None] <= np.array(RECALL_DEPTHS),
-                precision_at_10=near[scored] / PRECISION_DEPTH,
-                average_precision=full[scored] / relevant_count[scored],
-                average_precision_at_r=at_r[scored] / relevant_count[scored],
-            )
+            {f"recall_at_{depth}": (first_rank <= depth).astype(np.float64) for depth in RECALL_DEPTHS}
+            | {
+                "precision_at_10": near[scored] / PRECISION_DEPTH,
+                "mean_average_precision": full[scored] / relevant_count[scored],
+                "mean_average_precision_at_r": at_r[scored] / relevant_count[scored],
+            }
         )
 
 
@@ -287,15 +227,7 @@ def score_retrieval(
         ranked, _ = gallery.ranking(queries.embeddings[part], len(gallery))
         rows = query_rows[part] if query_rows is not None else None
         tally.add(ranked, queries.labels[part], queries.groups[part], rows)
-    return asdict(tally.result()), _intervals(tally.per_query())
-
-
-def _intervals(scores: QueryScores) -> dict[str, Interval]:
-    columns = {f"recall_at_{depth}": hits for depth, hits in zip(RECALL_DEPTHS, scores.hits.T, strict=True)}
-    columns |= {
-        "precision_at_10": scores.precision_at_10,
-        "mean_average_precision": scores.average_precision,
-        "mean_average_precision_at_r": scores.average_precision_at_r,
-    }
-    resampled = resampled_means(np.stack(list(columns.values()), axis=1).astype(np.float64))
-    return {name: percentile_interval(means) for name, means in zip(columns, resampled.T, strict=True)}
+    scores, figures = tally.result(), tally.per_query()
+    resampled = resampled_means(np.stack(list(figures.values()), axis=1))
+    intervals = {name: percentile_interval(means) for name, means in zip(figures, resampled.T, strict=True)}
+    return scores, intervals

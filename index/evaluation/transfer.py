@@ -163,8 +163,8 @@ def transfer_scores(
         "subjects": len(set(photographs.subjects)) if photographs.subjects is not None else None,
         "emotions": list(photographs.classes),
         "emotions_lacking": list(photographs.missing_emotions),
-        "all_emotions": asdict(classification_scores(labels, distances.argmin(axis=1), EMOTIONS)),
-        "own_emotions": asdict(classification_scores(labels, own[distances[:, own].argmin(axis=1)], EMOTIONS)),
+        "all_emotions": classification_scores(labels, distances.argmin(axis=1), EMOTIONS),
+        "own_emotions": classification_scores(labels, own[distances[:, own].argmin(axis=1)], EMOTIONS),
         "retrieval_leave_one_out": _retrieval(photographs, embedded, on_progress),
         "identity_leakage": _identity(photographs, embedded),
     }
@@ -257,7 +257,7 @@ def _retrieval(
         tally.add(ranked, labels[part], people[part], part)
         on_progress(start + len(part), len(queries))
     try:
-        return asdict(tally.result())
+        return tally.result()
     except DatasetError:
         return None
 

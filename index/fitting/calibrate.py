@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import check_fits, load_bundle, replace_mixture
 from mien.index.bundle.manifest import EMBEDDER, Manifest
-from mien.index.evaluation.calibration import brier_score, calibration_scores, kl_divergence
+from mien.index.evaluation.calibration import calibration_scores, score_vote_shares
 from mien.index.evaluation.held_out import (
     FOLDS,
     HeldOutFaces,
@@ -108,12 +108,6 @@ def _report(mixture: Mixture, faces: HeldOutFaces) -> dict[str, Any]:
         figures = asdict(calibration_scores(posterior, faces.labels, faces.votes))
         return {name: value for name, value in figures.items() if name != "bins"}
 
-    def agreement(shares: NDArray[np.float64]) -> dict[str, float]:
-        return {
-            "brier_score": brier_score(shares, faces.votes),
-            "kl_divergence": kl_divergence(shares, faces.votes),
-        }
-
     cross_fitted, served = cross_fitted_typicality(mixture, faces), mixture.typicality(faces.embeddings)
     trained = replace(mixture, sigma=mixture.trained_sigma, calibration=None)
     return {
@@ -124,9 +118,9 @@ def _report(mixture: Mixture, faces: HeldOutFaces) -> dict[str, Any]:
             "as_served": scores(mixture.posterior(faces.embeddings)),
         },
         "vote_shares": {
-            "trained_sigma": agreement(trained.vote_shares(faces.embeddings)),
-            "cross_fitted": agreement(cross_fitted_vote_shares(mixture, faces)),
-            "as_served": agreement(mixture.vote_shares(faces.embeddings)),
+            "trained_sigma": score_vote_shares(trained.vote_shares(faces.embeddings), faces.votes)[0],
+            "cross_fitted": score_vote_shares(cross_fitted_vote_shares(mixture, faces), faces.votes)[0],
+            "as_served": score_vote_shares(mixture.vote_shares(faces.embeddings), faces.votes)[0],
         },
         "typicality": {
             "folds": FOLDS,

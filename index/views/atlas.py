@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -44,34 +44,22 @@ class Region:
     emotion: str
     centroid: NDArray[np.float64]
     covariance: NDArray[np.float64]
-    faces: int
-    share: float
-    votes: dict[str, float]
-    nearest: tuple[NearFace, ...]
+    faces: int = 0
+    share: float = 0.0
+    votes: dict[str, float] = field(default_factory=dict)
+    nearest: tuple[NearFace, ...] = ()
 
 
 def emotion_regions(bundle: Bundle) -> list[Region]:
     """The emotions of a bundle, in the order of its mixture."""
-    gallery, mixture = bundle.gallery, bundle.mixture
-    by_label: dict[str, list[int]] = {emotion: [] for emotion in mixture.emotions}
-    for row, entry in enumerate(gallery.entries):
-        by_label.setdefault(entry.emotion, []).append(row)
-    regions = []
-    for label, emotion in enumerate(mixture.emotions):
-        rows, centroid = by_label[emotion], mixture.centroids[label]
-        regions.append(
-            Region(
-                emotion,
-                emotion,
-                centroid,
-                mixture.covariances[label],
-                len(rows),
-                len(rows) / len(gallery),
-                _votes(bundle, rows),
-                _nearest(bundle, rows, centroid),
-            )
-        )
-    return regions
+    mixture = bundle.mixture
+    members: dict[str, list[int]] = {emotion: [] for emotion in mixture.emotions}
+    for row, entry in enumerate(bundle.gallery.entries):
+        members.setdefault(entry.emotion, []).append(row)
+    return [
+        _with_faces(Region(emotion, emotion, centroid, covariance), bundle, members[emotion])
+        for emotion, centroid, covariance in zip(mixture.emotions, mixture.centroids, mixture.covariances, strict=True)
+    ]
 
 
 def sub_class_regions(bundle: Bundle) -> list[Region]:
@@ -79,23 +67,13 @@ def sub_class_regions(bundle: Bundle) -> list[Region]:
     sub_classes = bundle.sub_classes
     if sub_classes is None:
         return []
-    rows: dict[int, list[int]] = {}
+    members: list[list[int]] = [[] for _ in sub_classes.each]
     for row, entry in enumerate(bundle.gallery.entries):
         if entry.id in sub_classes.of_face:
-            rows.setdefault(sub_classes.of_face[entry.id], []).append(row)
-    members = [rows.get(row, []) for row in range(len(sub_classes))]
+            members[sub_classes.of_face[entry.id]].append(row)
     return [
-        Region(
-            each.id,
-            each.emotion,
-            each.centroid,
-            each.covariance,
-            len(faces),
-            len(faces) / len(bundle.gallery),
-            _votes(bundle, faces),
-            _nearest(bundle, faces, each.centroid),
-        )
-        for each, faces in zip(sub_classes.each, members, strict=True)
+        _with_faces(Region(each.id, each.emotion, each.centroid, each.covariance), bundle, rows)
+        for each, rows in zip(sub_classes.each, members, strict=True)
     ]
 
 
@@ -122,6 +100,17 @@ def _members(region: Region) -> Filter:
     labelled = Comparison(("label",), "eq", region.emotion)
     own = AnyOf((labelled, without_label))
     return own if region.id == region.emotion else AllOf((own, Comparison(("sub_class",), "eq", region.id)))
+
+
+def _with_faces(region: Region, bundle: Bundle, rows: list[int]) -> Region:
+    """The region with its faces of the bundle's gallery, by their rows."""
+    return replace(
+        region,
+        faces=len(rows),
+        share=len(rows) / len(bundle.gallery),
+        votes=_votes(bundle, rows),
+        nearest=_nearest(bundle, rows, region.centroid),
+    )
 
 
 def _votes(bundle: Bundle, rows: list[int]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from mien.index.gallery.results import Sample
 from mien.index.mixture.mixture import Mixture
 
 STANDARD_DEVIATIONS: Final = 1.5
-"""Half axes of an ellipse; it holds two thirds of a Gaussian's faces."""
+"""Half axes of an ellipse on the map; it holds two thirds of a Gaussian's faces."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,18 @@ def flat_view(mixture: Mixture) -> FlatView:
     return FlatView(middle, axes * signs[:, None])
 
 
-def ellipse(view: FlatView, centroid: NDArray[np.float64], covariance: NDArray[np.float64]) -> Ellipse:
-    """The projection of a Gaussian with centroid (d,) and covariance (d, d)."""
+def ellipse(
+    view: FlatView,
+    centroid: NDArray[np.floating],
+    covariance: NDArray[np.floating],
+    *,
+    deviations: float = STANDARD_DEVIATIONS,
+) -> Ellipse:
+    """The projection of a Gaussian with centroid (d,) and covariance (d, d), at some standard deviations."""
     x, y = view.project(centroid[None])[0].tolist()
     flat = view.axes @ covariance @ view.axes.T
     values, vectors = np.linalg.eigh(flat)  # ascending
-    short, long = (STANDARD_DEVIATIONS * np.sqrt(np.maximum(values, 0))).tolist()
+    short, long = (deviations * np.sqrt(np.maximum(values, 0))).tolist()
     return Ellipse(x, y, long, short, math.atan2(vectors[1, 1], vectors[0, 1]))
 
 

@@ -78,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
             on_epoch=_print_epoch,
         )
     reports = [EpochReport(**report) for report in read_checkpoint(path)["reports"]]
-    plots.training_curves(arguments.output / "curves.png", reports)
+    losses, accuracies = [each.loss for each in reports], [each.validation_accuracy for each in reports]
+    plots.training_curves(arguments.output / "curves.png", losses, accuracies)
     write(str(path))
     return 0
 

@@ -11,13 +11,10 @@ from sklearn.metrics import log_loss
 from mien.index.evaluation.calibration import (
     BIN_COUNT,
     PROBABILITY_FLOOR,
-    brier_score,
     calibration_scores,
     chance_calibration_error,
     divergences,
     expected_calibration_error,
-    kl_divergence,
-    negative_log_likelihood,
     reliability_bins,
     score_calibration,
     score_vote_shares,
@@ -49,9 +46,9 @@ def test_scores_by_hand() -> None:
     assert [bin_.confidence for bin_ in filled] == pytest.approx([0.8, 0.9])
     assert expected_calibration_error(bins) == pytest.approx((1 * 0.2 + 2 * 0.4) / 3)
     targets = np.array([[1, 0], [0.5, 0.5], [0, 1]])
-    assert brier_score(posterior, targets) == pytest.approx((0.02 + 0.32 + 0.08) / 3)
+    assert squared_errors(posterior, targets).mean() == pytest.approx((0.02 + 0.32 + 0.08) / 3)
     kl = (-math.log(0.9) + 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1) - math.log(0.8)) / 3
-    assert kl_divergence(posterior, targets) == pytest.approx(kl)
+    assert divergences(posterior, targets).mean() == pytest.approx(kl)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -81,20 +78,20 @@ def test_scores_are_the_means_over_the_faces() -> None:
     posterior, _, targets = forecasts(5)
     assert squared_errors(posterior, targets).shape == divergences(posterior, targets).shape == (400,)
     one = slice(7, 8)
-    assert squared_errors(posterior, targets)[7] == pytest.approx(brier_score(posterior[one], targets[one]))
-    assert divergences(posterior, targets)[7] == pytest.approx(kl_divergence(posterior[one], targets[one]))
+    assert squared_errors(posterior, targets)[7] == pytest.approx(squared_errors(posterior[one], targets[one]).mean())
+    assert divergences(posterior, targets)[7] == pytest.approx(divergences(posterior[one], targets[one]).mean())
 
 
 def test_likelihood_agrees_with_scikit_learn() -> None:
     posterior, labels, _ = forecasts(4)
     expected = log_loss(labels, posterior, labels=np.arange(8))
-    assert negative_log_likelihood(posterior, labels) == pytest.approx(expected)
+    assert calibration_scores(posterior, labels, one_hot(labels)).negative_log_likelihood == pytest.approx(expected)
 
 
 def test_forecast_equal_to_its_target_has_no_divergence() -> None:
     _, _, targets = forecasts()
-    assert kl_divergence(targets, targets) == pytest.approx(0, abs=1e-12)
-    assert brier_score(targets, targets) == 0
+    assert divergences(targets, targets).mean() == pytest.approx(0, abs=1e-12)
+    assert squared_errors(targets, targets).mean() == 0
 
 
 def test_scores_of_a_uniform_posterior() -> None:
@@ -109,7 +106,8 @@ def test_scores_of_a_uniform_posterior() -> None:
 
 def test_divergence_from_one_hot_targets_is_the_likelihood() -> None:
     posterior, labels, _ = forecasts(2)
-    assert kl_divergence(posterior, one_hot(labels)) == pytest.approx(negative_log_likelihood(posterior, labels))
+    scores = calibration_scores(posterior, labels, one_hot(labels))
+    assert scores.kl_divergence == pytest.approx(scores.negative_log_likelihood)
 
 
 def test_posterior_of_0_at_the_label_is_floored_and_counted() -> None:

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,6 @@ from mien.model.emotions import EMOTIONS
 PNG_LIMIT_BYTES = 200_000
 
 Reals = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    epoch: int
-    loss: float
-    validation_accuracy: float
 
 
 def scene(n: int, seed: int = 0) -> tuple[Reals, NDArray[np.int64], Reals, Reals]:
@@ -54,7 +46,8 @@ def draw_map(path: Path) -> None:
 
 
 def draw_curves(path: Path) -> None:
-    plots.training_curves(path, [Epoch(e, 1 / e, 1 - 0.5 / e) for e in range(1, 201)])
+    epochs = np.arange(1, 201)
+    plots.training_curves(path, (1 / epochs).tolist(), (1 - 0.5 / epochs).tolist())
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +65,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["confusion", "reliability", "map", "curves"])
-def test_a_plot_is_a_small_png_with_something_on_it(drawn: Path, name: str) -> None:
+def test_plot_is_a_small_png_with_something_on_it(drawn: Path, name: str) -> None:
     path = drawn / f"{name}.png"
     assert path.stat().st_size < PNG_LIMIT_BYTES
     with Image.open(path) as image:
@@ -93,7 +86,7 @@ def pixels_of(path: Path) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def test_the_same_faces_give_the_same_map(drawn: Path, tmp_path: Path) -> None:
+def test_map_of_the_same_faces_is_the_same_file(drawn: Path, tmp_path: Path) -> None:
     draw_map(tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (drawn / "map.png").read_bytes()
 
@@ -104,7 +97,7 @@ def test_each_emotion_of_the_map_has_its_colour(drawn: Path) -> None:
         assert np.abs(seen - getrgb(plots.EMOTION_COLOURS[emotion])).max(axis=1).min() <= 4, emotion
 
 
-def test_every_emotion_has_a_colour_of_its_own() -> None:
+def test_emotions_have_different_colours() -> None:
     assert tuple(plots.EMOTION_COLOURS) == EMOTIONS
     assert len(set(plots.EMOTION_COLOURS.values())) == len(EMOTIONS)
 
@@ -120,7 +113,7 @@ def test_faces_without_a_label_are_not_drawn(tmp_path: Path) -> None:
     assert inked[0] < inked[1]
 
 
-def test_centroids_in_one_place_and_names_that_are_no_emotions_are_drawn(tmp_path: Path) -> None:
+def test_map_of_equal_centroids_and_of_sub_classes(tmp_path: Path) -> None:
     embeddings, _, _, _ = scene(50)
     names = [f"sub-class {number}" for number in range(20)]
     plots.embedding_map(
@@ -134,23 +127,22 @@ def test_centroids_in_one_place_and_names_that_are_no_emotions_are_drawn(tmp_pat
     assert (tmp_path / "map.png").stat().st_size > 10_000
 
 
-def test_the_plane_is_that_of_the_covariances_first_eigenvectors() -> None:
+def test_axes_of_the_map_are_the_first_eigenvectors_of_the_covariance() -> None:
     embeddings, _, _, _ = scene(500)
-    mean, axes, explained = plots.principal_plane(embeddings)
+    view, explained = plots.principal_view(embeddings)
     values, vectors = np.linalg.eigh(np.cov(embeddings.T, bias=True))
-    assert mean == pytest.approx(embeddings.mean(axis=0))
-    assert np.abs(axes @ vectors[:, [-1, -2]]) == pytest.approx(np.eye(2), abs=1e-8)
+    assert view.middle == pytest.approx(embeddings.mean(axis=0))
+    assert np.abs(view.axes @ vectors[:, [-1, -2]]) == pytest.approx(np.eye(2), abs=1e-8)
     assert explained == pytest.approx(values[[-1, -2]] / values.sum())
-    assert ((embeddings - mean) @ axes.T).var(axis=0) == pytest.approx(values[[-1, -2]])
+    assert view.project(embeddings).var(axis=0) == pytest.approx(values[[-1, -2]])
 
 
-def test_the_plane_does_not_flip() -> None:
+def test_map_does_not_flip() -> None:
     embeddings, _, _, _ = scene(500)
-    _, axes, _ = plots.principal_plane(embeddings)
-    _, shuffled, _ = plots.principal_plane(embeddings[np.random.default_rng(1).permutation(500)].astype(np.float32))
-    _, mirrored, _ = plots.principal_plane(-embeddings)
-    assert shuffled == pytest.approx(axes, abs=1e-4)
-    assert mirrored == pytest.approx(axes, abs=1e-8)
+    axes = plots.principal_view(embeddings)[0].axes
+    shuffled = embeddings[np.random.default_rng(1).permutation(500)].astype(np.float32)
+    assert plots.principal_view(shuffled)[0].axes == pytest.approx(axes, abs=1e-4)
+    assert plots.principal_view(-embeddings)[0].axes == pytest.approx(axes, abs=1e-8)
     assert (axes[[0, 1], np.abs(axes).argmax(axis=1)] > 0).all()
 
 

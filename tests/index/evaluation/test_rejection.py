@@ -1,5 +1,4 @@
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ from sklearn.metrics import roc_auc_score
 from mien.index.evaluation.rejection import (
     KindTypicality,
     auroc,
-    rejection_scores,
     score_rejection,
     win_shares,
 )
@@ -52,13 +50,13 @@ def test_auroc_is_invariant_under_monotone_maps_and_complementary() -> None:
 
 
 def test_scores_by_hand() -> None:
-    scores = rejection_scores(np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 2]), threshold=2.0)
-    assert (scores.faces, scores.outliers) == (4, 3)
-    assert scores.threshold == 2
-    assert scores.faces_kept == 3 / 4
-    assert scores.outliers_rejected == pytest.approx(2 / 3)
-    assert scores.auroc == pytest.approx((1.5 + 2.5 + 3 + 3) / 12)
-    assert json.loads(json.dumps(asdict(scores), allow_nan=False)) == asdict(scores)
+    kind = KindTypicality("noise", np.array([0.0, 1, 2]), seen=True)
+    scores = score_rejection(np.array([1.0, 2, 3, 4]), [kind], threshold=2.0)[0]["kinds"]["noise"]
+    assert (scores["faces"], scores["outliers"]) == (4, 3)
+    assert scores["threshold"] == 2
+    assert scores["faces_kept"] == 3 / 4
+    assert scores["outliers_rejected"] == pytest.approx(2 / 3)
+    assert scores["auroc"] == pytest.approx((1.5 + 2.5 + 3 + 3) / 12)
 
 
 def test_win_shares_average_to_the_auroc_on_both_sides() -> None:
@@ -133,4 +131,4 @@ def test_without_unseen_kinds_there_is_no_figure_for_them() -> None:
 )
 def test_empty_arrays_and_nan_are_refused(faces: list[float], others: list[float], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
-        rejection_scores(np.array(faces), np.array(others), 0.5)
+        score_rejection(np.array(faces), [KindTypicality("noise", np.array(others), seen=True)], 0.5)
