@@ -1,1 +1,1 @@
-"""Training of the network: configuration, batches, targets, the loop and its checkpoints."""
+"""Training of the network: settings, batches, targets, the loop and its checkpoints."""

@@ -1,4 +1,4 @@
-"""What training resumes from: one file of tensors and numbers, written whole or not at all."""
+"""Checkpoints, from which training resumes: files of tensors and plain values, written atomically."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,30 +14,30 @@ from mien.model.training.config import TrainingConfig
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``, tensors and plain values, to ``path``, whole or not at all.
+    """Write ``state``, which holds tensors and plain values, to ``path``.
 
     Raises:
-        CheckpointError: it could not be written, for a full disk for example; an earlier checkpoint stays as it was.
+        CheckpointError: the file cannot be written, as on a full disk; an earlier checkpoint stays as it was.
     """
     try:
         with write_atomically(path) as file:
             torch.save(state, file)
-    except (OSError, RuntimeError) as error:  # torch reports what the disk says as a RuntimeError
-        kept = "the one before stays" if path.exists() else "there is none yet"
-        raise CheckpointError(f"the checkpoint {path} could not be written ({kept}): {error}") from error
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError for errors of the disk
+        earlier = "the one before stays" if path.exists() else "there is none yet"
+        raise CheckpointError(f"the checkpoint {path} could not be written ({earlier}): {error}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what ``write_checkpoint`` wrote, without running code from the file.
+    """Read a file of ``write_checkpoint``, without running code from it.
 
     Raises:
-        CheckpointError: the file is missing, broken, or no checkpoint of mien.
+        CheckpointError: the file is missing, broken, or not a checkpoint of mien.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {path}") from None
-    except Exception as error:  # torch.load raises whatever its unpickler meets
+    except Exception as error:  # torch.load raises errors of many kinds
         raise CheckpointError(f"{path} is not a checkpoint of mien: {type(error).__name__}") from error
     if not isinstance(state, dict) or not {"config", "network", "average"} <= state.keys():
         raise CheckpointError(f"{path} is not a checkpoint of mien: it lacks the network or its configuration")
@@ -45,10 +45,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def config_of(path: Path, state: dict[str, Any]) -> TrainingConfig:
-    """The configuration inside a checkpoint.
+    """The training settings in a checkpoint.
 
     Raises:
-        CheckpointError: it is not a configuration of this version of mien.
+        CheckpointError: they are not settings of this version of mien.
     """
     try:
         return TrainingConfig.model_validate(state["config"])
@@ -57,7 +57,7 @@ def config_of(path: Path, state: dict[str, Any]) -> TrainingConfig:
 
 
 def load_network(checkpoint: Path) -> tuple[Network, TrainingConfig, float]:
-    """The averaged network of a checkpoint, in evaluation mode, how it was trained, and the sigma it ended with.
+    """The averaged network of a checkpoint in evaluation mode, its training settings, and its last sigma.
 
     Raises:
         CheckpointError: the file is missing, broken, or of another version.
@@ -66,27 +66,27 @@ def load_network(checkpoint: Path) -> tuple[Network, TrainingConfig, float]:
     config = config_of(checkpoint, state)
     network = Network(config.network)
     network.load_state_dict(state["average"])
-    # The first checkpoints had a fixed sigma only.
+    # The first versions had no state of sigma, which was always fixed.
     return network.eval(), config, float(state.get("sigma", config.sigma))
 
 
 def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
-    """Write the mean of several networks' weights, each trained on from the one before, as a checkpoint.
+    """Write a checkpoint with the mean of several networks' weights, each fine-tuned from the one before.
 
-    A network that was trained on with another aim gains what that aim asks for and loses some of what it had; the
-    mean of before and after keeps most of both. Source: Wortsman et al.: *Robust Fine-tuning of Zero-shot Models*,
+    A network that is fine-tuned for another objective gets better at it and worse at the earlier one; the mean of the
+    weights before and after keeps most of both. Source: Wortsman et al.: *Robust Fine-tuning of Zero-shot Models*,
     arXiv 2109.01903.
 
     Args:
         checkpoints: at least two, of networks of the same shape.
-        output: the checkpoint to write: with the mean of the weights and of the sigmas, and the configuration of the
-            last of the checkpoints. It can be exported and trained on from, but not resumed.
+        output: the checkpoint to write, with the mean of the weights and of the sigmas, and the settings of the last
+            checkpoint. It can be exported and serve as initial weights, but not be resumed.
 
     Raises:
         CheckpointError: there are fewer than two, a file cannot be used, or the networks differ in shape.
     """
     if len(checkpoints) < 2:
-        raise CheckpointError(f"an average is of at least 2 checkpoints, got {len(checkpoints)}")
+        raise CheckpointError(f"an average needs at least 2 checkpoints, got {len(checkpoints)}")
     networks, configs, sigmas = zip(*(load_network(checkpoint) for checkpoint in checkpoints), strict=True)
     for checkpoint, config in zip(checkpoints, configs, strict=True):
         if config.network != configs[0].network:
@@ -109,7 +109,7 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
 
 
 def count_averaged(checkpoint: Path) -> int:
-    """How many checkpoints' weights a checkpoint averages; 1 for one that training wrote.
+    """The number of checkpoints whose weights were averaged in a checkpoint; 1 for one that training wrote.
 
     Raises:
         CheckpointError: the file is missing, broken, or of another version.

@@ -1,4 +1,4 @@
-"""What a network starts from: random weights, those of a face network, of an exported one, or of an earlier run."""
+"""Initial weights of a training: those of a face recognition network, of an exported network, or of a checkpoint."""
 
 import hashlib
 from pathlib import Path
@@ -12,10 +12,10 @@ from mien.model.training.checkpoint import config_of, read_checkpoint
 
 
 def initial_sha256(path: Path) -> str:
-    """The SHA-256 of the weights at ``path``, as hexadecimal digits.
+    """The SHA-256 of initial weights, as hexadecimal digits.
 
     Raises:
-        ConfigError: they cannot be read.
+        ConfigError: the file cannot be read.
     """
     file = from_tfjs.weights_file(path) if path.suffix == ".json" else path
     try:
@@ -25,17 +25,17 @@ def initial_sha256(path: Path) -> str:
 
 
 def load_initial_weights(network: Network, path: Path, faces: Tensor) -> None:
-    """Give a network its initial weights.
+    """Load initial weights into a network.
 
     Args:
-        network: the one that is to be trained.
-        path: ``.json``: a face network (``mien.model.networks.from_tfjs``); ``.onnx``: what ``mien export`` wrote
-            (``mien.model.networks.from_onnx``); anything else: a checkpoint of mien, whose averaged network is taken.
-        faces: (n, 1, h, w) standardised faces, some hundred of them.
+        network: the network that will be trained.
+        path: ``.json`` for a face recognition network (``mien.model.networks.from_tfjs``), ``.onnx`` for a network that
+            ``mien export`` wrote (``mien.model.networks.from_onnx``), otherwise a checkpoint, whose average is loaded.
+        faces: (n, 1, h, w) standardised faces, a few hundred, on which normalisation is measured.
 
     Raises:
-        ConfigError: the face network or exported network cannot be read, or is of another shape.
-        CheckpointError: the checkpoint cannot be read, or is of another shape.
+        ConfigError: a ``.json`` or ``.onnx`` file cannot be read, or has another shape than the network.
+        CheckpointError: a checkpoint cannot be read, or has another shape than the network.
     """
     if path.suffix == ".json":
         from_tfjs.load_weights(network, path, faces)

@@ -1,4 +1,4 @@
-"""Batches balanced by class: each class needs several samples, because its centroid is their mean."""
+"""Batches balanced by class, with several samples of each class, since its centroid is their mean."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,11 +7,10 @@ from mien.model.errors import ConfigError
 
 
 def class_shares(labels: NDArray[np.int64], class_count: int, balance: float, batch_size: int) -> NDArray[np.int64]:
-    """How many samples of each class go into every batch.
+    """The number of samples of each class in every batch.
 
-    Shares follow ``count ** (1 - balance)``: 1 gives each class the same number of samples, as in the paper; 0
-    follows the data; between them, frequent classes lead without starving rare ones. Every class that has samples
-    gets at least two, so that its centroid is a mean.
+    Numbers are proportional to ``count ** (1 - balance)``: 1 gives each class the same number, as in the paper, and 0
+    the shares of the data. Every class with samples gets at least two, so that its centroid is a mean.
 
     Args:
         labels: (n,) class indices.
@@ -28,7 +27,7 @@ def class_shares(labels: NDArray[np.int64], class_count: int, balance: float, ba
     counts = np.bincount(labels, minlength=class_count)
     present = counts > 0
     if not present.any():
-        raise ConfigError("batches are drawn from labelled samples, got none")
+        raise ConfigError("batches need labelled samples, got none")
     if batch_size < 2 * int(present.sum()):
         raise ConfigError(
             f"a batch needs at least two samples of each of {int(present.sum())} classes, "
@@ -37,7 +36,7 @@ def class_shares(labels: NDArray[np.int64], class_count: int, balance: float, ba
     weights = np.where(present, counts.astype(np.float64) ** (1 - balance), 0.0)
     ideal = weights / weights.sum() * (batch_size - 2 * present.sum())
     shares: NDArray[np.int64] = np.where(present, 2, 0) + np.floor(ideal).astype(np.int64)
-    # What rounding left over goes to the largest remainders.
+    # Largest remainder method: samples left over by rounding go to the largest fractions.
     leftover = batch_size - int(shares.sum())
     shares[np.argsort(np.where(present, np.floor(ideal) - ideal, 1.0), kind="stable")[:leftover]] += 1
     return shares
@@ -46,20 +45,20 @@ def class_shares(labels: NDArray[np.int64], class_count: int, balance: float, ba
 def balanced_batches(
     labels: NDArray[np.int64], class_count: int, batch_size: int, balance: float, *, seed: int, epoch: int
 ) -> NDArray[np.int64]:
-    """The batches of one epoch: as many whole ones as the labels fill, each class drawn in shuffled rounds.
+    """The batches of one epoch, as many as the labels fill; the samples of each class are drawn in shuffled rounds.
 
-    The same seed and epoch give the same batches, so that a resumed epoch goes on where it stopped.
+    The same seed and epoch give the same batches, so that an epoch can be resumed where it stopped.
 
     Args:
         labels: (n,) class indices.
         class_count: c.
         batch_size: samples of a batch.
         balance: see ``class_shares``.
-        seed: of the whole training.
+        seed: of the training.
         epoch: number of the epoch.
 
     Returns:
-        (batches, batch_size) int64 rows of ``labels``; at least one batch, however few the labels.
+        (batches, batch_size) int64 indices into ``labels``; at least one batch, even if the labels do not fill it.
 
     Raises:
         ConfigError: see ``class_shares``.
