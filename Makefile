@@ -19,11 +19,11 @@ lint: $(VENV)/.can-test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# The server of a distributed gallery, for its tests, in an environment of its own: the package pins an old client. It
-# exists for few machines; without it those tests are skipped, and say so.
+# The server of a distributed gallery, for its tests, in a separate environment: the package pins an old client. It exists
+# for few machines; without it those tests are skipped.
 milvus: $(MILVUS)/.can-serve
 
-# Resolves what goes into the images anew; needs uv (pip install uv).
+# Resolves the dependencies of the images again; needs uv (pip install uv).
 lock:
 	$(PYTHON) docker/lock.py
 
@@ -32,7 +32,7 @@ sbom:
 	docker run --rm --volume /var/run/docker.sock:/var/run/docker.sock anchore/syft:v1.18.1 mien:cpu \
 		--output cyclonedx-json > sbom.json
 
-# Builds the image, runs docker-compose.yml for real, and takes it down again; needs a Docker engine.
+# Builds the image, runs docker-compose.yml on a Docker engine, and removes everything again.
 docker-verify:
 	$(PYTHON) docker/verify.py
 
@@ -45,7 +45,7 @@ clean:
 	rm -rf $(VENV) $(MILVUS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/pip:
-	$(PYTHON) -m venv $(VENV) || { echo "on Debian, venv is a package of its own: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "cannot create $(VENV); on Debian: apt install python3-venv" >&2; exit 1; }
 
 $(VENV)/.can-run: $(BIN)/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[cpu]'
