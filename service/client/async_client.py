@@ -45,7 +45,7 @@ def _lines(operation: Callable[P, VideoLines]) -> Callable[Concatenate["AsyncCli
         lines = operation(*args, **kwargs)
         response = await client._send(await asyncio.to_thread(lines.request), stream=True)
         async with aclosing(response):
-            with suppress(httpx.TransportError):
+            with suppress(httpx.TransportError):  # check_end raises
                 async for line in response.aiter_lines():
                     yield lines.read(line)
         lines.check_end()

@@ -50,7 +50,10 @@ def _batches(operation: Callable[P, Batches[Item, Result]]) -> Callable[Concaten
 def _lines(operation: Callable[P, VideoLines]) -> Callable[Concatenate["Client", P], Iterator[VideoLine]]:
     def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[VideoLine]:
         lines = operation(*args, **kwargs)
-        with closing(client._send(lines.request(), stream=True)) as response, suppress(httpx.TransportError):
+        with (
+            closing(client._send(lines.request(), stream=True)) as response,
+            suppress(httpx.TransportError),
+        ):  # check_end raises
             yield from map(lines.read, response.iter_lines())
         lines.check_end()
 
