@@ -10,8 +10,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/.can-run
 	$(BIN)/mien serve
 
+# The tests of a file run in one process, and all that need the Milvus server in one (tests/conftest.py).
 test: $(VENV)/.can-test milvus
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.can-test
 	$(BIN)/ruff check .

@@ -18,12 +18,12 @@ from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.schemas.faces import classification
 from mien.service.settings import Settings
-from tests.support.answers import CROPPED, problem
+from tests.support.answers import CROPPED, form_head, problem
 from tests.support.cartoon import cartoon
 from tests.support.faces import MakeFaces
 from tests.support.images import encode
 
-PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+PART = form_head("image")
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ class TestBadInput:
 
     def test_body_over_the_limit_without_a_declared_length(self, client: TestClient, path: str) -> None:
         def chunks() -> Iterator[bytes]:
-            yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+            yield form_head("image")
             for _ in range(50):
                 yield bytes(2**17)
 

@@ -14,7 +14,7 @@ from mien.service.app import create_app, create_app_on
 from mien.service.inference.engine import Engine
 from mien.service.inference.runtime import Runtime
 from mien.service.settings import Settings, read_settings
-from tests.support.answers import CROPPED, problem_kind
+from tests.support.answers import CROPPED, form_head, form_scope, problem_kind
 from tests.support.engines import SlowEngine
 
 
@@ -73,7 +73,7 @@ def test_a_body_that_does_not_come(served_engine: Engine) -> None:
     runtime = Runtime(served_engine, Settings(timeout_s=0.2))
     app = create_app_on(runtime)
     sent: list[Message] = []
-    body = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+    body = form_head("image")
 
     async def ask() -> None:
         async def receive() -> Message:
@@ -87,18 +87,7 @@ def test_a_body_that_does_not_come(served_engine: Engine) -> None:
             sent.append(message)
 
         came: list[bool] = []
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/classify",
-            "raw_path": b"/classify",
-            "query_string": b"",
-            "headers": [(b"content-type", b"multipart/form-data; boundary=b")],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 80),
-            "scheme": "http",
-            "http_version": "1.1",
-        }
+        scope = form_scope("/classify")
         async with app.router.lifespan_context(app):
             await asyncio.wait_for(app(scope, receive, send), 10)
 

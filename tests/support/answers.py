@@ -2,8 +2,34 @@
 
 from typing import Any, Final, Protocol
 
+from mien.service.client import Retries
+
 CROPPED: Final = {"already_cropped": "true"}
 """Query parameters for an image that is a face crop."""
+
+FAST_RETRIES: Final = Retries(most=3, first_pause_s=0.01, longest_pause_s=0.05)
+"""How a client tries again in tests."""
+
+
+def form_scope(path: str, query: str = "") -> dict[str, Any]:
+    """The ASGI scope of a posted form, for tests that hand over the body themselves; its boundary is ``b``."""
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(b"content-type", b"multipart/form-data; boundary=b")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "scheme": "http",
+        "http_version": "1.1",
+    }
+
+
+def form_head(field: str) -> bytes:
+    """The beginning of a form, up to the bytes of its file."""
+    return f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="x"\r\n\r\n'.encode()
 
 
 class Answer(Protocol):

@@ -6,15 +6,16 @@ from mien.index.fitting.discover import discovery_report
 from mien.index.fitting.sub_classes import discover_sub_classes
 from mien.index.mixture.mixture import fit_mixture
 from mien.model.emotions import EMOTIONS, distribution
-from tests.index.fitting.test_sub_classes import QUICK, made_faces
+from tests.support.clouds import QUICK_DISCOVERY, two_sorts_of_happiness
 
 
 def test_report_of_an_emotion_of_two_sorts() -> None:
-    faces, _ = made_faces()
-    others, _ = made_faces(seed=1)
+    faces, _ = two_sorts_of_happiness()
+    others, _ = two_sorts_of_happiness(seed=1)
     clear = faces.clear >= 0
     mixture = fit_mixture(faces.embeddings[clear], faces.clear[clear], EMOTIONS, 1.0)
-    found, other = (discover_sub_classes(mixture, faces, QUICK.model_copy(update={"seed": seed})) for seed in range(2))
+    configs = (QUICK_DISCOVERY.model_copy(update={"seed": seed}) for seed in range(2))
+    found, other = (discover_sub_classes(mixture, faces, config) for config in configs)
     known = others.clear >= 0
     held_out = HeldOutFaces(
         others.embeddings[known].astype(np.float32),

@@ -1,7 +1,7 @@
 import numpy as np
 
 from mien.index.fitting.component_count import Candidate, choose_counts, try_counts
-from tests.index.mixture.test_emotion_mixture import two_clouds
+from tests.support.clouds import two_clouds
 
 
 def test_two_clouds_have_two_components() -> None:

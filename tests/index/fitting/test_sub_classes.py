@@ -4,38 +4,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from mien.index.fitting.sub_classes import Discovery, DiscoveryConfig, DiscoveryFaces, discover_sub_classes
+from mien.index.fitting.sub_classes import Discovery, DiscoveryFaces, discover_sub_classes
 from mien.index.mixture.mixture import Mixture, fit_mixture
 from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.model.errors import DatasetError
+from tests.support.clouds import QUICK_DISCOVERY, two_sorts_of_happiness
 
 SIZE = 10
-QUICK = DiscoveryConfig(components_max=3, least_faces=20, halvings=2, restarts=2)
-
-
-def made_faces(each: int = 120, seed: int = 0) -> tuple[DiscoveryFaces, np.ndarray]:
-    """Eight emotions; happiness has two sorts of faces, of which one has votes for surprise as well; the last tenth of
-    happiness has no majority."""
-    generator = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(len(EMOTIONS)), each)
-    sort = generator.integers(0, 2, len(labels)) * (labels == 1)
-    points = 0.4 * generator.normal(size=(len(labels), SIZE))
-    points[np.arange(len(labels)), labels] += 8.0
-    points[:, 9] += 5.0 * sort
-    votes = np.zeros((len(labels), len(VOTE_COLUMNS)), dtype=np.int64)
-    votes[np.arange(len(labels)), labels] = 10
-    votes[sort == 1, 1], votes[sort == 1, 2] = 7, 3
-    unclear = np.flatnonzero(labels == 1)[-each // 10 :]
-    votes[unclear] = 0
-    votes[unclear, 1], votes[unclear, 3] = 5, 5
-    ids = tuple(f"face{row}" for row in range(len(labels)))
-    known = np.ones(len(labels), dtype=np.bool_)
-    return DiscoveryFaces(ids, points, votes, np.arange(len(labels)), known), sort
 
 
 @pytest.fixture(scope="module")
 def faces() -> DiscoveryFaces:
-    return made_faces()[0]
+    return two_sorts_of_happiness()[0]
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +26,12 @@ def mixture(faces: DiscoveryFaces) -> Mixture:
 
 @pytest.fixture(scope="module")
 def found(mixture: Mixture, faces: DiscoveryFaces) -> Discovery:
-    return discover_sub_classes(mixture, faces, QUICK)
+    return discover_sub_classes(mixture, faces, QUICK_DISCOVERY)
 
 
 def test_only_the_emotion_of_two_sorts_is_split(found: Discovery) -> None:
     assert [len(found.sub_classes.rows_of(emotion)) for emotion in EMOTIONS] == [1, 2, 1, 1, 1, 1, 1, 1]
-    sort = made_faces()[1]
+    sort = two_sorts_of_happiness()[1]
     own = np.arange(120, 240)
     assert adjusted_rand_score(found.rows[own] - 1, sort[own]) > 0.95
 
@@ -83,7 +63,7 @@ def test_sub_class_that_keeps_its_faces_keeps_its_id(mixture: Mixture, faces: Di
     turned = replace(faces, embeddings=faces.embeddings @ turn)
     clear = faces.clear >= 0
     space = fit_mixture(turned.embeddings[clear], turned.clear[clear], EMOTIONS, 1.0)
-    again = discover_sub_classes(space, turned, QUICK, previous=found.sub_classes)
+    again = discover_sub_classes(space, turned, QUICK_DISCOVERY, previous=found.sub_classes)
     same = [
         found.sub_classes.each[found.sub_classes.of_face[face]].id
         == again.sub_classes.each[again.sub_classes.of_face[face]].id
@@ -94,7 +74,7 @@ def test_sub_class_that_keeps_its_faces_keeps_its_id(mixture: Mixture, faces: Di
 
 
 def test_emotion_of_few_faces_is_not_split(mixture: Mixture, faces: DiscoveryFaces) -> None:
-    found = discover_sub_classes(mixture, faces, QUICK.model_copy(update={"least_faces": 100}))
+    found = discover_sub_classes(mixture, faces, QUICK_DISCOVERY.model_copy(update={"least_faces": 100}))
     assert len(found.sub_classes) == len(EMOTIONS)
 
 
@@ -102,4 +82,4 @@ def test_emotion_without_faces_is_refused(mixture: Mixture, faces: DiscoveryFace
     without = faces.votes.copy()
     without[faces.clear == 7] = 0
     with pytest.raises(DatasetError, match="contempt has 0"):
-        discover_sub_classes(mixture, replace(faces, votes=without), QUICK)
+        discover_sub_classes(mixture, replace(faces, votes=without), QUICK_DISCOVERY)

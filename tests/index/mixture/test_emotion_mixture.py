@@ -1,21 +1,9 @@
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
-
-
-def two_clouds(count: int = 400, size: int = 12, seed: int = 0) -> tuple[EmotionFaces, NDArray[np.int64]]:
-    """Faces in two clouds, far apart along one axis, in many axes that say nothing."""
-    generator = np.random.default_rng(seed)
-    owner = generator.integers(0, 2, count)
-    points = 0.3 * generator.normal(size=(count, size))
-    points[:, 0] += 6.0 * owner
-    return (
-        EmotionFaces(points, np.ones(count), np.ones(count, dtype=np.bool_), np.arange(count)),
-        owner,
-    )
+from tests.support.clouds import two_clouds
 
 
 def test_two_clouds_are_told_apart() -> None:

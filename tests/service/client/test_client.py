@@ -18,12 +18,11 @@ from mien.service.client.batches import MAX_BATCH_BYTES, make_batches
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
+from tests.support.answers import FAST_RETRIES
 from tests.support.engines import gallery_engine
 from tests.support.faces import MakeFaces
 from tests.support.images import encode
 from tests.support.serving import served_app
-
-FAST = Retries(most=3, first_pause_s=0.01, longest_pause_s=0.05)
 
 
 class Busy:
@@ -138,12 +137,12 @@ def test_request_to_a_busy_service_is_sent_again(
     busy: Callable[..., tuple[Busy, str]], statuses: tuple[int, ...]
 ) -> None:
     app, url = busy(*statuses)
-    with Client(url, retries=FAST) as client:
+    with Client(url, retries=FAST_RETRIES) as client:
         assert client.nearest({"emotion": "fear"}).emotion == "fear"
     assert app.requests == len(statuses) + 1
 
     async def ask(url: str) -> str:
-        async with AsyncClient(url, retries=FAST) as client:
+        async with AsyncClient(url, retries=FAST_RETRIES) as client:
             return (await client.nearest({"emotion": "fear"})).emotion
 
     app, url = busy(*statuses)
@@ -153,14 +152,14 @@ def test_request_to_a_busy_service_is_sent_again(
 
 def test_retries_end(busy: Callable[..., tuple[Busy, str]]) -> None:
     app, url = busy(*[503] * 9)
-    with Client(url, retries=FAST) as client, pytest.raises(ServiceError, match="too busy"):
+    with Client(url, retries=FAST_RETRIES) as client, pytest.raises(ServiceError, match="too busy"):
         client.nearest({"emotion": "fear"})
     assert app.requests == 4
 
 
 def test_refused_request_is_not_sent_again(busy: Callable[..., tuple[Busy, str]]) -> None:
     app, url = busy(422)
-    with Client(url, retries=FAST) as client, pytest.raises(ServiceError):
+    with Client(url, retries=FAST_RETRIES) as client, pytest.raises(ServiceError):
         client.nearest({"emotion": "fear"})
     assert app.requests == 1
 
@@ -169,7 +168,7 @@ def test_unreachable_service_is_a_client_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with Client(url, retries=FAST) as client, pytest.raises(ClientError, match="cannot be reached"):
+    with Client(url, retries=FAST_RETRIES) as client, pytest.raises(ClientError, match="cannot be reached"):
         client.nearest({"emotion": "fear"})
 
 
@@ -181,7 +180,7 @@ def test_answer_of_another_server_is_a_client_error(keyed: tuple[str, str]) -> N
 
     with (
         served_app(teapot) as url,
-        Client(url, retries=FAST) as client,
+        Client(url, retries=FAST_RETRIES) as client,
         pytest.raises(ClientError, match="got something else"),
     ):
         client.nearest({"emotion": "fear"})

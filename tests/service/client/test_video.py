@@ -12,7 +12,7 @@ from mien.service.app import create_app
 from mien.service.client import AsyncClient, Client, ClientError, ServiceError, VideoEnd, VideoFrame, VideoTrack
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
-from tests.service.client.test_client import FAST
+from tests.support.answers import FAST_RETRIES
 from tests.support.serving import free_ports, served_app
 from tests.support.videos import encoded, scene
 
@@ -81,7 +81,7 @@ async def breaks_off(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def test_answer_without_an_end_is_a_client_error() -> None:
-    with served_app(breaks_off) as url, Client(url, retries=FAST) as client:
+    with served_app(breaks_off) as url, Client(url, retries=FAST_RETRIES) as client:
         reading = client.classify_video(b"GIF89a", fps=1)
         assert isinstance(next(reading), VideoFrame)
         with pytest.raises(ClientError, match="stopped before its end"):
@@ -92,5 +92,8 @@ def test_answer_without_an_end_is_a_client_error() -> None:
 
 def test_unreachable_service_is_a_client_error() -> None:
     (port,) = free_ports(1)
-    with Client(f"http://127.0.0.1:{port}", retries=FAST) as client, pytest.raises(ClientError, match="be reached"):
+    with (
+        Client(f"http://127.0.0.1:{port}", retries=FAST_RETRIES) as client,
+        pytest.raises(ClientError, match="be reached"),
+    ):
         next(client.classify_video(b"GIF89a"))

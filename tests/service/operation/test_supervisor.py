@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mien.index.bundle.default import default_bundle
-from tests.support.answers import CROPPED
+from tests.support.answers import CROPPED, form_head
 from tests.support.serving import MIEN, ServedProcess, served_process
 from tests.support.videos import encoded, scene
 from tests.support.waiting import wait_until
@@ -119,7 +119,7 @@ def test_requests_that_have_begun_are_finished_and_new_ones_refused(crop_file: b
 
 def upload(file: bytes) -> tuple[bytes, bytes]:
     """A request in two halves."""
-    body = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n' + file + b"\r\n--b--\r\n"
+    body = form_head("image") + file + b"\r\n--b--\r\n"
     head = (
         "POST /classify?already_cropped=true HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"

@@ -23,7 +23,7 @@ from mien.service.inference.runtime import Runtime
 from mien.service.routes import video as video_routes
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
-from tests.support.answers import problem_kind
+from tests.support.answers import form_head, form_scope, problem_kind
 from tests.support.cartoon import cartoon
 from tests.support.data import london_photographs, needs_london
 from tests.support.engines import SlowEngine
@@ -312,21 +312,10 @@ def test_a_decoder_that_fails_in_the_middle(two_frames: TwoFrames, monkeypatch: 
 
 def streamed(app: FastAPI, data: bytes, leave_after: int) -> list[bytes]:
     """The lines that come to a caller who goes after so many."""
-    head = b'--b\r\nContent-Disposition: form-data; name="video"; filename="x"\r\n\r\n'
+    head = form_head("video")
     body = head + data + b"\r\n--b--\r\n"
     got: list[bytes] = []
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/classify/video",
-        "raw_path": b"/classify/video",
-        "query_string": b"fps=60",
-        "headers": [(b"content-type", b"multipart/form-data; boundary=b")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-        "scheme": "http",
-        "http_version": "1.1",
-    }
+    scope = form_scope("/classify/video", "fps=60")
 
     async def ask() -> None:
         gone = asyncio.Event()
