@@ -2,15 +2,15 @@
 
 OpenCV Zoo distributes the network for images of 640x640 pixels, though nothing in it depends on their size. The file
 that mien carries was made from ``face_detection_yunet_2023mar.onnx`` (SHA-256 8f2383e4dd3cfbb4...), which is in
-https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet, under the MIT licence that lies beside it as
-``yunet.LICENSE``. Another version of YuNet is prepared in the same way:
+https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet. Its MIT licence is in ``yunet.LICENSE``.
+Another version of YuNet is converted in the same way:
 
     python -m mien.model.faces.yunet face_detection_yunet_2023mar.onnx yunet.onnx
 
 It needs the package ``onnx``, which comes with the extra ``train``.
 """
 
-import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 
@@ -30,4 +30,8 @@ def free_shapes(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    free_shapes(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = ArgumentParser(description="Free the height and width of YuNet's ONNX file.")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    arguments = parser.parse_args()
+    free_shapes(arguments.source, arguments.target)

@@ -43,7 +43,7 @@ def test_each_emotion_can_win(emotion: str) -> None:
 def test_single_votes_are_dropped_and_others_stay() -> None:
     votes = ballots(neutral=1, happiness=2, fear=6, NF=1)
     assert drop_single_votes(votes).tolist() == ballots(happiness=2, fear=6).tolist()
-    assert votes.tolist() == ballots(neutral=1, happiness=2, fear=6, NF=1).tolist()  # the argument is left alone
+    assert votes.tolist() == ballots(neutral=1, happiness=2, fear=6, NF=1).tolist()  # the argument is not changed
 
 
 def test_single_votes_do_not_count_towards_the_total() -> None:
@@ -94,13 +94,13 @@ def test_labels_of_no_faces_are_none() -> None:
     assert labels(np.zeros((0, len(VOTE_COLUMNS)), dtype=np.int64)).shape == (0,)
 
 
-def test_distribution_shares_out_the_votes_for_emotions_alone() -> None:
+def test_distribution_is_the_shares_of_the_votes_for_emotions() -> None:
     shares = distribution(ballots(neutral=6, sadness=2, unknown=2))
     assert shares.dtype == np.float32
     np.testing.assert_allclose(shares, [[0.75, 0, 0, 0.25, 0, 0, 0, 0]])
 
 
-def test_distribution_is_zero_where_nobody_voted_for_an_emotion() -> None:
+def test_distribution_without_votes_for_emotions_is_zero() -> None:
     assert distribution(ballots(unknown=4, NF=6)).tolist() == [[0.0] * len(EMOTIONS)]
 
 

@@ -51,7 +51,7 @@ def test_dropout_is_used_in_training_only() -> None:
     assert torch.equal(network.eval()(pixels), network(pixels))
 
 
-def test_seed_decides_the_weights_and_the_global_generator_is_left_alone() -> None:
+def test_seed_decides_the_weights_and_the_global_generator_is_unchanged() -> None:
     state = torch.get_rng_state()
     first, again, other = (new_network(SMALL, seed).state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), state)

@@ -24,7 +24,7 @@ def ramp(n: int, side: int = 48) -> Tensor:
     return torch.linspace(0.2, 0.8, side).expand(n, 1, side, side).clone()
 
 
-def test_no_change_leaves_faces_alone() -> None:
+def test_no_augmentation_returns_the_faces() -> None:
     faces = noise()
     torch.testing.assert_close(augment(faces, AugmentationConfig(**STILL), 48, chance()), faces, atol=1e-4, rtol=0)
 
@@ -36,7 +36,7 @@ def test_faces_given_are_not_written_to() -> None:
     assert torch.equal(faces, before)
 
 
-def test_generator_decides_and_the_global_one_is_left_alone() -> None:
+def test_generator_decides_and_the_global_one_is_unchanged() -> None:
     faces, config = noise(), AugmentationConfig()
     state = torch.get_rng_state()
     first = augment(faces, config, 48, chance(1))

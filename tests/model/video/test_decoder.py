@@ -123,7 +123,7 @@ def test_broken_file_is_refused() -> None:
         decoded(b"\x1a\x45\xdf\xa3" + bytes(1000))
     gif = encoded([grey(number) for number in range(30)], "gif")
     frames, _ = decoded(gif[: len(gif) // 2])
-    assert 5 < len(frames) < 30, "of a film that ends early, what is there"
+    assert 5 < len(frames) < 30, "a film that ends early gives its first frames"
 
 
 def test_damage_in_the_middle_is_counted_and_skipped() -> None:
@@ -179,7 +179,7 @@ try:
 except VideoError:
     print(*(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 """
-"""In a process of its own: what its children took at most cannot be told apart from those of other tests here."""
+"""Runs in its own process, since the peak memory of child processes includes those of other tests."""
 
 
 def test_small_file_of_huge_frames_takes_no_memory_here(tmp_path: Path) -> None:

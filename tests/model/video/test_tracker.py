@@ -46,7 +46,7 @@ def test_short_gap_is_bridged_and_a_long_one_is_not() -> None:
     assert follow(tracker, 0.1) == []
     assert follow(tracker, 0.8, box(110)) == [1]
     assert follow(tracker, 1.9, box(110)) == [2]
-    assert len(tracker) == 1, "what is gone is forgotten"
+    assert len(tracker) == 1, "tracks that ended are removed"
 
 
 def test_face_that_moves_on_behind_something_is_found_again() -> None:
