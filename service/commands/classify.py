@@ -15,10 +15,8 @@ from mien.service.commands.terminal import output, progress_bar, write_csv, writ
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien classify``."""
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="Images, or folders of images.")
     add_answer_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

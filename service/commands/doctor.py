@@ -49,9 +49,7 @@ class Finding:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien doctor``."""
     add_bundle_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -27,7 +27,6 @@ _FILES_AT_ONCE: Final = 64
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien embed``."""
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="Images, or folders of images.")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="Archive to write, such as faces.npz."
@@ -35,7 +34,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--already-cropped", action="store_true", help="The images are face crops: detect nothing.")
     add_bundle_option(parser)
     add_config_options(parser, DecodingLimits)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

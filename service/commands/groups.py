@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien groups``."""
     parser.add_argument(
         "table",
         type=Path,
@@ -30,7 +29,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", dest="as_json", action="store_true", help="Write JSON.")
     add_bundle_option(parser)
     add_config_options(parser, DecodingLimits)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

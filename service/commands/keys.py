@@ -11,7 +11,6 @@ from mien.service.settings import read_settings
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the three actions of ``mien keys``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="Make a key and print it, this once.")
     create.add_argument("name", metavar="NAME", help="Who the key is for; shown in the list.")

@@ -17,7 +17,6 @@ _SHOWN_VOTES: Final = 3
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien retrieve``."""
     parser.add_argument("image", type=Path, metavar="IMAGE", help="A photograph or a face crop.")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="Matches for each face (default: 10).")
     parser.add_argument(
@@ -30,7 +29,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="PNG file to draw: each face and its matches, as portraits or, where the gallery keeps them, thumbnails.",
     )
     add_answer_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,9 +8,7 @@ from mien.service.settings import Settings, read_settings
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien serve``."""
     add_config_options(parser, Settings)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,10 @@
-"""Sub-commands whose modules are imported when they are typed.
+"""Sub-commands whose modules are imported when they are typed, so that ``mien --help`` is fast.
 
-So ``mien --help`` is fast. A command's module has a function ``add_options(parser)``, which adds the options and sets
-``run``, the function that runs the command: it returns the exit status, and raises ``MienError`` where it fails.
+The module of a command has two functions:
+
+- ``add_options(parser)`` adds the options, or again sub-commands.
+- ``run(arguments)`` runs the command and returns its exit status; it raises ``MienError`` if the command fails.
+
 Modules that need ONNX Runtime, FAISS or torch are imported by ``run``, so that ``--help`` works without them.
 """
 
@@ -35,6 +38,9 @@ class _SubCommandParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         if self._module is not None:
-            import_module(f"mien.service.commands.{self._module}").add_options(self)
+            command = import_module(f"mien.service.commands.{self._module}")
             self._module = None
+            command.add_options(self)
+            if hasattr(command, "run"):
+                self.set_defaults(run=command.run)
         return super().parse_known_args(args, namespace)

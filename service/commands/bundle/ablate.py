@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien ablate``."""
     add_data_option(parser)
     parser.add_argument(
         "--output",
@@ -38,7 +37,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="The decisive rows are trained with each seed, the others with the first (default: 0 1).",
     )
     add_training_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ from mien.service.operation.installation import require_training_modules
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien average``."""
     parser.add_argument(
         "checkpoints",
         type=Path,
@@ -17,7 +16,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="Two or more checkpoints of mien train, each trained on from the one before.",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="The checkpoint to write.")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

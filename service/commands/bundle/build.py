@@ -9,11 +9,9 @@ from mien.service.commands.terminal import console, staged_bar
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien build``."""
     parser.add_argument("network", type=Path, metavar="NETWORK", help="The ONNX file of mien export or mien quantise.")
     add_data_option(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder of the bundle.")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

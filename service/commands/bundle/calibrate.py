@@ -12,10 +12,8 @@ from mien.service.operation.installation import require_training_modules
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien calibrate``."""
     add_own_bundle_option(parser)
     add_data_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

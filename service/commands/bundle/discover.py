@@ -16,7 +16,6 @@ from mien.service.operation.installation import require_training_modules
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien discover``."""
     add_own_bundle_option(parser)
     add_data_option(parser)
     parser.add_argument(
@@ -29,7 +28,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="A bundle with an earlier round, whose ids stay (default: the bundle itself, where it has one).",
     )
     add_config_options(parser, DiscoveryConfig)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

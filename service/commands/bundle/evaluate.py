@@ -23,7 +23,6 @@ _SHOWN_SKIPS: Final = 5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien evaluate``."""
     add_bundle_option(parser)
     faces = parser.add_mutually_exclusive_group(required=True)
     faces.add_argument("--data", type=Path, metavar="PATH", help=DATA_HELP)
@@ -42,7 +41,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder for scores and plots.")
     parser.add_argument("--record", action="store_true", help="Also keep the scores on FER+ in the bundle's manifest.")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

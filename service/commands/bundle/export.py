@@ -8,7 +8,6 @@ from mien.service.operation.installation import require_training_modules
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien export``."""
     parser.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="The checkpoint of mien train or mien average."
     )
@@ -19,7 +18,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="Average each face with its mirror image (default: yes).",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien portraits``."""
     add_own_bundle_option(parser)
     add_data_option(parser)
     add_config_options(parser, PortraitConfig)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

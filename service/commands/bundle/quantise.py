@@ -11,12 +11,10 @@ from mien.service.operation.installation import require_training_modules
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien quantise``."""
     parser.add_argument("network", type=Path, metavar="NETWORK", help="The ONNX file that mien export wrote.")
     parser.add_argument("--data", type=Path, metavar="PATH", help=f"{DATA_HELP}; needed for int8 only.")
     parser.add_argument("--half", action="store_true", help="Write float16 in place of int8.")
     parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="The ONNX file to write.")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

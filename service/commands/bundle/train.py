@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien train``."""
     add_data_option(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder for checkpoint and curves.")
     parser.add_argument("--resume", action="store_true", help="Continue from the checkpoint in the output folder.")
@@ -36,7 +35,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="Checkpoints of networks whose posteriors are mixed into the targets.",
     )
     add_training_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

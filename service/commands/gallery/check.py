@@ -2,21 +2,19 @@
 
 import argparse
 
-from mien.service.commands.gallery.place import add_place_options, opened_gallery
+from mien.service.commands.gallery.place import add_place_options, open_place
 from mien.service.commands.terminal import write_json
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien gallery check``."""
     add_place_options(parser)
     parser.add_argument("--queries", type=int, default=200, metavar="N", help="Faces to search for (default: 200).")
     parser.add_argument("--k", type=int, default=10, metavar="N", help="Matches of each (default: 10).")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report as JSON; 0 if memory and database agree, else 1."""
-    with opened_gallery(arguments) as (gallery, _, _):
+    with open_place(arguments) as (gallery, _, _):
         report = gallery.check(arguments.queries, arguments.k)
     write_json(report)
     return 0 if report.get("memory_agrees_with_database", True) and report.get("database", "ok") == "ok" else 1

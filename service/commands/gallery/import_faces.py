@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mien.model.faces.decoding import DecodingLimits
-from mien.service.commands.gallery.place import add_place_options, opened_gallery
+from mien.service.commands.gallery.place import add_place_options, open_place
 from mien.service.commands.options import add_config_options, read_options
 from mien.service.commands.terminal import console, progress_bar
 from mien.service.settings import Settings
@@ -23,7 +23,6 @@ _SHOWN_SKIPS: Final = 10
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien gallery import``."""
     add_place_options(parser)
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="What to import: paths, or addresses such as s3://bucket/faces."
@@ -40,7 +39,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--skipped", type=Path, metavar="FILE", help="CSV file for the faces skipped, with reasons.")
     add_config_options(parser, DecodingLimits)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mien.service.bulk.report import ImportReport
 
     report = ImportReport()
-    with opened_gallery(arguments) as (gallery, bundle, settings):
+    with open_place(arguments) as (gallery, bundle, settings):
         importer = _importer(arguments, gallery, bundle, settings)
         for place in map(place_of, arguments.paths):
             manifest = open_manifest(place, bundle.mixture.emotions)

@@ -18,5 +18,4 @@ ACTIONS: Final = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the actions of ``mien gallery``."""
     add_sub_commands(parser, "action", ACTIONS)

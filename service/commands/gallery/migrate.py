@@ -7,7 +7,6 @@ from mien.service.commands.terminal import console, progress_bar, write
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien gallery migrate``."""
     add_place_options(parser)
     parser.add_argument("--to", required=True, metavar="PLACE", help="Folder or address of the other gallery.")
     parser.add_argument(
@@ -15,7 +14,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Replace faces that the other gallery has with the same id and other content.",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ def read_place(arguments: argparse.Namespace) -> tuple[str, Settings]:
 
 
 @contextmanager
-def opened_gallery(arguments: argparse.Namespace) -> Iterator[tuple["GalleryStore", "Bundle", Settings]]:
+def open_place(arguments: argparse.Namespace) -> Iterator[tuple["GalleryStore", "Bundle", Settings]]:
     """The gallery, open until the end of the block, and the bundle whose network made its embeddings.
 
     Raises:

@@ -12,7 +12,6 @@ _SHOWN: Final = 10
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mien gallery re-embed``."""
     add_place_options(parser)
     parser.add_argument(
         "output",
@@ -24,7 +23,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--originals", type=Path, metavar="PATH", help="Folder of the original images; an id is a path in it."
     )
     parser.add_argument("--already-cropped", action="store_true", help="The originals are face crops: detect nothing.")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
