@@ -108,7 +108,7 @@ def _embed_files(
     already_cropped: bool,
     on_progress: Callable[[int], object],
 ) -> _EmbeddedFiles:
-    """Embed the faces of all files that can be read; memory does not grow with their number but for the result."""
+    """Embed the faces of all files that can be read; memory grows only with the result."""
     embedded = _EmbeddedFiles()
 
     def find(path: Path) -> "list[Face] | str":
