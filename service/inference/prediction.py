@@ -1,4 +1,4 @@
-"""What the engine is asked and what it answers: arrays and dataclasses, whatever protocol they travel over."""
+"""Requests to the engine and its predictions: dataclasses of arrays, without JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mien.model.faces.reader import Face
 
 @dataclass(frozen=True)
 class ImageQuery:
-    """One image of a request, and what is to be predicted of its faces.
+    """One image of a request, with the parameters of its prediction.
 
     Attributes:
         file: the image file.

@@ -32,7 +32,7 @@ class _Waiting(NamedTuple, Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Gathers items into batches, and has as many batches worked on at once as the pool has threads.
 
-    An item that comes alone does not wait: a batch leaves as soon as a thread may take it and it is full, or no other
+    A single item does not wait: a batch leaves as soon as a thread may take it and it is full, or no other
     item is announced, or its first item has waited for the longest wait. While every thread has a batch, the next ones
     grow.
 
@@ -50,8 +50,8 @@ class Batcher(Generic[Item, Result]):
         """Make an empty queue.
 
         Args:
-            work: gives one result for each item of a batch, in the same order, or what is wrong with the item; called
-                in a thread of the pool.
+            work: returns one result for each item of a batch, in the same order, or the error of the item; called in
+                a thread of the pool.
             pool: its threads work on the batches.
             batch_size: a batch takes no further item that would make it larger; a single larger item goes alone.
             max_wait_s: how long an item waits for others that are announced.

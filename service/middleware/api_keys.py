@@ -22,7 +22,7 @@ ScopeName = Literal["read", "write", "admin"]
 SCOPE_NAMES: Final = get_args(ScopeName)
 
 RELOAD_AFTER_S: Final = 1.0
-"""Seconds between two looks at the file: a revoked key is valid no longer than this."""
+"""Seconds between two checks of the file: a revoked key is valid no longer than this."""
 
 _PREFIX: Final = "mien"
 

@@ -32,12 +32,12 @@ def explain_router(runtime: Runtime) -> APIRouter:
         openapi_extra=uploads.openapi_images("PointPair"),
     )
     async def explain(request: Request, query: Annotated[ExplainQuery, Query()]) -> Response:
-        """Covers one place of the face after the other, and sees where the probability of its emotion falls.
+        """Covers one place of the face after the other, and measures how far the probability of its emotion falls.
 
-        With `match`, the id of a face of the gallery, it also answers what the two share: where the query lies farther
-        from the match when it is covered, the same on the match's side where its picture is kept, how the two are
-        named, and which emotions the distance that is left is made of. A JSON body asks this about a `query` without a
-        picture, as `POST /retrieve` takes it.
+        With `match`, the id of a face of the gallery, it also answers what the two have in common: where the query lies
+        farther from the match when it is covered, the same for the match where its gallery keeps a thumbnail, the
+        emotions of both, and the share of each emotion in their distance. A JSON body takes a `query` without an image,
+        as `POST /retrieve` does.
         """
         explain_with = await _read_request(request, query)
         engine = runtime.loaded().engine
@@ -49,7 +49,7 @@ def explain_router(runtime: Runtime) -> APIRouter:
 
 
 async def _read_request(request: Request, query: ExplainQuery) -> Callable[[Engine], FaceExplanation]:
-    """What is to be explained, as a function of the engine."""
+    """The explanation that the request wants, as a function of the engine."""
     kind = uploads.content_type(request)
     if kind == uploads.JSON:
         pair = await uploads.read_json(request, _POINT_PAIR)

@@ -225,10 +225,10 @@ async def _to_json(runtime: Runtime, prediction: Prediction, present: Presenter)
 
 
 def check_faces(query: FaceQuery, max_faces: int) -> None:
-    """Check how many faces of an image are asked for.
+    """Check the number of faces of an image that a request wants answered.
 
     Raises:
-        QueryError: more than ``max_faces``.
+        QueryError: it is more than ``max_faces``.
     """
     if query.max_faces is not None and query.max_faces > max_faces:
         raise QueryError(f"faces should be all, largest, or from 1 to {max_faces}, got {query.max_faces}")

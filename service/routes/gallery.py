@@ -78,7 +78,7 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
         """Adds faces: images in a form, or embeddings or images in JSON. All are added, or none.
 
         The same id with the same content again is a success; with other content it is a conflict, unless `replace`.
-        Answered once the faces are on disk and are found.
+        The answer comes when the faces are on disk and searches find them.
         """
         loaded = runtime.loaded()
         gallery = loaded.engine.gallery
@@ -103,7 +103,7 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
 
     @router.get("/gallery", summary="List the faces", response_model=GalleryPage)
     async def listing(query: Annotated[ListingQuery, Query()]) -> Response:
-        """Lists faces by id, page by page; pages go on with what was there when the first was asked for."""
+        """Lists faces by id, page by page; later pages show the gallery as it was for the first."""
         gallery = runtime.loaded().engine.gallery
         snapshot, after = (None, None) if query.after is None else read_listing_cursor(query.after)
         condition = _read_filter(query.filter)
@@ -121,9 +121,9 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
 
         return _json(await asyncio.to_thread(page))
 
-    @router.delete("/gallery", summary="Delete everything of a person", response_model=Deleted)
+    @router.delete("/gallery", summary="Delete all faces of a person", response_model=Deleted)
     async def delete_many(query: Annotated[DeletionQuery, Query()]) -> Response:
-        """Deletes every face of a subject, or every face that passes a filter; that there is none is no error."""
+        """Deletes every face of a subject, or every face that passes a filter; it is no error if there is none."""
         gallery = runtime.loaded().engine.gallery
         if (query.subject is None) == (query.filter is None):
             raise QueryError("expected either 'subject' or 'filter': whose faces are deleted")

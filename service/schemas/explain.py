@@ -23,12 +23,12 @@ class ExplainQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     already_cropped: bool = Field(default=False, description="The image is a face crop: nothing is detected.")
-    face: int = Field(0, ge=0, description="Its place among the faces of the image, largest first, from 0.")
-    emotion: str | None = Field(None, max_length=100, description="What is explained; without it, what was named.")
+    face: int = Field(0, ge=0, description="Its number among the faces of the image, largest first, from 0.")
+    emotion: str | None = Field(None, max_length=100, description="The emotion to explain; without it, the nearest.")
     match: str | None = Field(
         None,
         max_length=MAX_ID_LENGTH,
-        description="A face of the gallery: what the two share.",
+        description="A face of the gallery, to compare with.",
         examples=["fer0012345"],
     )
 
@@ -48,8 +48,8 @@ Heat = list[list[Rounded]]
 class PictureOfMatch(BaseModel):
     """The side of the match, where its gallery keeps a thumbnail of it."""
 
-    crop: str = Field(description="The match as the network sees it: a grey PNG picture, base64.")
-    heat: Heat = Field(description="As the other one, seen from the match: how much farther the query lies.")
+    crop: str = Field(description="The match as the network sees it: a grey PNG image, base64.")
+    heat: Heat = Field(description="As `heat`, for the match: how much farther from the query it lies.")
 
 
 class DirectionOfEmotion(BaseModel):
@@ -73,7 +73,7 @@ class MatchExplanation(BaseModel):
     )
     emotion: str = Field(description="The emotion nearest to the match.", examples=["happiness"])
     sub_class: str | None = Field(description="Its sub-class, where the bundle has any.", examples=["happiness/2"])
-    label: str | None = Field(description="What the gallery says that the match shows.", examples=["happiness"])
+    label: str | None = Field(description="The label of the match in the gallery.", examples=["happiness"])
     query_posterior: dict[str, Rounded] = Field(description="Probability of each emotion at the query.")
     posterior: dict[str, Rounded] = Field(description="Probability of each emotion at the match.")
     overlap: Rounded = Field(
@@ -81,17 +81,17 @@ class MatchExplanation(BaseModel):
         examples=[0.93],
     )
     directions: list[DirectionOfEmotion] = Field(
-        description="What the distance is made of, largest share first; the shares sum to what emotions explain of it."
+        description="Share of each emotion in the distance, largest first; they sum to what emotions explain of it."
     )
     unexplained: Rounded = Field(
-        description="The share of the squared distance that lies across all emotions, 0 to 1.", examples=[0.58]
+        description="Share of the squared distance that no emotion explains, 0 to 1.", examples=[0.58]
     )
     heat: Heat | None = Field(
         description="Rows from the top, each from the left: how much farther from the match the query lies, in "
-        "embedding units, when a patch covers this place; negative where what is seen there keeps them apart. Null "
-        "without a picture of the query."
+        "embedding units, when a patch covers this place; negative where this place keeps the two apart. Null "
+        "without an image of the query."
     )
-    picture: PictureOfMatch | None = Field(description="Null where no picture of it is kept: it has a point alone.")
+    picture: PictureOfMatch | None = Field(description="Null where its gallery keeps no thumbnail.")
 
 
 class Explanation(BaseModel):
@@ -101,13 +101,13 @@ class Explanation(BaseModel):
     probability: Rounded = Field(description="Of the emotion, of the whole face.", examples=[0.93])
     heat: Heat | None = Field(
         description="Rows from the top, each from the left: how far the probability falls on average when a patch "
-        "covers this place of the crop; negative where the place speaks against the emotion. Null without a picture.",
+        "covers this place of the crop; negative where the place speaks against the emotion. Null without an image.",
         examples=[[[0.0, 0.1], [0.4, 0.3]]],
     )
     crop: str | None = Field(
-        description="The face as the network sees it: a grey PNG picture, base64. Null without a picture."
+        description="The face as the network sees it: a grey PNG image, base64. Null without an image."
     )
-    match: MatchExplanation | None = Field(None, description="Where a match was named: what the two share.")
+    match: MatchExplanation | None = Field(None, description="With a match: what the two have in common.")
 
 
 def explanation(found: FaceExplanation) -> Explanation:

@@ -78,7 +78,7 @@ class ListingQuery(_Strict):
 
 
 class DeletionQuery(_Strict):
-    """Parameters of a deletion of many: one of the two."""
+    """Parameters of a deletion of several faces: exactly one of the two."""
 
     subject: str | None = Field(None, description="Everything of this person.", examples=["anna"])
     filter: str | None = Field(None, description="Everything that passes a filter, as JSON.")
@@ -89,12 +89,12 @@ class NoParameters(_Strict):
 
 
 class AddedFaces(BaseModel):
-    """What became of an addition."""
+    """The result of an addition."""
 
-    ids: list[str] = Field(description="Of all faces, in the order in which they came.", examples=[[_ID]])
+    ids: list[str] = Field(description="Of all faces, in the order of the request.", examples=[[_ID]])
     added: int = Field(description="Faces that are new.", examples=[1])
-    replaced: int = Field(description="Faces that had other content before.", examples=[0])
-    unchanged: int = Field(description="Faces that were there already.", examples=[0])
+    replaced: int = Field(description="Faces that replaced others.", examples=[0])
+    unchanged: int = Field(description="Faces that were in the gallery already.", examples=[0])
 
 
 class FaceOfGallery(BaseModel):
@@ -111,14 +111,14 @@ class FaceOfGallery(BaseModel):
 
 
 class WholeFace(FaceOfGallery):
-    """A face with all that is kept of it."""
+    """A face with all its fields."""
 
     embedding: list[float] = Field(examples=[[0.12, -1.4, 0.7]])
     thumbnail: str | None = Field(description="The aligned crop, as a PNG file in base64.", examples=["iVBORw0K..."])
 
 
 class GalleryStatistics(BaseModel):
-    """How many faces there are of what; without the field they count under an empty name."""
+    """Counts of faces; faces without a field count under an empty name."""
 
     faces: int = Field(examples=[28385])
     subjects: int = Field(examples=[120])
@@ -131,14 +131,16 @@ class GalleryPage(BaseModel):
     """A page of the gallery, by id."""
 
     count: int = Field(description="Faces that pass the filter, on all pages.", examples=[28385])
-    read_only: bool = Field(description="Whether it takes no writes: the gallery that ships.", examples=[False])
+    read_only: bool = Field(
+        description="Whether it is the gallery that ships, which is read-only.", examples=[False]
+    )
     faces: list[FaceOfGallery]
     next: str | None = Field(description="`after` of the next page; null on the last.", examples=["WzEyLCAiYSJd"])
     statistics: GalleryStatistics | None
 
 
 class Deleted(BaseModel):
-    """What became of a deletion."""
+    """The result of a deletion."""
 
     deleted: int = Field(examples=[12])
 

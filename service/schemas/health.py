@@ -6,10 +6,10 @@ from pydantic import BaseModel, Field
 
 
 class Reloaded(BaseModel):
-    """What is served after a reload."""
+    """The result of a reload."""
 
     status: Literal["reloaded", "reloading"] = Field(
-        description="reloading: each of several processes does so on its own.", examples=["reloaded"]
+        description="reloading: there are several processes, and each one reloads.", examples=["reloaded"]
     )
     faces: int = Field(description="Faces in the gallery of the process that answers.", examples=[28385])
 

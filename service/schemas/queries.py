@@ -64,7 +64,7 @@ class MixQuery(_Strict):
 
 
 def _query_kind(query: object) -> str:
-    """The key that says which kind of query it is, so that an error message is about this kind alone."""
+    """The key that tells the kind of a query: error messages are about this kind only."""
     keys = query if isinstance(query, dict) else getattr(query, "model_fields_set", ())
     return next((kind for kind in ("embedding", "id", "emotion", "sub_class", "mix") if kind in keys), "")
 
@@ -118,7 +118,7 @@ RetrievalBody = Annotated[
 
 
 def point_of(query: Query, bundle: Bundle, gallery: GalleryStore) -> NDArray[np.float32]:
-    """The point that a query gives.
+    """The point of a query.
 
     Args:
         query: of a request.

@@ -13,7 +13,7 @@ from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import EVERYTHING, SearchOptions
 
 COPIES_WITHIN: Final = 0.05
-"""Distance, in embedding units, up to which a face counts as a copy of the query: the same picture, coded anew."""
+"""Distance, in embedding units, up to which a face counts as a copy of the query: the same image, encoded again."""
 
 
 class RetrievalOptions(BaseModel):
@@ -82,7 +82,7 @@ def cursor(page: SearchOptions) -> str:
     """The ``after`` of a page: where it starts, and in which state of the gallery.
 
     Args:
-        page: its options, as ``mien.index.gallery.cursor`` gives them.
+        page: its options, from ``mien.index.gallery.cursor``.
     """
     start: list[Any] = [page.snapshot, *(page.after or ())]
     if page.marks:

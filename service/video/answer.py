@@ -111,7 +111,7 @@ class VideoAnswer:
             ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
         if self._last.cut:
             limit_s = self._runtime.settings.max_video_s
-            raise VideoTooLargeError(f"a video is looked at for {limit_s:g} s, this one goes on")
+            raise VideoTooLargeError(f"a video may have {limit_s:g} s, this one has more")
 
     async def _decode(self) -> VideoFrame | VideoEnd:
         """The next frame. It is decoded in slices, so that other jobs of the pool are not delayed."""
