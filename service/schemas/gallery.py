@@ -131,9 +131,7 @@ class GalleryPage(BaseModel):
     """A page of the gallery, by id."""
 
     count: int = Field(description="Faces that pass the filter, on all pages.", examples=[28385])
-    read_only: bool = Field(
-        description="Whether it is the gallery that ships, which is read-only.", examples=[False]
-    )
+    read_only: bool = Field(description="Whether it is the gallery that ships, which is read-only.", examples=[False])
     faces: list[FaceOfGallery]
     next: str | None = Field(description="`after` of the next page; null on the last.", examples=["WzEyLCAiYSJd"])
     statistics: GalleryStatistics | None

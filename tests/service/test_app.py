@@ -51,7 +51,7 @@ def test_classify_answers_as_documented(client: TestClient, served_engine: Engin
 
 
 @pytest.mark.parametrize(("threshold", "known"), [(0.0, True), (1.0, False)])
-def test_the_least_typicality_of_a_known_expression_can_be_set(
+def test_min_typicality_of_known_expressions_can_be_set(
     served_engine: Engine, crop_file: bytes, threshold: float, known: bool
 ) -> None:
     strict = Engine(served_engine.bundle, served_engine.pipeline, max_k=10, min_typicality=threshold)
@@ -60,7 +60,7 @@ def test_the_least_typicality_of_a_known_expression_can_be_set(
     assert face.known is known
 
 
-def test_files_are_answered_together_as_they_are_alone(served_engine: Engine, make_faces: MakeFaces) -> None:
+def test_crop_files_in_a_batch_are_predicted_as_alone(served_engine: Engine, make_faces: MakeFaces) -> None:
     first, second = (encode(image) for image in make_faces(2).images)
     points = served_engine.pipeline.embed(served_engine.pipeline.read_faces(second, already_cropped=True))
     answers = served_engine.predict(
@@ -103,7 +103,7 @@ def test_retrieve_answers_as_documented(client: TestClient, served_engine: Engin
         assert match["metadata"]["votes"]
 
 
-def test_faces_are_found_and_come_largest_first(client: TestClient) -> None:
+def test_faces_are_answered_largest_first(client: TestClient) -> None:
     sheet = Image.new("RGB", (1000, 500), (90, 120, 150))
     sheet.paste(Image.fromarray(cartoon(200)), (50, 20))
     sheet.paste(Image.fromarray(cartoon(450)), (500, 20))
@@ -115,7 +115,7 @@ def test_faces_are_found_and_come_largest_first(client: TestClient) -> None:
     assert 0.5 < large["detection"] <= 1
 
 
-def test_a_photograph_is_turned_as_its_exif_says(client: TestClient) -> None:
+def test_photograph_is_rotated_by_its_exif_orientation(client: TestClient) -> None:
     upright = Image.fromarray(cartoon(400)).crop((40, 0, 360, 400))
     exif = Image.Exif()
     exif[274] = 6  # the camera was turned: show it turned by a quarter
@@ -125,7 +125,7 @@ def test_a_photograph_is_turned_as_its_exif_says(client: TestClient) -> None:
     assert turned == client.post("/classify", files={"image": encode(upright, "PNG")}).json()
 
 
-def test_retrieve_answers_ten_unless_told_otherwise(client: TestClient, crop_file: bytes) -> None:
+def test_retrieve_answers_ten_matches_by_default(client: TestClient, crop_file: bytes) -> None:
     face = client.post("/retrieve", params=CROPPED, files={"image": crop_file}).json()["faces"][0]
     assert len(face["matches"]) == 10
 
@@ -142,7 +142,7 @@ def test_retrieve_answers_ten_unless_told_otherwise(client: TestClient, crop_fil
     ],
 )
 @pytest.mark.parametrize("path", ["/classify", "/retrieve"])
-def test_unusual_images_work(client: TestClient, path: str, image: bytes) -> None:
+def test_unusual_image_modes_are_answered(client: TestClient, path: str, image: bytes) -> None:
     assert client.post(path, params=CROPPED, files={"image": image}).status_code == 200
 
 
@@ -247,13 +247,13 @@ def test_unknown_route(client: TestClient) -> None:
     problem(client.post("/classify/"), 404)
 
 
-def test_an_answer_does_not_repeat_kilobytes(client: TestClient, crop_file: bytes) -> None:
+def test_problem_does_not_repeat_kilobytes_of_the_request(client: TestClient, crop_file: bytes) -> None:
     for parameters in ({"k": "9" * 5000}, {"x" * 5000: "1"}, {f"x{number}": "1" for number in range(500)}):
         detail = problem(client.post("/retrieve", params={**CROPPED, **parameters}, files={"image": crop_file}), 422)
         assert len(detail) < 400
 
 
-def test_a_bug_shows_nothing_of_the_inside(
+def test_internal_error_does_not_show_its_message(
     served_engine: Engine, crop_file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -275,7 +275,7 @@ def test_health(served_engine: Engine) -> None:
     assert client.get("/health/ready").headers["retry-after"]
 
 
-def test_docs_ask_no_other_host(client: TestClient) -> None:
+def test_docs_load_nothing_from_other_hosts(client: TestClient) -> None:
     for path in ("/docs", "/redoc"):
         page = client.get(path)
         assert page.status_code == 200
@@ -287,7 +287,7 @@ def test_docs_ask_no_other_host(client: TestClient) -> None:
     assert client.get("/").headers["content-type"].startswith("text/html")
 
 
-def test_the_description_has_examples_and_problems(client: TestClient) -> None:
+def test_openapi_has_examples_and_problems(client: TestClient) -> None:
     description = client.get("/openapi.json").json()
     for path in ("/classify", "/retrieve"):
         operation = description["paths"][path]["post"]
@@ -305,7 +305,7 @@ def test_the_description_has_examples_and_problems(client: TestClient) -> None:
         assert reference in schemas
 
 
-def test_nothing_of_an_upload_reaches_the_disk_or_the_log(
+def test_uploads_are_not_written_to_disk_or_log(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
@@ -323,7 +323,7 @@ def test_nothing_of_an_upload_reaches_the_disk_or_the_log(
     assert "secret-name" not in caplog.text
 
 
-def test_many_at_once_answer_as_one_alone(client: TestClient, make_faces: MakeFaces) -> None:
+def test_concurrent_requests_are_answered_as_alone(client: TestClient, make_faces: MakeFaces) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     images = [encode(crop) for crop in make_faces(16, seed=9).images]

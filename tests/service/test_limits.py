@@ -1,4 +1,4 @@
-"""What is refused, and how: bodies, queues and time."""
+"""Limits: bodies, queues and time."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from tests.support.answers import CROPPED, form_head, form_scope, problem_kind
 from tests.support.engines import SlowEngine
 
 
-def test_a_full_queue_is_answered_at_once(slow: SlowEngine, crop_file: bytes) -> None:
+def test_full_queue_is_answered_with_503_at_once(slow: SlowEngine, crop_file: bytes) -> None:
     runtime = Runtime(slow, Settings(queue_images=2, max_images=2))
     with TestClient(create_app_on(runtime)) as client, ThreadPoolExecutor(2) as threads:
 
@@ -47,7 +47,7 @@ def test_a_full_queue_is_answered_at_once(slow: SlowEngine, crop_file: bytes) ->
         assert b'mien_requests_total{method="POST",route="/embed",status="503"} 1.0' in figures
 
 
-def test_an_answer_that_takes_too_long(slow: SlowEngine, crop_file: bytes) -> None:
+def test_answer_that_takes_too_long_is_answered_with_504(slow: SlowEngine, crop_file: bytes) -> None:
     with TestClient(create_app(slow, Settings(timeout_s=0.2))) as client:
         late = client.post("/classify", params=CROPPED, files={"image": crop_file})
         assert problem_kind(late) == (504, "too-late")
@@ -57,7 +57,7 @@ def test_an_answer_that_takes_too_long(slow: SlowEngine, crop_file: bytes) -> No
         slow.go.set()
 
 
-def test_bodies_of_all_requests_together(served_engine: Engine, crop_file: bytes) -> None:
+def test_bytes_of_all_bodies_are_limited(served_engine: Engine, crop_file: bytes) -> None:
     runtime = Runtime(served_engine, Settings(queue_body_bytes=30_000, max_body_bytes=30_000))
     with TestClient(create_app_on(runtime)) as client:
         runtime.admission.body_bytes.take(29_900)
@@ -68,8 +68,8 @@ def test_bodies_of_all_requests_together(served_engine: Engine, crop_file: bytes
         assert runtime.admission.images.held == 0
 
 
-def test_a_body_that_does_not_come(served_engine: Engine) -> None:
-    """A slow-loris body: it is refused after a while, and nothing of it is held."""
+def test_body_that_does_not_arrive_is_answered_with_408(served_engine: Engine) -> None:
+    """A slow-loris body is refused after a while, and its bytes are given back."""
     runtime = Runtime(served_engine, Settings(timeout_s=0.2))
     app = create_app_on(runtime)
     sent: list[Message] = []
@@ -97,14 +97,16 @@ def test_a_body_that_does_not_come(served_engine: Engine) -> None:
     assert runtime.admission.body_bytes.held == 0
 
 
-def test_a_declared_length_that_is_too_large(served_engine: Engine, crop_file: bytes) -> None:
+def test_declared_length_over_the_limit_is_refused(served_engine: Engine, crop_file: bytes) -> None:
     with TestClient(create_app(served_engine, Settings(max_body_bytes=100))) as client:
         answer = client.post("/classify", params=CROPPED, files={"image": crop_file})
         assert problem_kind(answer) == (413, "body-too-large")
         assert problem_kind(client.post("/retrieve", json={"query": {"id": "x" * 200}})) == (413, "body-too-large")
 
 
-def test_bytes_and_pixels_of_an_image(served_engine: Engine, crop_file: bytes, photograph_file: bytes) -> None:
+def test_bytes_and_pixels_of_an_image_are_limited(
+    served_engine: Engine, crop_file: bytes, photograph_file: bytes
+) -> None:
     from mien.service.inference.engine import load_engine
 
     for settings in (Settings(max_image_bytes=len(crop_file) - 1), Settings(max_image_pixels=48 * 48 - 1)):
@@ -113,7 +115,7 @@ def test_bytes_and_pixels_of_an_image(served_engine: Engine, crop_file: bytes, p
             assert problem_kind(answer) == (413, "image-too-large")
 
 
-def test_settings_that_could_let_nothing_in_are_refused() -> None:
+def test_settings_that_would_refuse_every_request_are_refused() -> None:
     with pytest.raises(ConfigError, match="--max-images should be at most --queue-images"):
         read_settings({}, queue_images=3, max_images=4)
     with pytest.raises(ConfigError, match="--max-body-bytes should be at most --queue-body-bytes"):

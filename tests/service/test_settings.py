@@ -20,7 +20,7 @@ def test_defaults() -> None:
     assert settings.bundle == default_bundle()
 
 
-def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIEN_PORT", "9000")
     monkeypatch.setenv("MIEN_BUNDLE", "elsewhere")
     settings = read_settings(os.environ)
@@ -28,8 +28,8 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.bundle == Path("elsewhere")
 
 
-def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As compose files and unit files leave them: an empty host would mean every interface."""
+def test_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files and unit files leave empty variables; an empty host would mean every interface."""
     monkeypatch.setenv("MIEN_HOST", "")
     monkeypatch.setenv("MIEN_BUNDLE", "")
     settings = read_settings(os.environ)
@@ -39,12 +39,12 @@ def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> Non
         read_settings(os.environ, host="")
 
 
-def test_an_option_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_option_takes_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIEN_PORT", "9000")
     assert read_settings(os.environ, port=9001, host=None).port == 9001
 
 
-def test_a_misspelt_variable_is_refused_with_a_hint() -> None:
+def test_misspelt_variable_is_refused_with_a_hint() -> None:
     with pytest.raises(ConfigError, match=r"MIEN_PROT is no setting of mien; did you mean MIEN_PORT\?"):
         read_settings({"MIEN_PROT": "1"})
 
@@ -59,7 +59,7 @@ def test_a_misspelt_variable_is_refused_with_a_hint() -> None:
         ("MIEN_MIN_TYPICALITY", "1.5"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_invalid_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=rf"{name}: .*got '{value}'"):
         read_settings(os.environ)

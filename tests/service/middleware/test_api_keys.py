@@ -23,7 +23,7 @@ class Clock:
         return self.now
 
 
-def test_a_key_is_found_and_nothing_else_is(tmp_path: Path) -> None:
+def test_only_the_exact_key_is_found(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     reader, admin = create_key(path, "reader", "read"), create_key(path, "operator", "admin")
     keys = Keys(path)
@@ -47,7 +47,7 @@ def test_a_key_is_found_and_nothing_else_is(tmp_path: Path) -> None:
     assert keys.find("_".join([*reader.split("_")[:2], admin.split("_", 2)[2]])) is None
 
 
-def test_the_file_holds_no_key_and_is_its_owners(tmp_path: Path) -> None:
+def test_key_file_has_no_secret_and_is_readable_by_its_user_only(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "keys.json"
     text = create_key(path, "reader", "read")
     secret = text.split("_", 2)[2]
@@ -55,7 +55,7 @@ def test_the_file_holds_no_key_and_is_its_owners(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_revoked_key_stops_working_without_a_restart(tmp_path: Path) -> None:
+def test_revoked_key_becomes_invalid_without_a_restart(tmp_path: Path) -> None:
     path, clock = tmp_path / "keys.json", Clock()
     first, second = create_key(path, "first", "read"), create_key(path, "second", "read")
     keys = Keys(path, clock)
@@ -70,7 +70,7 @@ def test_a_revoked_key_stops_working_without_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("breaking", ["remove", "spoil"])
-def test_a_file_that_cannot_be_read_opens_nothing(tmp_path: Path, breaking: str) -> None:
+def test_no_key_is_valid_while_the_file_cannot_be_read(tmp_path: Path, breaking: str) -> None:
     path, clock = tmp_path / "keys.json", Clock()
     text = create_key(path, "reader", "read")
     keys = Keys(path, clock)
@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_read_opens_nothing(tmp_path: Path, breaking: str)
     assert keys.find(text) is None
 
 
-def test_no_keys_at_all_is_a_mistake(tmp_path: Path) -> None:
+def test_file_without_keys_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no key"):
         Keys(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text("[]", encoding="utf-8")
@@ -90,7 +90,9 @@ def test_no_keys_at_all_is_a_mistake(tmp_path: Path) -> None:
         Keys(tmp_path / "broken.json")
 
 
-def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_creates_lists_and_revokes_keys(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "keys.json"
     assert main(["keys", "create", "front end", "--scope", "write", "--keys", str(path)]) == 0
     text = capfd.readouterr().out.strip()
@@ -107,6 +109,6 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypa
     assert "has no key with the id" in capfd.readouterr().err
 
 
-def test_the_command_wants_a_file(capfd: pytest.CaptureFixture[str]) -> None:
+def test_command_needs_a_key_file(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "list"]) == 1
     assert "MIEN_KEYS" in capfd.readouterr().err

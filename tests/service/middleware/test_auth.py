@@ -1,4 +1,4 @@
-"""Who may ask what, over every route there is."""
+"""Authentication, for every route."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +38,7 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 
 def every_route(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
-    """Method and path of each route, those of included routers and of mounted folders too."""
+    """Method and path of each route, including those of routers and mounted folders."""
     for route in routes:
         inside = getattr(route, "original_router", None)
         if inside is not None:
@@ -49,7 +49,7 @@ def every_route(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
             yield method, path
 
 
-def test_nothing_without_a_key_but_health_and_the_page(client: TestClient, app: FastAPI) -> None:
+def test_only_health_and_the_page_need_no_key(client: TestClient, app: FastAPI) -> None:
     open_to_all = set()
     routes = set(every_route(app.routes))
     assert {("POST", "/classify/video"), ("GET", "/stream")} <= routes
@@ -70,7 +70,7 @@ def test_nothing_without_a_key_but_health_and_the_page(client: TestClient, app: 
 
 
 @pytest.mark.parametrize("scope", list(Scope))
-def test_each_route_wants_its_scope(client: TestClient, app: FastAPI, keys: dict[str, str], scope: Scope) -> None:
+def test_each_route_needs_its_scope(client: TestClient, app: FastAPI, keys: dict[str, str], scope: Scope) -> None:
     headers = {"authorization": f"Bearer {keys[SCOPES[scope]]}"}
     for method, path in set(every_route(app.routes)):
         needed = needed_scope(method, path)
@@ -82,7 +82,7 @@ def test_each_route_wants_its_scope(client: TestClient, app: FastAPI, keys: dict
         assert refused is (needed is not None and scope < needed), (method, path, answer.status_code)
 
 
-def test_scopes_of_paths_that_others_may_add() -> None:
+def test_unknown_paths_need_a_scope() -> None:
     assert needed_scope("GET", "/gallery/x") is Scope.READ
     assert needed_scope("POST", "/classify/video") is Scope.READ
     assert needed_scope("GET", "/stream") is Scope.READ  # a WebSocket is opened with GET
@@ -92,7 +92,7 @@ def test_scopes_of_paths_that_others_may_add() -> None:
     assert needed_scope("POST", "/health/live") is Scope.WRITE
 
 
-def test_a_key_may_come_in_either_header(client: TestClient, keys: dict[str, str]) -> None:
+def test_key_is_accepted_in_either_header(client: TestClient, keys: dict[str, str]) -> None:
     assert client.get("/metrics", headers={"x-api-key": keys["read"]}).status_code == 200
     assert client.get("/metrics", headers={"authorization": f"bearer {keys['read']}"}).status_code == 200
     refused = client.get("/metrics", headers={"x-api-key": keys["read"] + "x"})
@@ -102,7 +102,7 @@ def test_a_key_may_come_in_either_header(client: TestClient, keys: dict[str, str
     assert "needs a key with the scope admin, got one with write" in answer.json()["detail"]
 
 
-def test_too_many_requests_of_one_key(served_engine: Engine, keys: dict[str, str]) -> None:
+def test_too_many_requests_of_one_key_are_answered_with_429(served_engine: Engine, keys: dict[str, str]) -> None:
     with TestClient(create_app(served_engine, Settings(keys=Path(keys["path"]), rate_per_s=1))) as client:
         statuses = [client.get("/metrics", headers={"x-api-key": keys["read"]}).status_code for _ in range(4)]
         assert statuses[:2] == [200, 200]
@@ -114,7 +114,7 @@ def test_too_many_requests_of_one_key(served_engine: Engine, keys: dict[str, str
         assert client.get("/health/live").status_code == 200, "health has no limit"
 
 
-def test_guessing_is_limited_too(served_engine: Engine, keys: dict[str, str]) -> None:
+def test_requests_with_wrong_keys_are_limited(served_engine: Engine, keys: dict[str, str]) -> None:
     with TestClient(create_app(served_engine, Settings(keys=Path(keys["path"]), rate_per_s=1))) as client:
         statuses = [client.get("/metrics", headers={"x-api-key": f"mien_{n}_x"}).status_code for n in range(4)]
         assert statuses[3] == 429
@@ -127,10 +127,10 @@ def test_guessing_is_limited_too(served_engine: Engine, keys: dict[str, str]) ->
         *[(host, False) for host in ("0.0.0.0", "::", "example.org", "192.168.1.1")],  # noqa: S104
     ],
 )
-def test_what_only_this_machine_reaches(host: str, loopback: bool) -> None:
+def test_loopback_addresses_are_recognised(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
-def test_serving_others_without_keys_has_to_be_said() -> None:
+def test_public_address_without_keys_needs_allow_public() -> None:
     with pytest.raises(ConfigError, match="--allow-public"):
         serve(Settings(host="0.0.0.0"))  # noqa: S104

@@ -1,4 +1,4 @@
-"""Pages from elsewhere: off, unless their origin is named."""
+"""Pages of other origins: refused unless the settings name their origin."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +31,8 @@ def client(served_engine: Engine, tmp_path: Path, key: str) -> Iterator[TestClie
         yield client
 
 
-def test_a_preflight_needs_no_key(client: TestClient) -> None:
-    """A browser sends none with it."""
+def test_preflight_needs_no_key(client: TestClient) -> None:
+    """Browsers send none with it."""
     for origin in (FRIEND, "http://localhost:3000"):
         answer = client.options("/classify", headers={"origin": origin, **PREFLIGHT})
         assert answer.status_code == 200
@@ -46,7 +46,9 @@ def test_a_preflight_needs_no_key(client: TestClient) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_answers_can_be_read_by_the_page_refusals_too(client: TestClient, key: str, crop_file: bytes) -> None:
+def test_page_of_an_allowed_origin_can_read_answers_and_refusals(
+    client: TestClient, key: str, crop_file: bytes
+) -> None:
     asked = {"params": {"already_cropped": "true"}, "files": {"image": crop_file}}
     for given, status in (({"x-api-key": key}, 200), ({}, 401), ({"authorization": "Bearer x"}, 401)):
         answer = client.post("/classify", headers={"origin": FRIEND, **given}, **asked)  # type: ignore[arg-type]
@@ -69,7 +71,7 @@ def test_preflight_is_logged_and_counted(client: TestClient, key: str) -> None:
     assert 'mien_requests_total{method="OPTIONS",route="none",status="200"}' in metrics
 
 
-def test_it_is_off_without_the_setting(served_engine: Engine, crop_file: bytes) -> None:
+def test_cors_is_off_without_the_setting(served_engine: Engine, crop_file: bytes) -> None:
     with TestClient(create_app(served_engine, Settings())) as client:
         assert client.options("/classify", headers={"origin": FRIEND, **PREFLIGHT}).status_code == 405
         answer = client.get("/health/live", headers={"origin": FRIEND})
@@ -77,7 +79,7 @@ def test_it_is_off_without_the_setting(served_engine: Engine, crop_file: bytes) 
 
 
 @pytest.mark.parametrize("value", ["*", "friend.example", f"{FRIEND}/", "https://*.example", f"{FRIEND};x", "null"])
-def test_an_origin_has_to_be_exact(value: str) -> None:
+def test_inexact_origin_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match=r"--cors-origins should be exact origins.*got "):
         read_settings({}, cors_origins=value)
 

@@ -11,7 +11,7 @@ class Clock:
         return self.now
 
 
-def test_a_burst_then_the_rate() -> None:
+def test_burst_is_followed_by_the_rate() -> None:
     clock = Clock()
     rates = RateLimiter(5.0, clock)
     assert [rates.wait_s("a") for _ in range(int(5 * BURST_S))] == [0.0] * 10
@@ -22,7 +22,7 @@ def test_a_burst_then_the_rate() -> None:
     assert rates.wait_s("a") > 0
 
 
-def test_a_refusal_costs_nothing() -> None:
+def test_refused_request_takes_no_token() -> None:
     clock = Clock()
     rates = RateLimiter(1.0, clock)
     while rates.wait_s("a") == 0:
@@ -33,7 +33,7 @@ def test_a_refusal_costs_nothing() -> None:
     assert rates.wait_s("a") == 0
 
 
-def test_a_clock_that_goes_back_takes_nothing_away() -> None:
+def test_clock_that_goes_back_takes_no_tokens() -> None:
     clock = Clock()
     rates = RateLimiter(1.0, clock)
     assert rates.wait_s("a") == 0
@@ -48,7 +48,7 @@ def test_no_limit() -> None:
     assert len(rates) == 0
 
 
-def test_callers_are_not_remembered_without_end() -> None:
+def test_number_of_buckets_is_limited() -> None:
     rates = RateLimiter(1.0, Clock())
     for number in range(MAX_CALLERS + 500):
         rates.wait_s(str(number))

@@ -1,4 +1,4 @@
-"""A clock that goes back: an hour at each look."""
+"""A clock that goes back by an hour each time it is read."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ HOUR_S = 3600.0
 
 @pytest.fixture
 def going_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The time of day, as the process sees it."""
+    """The time of day in this process."""
     seen = [time.time()]
 
     def now() -> float:
@@ -51,8 +51,8 @@ def added(client: TestClient, name: str, place: float) -> None:
     assert client.post("/gallery", json={"items": [item]}).status_code in (200, 201)
 
 
-def test_a_gallery_keeps_its_order_and_its_pages(client: TestClient, going_back: list[float]) -> None:
-    """Pages follow a count of the writes, not the time of day."""
+def test_gallery_keeps_its_order_and_its_pages(client: TestClient, going_back: list[float]) -> None:
+    """Pages use the number of a write, not the time of day."""
     names = [f"face-{number:02}" for number in range(30)]
     for number, name in enumerate(names):
         added(client, name, number / 10)
@@ -75,7 +75,7 @@ def test_a_gallery_keeps_its_order_and_its_pages(client: TestClient, going_back:
     assert set(names) <= set(listed)
 
 
-def test_questions_deadlines_and_keys_do_not_notice(
+def test_requests_deadlines_and_keys_are_not_affected(
     client: TestClient, crop_file: bytes, tmp_path: Path, going_back: list[float]
 ) -> None:
     for _ in range(5):
@@ -91,7 +91,7 @@ def test_questions_deadlines_and_keys_do_not_notice(
     assert client.get("/metrics").status_code == 401, "a key that is revoked is closed within a second all the same"
 
 
-def test_the_log_is_written(client: TestClient, going_back: list[float], caplog: pytest.LogCaptureFixture) -> None:
+def test_log_is_written(client: TestClient, going_back: list[float], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "mien"):
         for _ in range(3):
             client.get("/health/live")

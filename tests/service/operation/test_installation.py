@@ -1,4 +1,4 @@
-"""The environment that runs is whole, and others are told apart by what pip leaves in them."""
+"""Checks of environments, by the metadata that pip writes."""
 
 from importlib.metadata import distributions
 from pathlib import Path
@@ -9,7 +9,7 @@ from mien.service.operation.installation import ALTERNATIVES, installation_probl
 
 
 def environment(folder: Path, *names: str) -> Path:
-    """A folder with what pip writes for each of these distributions."""
+    """A folder with the metadata that pip writes for these distributions."""
     for name in names:
         info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
         info.mkdir(parents=True)
@@ -23,30 +23,30 @@ def problem(folder: Path, module: str) -> str | None:
 
 
 @pytest.mark.parametrize("module", ALTERNATIVES)
-def test_this_environment_is_whole(module: str) -> None:
+def test_this_environment_has_no_problem(module: str) -> None:
     assert installation_problem(module) is None
 
 
 @pytest.mark.parametrize("module", ALTERNATIVES)
 @pytest.mark.parametrize("names", [("onnxruntime", "faiss-cpu"), ("onnxruntime-gpu", "faiss-gpu")])
-def test_one_of_each_is_right(tmp_path: Path, names: tuple[str, ...], module: str) -> None:
+def test_one_alternative_of_each_is_no_problem(tmp_path: Path, names: tuple[str, ...], module: str) -> None:
     assert problem(environment(tmp_path, *names), module) is None
 
 
-def test_both_onnx_runtimes(tmp_path: Path) -> None:
-    """As ``pip install .[gpu]`` leaves it after ``pip install .[cpu]``."""
+def test_two_onnx_runtimes_are_a_problem(tmp_path: Path) -> None:
+    """The result of ``pip install .[gpu]`` after ``pip install .[cpu]``."""
     found = problem(environment(tmp_path, "onnxruntime", "onnxruntime-gpu", "faiss-cpu"), "onnxruntime")
     assert "onnxruntime and onnxruntime-gpu both write the folder onnxruntime/" in str(found)
     assert "pip uninstall --yes onnxruntime onnxruntime-gpu" in str(found)
 
 
-def test_both_faiss(tmp_path: Path) -> None:
+def test_two_faiss_distributions_are_a_problem(tmp_path: Path) -> None:
     found = problem(environment(tmp_path, "onnxruntime", "faiss_cpu", "Faiss-GPU"), "faiss")
     assert "faiss-cpu and faiss-gpu both write the folder faiss/" in str(found)
 
 
 @pytest.mark.parametrize("module", ALTERNATIVES)
-def test_neither(tmp_path: Path, module: str) -> None:
+def test_missing_distribution_is_a_problem(tmp_path: Path, module: str) -> None:
     assert str(problem(environment(tmp_path), module)).startswith(f"nothing provides {module}")
 
 

@@ -1,4 +1,4 @@
-"""What an operator sees and does: figures, log, request ids, readiness, reload."""
+"""Metrics, log, request ids, readiness and reload."""
 
 import json
 import logging
@@ -40,7 +40,9 @@ def figures(client: TestClient) -> dict[tuple[str, tuple[tuple[str, str], ...]],
     }
 
 
-def test_figures(client: TestClient, served_engine: Engine, crop_file: bytes, photograph_file: bytes) -> None:
+def test_requests_and_stages_are_counted(
+    client: TestClient, served_engine: Engine, crop_file: bytes, photograph_file: bytes
+) -> None:
     client.post("/retrieve", params=CROPPED, files={"image": crop_file})
     client.post("/classify", files={"image": photograph_file})
     client.post("/classify", files={"image": b"nothing"})
@@ -63,7 +65,7 @@ def test_figures(client: TestClient, served_engine: Engine, crop_file: bytes, ph
     assert not any("secret" in str(key) for key in found)
 
 
-def test_request_ids_come_back(client: TestClient) -> None:
+def test_request_id_is_returned(client: TestClient) -> None:
     assert client.get("/health/live", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     for bad in ("", "x" * 65, "two words", "semi;colon"):
         given = client.get("/nowhere", headers={"x-request-id": bad}).headers["x-request-id"]
@@ -71,7 +73,7 @@ def test_request_ids_come_back(client: TestClient) -> None:
         assert len(given) == 16
 
 
-def test_headers_of_every_answer(client: TestClient) -> None:
+def test_every_answer_has_security_headers(client: TestClient) -> None:
     for path in ("/docs", "/health/live", "/nowhere"):
         headers = client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -85,7 +87,7 @@ def lines(records: list[logging.LogRecord]) -> list[dict[str, Any]]:
     return [json.loads(JsonFormatter().format(record)) for record in records]
 
 
-def test_the_log_says_what_and_not_whom(
+def test_log_has_no_personal_data(
     client: TestClient, crop_file: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with caplog.at_level(logging.INFO, "mien"):
@@ -101,7 +103,7 @@ def test_the_log_says_what_and_not_whom(
     assert third["route"] == "none"
 
 
-def test_a_line_has_the_request_id_and_no_message_of_an_error() -> None:
+def test_log_line_has_the_request_id_and_no_message_of_an_error() -> None:
     token = request_id.set("r1")
     try:
         try:
@@ -116,11 +118,11 @@ def test_a_line_has_the_request_id_and_no_message_of_an_error() -> None:
     assert line["status"] == 500
     assert line["error"] == "ValueError"
     assert "secret" not in json.dumps({key: value for key, value in line.items() if key != "raised_at"})
-    assert "test_a_line_has" in line["raised_at"][-1]
+    assert "test_log_line_has" in line["raised_at"][-1]
 
 
-def test_readiness_tells_when_the_network_fails(served_engine: Engine, crop_file: bytes) -> None:
-    """ONNX Runtime failing: requests get 500, readiness 503 until the network works again; liveness stays."""
+def test_service_is_not_ready_while_the_network_fails(served_engine: Engine, crop_file: bytes) -> None:
+    """Requests get 500, readiness 503 until the network works again; liveness stays 200."""
 
     class Failing(Engine):
         fails = False
@@ -148,10 +150,10 @@ def test_readiness_tells_when_the_network_fails(served_engine: Engine, crop_file
         assert ask() == 200
 
 
-def test_one_failing_image_of_several_is_a_failure_of_the_request(
+def test_bug_in_one_of_several_images_is_answered_with_500(
     served_engine: Engine, crop_file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bug is no problem of an image: it is answered with 500, not hidden in an answer of 200."""
+    """A bug is not a problem of one image: the request is answered with 500, not with 200."""
     monkeypatch.setattr(served_engine.pipeline, "read_faces", lambda *_, **__: 1 / 0)
     with TestClient(create_app(served_engine, Settings()), raise_server_exceptions=False) as client:
         response = client.post("/classify", params=CROPPED, files=[("images", crop_file)] * 2)
@@ -159,8 +161,8 @@ def test_one_failing_image_of_several_is_a_failure_of_the_request(
     assert response.headers["x-request-id"]
 
 
-def test_reload_without_dropping_a_request(small_run: SmallRun, tmp_path: Path, crop_file: bytes) -> None:
-    """Requests that have begun are answered from the old bundle, new ones from the new, and none fails."""
+def test_reload_drops_no_request(small_run: SmallRun, tmp_path: Path, crop_file: bytes) -> None:
+    """Running requests are answered from the old bundle, new ones from the new, and none fails."""
     bundle = tmp_path / "bundle"
     copytree(small_run.bundle, bundle)
     settings = Settings(bundle=bundle, provider="cpu", rate_per_s=0)
@@ -186,7 +188,7 @@ def test_reload_without_dropping_a_request(small_run: SmallRun, tmp_path: Path, 
         assert found["mien_reloads_total", (("result", "done"),)] == 3
 
 
-def test_a_bundle_that_cannot_be_used_changes_nothing(small_run: SmallRun, tmp_path: Path, crop_file: bytes) -> None:
+def test_reload_of_a_broken_bundle_changes_nothing(small_run: SmallRun, tmp_path: Path, crop_file: bytes) -> None:
     bundle = tmp_path / "bundle"
     copytree(small_run.bundle, bundle)
     settings = Settings(bundle=bundle, provider="cpu")

@@ -15,7 +15,7 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -28,18 +28,18 @@ def server() -> Iterator[HTTPServer]:
         thread.join()
 
 
-def test_a_service_that_is_ready(server: HTTPServer) -> None:
+def test_ready_service_has_no_problem(server: HTTPServer) -> None:
     assert probe({"MIEN_PORT": str(server.server_port)}) is None
 
 
-def test_a_service_that_is_not(server: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_that_is_not_ready_is_a_problem(server: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Answers, "status", 503)
     assert probe({"MIEN_PORT": str(server.server_port)}) == "expected 200 from /health/ready, got 503"
 
 
-def test_no_service() -> None:
+def test_missing_service_is_a_problem() -> None:
     assert "ConnectionRefusedError" in str(probe({"MIEN_PORT": "1"}))
 
 
-def test_the_default_port_counts_where_none_is_set() -> None:
+def test_default_port_is_used() -> None:
     assert probe({"MIEN_PORT": ""}) == probe({})

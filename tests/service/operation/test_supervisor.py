@@ -1,4 +1,4 @@
-"""The service as processes: signals, deaths and slow callers, over real sockets."""
+"""The service as processes, over real sockets: signals, kills and slow clients."""
 
 import json
 import os
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.system
 
 
 def children(served: ServedProcess) -> list[int]:
-    """The processes that serve: those of its children that listen."""
+    """The processes that serve: the children that listen."""
     path = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
     found = [int(pid) for pid in path.read_text(encoding="ascii").split()]
     return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -46,7 +46,7 @@ def figure(url: str, name: str) -> float:
     return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
-def test_a_process_that_is_killed_is_replaced_and_figures_are_of_all(crop_file: bytes) -> None:
+def test_killed_process_is_replaced_and_metrics_are_of_all_processes(crop_file: bytes) -> None:
     with served_process("--processes", "2", "--rate-per-s", "0") as server:
         server.wait_until(lambda: len(children(server)) == 2)
         before = set(children(server))
@@ -95,8 +95,8 @@ def test_processes_that_cannot_start_end_the_service(tmp_path: Path) -> None:
     assert "is not a bundle" in ended.stderr
 
 
-def test_requests_that_have_begun_are_finished_and_new_ones_refused(crop_file: bytes) -> None:
-    """Killed while an upload is under way: it is read to its end and answered."""
+def test_stopping_service_finishes_requests_and_refuses_new_ones(crop_file: bytes) -> None:
+    """An upload that is running is read to its end and answered."""
     with served_process("--drain-s", "2") as server, httpx2.Client(base_url=server.url) as open_connection:
         assert open_connection.get("/health/ready").status_code == 200
         head, tail = upload(crop_file)
@@ -128,7 +128,7 @@ def upload(file: bytes) -> tuple[bytes, bytes]:
     return whole[:-100], whole[-100:]
 
 
-def test_slow_and_vanishing_callers_leave_nothing_behind(crop_file: bytes) -> None:
+def test_slow_and_disconnected_clients_leave_nothing_behind(crop_file: bytes) -> None:
     with served_process("--timeout-s", "1.5", "--rate-per-s", "0") as server:
         port = server.port
         head, tail = upload(crop_file)
@@ -164,10 +164,10 @@ def decoders(process: int) -> list[int]:
     return [pid for pid in found if b"video/worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def test_killed_in_the_middle_of_uploads_and_of_a_video(
+def test_killed_service_keeps_acknowledged_writes_and_leaves_no_decoder(
     crop_file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was acknowledged is there, nothing half is, and no decoder lives on."""
+    """Acknowledged faces are there, no others are, and no decoder is left."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -203,7 +203,7 @@ def test_killed_in_the_middle_of_uploads_and_of_a_video(
         assert [match["id"] for match in found.json()["matches"]] == ["kept"]
 
 
-def test_a_caller_who_leaves_a_video_ends_its_decoder() -> None:
+def test_disconnect_from_a_video_ends_its_decoder() -> None:
     video = encoded([scene([(200, 120)])] * 300)
     with served_process() as server:
         with (
@@ -222,8 +222,8 @@ def test_a_caller_who_leaves_a_video_ends_its_decoder() -> None:
         assert not [line for line in log_lines(server) if line["level"] == "error"]
 
 
-def test_a_full_disk_refuses_writes_and_answers_questions(tmp_path: Path) -> None:
-    """Files of the service may grow no further, which it meets as a full disk."""
+def test_full_disk_refuses_writes_and_answers_queries(tmp_path: Path) -> None:
+    """Files of the service may not grow, which has the effect of a full disk."""
     with served_process("--gallery", str(tmp_path / "faces"), "--rate-per-s", "0") as server:
         limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
         kept: list[str] = []
@@ -247,7 +247,7 @@ def test_a_full_disk_refuses_writes_and_answers_questions(tmp_path: Path) -> Non
         assert again.status_code in (200, 201), "there is space again"
 
 
-def test_a_reload_by_signal() -> None:
+def test_sighup_reloads_the_bundle() -> None:
     with served_process() as server:
         server.process.send_signal(signal.SIGHUP)
         server.wait_until(lambda: figure(server.url, "mien_reloads_total") == 1)
@@ -255,7 +255,7 @@ def test_a_reload_by_signal() -> None:
 
 
 @pytest.mark.parametrize("option", ["--allow-public", "--keys"])
-def test_a_public_address_has_to_be_meant(option: str) -> None:
+def test_public_address_needs_keys_or_allow_public(option: str) -> None:
     command = [MIEN, "serve", "--host", "0.0.0.0", "--bundle", str(default_bundle())]  # noqa: S104
     ended = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, text=True, check=False)
     assert ended.returncode == 1

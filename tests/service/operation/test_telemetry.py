@@ -1,4 +1,4 @@
-"""Nothing that mien runs on reports to anyone."""
+"""Dependencies of mien send no telemetry."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ Embedder(default_bundle() / EMBEDDER, provider="cpu")
 
 
 def test_onnx_runtime_leaves_no_identifier_of_the_machine(tmp_path: Path) -> None:
-    """Where it reports, it first writes an identifier of the machine below the user's folder."""
+    """ONNX Runtime writes one below the user's folder before it sends telemetry."""
     # On a build server it never reports, and so would prove nothing.
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "LANG")}
     environment = {**kept, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}

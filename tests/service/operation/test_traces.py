@@ -11,7 +11,7 @@ from mien.service.operation.traces import ENDPOINTS, otlp_provider, trace_reques
 from mien.service.settings import Settings
 
 
-def test_a_request_and_its_stages_are_spans(served_engine: Engine, crop_file: bytes) -> None:
+def test_request_and_its_stages_are_spans(served_engine: Engine, crop_file: bytes) -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     runtime = Runtime(Engine(served_engine.bundle, served_engine.pipeline, 10), Settings())
@@ -37,13 +37,13 @@ def test_a_request_and_its_stages_are_spans(served_engine: Engine, crop_file: by
     assert "secret" not in str([span.to_json() for span in spans.values()])
 
 
-def test_nothing_is_exported_unless_it_is_configured() -> None:
+def test_no_traces_without_a_configured_exporter() -> None:
     assert otlp_provider({}) is None
     assert otlp_provider({ENDPOINTS[0]: ""}) is None
 
 
 @pytest.mark.parametrize("variable", ENDPOINTS)
-def test_the_variables_of_opentelemetry_turn_it_on(variable: str) -> None:
+def test_variables_of_opentelemetry_switch_traces_on(variable: str) -> None:
     provider = otlp_provider({variable: "http://127.0.0.1:9", "OTEL_SERVICE_NAME": "faces"})
     assert provider is not None
     assert provider.resource.attributes["service.name"] == "faces"

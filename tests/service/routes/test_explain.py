@@ -1,4 +1,4 @@
-"""What an emotion rests on, over HTTP."""
+"""Explanations, over HTTP."""
 
 import base64
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def client(served_engine: Engine) -> Iterator[TestClient]:
         yield client
 
 
-def test_it_answers_as_documented(client: TestClient, crop_file: bytes) -> None:
+def test_explanation_has_the_documented_fields(client: TestClient, crop_file: bytes) -> None:
     named = client.post("/classify", params=CROPPED, files={"image": crop_file}).json()["faces"][0]
     answer = client.post("/explain", params=CROPPED, files={"image": crop_file}).json()
     assert answer["emotion"] == named["emotion"]
@@ -36,7 +36,7 @@ def test_it_answers_as_documented(client: TestClient, crop_file: bytes) -> None:
     np.testing.assert_array_equal(crop, np.asarray(Image.open(BytesIO(crop_file)).convert("L")))
 
 
-def test_another_emotion_can_be_asked_about(client: TestClient, crop_file: bytes) -> None:
+def test_another_emotion_can_be_explained(client: TestClient, crop_file: bytes) -> None:
     answer = client.post("/explain", params=CROPPED | {"emotion": "fear"}, files={"image": crop_file}).json()
     assert answer["emotion"] == "fear"
 
@@ -45,13 +45,15 @@ def test_another_emotion_can_be_asked_about(client: TestClient, crop_file: bytes
     ("parameters", "words"),
     [({"face": "1"}, "the image has 1 faces"), ({"face": "-1"}, "face"), ({"emotion": "joy"}, "got 'joy'")],
 )
-def test_what_cannot_be_explained(client: TestClient, crop_file: bytes, parameters: dict[str, str], words: str) -> None:
+def test_requests_that_cannot_be_explained_are_refused(
+    client: TestClient, crop_file: bytes, parameters: dict[str, str], words: str
+) -> None:
     response = client.post("/explain", params=CROPPED | parameters, files={"image": crop_file})
     assert response.status_code == 422
     assert words in response.json()["detail"]
 
 
-def test_bad_images_are_refused_as_elsewhere(client: TestClient) -> None:
+def test_bad_images_are_refused_as_by_classify(client: TestClient) -> None:
     assert client.post("/explain", files={"image": b"no picture"}).status_code == 415
     assert client.post("/explain", files={"other": b"x"}).status_code == 422
     assert client.post("/explain", json={"image": ""}).status_code == 422
@@ -61,7 +63,7 @@ def test_bad_images_are_refused_as_elsewhere(client: TestClient) -> None:
 
 
 @needs_london
-def test_a_smile_rests_on_the_mouth(client: TestClient) -> None:
+def test_happiness_of_a_smile_rests_on_the_mouth(client: TestClient) -> None:
     photographs = london_photographs("happiness")[:6]
     lower = []
     for photograph in photographs:
@@ -74,7 +76,9 @@ def test_a_smile_rests_on_the_mouth(client: TestClient) -> None:
     assert np.mean(lower) > 0.7
 
 
-def test_a_match_is_compared_as_documented(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
+def test_comparison_with_a_match_has_the_documented_fields(
+    client: TestClient, served_engine: Engine, crop_file: bytes
+) -> None:
     found = client.post("/retrieve", params=CROPPED | {"k": "3"}, files={"image": crop_file}).json()["faces"][0]
     nearest = found["matches"][2]
     answer = client.post("/explain", params=CROPPED | {"match": nearest["id"]}, files={"image": crop_file}).json()
@@ -93,7 +97,7 @@ def test_a_match_is_compared_as_documented(client: TestClient, served_engine: En
     assert answer["heat"] == client.post("/explain", params=CROPPED, files={"image": crop_file}).json()["heat"]
 
 
-def test_a_point_without_a_picture_has_words_and_numbers(client: TestClient, served_engine: Engine) -> None:
+def test_point_without_an_image_is_compared_without_heat(client: TestClient, served_engine: Engine) -> None:
     face = served_engine.bundle.gallery.entries[5].id
     answer = client.post("/explain", json={"query": {"emotion": "surprise"}, "match": face}).json()
     assert answer["emotion"] == answer["match"]["query_emotion"] == "surprise"
@@ -104,7 +108,7 @@ def test_a_point_without_a_picture_has_words_and_numbers(client: TestClient, ser
     assert same["unexplained"] == 0
 
 
-def test_matches_that_cannot_be_compared(client: TestClient, crop_file: bytes) -> None:
+def test_unknown_matches_are_refused(client: TestClient, crop_file: bytes) -> None:
     unknown = client.post("/explain", params=CROPPED | {"match": "nobody"}, files={"image": crop_file})
     assert unknown.status_code == 422
     assert "'nobody'" in unknown.json()["detail"]
@@ -115,7 +119,7 @@ def test_matches_that_cannot_be_compared(client: TestClient, crop_file: bytes) -
 
 
 @needs_london
-def test_two_smiles_are_near_by_their_mouths(client: TestClient, served_engine: Engine) -> None:
+def test_closeness_of_two_smiles_rests_on_their_mouths(client: TestClient, served_engine: Engine) -> None:
     """Photographs of people against the typical happy face of the gallery."""
     mixture, gallery = served_engine.bundle.mixture, served_engine.bundle.gallery
     match = gallery.search(mixture.centroids[[mixture.emotions.index("happiness")]].astype(np.float32), 1)[0][0]
@@ -132,8 +136,8 @@ def test_two_smiles_are_near_by_their_mouths(client: TestClient, served_engine: 
 
 
 @pytest.fixture
-def owned(served_engine: Engine, tmp_path: Path) -> Iterator[TestClient]:
-    """A service with a gallery of its owner's, which keeps thumbnails."""
+def gallery_client(served_engine: Engine, tmp_path: Path) -> Iterator[TestClient]:
+    """A service with a writable gallery that keeps thumbnails."""
     with (
         gallery_engine(served_engine, tmp_path / "gallery") as engine,
         TestClient(create_app(engine, Settings(gallery_thumbnails=True, rate_per_s=0))) as client,
@@ -142,28 +146,28 @@ def owned(served_engine: Engine, tmp_path: Path) -> Iterator[TestClient]:
 
 
 @needs_london
-def test_both_sides_are_shown_where_the_match_has_a_picture(owned: TestClient) -> None:
+def test_both_sides_have_heat_where_the_match_has_a_thumbnail(gallery_client: TestClient) -> None:
     smiles = london_photographs("happiness")[:3]
     for smile in smiles:
         said = f'[{{"id": "{smile.stem}"}}]'
-        added = owned.post("/gallery", files={"images": smile.read_bytes()}, data={"items": said})
+        added = gallery_client.post("/gallery", files={"images": smile.read_bytes()}, data={"items": said})
         assert added.status_code == 201, added.text
-    first = owned.post("/explain", params={"match": smiles[1].stem}, files={"image": smiles[0].read_bytes()}).json()[
-        "match"
-    ]
-    kept = owned.get(f"/gallery/{smiles[1].stem}").json()["thumbnail"]
+    first = gallery_client.post(
+        "/explain", params={"match": smiles[1].stem}, files={"image": smiles[0].read_bytes()}
+    ).json()["match"]
+    kept = gallery_client.get(f"/gallery/{smiles[1].stem}").json()["thumbnail"]
     stored, shown = (
         np.asarray(Image.open(BytesIO(base64.b64decode(each)))) for each in (kept, first["picture"]["crop"])
     )
     np.testing.assert_array_equal(stored, shown)
-    by_ids = owned.post("/explain", json={"query": {"id": smiles[0].stem}, "match": smiles[1].stem}).json()
+    by_ids = gallery_client.post("/explain", json={"query": {"id": smiles[0].stem}, "match": smiles[1].stem}).json()
     assert by_ids["crop"] is not None
     np.testing.assert_allclose(by_ids["match"]["heat"], first["heat"], atol=1e-3)
-    back = owned.post("/explain", json={"query": {"id": smiles[1].stem}, "match": smiles[0].stem}).json()
+    back = gallery_client.post("/explain", json={"query": {"id": smiles[1].stem}, "match": smiles[0].stem}).json()
     np.testing.assert_allclose(back["match"]["picture"]["heat"], first["heat"], atol=1e-3)
 
 
-def test_a_picture_that_cannot_be_read_is_none(served_engine: Engine, tmp_path: Path) -> None:
+def test_unreadable_thumbnail_is_ignored(served_engine: Engine, tmp_path: Path) -> None:
     with (
         gallery_engine(served_engine, tmp_path / "gallery") as engine,
         TestClient(create_app(engine, Settings(rate_per_s=0))) as client,

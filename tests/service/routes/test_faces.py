@@ -36,7 +36,7 @@ def refusal(client: TestClient, body: object) -> str:
 
 @pytest.mark.parametrize("path", ["/classify", "/retrieve", "/embed"])
 class TestSeveralImages:
-    def test_each_is_answered_on_its_own(self, client: TestClient, path: str, crop_file: bytes) -> None:
+    def test_each_image_is_answered_separately(self, client: TestClient, path: str, crop_file: bytes) -> None:
         sent = [("images", crop_file), ("images", b"no picture"), ("images", b""), ("images", crop_file)]
         response = client.post(path, params=CROPPED, files=sent)
         assert response.status_code == 200
@@ -46,7 +46,9 @@ class TestSeveralImages:
         assert second["problem"]["status"] == 415
         assert third["problem"]["type"] == "urn:mien:empty-image"
 
-    def test_one_sent_as_several_is_answered_as_several(self, client: TestClient, path: str, crop_file: bytes) -> None:
+    def test_one_image_sent_as_images_is_answered_as_a_list(
+        self, client: TestClient, path: str, crop_file: bytes
+    ) -> None:
         (answer,) = client.post(path, params=CROPPED, files=[("images", crop_file)]).json()["images"]
         assert answer["faces"]
 
@@ -91,7 +93,7 @@ class TestSeveralImages:
             (b"\xff\xfe", 400),
         ],
     )
-    def test_json_that_cannot_be_read(self, client: TestClient, path: str, body: bytes, status: int) -> None:
+    def test_invalid_json_is_refused(self, client: TestClient, path: str, body: bytes, status: int) -> None:
         response = client.post(path, content=body, headers={"content-type": "application/json; charset=utf-8"})
         assert response.status_code == status
         assert response.headers["content-type"] == "application/problem+json"
@@ -100,7 +102,9 @@ class TestSeveralImages:
 
 class TestFaces:
     @pytest.mark.parametrize(("faces", "count"), [("all", 2), ("largest", 1), ("1", 1), ("2", 2), ("5", 2)])
-    def test_which_are_answered(self, client: TestClient, photograph_file: bytes, faces: str, count: int) -> None:
+    def test_largest_faces_can_be_chosen(
+        self, client: TestClient, photograph_file: bytes, faces: str, count: int
+    ) -> None:
         every = client.post("/classify", files={"image": photograph_file}).json()["faces"]
         some = client.post("/classify", params={"faces": faces}, files={"image": photograph_file}).json()["faces"]
         assert some == every[:count]
@@ -112,7 +116,7 @@ class TestFaces:
         assert "faces" in response.json()["detail"]
 
 
-def test_embed_answers_the_point(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
+def test_embed_answers_the_embedding(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
     (face,) = client.post("/embed", params=CROPPED, files={"image": crop_file}).json()["faces"]
     assert set(face) == {"box", "detection", "emotion", "posterior", "embedding"}
     pipeline = served_engine.pipeline
@@ -121,7 +125,7 @@ def test_embed_answers_the_point(client: TestClient, served_engine: Engine, crop
 
 
 class TestPoints:
-    def test_an_embedding_finds_what_its_image_finds(self, client: TestClient, crop_file: bytes) -> None:
+    def test_embedding_has_the_matches_of_its_image(self, client: TestClient, crop_file: bytes) -> None:
         (face,) = client.post("/embed", params=CROPPED, files={"image": crop_file}).json()["faces"]
         (found,) = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop_file}).json()["faces"]
         answer = retrieve(client, {"embedding": face["embedding"]}, k=7)
@@ -131,21 +135,21 @@ class TestPoints:
         assert answer["posterior"] == face["posterior"]
         assert answer["embedding"] == face["embedding"]
 
-    def test_a_face_of_the_gallery_finds_itself_first(self, client: TestClient, served_engine: Engine) -> None:
+    def test_first_match_of_a_gallery_face_is_itself(self, client: TestClient, served_engine: Engine) -> None:
         entry = served_engine.bundle.gallery.entries[17]
         answer = retrieve(client, {"id": entry.id})
         assert len(answer["matches"]) == 10
         assert answer["matches"][0]["distance"] == 0
         assert entry.id in {match["id"] for match in answer["matches"] if match["distance"] == 0}
 
-    def test_an_emotion_is_its_centroid(self, client: TestClient, served_engine: Engine) -> None:
+    def test_emotion_query_is_its_centroid(self, client: TestClient, served_engine: Engine) -> None:
         mixture = served_engine.bundle.mixture
         for row, emotion in enumerate(mixture.emotions):
             answer = retrieve(client, {"emotion": emotion}, k=1)
             assert answer["emotion"] == emotion
             np.testing.assert_allclose(answer["embedding"], mixture.centroids[row], rtol=1e-5, atol=1e-5)
 
-    def test_a_mix_lies_between(self, client: TestClient, served_engine: Engine) -> None:
+    def test_mix_is_the_weighted_mean(self, client: TestClient, served_engine: Engine) -> None:
         mixture = served_engine.bundle.mixture
         surprise, happiness = (mixture.centroids[mixture.emotions.index(name)] for name in ("surprise", "happiness"))
         query = [{"weight": 0.5, "query": {"emotion": name}} for name in ("surprise", "happiness")]
@@ -184,7 +188,7 @@ class TestPoints:
             ("happiness", ""),
         ],
     )
-    def test_what_cannot_be_asked(self, client: TestClient, query: object, says: str) -> None:
+    def test_invalid_queries_are_refused(self, client: TestClient, query: object, says: str) -> None:
         assert says in refusal(client, {"query": query})
 
     @pytest.mark.parametrize("parameter", ["k", "already_cropped", "faces", "filter", "one_per_subject"])
@@ -199,19 +203,19 @@ class TestPoints:
             assert "not as /docs says" in refusal(client, body)
 
     def test_kind_of_a_body_does_not_depend_on_its_length(self, client: TestClient, crop_file: bytes) -> None:
-        """The words of a query inside an image's text do not make the body a query."""
+        """Nor on text inside an image."""
         body = '{"filter": {"emotion": "fear"}, "k": 2' + " " * 5000 + ', "query": {"emotion": "fear"}}'
         response = client.post("/retrieve", content=body, headers={"content-type": "application/json"})
         assert len(response.json()["matches"]) == 2
         assert "base64" in client.post("/retrieve", json={"image": '"query"'}).json()["detail"]
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-    def test_numbers_that_are_none(self, client: TestClient, number: str) -> None:
+    def test_numbers_that_are_not_finite_are_refused(self, client: TestClient, number: str) -> None:
         body = '{"query": {"embedding": [' + ", ".join([number] * 64) + "]}}"
         response = client.post("/retrieve", content=body, headers={"content-type": "application/json"})
         assert response.status_code in (400, 422)
 
-    def test_mixes_of_mixes_end(self, client: TestClient) -> None:
+    def test_mix_of_too_many_points_is_refused(self, client: TestClient) -> None:
         query: object = {"emotion": "fear"}
         for _ in range(3):
             query = {"mix": [{"weight": 1, "query": query}] * 5}
@@ -226,7 +230,7 @@ class TestPoints:
     def test_k_out_of_range(self, client: TestClient, k: object) -> None:
         assert "k" in refusal(client, {"query": {"emotion": "fear"}, "k": k})
 
-    def test_several_at_once_answer_as_one_alone(self, client: TestClient, served_engine: Engine) -> None:
+    def test_concurrent_point_queries_are_answered_as_alone(self, client: TestClient, served_engine: Engine) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         queries = [
@@ -237,7 +241,7 @@ class TestPoints:
             assert list(threads.map(lambda each: retrieve(client, each[0], k=each[1]), queries)) == alone
 
 
-def test_many_faces_come_through_the_network_in_parts(served_engine: Engine, photograph_file: bytes) -> None:
+def test_many_faces_are_embedded_in_several_batches(served_engine: Engine, photograph_file: bytes) -> None:
     with TestClient(create_app(served_engine, Settings(batch_faces=1))) as client:
         parts = client.post("/retrieve", params={"k": 3}, files={"image": photograph_file}).json()["faces"]
     with TestClient(create_app(served_engine, Settings(batch_faces=50))) as client:

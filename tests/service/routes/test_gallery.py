@@ -1,4 +1,4 @@
-"""The gallery over HTTP, in process, on a folder of its own."""
+"""The gallery over HTTP, in process."""
 
 import base64
 import json
@@ -61,7 +61,7 @@ def ids(response: Any) -> list[str]:
     return [match["id"] for match in response.json()["matches"]]
 
 
-def test_what_was_added_is_found_listed_shown_changed_and_deleted(served: Served) -> None:
+def test_added_face_is_found_listed_changed_and_deleted(served: Served) -> None:
     answer = add(served, item("a", 1, label="happiness", subject="s1", metadata={"x": 1}), item("b/c", 2))
     assert answer.status_code == 201
     assert answer.json() == {"ids": ["a", "b/c"], "added": 2, "replaced": 0, "unchanged": 0}
@@ -83,7 +83,7 @@ def test_what_was_added_is_found_listed_shown_changed_and_deleted(served: Served
     assert ids(retrieve(served)) == ["a"]
 
 
-def test_the_same_again_is_a_success_and_other_content_a_conflict(served: Served) -> None:
+def test_same_face_again_succeeds_and_other_content_conflicts(served: Served) -> None:
     assert add(served, item("a", 1)).status_code == 201
     again = add(served, item("a", 1))
     assert again.status_code == 200
@@ -93,7 +93,7 @@ def test_the_same_again_is_a_success_and_other_content_a_conflict(served: Served
     assert add(served, item("a", 2), replace=True).json()["replaced"] == 1
 
 
-def test_without_an_id_one_is_made_of_the_content(served: Served) -> None:
+def test_missing_id_is_made_from_the_content(served: Served) -> None:
     given = {"embedding": point(1), "label": "fear"}
     (first,) = add(served, given).json()["ids"]
     assert add(served, given).json() == {"ids": [first], "added": 0, "replaced": 0, "unchanged": 1}
@@ -137,7 +137,7 @@ def test_retrieval_with_filters_and_exclusions(served: Served) -> None:
     assert ids(retrieve(served, k=50, filter={"metadata.n": {"in": [4, 29]}})) == ["f04", "f29"]
 
 
-def test_pages_stay_as_they_were(served: Served) -> None:
+def test_pages_do_not_shift_while_the_gallery_grows(served: Served) -> None:
     add(served, *(item(f"f{n:02d}", n) for n in range(10)))
     first = retrieve(served, k=4)
     add(served, item("nearer", 0.5))
@@ -154,7 +154,7 @@ def test_pages_stay_as_they_were(served: Served) -> None:
     assert page["statistics"] is None
 
 
-def test_everything_of_a_person_is_deleted(served: Served) -> None:
+def test_all_faces_of_a_subject_are_deleted(served: Served) -> None:
     add(served, *(item(f"f{n}", n, subject=f"s{n % 2}") for n in range(6)))
     assert served.client.delete("/gallery", params={"subject": "s1"}).json() == {"deleted": 3}
     assert served.client.delete("/gallery", params={"subject": "s1"}).json() == {"deleted": 0}
@@ -173,12 +173,14 @@ def test_everything_of_a_person_is_deleted(served: Served) -> None:
         ({}, "$"),
     ],
 )
-def test_a_bad_filter_is_answered_with_its_place(served: Served, written: dict[str, Any], where: str) -> None:
+def test_bad_filter_is_answered_with_the_place_of_its_fault(
+    served: Served, written: dict[str, Any], where: str
+) -> None:
     assert problem(retrieve(served, filter=written), 422).startswith(f"{where}: ")
     assert problem(served.client.get("/gallery", params={"filter": json.dumps(written)}), 422).startswith(f"{where}: ")
 
 
-def test_a_filter_that_is_no_json_is_answered_with_its_character(served: Served) -> None:
+def test_filter_that_is_no_json_is_answered_with_the_character(served: Served) -> None:
     assert "character 9" in problem(served.client.get("/gallery", params={"filter": '{"label":}'}), 422)
     problem(served.client.get("/gallery", params={"filter": "[" * 5_000}), 422)
 
@@ -205,14 +207,14 @@ def test_bad_items_are_refused_and_nothing_is_added(served: Served, bad: list[di
     assert served.client.get("/gallery").json()["count"] == 0
 
 
-def test_not_a_number_is_refused(served: Served) -> None:
+def test_nan_in_an_embedding_is_refused(served: Served) -> None:
     body = b'{"items": [{"id": "a", "embedding": [NaN' + b", 0" * 63 + b"]}]}"
     response = served.client.post("/gallery", content=body, headers={"content-type": "application/json"})
     assert response.status_code in (400, 422)
     assert served.client.get("/gallery").json()["count"] == 0
 
 
-def test_an_image_without_a_face_refuses_the_whole_request(served: Served, crop_file: bytes) -> None:
+def test_image_without_a_face_refuses_the_whole_addition(served: Served, crop_file: bytes) -> None:
     blank = encode(np.full((240, 320, 3), 127, dtype=np.uint8))
     files = [("images", crop_file), ("images", blank)]
     assert "no face" in problem(served.client.post("/gallery", files=files), 422)
@@ -220,19 +222,19 @@ def test_an_image_without_a_face_refuses_the_whole_request(served: Served, crop_
 
 
 @pytest.mark.parametrize("after", ["x", "W10", "WzEsMl0", "ü"])
-def test_a_cursor_that_is_none(served: Served, after: str) -> None:
+def test_invalid_cursor_is_refused(served: Served, after: str) -> None:
     assert "next" in problem(retrieve(served, after=after), 422)
     assert "next" in problem(served.client.get("/gallery", params={"after": after}), 422)
 
 
-def test_a_next_page_is_of_one_face(served: Served, photograph_file: bytes) -> None:
+def test_next_page_needs_a_single_face(served: Served, photograph_file: bytes) -> None:
     add(served, item("a", 1))
     after = retrieve(served).json()["next"]
     response = served.client.post("/retrieve", params={"after": after}, files={"image": photograph_file})
     assert "one face" in problem(response, 422)
 
 
-def test_the_gallery_that_ships_answers_and_takes_no_writes(served_engine: Engine) -> None:
+def test_gallery_that_ships_is_read_only(served_engine: Engine) -> None:
     with TestClient(create_app(served_engine, Settings()), raise_server_exceptions=False) as client:
         assert "MIEN_GALLERY" in problem(client.post("/gallery", json={"items": [item("a", 1)]}), 403)
         problem(client.delete("/gallery", params={"subject": "a"}), 403)
@@ -246,7 +248,7 @@ def test_the_gallery_that_ships_answers_and_takes_no_writes(served_engine: Engin
         assert [match["emotion"] for match in matches] == ["disgust"] * 5
 
 
-def test_the_owner_s_gallery_is_seeded_where_the_settings_say_so(served_engine: Engine, tmp_path: Path) -> None:
+def test_new_gallery_is_seeded_where_the_settings_say_so(served_engine: Engine, tmp_path: Path) -> None:
     from mien.service.inference.served_gallery import open_store
 
     settings = Settings(gallery=tmp_path / "gallery", gallery_seed=True)

@@ -1,4 +1,4 @@
-"""The page as files: what they load, how they are sent, and what they say."""
+"""The files of the page: headers, references and texts."""
 
 import html
 import re
@@ -20,7 +20,7 @@ FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())
 
 @pytest.fixture(scope="module")
 def client(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A service that wants a key."""
+    """A service that needs a key."""
     keys = tmp_path_factory.mktemp("keys") / "keys.json"
     create_key(keys, "someone", "read")
     with TestClient(create_app(served_engine, Settings(keys=keys))) as client:
@@ -28,7 +28,7 @@ def client(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.parametrize("path", ["/", *(f"/page/{path.name}" for path in FILES)])
-def test_the_page_is_sent_without_a_key_and_may_load_nothing_from_elsewhere(client: TestClient, path: str) -> None:
+def test_page_needs_no_key_and_may_load_nothing_from_other_origins(client: TestClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 200
     policy = response.headers["content-security-policy"]
@@ -39,24 +39,24 @@ def test_the_page_is_sent_without_a_key_and_may_load_nothing_from_elsewhere(clie
     assert len(response.headers.get_list("cache-control")) == 1
 
 
-def test_scripts_are_sent_as_scripts(client: TestClient) -> None:
+def test_scripts_have_their_media_type(client: TestClient) -> None:
     assert "javascript" in client.get("/page/app.js").headers["content-type"]
     assert "css" in client.get("/page/style.css").headers["content-type"]
 
 
-def test_nothing_outside_the_folder_is_sent(client: TestClient) -> None:
+def test_files_outside_the_folder_are_not_served(client: TestClient) -> None:
     for path in ("/page/../page_routes.py", "/page/%2e%2e/page_routes.py", "/page/missing.js", "/page/"):
         assert client.get(path).status_code in (401, 404)
 
 
-def test_what_the_page_shows_needs_the_key(client: TestClient) -> None:
+def test_data_of_the_page_needs_a_key(client: TestClient) -> None:
     for path in ("/map", "/atlas", "/portrait?emotion=fear"):
         assert client.get(path).status_code == 401
     assert client.post("/portraits", json={"queries": [{"emotion": "fear"}]}).status_code == 401
     assert client.post("/explain", files={"image": b"x"}).status_code == 401
 
 
-def test_files_name_no_other_host_and_one_another() -> None:
+def test_page_files_reference_existing_files_and_no_other_hosts() -> None:
     for path in FILES:
         text = path.read_text(encoding="utf-8")
         hosts = set(re.findall(r"https?://[^\s\"'<>)]+", text)) - {"http://www.w3.org/2000/svg"}
@@ -68,18 +68,18 @@ def test_files_name_no_other_host_and_one_another() -> None:
             assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*src=)", text)
 
 
-def test_the_page_is_light() -> None:
+def test_page_is_small() -> None:
     assert sum(path.stat().st_size for path in FILES) < 300_000
 
 
-def test_the_page_knows_the_emotions() -> None:
+def test_page_has_a_name_and_a_colour_for_each_emotion() -> None:
     script, style = ((FOLDER / name).read_text(encoding="utf-8") for name in ("emotions.js", "style.css"))
     assert str(list(EMOTIONS)).replace("'", '"') in script
     for emotion in EMOTIONS:
-        assert style.count(f"--{emotion}:") == 3  # by day, by night, and by night without being asked
+        assert style.count(f"--{emotion}:") == 3  # light, dark, and dark by the system's setting
 
 
-def test_the_words_on_ethics_are_those_of_the_document() -> None:
+def test_text_on_ethics_is_that_of_the_document() -> None:
     document = (ROOT / "docs" / "ethics.md").read_text(encoding="utf-8")
     shown = re.findall(r"<(?:h1|h2|p)>(.*?)</", (FOLDER / "ethics.html").read_text(encoding="utf-8"))
     wanted = [re.sub("^#+ ", "", block) for block in document.strip().split("\n\n")]

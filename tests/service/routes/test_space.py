@@ -34,7 +34,7 @@ def pixels(content: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(BytesIO(content)), dtype=np.uint8)
 
 
-def test_the_map_shows_every_face_where_its_axes_say(client: TestClient, served_engine: Engine) -> None:
+def test_map_projects_every_face_on_its_axes(client: TestClient, served_engine: Engine) -> None:
     shown = client.get("/map").json()
     gallery = served_engine.bundle.gallery
     assert (shown["faces"], shown["owned"]) == (len(gallery), False)
@@ -50,7 +50,7 @@ def test_the_map_shows_every_face_where_its_axes_say(client: TestClient, served_
 
 
 @pytest.mark.parametrize("path", ["/map", "/atlas"])
-def test_what_does_not_change_is_compressed_and_sent_once(client: TestClient, path: str) -> None:
+def test_unchanged_answer_is_compressed_and_sent_once(client: TestClient, path: str) -> None:
     packed = client.get(path, headers={"Accept-Encoding": "gzip"})
     plain = client.get(path, headers={"Accept-Encoding": "identity"})
     assert packed.headers["content-encoding"] == "gzip"
@@ -62,7 +62,7 @@ def test_what_does_not_change_is_compressed_and_sent_once(client: TestClient, pa
     assert again.content == b""
 
 
-def test_the_atlas_has_each_emotion(client: TestClient, served_engine: Engine) -> None:
+def test_atlas_has_each_emotion(client: TestClient, served_engine: Engine) -> None:
     atlas = client.get("/atlas").json()
     assert atlas["faces"] == len(served_engine.bundle.gallery)
     assert atlas["portraits"] is True
@@ -74,7 +74,7 @@ def test_the_atlas_has_each_emotion(client: TestClient, served_engine: Engine) -
             assert part["id"].startswith(f"{region['id']}/")
 
 
-def test_a_portrait_can_be_named_in_each_way(client: TestClient, served_engine: Engine) -> None:
+def test_point_of_a_portrait_can_be_given_in_each_way(client: TestClient, served_engine: Engine) -> None:
     bundle = served_engine.bundle
     centroid = ",".join(str(number) for number in bundle.mixture.centroids[2])
     by_emotion = client.get("/portrait", params={"emotion": "surprise"})
@@ -89,7 +89,7 @@ def test_a_portrait_can_be_named_in_each_way(client: TestClient, served_engine: 
         assert client.get("/portrait", params={"sub_class": name}).status_code == 200
 
 
-def test_several_portraits_come_under_one_another(client: TestClient) -> None:
+def test_several_portraits_are_one_image(client: TestClient) -> None:
     queries = [
         {"emotion": "happiness"},
         {"emotion": "fear"},
@@ -119,7 +119,7 @@ def test_several_portraits_come_under_one_another(client: TestClient) -> None:
         ({"emotoin": "fear"}, "emotoin"),
     ],
 )
-def test_a_portrait_that_cannot_be_painted_says_why(client: TestClient, parameters: dict[str, str], words: str) -> None:
+def test_invalid_portrait_requests_are_refused(client: TestClient, parameters: dict[str, str], words: str) -> None:
     response = client.get("/portrait", params=parameters)
     assert response.status_code == 422
     assert words in response.json()["detail"]
@@ -130,7 +130,7 @@ def test_too_many_portraits_are_refused(client: TestClient) -> None:
     assert client.post("/portraits", json={"queries": []}).status_code == 422
 
 
-def test_no_more_portraits_are_kept_than_there_is_room_for(served_engine: Engine) -> None:
+def test_number_of_cached_portraits_is_limited(served_engine: Engine) -> None:
     portraits = PortraitCache(served_engine.bundle)
     points = np.random.default_rng(0).normal(size=(MAX_PORTRAITS + 60, 64)).astype(np.float32)
     first = portraits.paint(points[:10])
@@ -140,7 +140,7 @@ def test_no_more_portraits_are_kept_than_there_is_room_for(served_engine: Engine
 
 
 @pytest.fixture
-def owned(served_engine: Engine, tmp_path: Path) -> Iterator[tuple[TestClient, GalleryStore]]:
+def gallery_client(served_engine: Engine, tmp_path: Path) -> Iterator[tuple[TestClient, GalleryStore]]:
     with (
         gallery_engine(served_engine, tmp_path / "gallery") as engine,
         TestClient(create_app(engine, Settings(rate_per_s=0))) as client,
@@ -148,8 +148,8 @@ def owned(served_engine: Engine, tmp_path: Path) -> Iterator[tuple[TestClient, G
         yield client, engine.gallery
 
 
-def test_an_empty_gallery_has_a_map_and_an_atlas(owned: tuple[TestClient, GalleryStore]) -> None:
-    client, _ = owned
+def test_empty_gallery_has_a_map_and_an_atlas(gallery_client: tuple[TestClient, GalleryStore]) -> None:
+    client, _ = gallery_client
     shown = client.get("/map").json()
     assert (shown["faces"], shown["owned"], shown["ids"], shown["x"]) == (0, True, [], [])
     assert [region["id"] for region in shown["emotions"]] == list(EMOTIONS)
@@ -158,10 +158,10 @@ def test_an_empty_gallery_has_a_map_and_an_atlas(owned: tuple[TestClient, Galler
     assert all(region["share"] == 0 and region["nearest"] == [] for region in atlas["emotions"])
 
 
-def test_the_owners_faces_are_shown_in_the_bundles_view(
-    owned: tuple[TestClient, GalleryStore], served_engine: Engine
+def test_faces_of_your_gallery_are_projected_as_those_of_the_bundle(
+    gallery_client: tuple[TestClient, GalleryStore], served_engine: Engine
 ) -> None:
-    client, store = owned
+    client, store = gallery_client
     gallery, mixture = served_engine.bundle.gallery, served_engine.bundle.mixture
     points = gallery.embeddings[:30]
     named = [mixture.emotions[place] for place in mixture.distances(points).argmin(axis=1)]
@@ -190,7 +190,7 @@ def test_the_owners_faces_are_shown_in_the_bundles_view(
     assert [face["id"] for face in atlas["fear"]["nearest"]] == [face_id for _, face_id in nearest[:8]]
 
 
-def test_a_large_gallery_is_shown_by_a_sample(
+def test_map_of_a_large_gallery_is_a_sample(
     served_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(space, "MAX_POINTS", 50)

@@ -1,4 +1,4 @@
-"""WS /stream: frames in, faces out; what waits, who may, and how it ends."""
+"""WS /stream: answers, dropped frames, keys, limits and ends."""
 
 import json
 import logging
@@ -68,7 +68,7 @@ def closed(stream: WebSocketTestSession) -> tuple[int, str]:
         return end.code, end.reason
 
 
-def test_frames_are_answered_and_a_face_keeps_its_number(served_engine: Engine) -> None:
+def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine) -> None:
     with served(served_engine) as (client, runtime), client.websocket_connect("/stream") as stream:
         for number, form in enumerate(("JPEG", "PNG", "WEBP"), 1):
             data = picture(200 + 10 * number, form)
@@ -97,7 +97,7 @@ def test_parameters(served_engine: Engine, crop_file: bytes, photograph_file: by
             assert refused(client, f"/stream?{wrong}") == (422, "query")
 
 
-def test_a_bad_frame_has_a_problem_and_the_stream_goes_on(served_engine: Engine) -> None:
+def test_bad_frame_is_answered_with_a_problem_and_the_stream_goes_on(served_engine: Engine) -> None:
     with served(served_engine) as (client, _), client.websocket_connect("/stream") as stream:
         for bad, kind in (
             (b"nothing", "unsupported-image"),
@@ -119,7 +119,7 @@ def test_a_bad_frame_has_a_problem_and_the_stream_goes_on(served_engine: Engine)
         assert b'mien_rejections_total{problem="broken-image"} 1.0' in client.get("/metrics").content
 
 
-def test_the_newest_frame_alone_waits(served_engine: Engine) -> None:
+def test_only_the_newest_frame_waits(served_engine: Engine) -> None:
     slow = SlowEngine(served_engine)
     with served(slow) as (client, runtime), client.websocket_connect("/stream") as stream:
         stream.send_bytes(picture(200))
@@ -136,7 +136,7 @@ def test_the_newest_frame_alone_waits(served_engine: Engine) -> None:
         assert last["faces"][0]["box"][0] > 230
 
 
-def test_a_frame_that_takes_too_long_or_finds_the_queue_full(served_engine: Engine) -> None:
+def test_frame_that_is_too_late_or_finds_the_queue_full_has_a_problem(served_engine: Engine) -> None:
     slow = SlowEngine(served_engine)
     with (
         served(slow, timeout_s=0.3, queue_images=1, max_images=1) as (client, runtime),
@@ -153,7 +153,7 @@ def test_a_frame_that_takes_too_long_or_finds_the_queue_full(served_engine: Engi
         assert answer(stream)["problem"] is None
 
 
-def test_a_network_that_fails_fails_the_frame(served_engine: Engine) -> None:
+def test_failing_network_is_a_problem_of_the_frame(served_engine: Engine) -> None:
     class Failing(Engine):
         def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
             raise RuntimeError("secret of the network")
@@ -167,7 +167,7 @@ def test_a_network_that_fails_fails_the_frame(served_engine: Engine) -> None:
             assert "secret" not in found
 
 
-def test_frames_a_second(served_engine: Engine, crop_file: bytes) -> None:
+def test_frames_per_second_are_limited(served_engine: Engine, crop_file: bytes) -> None:
     with (
         served(served_engine, stream_fps=20) as (client, _),
         client.websocket_connect("/stream?already_cropped=true") as stream,
@@ -179,21 +179,21 @@ def test_frames_a_second(served_engine: Engine, crop_file: bytes) -> None:
         assert time.monotonic() - began >= 4 / 20, "no faster, whatever comes"
 
 
-def test_who_floods_is_sent_away(served_engine: Engine) -> None:
+def test_stream_with_too_many_frames_is_closed(served_engine: Engine) -> None:
     with served(served_engine, stream_fps=1) as (client, _), client.websocket_connect("/stream") as stream:
         for _ in range(40):
             stream.send_bytes(b"x")
         assert closed(stream) == (1008, "more than 10 frames a second")
 
 
-def test_who_says_nothing_is_sent_away(served_engine: Engine) -> None:
+def test_idle_stream_is_closed(served_engine: Engine) -> None:
     with served(served_engine, stream_idle_s=0.1) as (client, runtime):
         with client.websocket_connect("/stream") as stream:
             assert closed(stream) == (1008, "no frame for 0.1 s")
         assert runtime.admission.streams.held == 0
 
 
-def test_streams_at_once(served_engine: Engine) -> None:
+def test_number_of_streams_is_limited(served_engine: Engine) -> None:
     with served(served_engine, max_streams=1) as (client, runtime):
         with client.websocket_connect("/stream"):
             assert refused(client) == (503, "busy")
@@ -203,7 +203,7 @@ def test_streams_at_once(served_engine: Engine) -> None:
             assert answer(stream)["problem"] is None
 
 
-def test_a_service_that_stops_closes_streams(served_engine: Engine) -> None:
+def test_stopping_service_closes_streams(served_engine: Engine) -> None:
     with served(served_engine) as (client, runtime):
         with client.websocket_connect("/stream") as stream:
             stream.send_bytes(picture())
@@ -213,7 +213,7 @@ def test_a_service_that_stops_closes_streams(served_engine: Engine) -> None:
         assert refused(client) == (503, "not-ready")
 
 
-def test_a_caller_who_goes_leaves_nothing(served_engine: Engine) -> None:
+def test_disconnected_client_leaves_nothing_behind(served_engine: Engine) -> None:
     slow = SlowEngine(served_engine)
     with served(slow) as (client, runtime):
         with client.websocket_connect("/stream") as stream:
@@ -230,8 +230,8 @@ def keys(tmp_path: Path) -> dict[str, str]:
     return {"read": create_key(path, "r", "read"), "write": create_key(path, "w", "write"), "path": str(path)}
 
 
-def test_a_key_comes_in_a_header_or_as_a_subprotocol(served_engine: Engine, keys: dict[str, str]) -> None:
-    """A page can give a WebSocket no headers."""
+def test_key_is_accepted_in_a_header_or_as_a_subprotocol(served_engine: Engine, keys: dict[str, str]) -> None:
+    """Browsers cannot set headers of a WebSocket."""
     with served(served_engine, keys=Path(keys["path"])) as (client, _):
         assert refused(client) == (401, "no-key")
         assert refused(client, subprotocols=["mien"]) == (401, "no-key")
@@ -250,7 +250,7 @@ def test_a_key_comes_in_a_header_or_as_a_subprotocol(served_engine: Engine, keys
         assert answered.status_code == 401, "on anything else a subprotocol is no key"
 
 
-def test_a_key_that_is_revoked_ends_its_streams(served_engine: Engine, keys: dict[str, str]) -> None:
+def test_revoked_key_closes_its_streams(served_engine: Engine, keys: dict[str, str]) -> None:
     with (
         served(served_engine, keys=Path(keys["path"])) as (client, _),
         client.websocket_connect("/stream", headers={"x-api-key": keys["read"]}) as stream,
@@ -263,7 +263,7 @@ def test_a_key_that_is_revoked_ends_its_streams(served_engine: Engine, keys: dic
         assert closed(stream) == (1008, "the key was revoked")
 
 
-def test_a_rate_counts_openings(served_engine: Engine) -> None:
+def test_rate_limit_counts_opened_streams(served_engine: Engine) -> None:
     with served(served_engine, rate_per_s=1) as (client, _):
         for _ in range(2):
             with client.websocket_connect("/stream"):
@@ -288,7 +288,9 @@ def test_a_rate_counts_openings(served_engine: Engine) -> None:
         ({"origin": ""}, False),
     ],
 )
-def test_pages_of_elsewhere_open_no_stream(served_engine: Engine, headers: dict[str, str], allowed: bool) -> None:
+def test_pages_of_other_origins_cannot_open_a_stream(
+    served_engine: Engine, headers: dict[str, str], allowed: bool
+) -> None:
     with served(served_engine, cors_origins="https://friend.example") as (client, runtime):
         if allowed:
             with client.websocket_connect("/stream", headers=headers):
@@ -298,7 +300,9 @@ def test_pages_of_elsewhere_open_no_stream(served_engine: Engine, headers: dict[
         wait_until(lambda: runtime.admission.streams.held == 0)
 
 
-def test_the_figures_and_the_log(served_engine: Engine, keys: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+def test_streams_are_counted_and_logged(
+    served_engine: Engine, keys: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
     with served(served_engine, keys=Path(keys["path"])) as (client, runtime), caplog.at_level(logging.INFO, "mien"):
         refused(client, "/stream?faces=secret")
         with client.websocket_connect(
@@ -329,7 +333,7 @@ def url(served_engine: Engine) -> Iterator[str]:
         yield url.replace("http:", "ws:")
 
 
-def test_over_a_real_socket(url: str) -> None:
+def test_stream_over_a_real_socket(url: str) -> None:
     with connect(f"{url}/stream", subprotocols=["mien"]) as stream:  # type: ignore[list-item]
         assert stream.subprotocol == "mien"
         assert stream.protocol.extensions == []
@@ -339,7 +343,7 @@ def test_over_a_real_socket(url: str) -> None:
         assert len(json.loads(stream.recv(20))["faces"]) == 1
 
 
-def test_a_message_that_is_too_large_closes_the_stream(url: str) -> None:
+def test_too_large_message_closes_the_stream(url: str) -> None:
     with connect(f"{url}/stream") as stream:
         stream.send(bytes(100_001))
         with pytest.raises(ConnectionClosed) as caught:

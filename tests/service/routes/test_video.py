@@ -1,4 +1,4 @@
-"""POST /classify/video: lines as they are done, tracks, limits, and callers who go."""
+"""POST /classify/video: lines, tracks, limits and disconnects."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ LINE: TypeAdapter[FrameLine | TrackLine | EndLine] = TypeAdapter(FrameLine | Tra
 
 @pytest.fixture(scope="module")
 def two_cross() -> bytes:
-    """Three seconds in which one face goes from left to right and another, the lower one, from right to left."""
+    """Three seconds: one face moves from left to right, another, below it, from right to left."""
     return encoded([scene([(100 + 15 * number, 100), (540 - 15 * number, 140)]) for number in range(30)])
 
 
@@ -74,7 +74,7 @@ def lines(response: Response) -> tuple[list[FrameLine], list[TrackLine], EndLine
     return frames, tracks, end
 
 
-def test_two_faces_over_time(client: TestClient, two_cross: bytes) -> None:
+def test_two_faces_are_tracked(client: TestClient, two_cross: bytes) -> None:
     frames, tracks, end = lines(asked(client, two_cross))
     assert [frame.frame for frame in frames] == list(range(0, 30, 2)), "five a second, unless told otherwise"
     assert [frame.time_s for frame in frames] == pytest.approx([number / 5 for number in range(15)])
@@ -98,8 +98,8 @@ def test_two_faces_over_time(client: TestClient, two_cross: bytes) -> None:
         assert summary.known == pytest.approx(sum(face.known for _, face in own) / len(own), abs=1e-4)
 
 
-def test_a_frame_is_answered_as_the_same_picture_is(client: TestClient) -> None:
-    """The same path from pixels on."""
+def test_frame_is_answered_as_the_same_image(client: TestClient) -> None:
+    """Videos and images have the same path from the pixels on."""
 
     picture = scene([(200, 120), (460, 120)])
     video = encoded([picture] * 4, "webm")
@@ -124,8 +124,8 @@ def test_other_formats(client: TestClient, form: str) -> None:
 
 
 @needs_london
-def test_london_faces_keep_their_numbers(client: TestClient) -> None:
-    """Two photographs move side by side."""
+def test_moving_photographs_keep_their_tracks(client: TestClient) -> None:
+    """Two photographs move in parallel."""
     import numpy as np
     from PIL import Image
 
@@ -157,14 +157,14 @@ def test_parameters(client: TestClient, two_cross: bytes) -> None:
     assert problem_kind(asked(client, two_cross, faces=1000)) == (422, "query")
 
 
-def test_a_video_without_a_face(client: TestClient) -> None:
+def test_video_without_a_face_has_empty_frames(client: TestClient) -> None:
     frames, tracks, end = lines(asked(client, encoded([scene([])] * 10)))
     assert [frame.faces for frame in frames] == [[]] * 5
     assert tracks == []
     assert end.complete
 
 
-def test_what_is_refused(client: TestClient, two_cross: bytes) -> None:
+def test_invalid_videos_are_refused(client: TestClient, two_cross: bytes) -> None:
     assert problem_kind(asked(client, b"no video")) == (415, "unsupported-video")
     assert problem_kind(asked(client, two_cross[:5000])) == (422, "broken-video")
     assert problem_kind(client.post("/classify/video", files={"image": two_cross})) == (422, "missing-field")
@@ -193,22 +193,20 @@ def test_limits(served_engine: Engine, two_cross: bytes, settings: dict[str, Any
         assert detail in refused.json()["detail"]
 
 
-def test_a_video_may_be_larger_than_other_bodies(served_engine: Engine, two_cross: bytes) -> None:
+def test_video_may_be_larger_than_other_bodies(served_engine: Engine, two_cross: bytes) -> None:
     with TestClient(create_app(served_engine, Settings(max_body_bytes=1000))) as client:
         assert asked(client, two_cross, fps=1).status_code == 200
         assert problem_kind(client.post("/classify", files={"image": two_cross})) == (413, "body-too-large")
 
 
-def test_without_the_extra_it_is_said_before_the_body_is_read(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_extra_is_answered_before_the_body_is_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video_routes, "can_decode_videos", lambda: False)
     refused = asked(client, b"anything")
     assert problem_kind(refused) == (501, "no-video-decoder")
     assert "extra 'video'" in refused.json()["detail"]
 
 
-def test_too_many_at_once(slow: SlowEngine, two_cross: bytes) -> None:
+def test_too_many_videos_at_once_are_refused(slow: SlowEngine, two_cross: bytes) -> None:
     runtime = Runtime(slow, Settings(queue_videos=1))
     with TestClient(create_app_on(runtime)) as client:
         first = threading.Thread(target=asked, args=(client, two_cross))
@@ -222,7 +220,7 @@ def test_too_many_at_once(slow: SlowEngine, two_cross: bytes) -> None:
         assert asked(client, two_cross, fps=1).status_code == 200
 
 
-def test_one_that_takes_too_long_from_its_first_frame_on(slow: SlowEngine, two_cross: bytes) -> None:
+def test_video_that_is_too_late_before_its_first_frame_is_answered_with_504(slow: SlowEngine, two_cross: bytes) -> None:
     runtime = Runtime(slow, Settings(video_timeout_s=0.5))
     with TestClient(create_app_on(runtime)) as client:
         late = asked(client, two_cross)
@@ -237,7 +235,7 @@ def test_one_that_takes_too_long_from_its_first_frame_on(slow: SlowEngine, two_c
 
 
 class TwoFrames(Engine):
-    """The real one, but from its third frame on it does as it is told."""
+    """The real engine, which waits from its third frame on."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine.bundle, engine.pipeline, engine.max_k)
@@ -259,7 +257,7 @@ def two_frames(served_engine: Engine) -> Iterator[TwoFrames]:
     engine.go.set()
 
 
-def test_one_that_takes_too_long_in_the_middle(two_frames: TwoFrames, two_cross: bytes) -> None:
+def test_video_that_is_too_late_later_ends_with_a_problem(two_frames: TwoFrames, two_cross: bytes) -> None:
     runtime = Runtime(two_frames, Settings(video_timeout_s=1.5))
     with TestClient(create_app_on(runtime)) as client:
         frames, tracks, end = lines(asked(client, two_cross))
@@ -271,7 +269,7 @@ def test_one_that_takes_too_long_in_the_middle(two_frames: TwoFrames, two_cross:
         two_frames.go.set()
 
 
-def test_a_service_that_stops_ends_a_video_in_time(two_frames: TwoFrames, two_cross: bytes) -> None:
+def test_stopping_service_ends_a_video_in_time(two_frames: TwoFrames, two_cross: bytes) -> None:
     runtime = Runtime(two_frames, Settings(video_timeout_s=60, timeout_s=0.5))
     with TestClient(create_app_on(runtime)) as client:
 
@@ -291,7 +289,7 @@ def test_a_service_that_stops_ends_a_video_in_time(two_frames: TwoFrames, two_cr
         assert problem_kind(asked(client, two_cross)) == (503, "not-ready")
 
 
-def test_a_decoder_that_fails_in_the_middle(two_frames: TwoFrames, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_decoder_ends_the_answer_with_a_problem(two_frames: TwoFrames, monkeypatch: pytest.MonkeyPatch) -> None:
     from mien.service.video.answer import VideoAnswer
 
     original = VideoAnswer._step
@@ -311,7 +309,7 @@ def test_a_decoder_that_fails_in_the_middle(two_frames: TwoFrames, monkeypatch: 
 
 
 def streamed(app: FastAPI, data: bytes, leave_after: int) -> list[bytes]:
-    """The lines that come to a caller who goes after so many."""
+    """The first lines of an answer, after which the client disconnects."""
     head = form_head("video")
     body = head + data + b"\r\n--b--\r\n"
     got: list[bytes] = []
@@ -342,7 +340,7 @@ def streamed(app: FastAPI, data: bytes, leave_after: int) -> list[bytes]:
     return got
 
 
-def test_lines_come_as_they_are_done_and_a_caller_who_goes_ends_the_work(served_engine: Engine) -> None:
+def test_lines_come_as_they_are_ready_and_a_disconnect_ends_the_work(served_engine: Engine) -> None:
     runtime = Runtime(served_engine, Settings())
     got = streamed(create_app_on(runtime), encoded([scene([(200, 120)])] * 300), leave_after=3)
     assert 3 <= len(got) <= 6, "nobody reads the other 294"
@@ -350,7 +348,7 @@ def test_lines_come_as_they_are_done_and_a_caller_who_goes_ends_the_work(served_
     assert runtime.admission.videos.held == runtime.admission.images.held == runtime.admission.body_bytes.held == 0
 
 
-def test_pictures_are_answered_while_a_video_is(client: TestClient, runtime: Runtime, crop_file: bytes) -> None:
+def test_images_are_answered_during_a_video(client: TestClient, runtime: Runtime, crop_file: bytes) -> None:
     video = encoded([scene([(200, 120)])] * 60)
     answers: list[Response] = []
     asking = threading.Thread(target=lambda: answers.append(asked(client, video, fps=60)))
@@ -369,7 +367,7 @@ def test_pictures_are_answered_while_a_video_is(client: TestClient, runtime: Run
 
 @pytest.mark.system
 def test_memory_does_not_grow_with_the_video(client: TestClient) -> None:
-    """Of 300 frames of 0.5 MB, 140 MB in all, at most a few are here at once."""
+    """Of 300 frames of 0.5 MB, 140 MB in all, only a few are in memory at once."""
     import tracemalloc
 
     asked(client, encoded([scene([(200, 120)])] * 10), fps=60)
