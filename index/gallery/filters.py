@@ -19,9 +19,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from mien.index.errors import FilterError
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.validation import excerpt
 
 Operator = Literal["eq", "lt", "lte", "gt", "gte"]
@@ -42,14 +43,6 @@ MAX_FIELDS: Final = 32
 """Distinct fields of a whole filter: each is read of all faces and kept in memory."""
 
 _RANGES: Final = ("lt", "lte", "gt", "gte")
-
-
-class HasFields(Protocol):
-    """Something that a filter can read: the fields ``FIELDS`` and metadata."""
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """JSON values."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +113,7 @@ def parse_filter(value: Any) -> Filter:
     return parsed
 
 
-def passes(condition: Filter, face: HasFields) -> bool:
+def passes(condition: Filter, face: GalleryFace) -> bool:
     """Whether a face passes a filter. This defines the language; indexes answer it for all faces at once."""
     match condition:
         case Comparison(field, operator, value):
@@ -136,7 +129,7 @@ def passes(condition: Filter, face: HasFields) -> bool:
             return not passes(part, face)
 
 
-def value_of(face: HasFields, field: tuple[str, ...]) -> Any:
+def value_of(face: GalleryFace, field: tuple[str, ...]) -> Any:
     """The value of a field; None if it is missing."""
     return value_at(face.metadata, field[1:]) if field[0] == "metadata" else getattr(face, field[0])
 

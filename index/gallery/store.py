@@ -237,6 +237,21 @@ class GalleryStore(ABC):
         faces, snapshot = self._list(limit + 1, after, condition, snapshot)  # one more says whether a page follows
         return Listing(faces[:limit], snapshot, faces[limit - 1].id if len(faces) > limit else None)
 
+    def check(self, queries: int = 200, k: int = 10) -> dict[str, Any]:
+        """Check the storage, and compare what is served with exact search.
+
+        Args:
+            queries: faces of the gallery to search for, moved a little.
+            k: matches of each.
+
+        Returns:
+            JSON values: ``faces``, ``index``, ``remarks``, what the storage can check, recall and times.
+        """
+        from mien.index.gallery.check import measure_recall  # FAISS is imported where it is used
+
+        report = {"faces": self.count(), "index": self.index, "remarks": list(self.remarks)} | self._check_storage()
+        return report | (measure_recall(self, queries, k) if report["faces"] else {})
+
     @abstractmethod
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
         """The faces with these ids, by id, without thumbnails; unknown ids are skipped."""
@@ -291,17 +306,10 @@ class GalleryStore(ABC):
             ReadOnlyGalleryError: the gallery is read-only.
         """
 
+    @property
     @abstractmethod
-    def check(self, queries: int = 200, k: int = 10) -> dict[str, Any]:
-        """Check the storage, and compare what is served with exact search.
-
-        Args:
-            queries: faces of the gallery to search for.
-            k: matches of each.
-
-        Returns:
-            JSON values: ``faces``, ``index``, ``remarks``, and what the implementation can check.
-        """
+    def index(self) -> str:
+        """How the embeddings are searched, such as ``exact`` or ``ivf``."""
 
     @abstractmethod
     def close(self) -> None:
@@ -310,6 +318,10 @@ class GalleryStore(ABC):
     @abstractmethod
     def _write(self, ids: Collection[str]) -> AbstractContextManager[GalleryWrite]:
         """A write to the faces with some ids: durable and found by searches when the block ends without an error."""
+
+    def _check_storage(self) -> dict[str, Any]:
+        """What the storage can check, as JSON values."""
+        return {}
 
     @abstractmethod
     def _find(self, face_id: str) -> GalleryFace | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.errors import GalleryError
-from mien.index.gallery.embedded.check import check_gallery
+from mien.index.gallery.embedded.check import check_memory
 from mien.index.gallery.embedded.database import GalleryDatabase, create_database
 from mien.index.gallery.embedded.folder import DATABASE, LOCK, check_network, lock_folder
 from mien.index.gallery.embedded.maintenance import Maintenance
@@ -54,6 +54,11 @@ class EmbeddedGallery(GalleryStore):
         """The approximate index, if the gallery is searched approximately."""
         ivf = self._memory.vectors.view().ivf
         return ivf if isinstance(ivf, IvfIndex) else None
+
+    @property
+    def index(self) -> str:
+        """See ``GalleryStore.index``."""
+        return "exact" if self.ivf is None else "ivf"
 
     @property
     def fields_in_memory(self) -> frozenset[Field]:
@@ -126,11 +131,6 @@ class EmbeddedGallery(GalleryStore):
         self._memory.refresh()
         return count
 
-    def check(self, queries: int = 200, k: int = 10) -> dict[str, Any]:
-        """See ``GalleryStore.check``; once no merge is needed or running."""
-        self.wait_for_index()
-        return check_gallery(self._memory, self._database, queries, k)
-
     def save(self) -> None:
         """Write the vectors file, for a quick restart, unless another process is writing it."""
         self._memory.save()
@@ -158,6 +158,11 @@ class EmbeddedGallery(GalleryStore):
                     connection.execute("UPDATE gallery SET counter = ?", (write.counter,))
             self._memory.apply(write.inserted, write.updated, write.deleted, write.counter)
         self._maintenance.consider_merging()
+
+    def _check_storage(self) -> dict[str, Any]:
+        self.wait_for_index()
+        lists = {} if self.ivf is None else {"nlist": self.ivf.nlist, "nprobe": self.ivf.nprobe}
+        return {"index": self.index} | check_memory(self._memory, self._database) | lists
 
     def _find(self, face_id: str) -> GalleryFace | None:
         with self._database.reading() as connection:

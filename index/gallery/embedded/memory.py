@@ -22,7 +22,7 @@ from mien.index.gallery.embedded.rows import FACE, embeddings_of, faces_by_seque
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import value_of
 from mien.index.gallery.vectors.columns import Column, Field
-from mien.index.gallery.vectors.ivf import IvfFile, IvfIndex
+from mien.index.gallery.vectors.ivf import IvfIndex, read_ivf, write_ivf
 from mien.index.gallery.vectors.policy import IndexPolicy
 from mien.index.gallery.vectors.vectors import VectorIndex
 from mien.index.gallery.vectors.vectors_file import VectorsFile
@@ -140,7 +140,7 @@ class GalleryMemory:
             try:
                 file.write(self.folder / VECTORS)
                 if isinstance(view.ivf, IvfIndex):
-                    _ivf_file(view.ivf, alive, file).write(self.folder / IVF)
+                    write_ivf(self.folder / IVF, view.ivf, alive, file)
             except OSError as error:  # such as a full disk: the next start takes longer, and nothing is lost
                 _log.warning("%s: the vectors file was not written: %s", self.folder, error)
                 return
@@ -184,17 +184,12 @@ class GalleryMemory:
         if not self.policy.needs_ivf(len(vectors.sequences)):
             return None
         try:
-            file = IvfFile.read(self.folder / IVF)
+            return read_ivf(self.folder / IVF, vectors)
         except FileNotFoundError:
             return None
         except GalleryError as error:
             self._remark(f"{error}; the inverted lists are built again")
             return None
-        if (file.generation, file.counter) != (vectors.generation, vectors.counter):
-            return None
-        if len(file.assignments) != len(vectors.sequences) or file.centroids.shape[1] != self._size:
-            return None
-        return file.index(vectors.embeddings)
 
     def _read_all(self, counter: int) -> VectorIndex:
         """The vectors from the database alone, up to a counter."""
@@ -231,10 +226,3 @@ class GalleryMemory:
     def _remark(self, remark: str) -> None:
         self.remarks.append(remark)
         _log.warning("%s", remark)
-
-
-def _ivf_file(ivf: IvfIndex, alive: NDArray[np.int64], vectors: VectorsFile) -> IvfFile:
-    assignments = np.full(len(alive), -1, dtype=np.int32)
-    in_sealed = alive < len(ivf.assignments)
-    assignments[in_sealed] = ivf.assignments[alive[in_sealed]]
-    return IvfFile(vectors.generation, vectors.counter, ivf.centroids, assignments, ivf.nprobe, ivf.recall)

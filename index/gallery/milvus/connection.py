@@ -7,14 +7,11 @@ ends. Every call of a gallery may be made twice: what is written has an id, and 
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from mien.index.errors import GalleryError, GalleryFullError
 from mien.index.gallery.milvus.address import MilvusAddress
 from mien.model.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 Answer = TypeVar("Answer")
 
@@ -56,7 +53,7 @@ class MilvusConnection:
             GalleryError: the server does not answer, or refuses the user.
         """
         try:
-            import tenacity
+            import tenacity  # noqa: F401 - of the same extra
             from pymilvus import MilvusClient, MilvusException
         except ImportError:
             raise ConfigError(
@@ -66,7 +63,6 @@ class MilvusConnection:
         for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "pymilvus"]:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.address = address
-        self._tenacity = tenacity
         self._failures: tuple[type[Exception], ...] = (MilvusException, *_transport_failures())
         self._lock = threading.Lock()
         self._last_write = 0
@@ -96,16 +92,17 @@ class MilvusConnection:
         Raises:
             GalleryError: the patience has ended, or the server refuses.
         """
+        from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
-        def log_failure(state: "RetryCallState") -> None:
+        def log_failure(state: RetryCallState) -> None:
             failure = state.outcome.exception() if state.outcome is not None else None
             _log.warning("%s: %s is tried again: %s", self.address, name, failure and _reason(failure))
 
-        retrying = self._tenacity.Retrying(
-            retry=self._tenacity.retry_if_exception(self._is_transient),
+        retrying = Retrying(
+            retry=retry_if_exception(self._is_transient),
             # Random pauses keep clients of one server from all coming back at the same moment.
-            wait=self._tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_MAX_PAUSE_S),
-            stop=self._tenacity.stop_before_delay(self.address.patience_s),
+            wait=wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_MAX_PAUSE_S),
+            stop=stop_before_delay(self.address.patience_s),
             before_sleep=log_failure,
             reraise=True,
         )

@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.milvus import expressions
-from mien.index.gallery.milvus.address import MilvusAddress
-from mien.index.gallery.milvus.check import recall_report
+from mien.index.gallery.milvus.address import IndexType, MilvusAddress
 from mien.index.gallery.milvus.collection import MilvusCollection, create_collection, open_collection
 from mien.index.gallery.milvus.connection import all_until, sequence_of
 from mien.index.gallery.milvus.schema import FACE_FIELDS, THUMBNAIL_PARTS, WHOLE_FACE_FIELDS, face_of, thumbnail_of
@@ -48,18 +47,21 @@ class MilvusGallery(GalleryStore):
 
     Attributes:
         collection: of the gallery.
-        index: how the embeddings are searched.
     """
 
     def __init__(self, collection: MilvusCollection) -> None:
         """Use ``open_milvus_gallery``."""
         super().__init__(collection.note.embedding_size, collection.note.embedder_sha256)
         self.collection = collection
-        self.index = collection.note.index
         self._connection = collection.connection
         self._searcher = MilvusSearch(collection)
         # Of two writes to one id, the second must see what the first has written.
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
+
+    @property
+    def index(self) -> IndexType:
+        """See ``GalleryStore.index``."""
+        return self.collection.note.index
 
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
         """See ``GalleryStore.get_many``; sees every write of every process."""
@@ -108,7 +110,7 @@ class MilvusGallery(GalleryStore):
             rows = [rows[place] for place in draw_sample(keys, size).tolist()]
         return Sample(
             [str(row["id"]) for row in rows],
-            _embeddings(rows).reshape(len(rows), self.embedding_size),
+            np.array([row["embedding"] for row in rows], dtype=np.float32).reshape(len(rows), self.embedding_size),
             [row["label"] or row["emotion"] or None for row in rows],
             faces,
         )
@@ -146,16 +148,6 @@ class MilvusGallery(GalleryStore):
             self._connection.call("drop_collection", old)
             self._connection.note_write()
         return faces
-
-    def check(self, queries: int = 200, k: int = 10) -> dict[str, Any]:
-        """See ``GalleryStore.check``."""
-        pages = list(self.collection.pages("", ["id", "embedding"], self.collection.recent(), PAGE_NAMES))
-        ids = [row["id"] for page in pages for row in page]
-        report: dict[str, Any] = {"faces": len(ids), "index": self.index, "remarks": list(self.remarks)}
-        if not ids:
-            return report
-        points = np.concatenate([_embeddings(page) for page in pages])
-        return report | recall_report(ids, points, self._nearest_ids, queries, k)
 
     def close(self) -> None:
         """See ``GalleryStore.close``."""
@@ -199,16 +191,9 @@ class MilvusGallery(GalleryStore):
                 break
         return faces[:limit], snapshot
 
-    def _nearest_ids(self, query: NDArray[np.float32], k: int) -> list[str]:
-        return [match.face.id for match in self.search(query, k).matches[0]]
-
 
 def open_milvus_gallery(
     address: MilvusAddress, embedding_size: int, embedder_sha256: str, *, create: bool = True
 ) -> MilvusGallery:
     """Open the gallery of a collection; see ``mien.index.gallery.milvus.collection.open_collection``."""
     return MilvusGallery(open_collection(address, embedding_size, embedder_sha256, create=create))
-
-
-def _embeddings(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
-    return np.array([row["embedding"] for row in rows], dtype=np.float32)

@@ -9,7 +9,6 @@ and no sooner (docs/gallery.md has the figures).
 """
 
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.errors import GalleryError
+from mien.index.gallery.vectors.vectors_file import VectorsFile
 from mien.index.gallery.vectors.view import SPARE
 from mien.model.files import write_atomically
 
@@ -141,71 +141,54 @@ def recall_of(found: NDArray[np.int64], wanted: NDArray[np.int64]) -> float:
     return float(np.sum(hits) / wanted.size)
 
 
-@dataclass(frozen=True)
-class IvfFile:
-    """The content of an IVF file, which keeps inverted lists over a restart.
+def write_ivf(path: Path, ivf: IvfIndex, positions: NDArray[np.int64], vectors: VectorsFile) -> None:
+    """Write inverted lists, whole or not at all, so that a restart need not build them.
 
-    It belongs to the vectors file with the same generation and counter.
-
-    Attributes:
-        generation: of the database.
-        counter: of the database.
-        centroids: (nlist, d) float32.
-        assignments: (n,) int32 the list of each vector of the vectors file, -1 where it had none yet.
-        nprobe: how many lists a query looks into.
-        recall: that was measured with ``nprobe``.
+    Args:
+        path: of the file.
+        ivf: the lists.
+        positions: (n,) ascending, of the vectors file's vectors in the index; those beyond its end have no list yet.
+        vectors: the vectors file that the lists belong to.
     """
+    assignments = np.full(len(positions), -1, dtype=np.int32)
+    in_lists = positions < len(ivf.assignments)
+    assignments[in_lists] = ivf.assignments[positions[in_lists]]
+    with write_atomically(path) as file:
+        np.savez(
+            file,
+            generation=np.array(vectors.generation),
+            counter=np.array(vectors.counter),
+            centroids=ivf.centroids,
+            of_face=assignments,
+            probes=np.array(ivf.nprobe),
+            recall=np.array(ivf.recall),
+        )
 
-    generation: str
-    counter: int
-    centroids: NDArray[np.float32]
-    assignments: NDArray[np.int32]
-    nprobe: int
-    recall: float
 
-    def index(self, sealed: NDArray[np.float32]) -> IvfIndex:
-        """The index over the embeddings of the vectors file."""
-        ivf = IvfIndex(sealed, self.centroids, self.assignments.astype(np.int64), self.nprobe)
-        ivf.recall = self.recall
-        return ivf
+def read_ivf(path: Path, vectors: VectorsFile) -> IvfIndex | None:
+    """Read inverted lists over the embeddings of a vectors file; None if they belong to another one.
 
-    def write(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        with write_atomically(path) as file:
-            np.savez(
-                file,
-                generation=np.array(self.generation),
-                counter=np.array(self.counter),
-                centroids=self.centroids,
-                of_face=self.assignments,
-                probes=np.array(self.nprobe),
-                recall=np.array(self.recall),
-            )
-
-    @classmethod
-    def read(cls, path: Path) -> "IvfFile":
-        """Read a file.
-
-        Raises:
-            GalleryError: it is broken.
-            FileNotFoundError: there is none.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                read = cls(
-                    str(file["generation"]),
-                    int(file["counter"]),
-                    file["centroids"].astype(np.float32),
-                    file["of_face"].astype(np.int32),
-                    int(file["probes"]),
-                    float(file["recall"]),
-                )
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise GalleryError(f"{path} is broken: {error}") from None
-        nlist, assignments = len(read.centroids), read.assignments
-        fits = read.centroids.ndim == 2 and assignments.ndim == 1 and 1 <= read.nprobe <= nlist
-        if not fits or (len(assignments) and not -1 <= assignments.min() <= assignments.max() < nlist):
-            raise GalleryError(f"{path} is broken: its parts do not fit together")
-        return read
+    Raises:
+        GalleryError: the file is broken.
+        FileNotFoundError: there is none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            origin = str(file["generation"]), int(file["counter"])
+            centroids = file["centroids"].astype(np.float32)
+            assignments = file["of_face"].astype(np.int64)
+            nprobe, recall = int(file["probes"]), float(file["recall"])
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise GalleryError(f"{path} is broken: {error}") from None
+    nlist = len(centroids)
+    fits = centroids.ndim == 2 and assignments.ndim == 1 and 1 <= nprobe <= nlist
+    if not fits or (len(assignments) and not -1 <= assignments.min() <= assignments.max() < nlist):
+        raise GalleryError(f"{path} is broken: its parts do not fit together")
+    shape = len(assignments), centroids.shape[1]
+    if origin != (vectors.generation, vectors.counter) or shape != vectors.embeddings.shape:
+        return None
+    ivf = IvfIndex(vectors.embeddings, centroids, assignments, nprobe)
+    ivf.recall = recall
+    return ivf
