@@ -48,8 +48,6 @@ TABLE_NAME: Final = "scores.md"
 OUTLIER_SEED: Final = 0
 """Seed of the outliers to measure on; not that of those that the background was fitted on."""
 
-Report = Callable[[str], None]
-
 
 def evaluate(
     bundle: Bundle,
@@ -59,7 +57,7 @@ def evaluate(
     dataset: str,
     *,
     outliers_of_each_kind: int = COUNT,
-    on_stage: Report = lambda _: None,
+    on_stage: Callable[[str], None] = lambda _: None,
     on_progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.int64]]:
     """Score a bundle on faces that its network was not trained on.
@@ -100,10 +98,7 @@ def evaluate(
         "argmax": _argmax(bundle, baseline, embeddings, kept.votes),
     }
     on_stage("clustering")
-    parts["clustering"] = (
-        clustering_scores(held_out.embeddings, held_out.labels, len(EMOTIONS)),
-        {},
-    )
+    parts["clustering"] = clustering_scores(held_out.embeddings, held_out.labels, len(EMOTIONS)), {}
     on_stage("retrieval, leave-one-out")
     entries = [Entry(name, EMOTIONS[label], {}) for name, label in zip(clear_faces.names, held_out.labels, strict=True)]
     parts["retrieval_leave_one_out"] = score_retrieval(

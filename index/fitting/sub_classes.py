@@ -36,13 +36,13 @@ class DiscoveryConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    components_max: int = Field(4, ge=1, le=MAX_SUB_CLASSES, description="Most sub-classes of an emotion.")
+    components_max: int = Field(4, ge=1, le=MAX_SUB_CLASSES, description="Maximal number of sub-classes of an emotion.")
     least_faces: int = Field(
-        100, ge=2, description="Clear faces that each sub-class should have; an emotion with fewer stays whole."
+        100, ge=2, description="Clear faces that each sub-class must have; an emotion with too few is not split."
     )
-    halvings: int = Field(5, ge=1, description="How often a number of sub-classes is tried out on halves of the faces.")
-    restarts: int = Field(5, ge=1, description="Seeded starts of each fit, of which the best is kept.")
-    seed: int = Field(0, ge=0, description="Decides halves and starts.")
+    halvings: int = Field(5, ge=1, description="How often a number of sub-classes is tried on halves of the faces.")
+    restarts: int = Field(5, ge=1, description="Random starts of each fit, of which the best is kept.")
+    seed: int = Field(0, ge=0, description="Seed of halves and starts.")
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ from tests.support.small_run import SmallRun
 
 @pytest.fixture
 def bundle(small_run: SmallRun, tmp_path: Path) -> Path:
-    """A bundle that a test may break."""
+    """A copy of the small bundle, to change."""
     return Path(shutil.copytree(small_run.bundle, tmp_path / "bundle"))
 
 
 def seal(folder: Path) -> None:
-    """Make the manifest agree with the files again, as someone who replaces a file by hand would."""
+    """Update the digests of the manifest after a change of the files."""
     manifest = read_manifest(folder)
     sums = {name: sha256_of(folder / name) for name in FILES}
     write_manifest(folder, manifest.model_copy(update={"sha256": sums}))
@@ -48,7 +48,7 @@ def change_arrays(path: Path, change: "Callable[[dict[str, object]], object]") -
     np.savez_compressed(path, **arrays)
 
 
-def test_what_is_written_is_loaded(small_run: SmallRun) -> None:
+def test_written_bundle_is_loaded(small_run: SmallRun) -> None:
     bundle = load_bundle(small_run.bundle)
     assert bundle.mixture.emotions == EMOTIONS
     assert bundle.mixture.covariances.shape == (8, 64, 64)
@@ -59,13 +59,13 @@ def test_what_is_written_is_loaded(small_run: SmallRun) -> None:
     check_fits(bundle, Embedder(bundle.embedder_path, provider="cpu"))
 
 
-def test_the_gallery_holds_no_pictures(small_run: SmallRun) -> None:
+def test_gallery_file_has_no_pictures(small_run: SmallRun) -> None:
     with np.load(small_run.bundle / GALLERY) as file:
         assert set(file.files) == {"embedder_sha256", "ids", "embeddings", "labels", "votes", "source"}
         assert file["embeddings"].shape[1] == 64
 
 
-def test_the_bundle_that_ships_is_small_and_scored() -> None:
+def test_shipped_bundle_is_small_and_scored() -> None:
     folder = default_bundle()
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 25 * 2**20
     manifest = read_manifest(folder)
@@ -76,14 +76,14 @@ def test_the_bundle_that_ships_is_small_and_scored() -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
-def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+def test_missing_file_is_refused_by_name(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(BundleError, match=name):
         load_bundle(bundle)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_changed_file_is_named(bundle: Path, name: str) -> None:
+def test_changed_file_is_refused_by_name(bundle: Path, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1
     (bundle / name).write_bytes(content)
@@ -95,13 +95,13 @@ def test_a_changed_file_is_named(bundle: Path, name: str) -> None:
     ("content", "message"),
     [("", "is broken"), ("{}", "is broken"), ("[1]", "is broken"), ('{"format_version": "x"}', "is broken")],
 )
-def test_a_broken_manifest(bundle: Path, content: str, message: str) -> None:
+def test_broken_manifest_is_refused(bundle: Path, content: str, message: str) -> None:
     (bundle / MANIFEST).write_text(content)
     with pytest.raises(BundleError, match=message):
         load_bundle(bundle)
 
 
-def test_another_format_version(bundle: Path) -> None:
+def test_other_format_version_is_refused(bundle: Path) -> None:
     manifest = json.loads((bundle / MANIFEST).read_text())
     (bundle / MANIFEST).write_text(json.dumps({**manifest, "format_version": 2}))
     with pytest.raises(BundleError, match="has format version 2, this version of mien reads 1"):
@@ -109,14 +109,14 @@ def test_another_format_version(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [MIXTURE, GALLERY])
-def test_a_part_of_another_bundle_is_refused_even_with_a_fitting_manifest(bundle: Path, name: str) -> None:
+def test_part_of_another_bundle_is_refused_even_with_a_matching_manifest(bundle: Path, name: str) -> None:
     shutil.copyfile(default_bundle() / name, bundle / name)
     seal(bundle)
     with pytest.raises(BundleError, match=f"{name} was made with another embedder.onnx"):
         load_bundle(bundle)
 
 
-def test_an_archive_that_needs_code_to_load_is_refused(bundle: Path) -> None:
+def test_pickled_archive_is_refused(bundle: Path) -> None:
     change_arrays(bundle / GALLERY, lambda arrays: arrays.update(ids=np.array([{"code": 1}], dtype=object)))
     seal(bundle)
     with pytest.raises(BundleError, match="is broken"):
@@ -162,14 +162,14 @@ def test_arrays_that_do_not_fit(
         load_bundle(bundle)
 
 
-def test_garbage_in_place_of_an_archive(bundle: Path) -> None:
+def test_broken_archive_is_refused(bundle: Path) -> None:
     (bundle / GALLERY).write_bytes(b"garbage")
     seal(bundle)
     with pytest.raises(BundleError, match="is broken"):
         load_bundle(bundle)
 
 
-def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+def test_other_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"it has no manifest\.json"):
         load_bundle(tmp_path)
     (tmp_path / "file").touch()
@@ -177,7 +177,7 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
         load_bundle(tmp_path / "file")
 
 
-def test_an_embedder_of_other_emotions_is_refused(small_run: SmallRun) -> None:
+def test_embedder_of_other_emotions_is_refused(small_run: SmallRun) -> None:
     bundle = load_bundle(small_run.bundle)
     embedder = Embedder(bundle.folder / EMBEDDER, provider="cpu")
     embedder.emotions = ("joy",)
@@ -187,7 +187,7 @@ def test_an_embedder_of_other_emotions_is_refused(small_run: SmallRun) -> None:
 
 @pytest.fixture
 def calibrated(bundle: Path) -> Path:
-    """The bundle, with a calibration, and a file that this version knows nothing of."""
+    """The bundle with a calibration, and with an unknown file."""
     (bundle / "more.bin").write_bytes(b"more")
     mixture = load_bundle(bundle).mixture
     background = Background(np.arange(64.0), 2 * np.eye(64), floor=-7.5)
@@ -196,7 +196,7 @@ def calibrated(bundle: Path) -> Path:
     return bundle
 
 
-def test_a_calibration_is_kept_with_the_mixture(small_run: SmallRun, calibrated: Path) -> None:
+def test_calibration_is_stored_with_the_mixture(small_run: SmallRun, calibrated: Path) -> None:
     before, after = load_bundle(small_run.bundle), load_bundle(calibrated)
     assert after.manifest.calibration == {"dataset": "made faces"}
     assert after.manifest.made_from == before.manifest.made_from
@@ -212,14 +212,14 @@ def test_a_calibration_is_kept_with_the_mixture(small_run: SmallRun, calibrated:
     assert not list(calibrated.parent.glob("*.partial"))
 
 
-def test_a_bundle_in_the_working_folder_can_be_calibrated(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundle_in_the_working_folder_can_be_calibrated(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(bundle)
     replace_mixture(Path(), load_bundle(bundle).mixture, {})
     assert load_bundle(bundle).manifest.calibration == {}
 
 
 @pytest.mark.parametrize("name", CALIBRATION_ARRAYS)
-def test_half_a_calibration_is_refused(calibrated: Path, name: str) -> None:
+def test_incomplete_calibration_is_refused(calibrated: Path, name: str) -> None:
     change_arrays(calibrated / MIXTURE, lambda arrays: arrays.pop(name))
     seal(calibrated)
     with pytest.raises(BundleError, match=f"is broken: .*{name}"):
@@ -238,20 +238,20 @@ def test_half_a_calibration_is_refused(calibrated: Path, name: str) -> None:
         ("min_typicality", np.array(1.5), "min_typicality must be from 0 to 1, got 1.5"),
     ],
 )
-def test_a_calibration_that_does_not_fit(calibrated: Path, name: str, value: np.ndarray, message: str) -> None:
+def test_calibration_that_does_not_fit_is_refused(calibrated: Path, name: str, value: np.ndarray, message: str) -> None:
     change_arrays(calibrated / MIXTURE, lambda arrays: arrays.update({name: value}))
     seal(calibrated)
     with pytest.raises(BundleError, match=message):
         load_bundle(calibrated)
 
 
-def test_the_networks_that_ship_say_nothing_of_where_they_were_made() -> None:
+def test_shipped_networks_have_no_source_paths() -> None:
     for path in default_bundle().glob("*.onnx"):
         assert b'File "' not in path.read_bytes(), f"{path.name} has traces of the exporter's source lines"
 
 
 def test_bundle_of_format_1_loads() -> None:
-    """Written by the version of mien that introduced the format; it must stay readable."""
+    """The bundle was written before this format had tests; it must stay readable."""
     bundle = load_bundle(Path(__file__).parents[2] / "data" / "bundle_1")
     assert bundle.mixture.emotions == ("neutral", "happiness")
     assert bundle.mixture.sigma == 0.9

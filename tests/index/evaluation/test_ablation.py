@@ -54,7 +54,7 @@ def test_rows_are_trained_scored_and_kept(tmp_path: Path, make_faces: MakeFaces)
     assert again == []  # nothing is trained twice
 
 
-def test_another_table_is_refused(tmp_path: Path, make_faces: MakeFaces) -> None:
+def test_other_table_is_refused(tmp_path: Path, make_faces: MakeFaces) -> None:
     (tmp_path / ABLATION_NAME).write_text("name,seed,accuracy\nx,1,0.5\n")
     with pytest.raises(DatasetError, match="is not the table of an ablation"):
         run(tmp_path, make_faces)

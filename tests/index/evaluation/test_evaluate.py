@@ -64,7 +64,7 @@ def test_scores_are_those_of_the_served_objects(small_run: SmallRun, make_faces:
     load_bundle(copy)
 
 
-def test_leave_one_out_does_not_find_the_query_itself(small_run: SmallRun, make_faces: MakeFaces) -> None:
+def test_leave_one_out_leaves_out_the_query_and_its_copies(small_run: SmallRun, make_faces: MakeFaces) -> None:
     """Two faces of each emotion, each pair near copies: nothing relevant is left to find."""
     bundle = load_bundle(small_run.bundle)
     faces = make_faces(16, seed=3)

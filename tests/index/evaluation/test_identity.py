@@ -14,14 +14,14 @@ def test_people_far_apart_are_told_apart() -> None:
 
 
 def test_faces_of_the_same_expression_are_not_compared() -> None:
-    """The second person's neutral face is nearest to the first's, which tells nothing of who they are."""
+    """The two neutral faces are nearest to each other, which does not count."""
     points = np.array([[0.0], [5.0], [0.1], [9.0]])
     leakage = identity_leakage(points, np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))
     assert leakage.recall_at_1 == 0.5  # both neutral faces find the first person's smile, both smiles the second's
     assert leakage.auroc == 0.5
 
 
-def test_chance_is_one_half() -> None:
+def test_auroc_of_random_embeddings_is_one_half() -> None:
     generator = np.random.default_rng(0)
     leakage = identity_leakage(generator.normal(size=(600, 8)), np.arange(600) // 2, np.arange(600) % 2)
     assert leakage.auroc == pytest.approx(0.5, abs=0.05)
@@ -42,7 +42,7 @@ def test_auroc_is_that_of_all_pairs_of_different_labels() -> None:
     assert identity_leakage(points, people, labels).auroc == pytest.approx(np.mean(pairs))
 
 
-def test_a_person_with_one_face_is_no_query() -> None:
+def test_person_with_one_face_is_no_query() -> None:
     points = np.array([[0.0], [1.0], [0.6]])
     leakage = identity_leakage(points, np.array([0, 0, 1]), np.array([0, 1, 0]))
     assert (leakage.queries, leakage.people, leakage.recall_at_1) == (2, 1, 0.5)

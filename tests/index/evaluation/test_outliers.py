@@ -132,7 +132,7 @@ def test_patches_come_from_the_pictures_in_turn() -> None:
 
 
 def test_patches_have_all_sizes() -> None:
-    """Of a ramp, a patch spans as much grey as it is wide."""
+    """The range of grey in a patch of a ramp is proportional to its width."""
     ramp = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (200, 1))
     spans = np.ptp(outliers.patches([ramp], 200, 48, np.random.default_rng(0)).reshape(200, -1), axis=1) / 255
     assert spans.min() < 1.2 * outliers._MIN_PATCH_SHARE

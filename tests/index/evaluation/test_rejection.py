@@ -85,7 +85,7 @@ def test_kinds_count_the_same() -> None:
     each = [auroc(faces, kind.typicality) for kind in made]
     assert scores["auroc"] == pytest.approx(np.mean(each))
     assert scores["auroc_unseen"] == pytest.approx(each[2])
-    # The pooled area, each picture weighing as much as makes the kinds equal.
+    # The AUROC of the pool, weighted so that the kinds count the same.
     others = [kind.typicality for kind in made]
     weights = np.concatenate([np.ones(100), *(np.full(len(kind), 1 / len(kind)) for kind in others)])
     pooled = np.concatenate([faces, *others])

@@ -167,7 +167,7 @@ def test_negative_group_is_no_group() -> None:
 
 def test_queries_without_a_relevant_face_are_left_out_and_counted() -> None:
     tally = RankingTally(NAMES, integers(0, 1, -1), integers(0, 1, 2))
-    # joy; fear, whose one fellow is a copy; anger, which the gallery lacks; no label
+    # joy; fear, whose only relevant face is a copy; anger, which the gallery lacks; no label
     tally.add(np.tile([0, 1, 2], (4, 1)), integers(0, 1, 2, -1), integers(9, 1, 9, 9))
     scores = tally.result()
     assert (scores["queries"], scores["queries_left_out"]) == (1, 3)

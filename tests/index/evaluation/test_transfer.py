@@ -62,7 +62,7 @@ def at(places: list[float], rows: list[int] | None = None, skipped: tuple[Skip, 
 
 
 def write_crops(folder: Path, make_faces: MakeFaces, count: int, emotions: tuple[str, ...] = EMOTIONS) -> Path:
-    """Face crops in a folder per emotion; ``make_faces`` deals the emotions out in turn."""
+    """Face crops in a folder per emotion; ``make_faces`` makes the emotions in turn."""
     for row, crop in enumerate(make_faces(count, seed=5).images):
         emotion = EMOTIONS[row % len(EMOTIONS)]
         if emotion in emotions:
@@ -89,13 +89,13 @@ def test_accuracy_over_all_emotions_and_over_those_of_the_set(mixture: Mixture) 
     assert json.loads(json.dumps(scores)) == scores
 
 
-def test_far_from_all_emotions_of_the_set_the_nearer_one_is_still_told(mixture: Mixture) -> None:
-    """Where the posterior of both has long underflowed to zero."""
+def test_own_emotions_of_a_face_far_from_all_of_them(mixture: Mixture) -> None:
+    """The posterior of both has underflowed to 0."""
     scores = transfer_scores(mixture, made_set([0, 1]), at([-500.0, 500.0]))
     assert scores["own_emotions"]["accuracy"] == 1.0
 
 
-def test_an_order_of_emotions_other_than_that_of_ferplus(mixture: Mixture) -> None:
+def test_mixture_with_another_order_of_emotions(mixture: Mixture) -> None:
     turned = Mixture(
         mixture.emotions[::-1],
         mixture.centroids[::-1],
@@ -108,7 +108,7 @@ def test_an_order_of_emotions_other_than_that_of_ferplus(mixture: Mixture) -> No
     assert transfer_scores(turned, photographs, embedded) == transfer_scores(mixture, photographs, embedded)
 
 
-def test_retrieval_passes_over_the_querys_own_subject(mixture: Mixture) -> None:
+def test_retrieval_leaves_out_the_subject_of_the_query(mixture: Mixture) -> None:
     """Subject A has two like faces of happiness; B's is farther than C's face of fear."""
     places, labels = [10.0, 10.5, 14.0, 12.0, 90.0], [1, 1, 1, 6, 6]
     free = transfer_scores(mixture, made_set(labels), at(places))["retrieval_leave_one_out"]
@@ -139,7 +139,7 @@ def test_identity_leakage_is_scored_where_people_show_two_expressions(mixture: M
         assert "identity leakage, recall@1" not in dict(headline(scores))
 
 
-def test_what_was_skipped_takes_no_part(mixture: Mixture) -> None:
+def test_skipped_photographs_are_not_scored(mixture: Mixture) -> None:
     skips = (Skip(Path("1.png"), "no face found", "x"), Skip(Path("3.png"), "no face found", "y"))
     photographs = made_set([0, 3, 1, 3, 1], subjects=("A", "B", "C", "D", "E"))
     scores = transfer_scores(mixture, photographs, at([0.0, 10.0, 32.0], rows=[0, 2, 4], skipped=skips))
@@ -153,14 +153,14 @@ def test_what_was_skipped_takes_no_part(mixture: Mixture) -> None:
     assert scores["retrieval_leave_one_out"]["queries"] == 2
 
 
-def test_nothing_to_retrieve_is_none_and_not_an_error(mixture: Mixture) -> None:
+def test_retrieval_without_relevant_faces_is_none(mixture: Mixture) -> None:
     scores = transfer_scores(mixture, made_set([1, 1], subjects=("A", "A")), at([10.0, 10.0]))
     assert scores["retrieval_leave_one_out"] is None
     assert "mAP, leave-one-out" not in dict(headline(scores))
     assert dict(headline(scores))["accuracy, nearest of all eight centroids"] == "1.0000"
 
 
-def test_a_large_set_is_queried_by_a_part_of_it(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queries_are_drawn_from_a_large_set(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mien.index.evaluation.transfer.MAX_QUERIES", 50)
     monkeypatch.setattr("mien.index.evaluation.transfer._CELLS_AT_ONCE", 1000)
     labels = [row % 8 for row in range(200)]
@@ -176,7 +176,7 @@ def test_a_large_set_is_queried_by_a_part_of_it(mixture: Mixture, monkeypatch: p
     assert progress == [(done, 50) for done in range(5, 51, 5)]
 
 
-def test_the_face_at_a_box() -> None:
+def test_face_at_a_box() -> None:
     faces = [Face(box, 0.9, np.zeros((48, 48), np.uint8)) for box in ((0.0, 0.0, 90.0, 90.0), (100.0, 0.0, 40.0, 40.0))]
     assert face_at(faces, (95.0, 5.0, 40.0, 40.0)) is faces[1]
     assert face_at(faces, (10.0, 10.0, 90.0, 90.0)) is faces[0]
@@ -186,7 +186,7 @@ def test_the_face_at_a_box() -> None:
     assert face_at([], (0.0, 0.0, 1.0, 1.0)) is None
 
 
-def test_photographs_go_the_way_of_an_upload(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_photographs_are_processed_as_uploads_are(pipeline: Pipeline, tmp_path: Path) -> None:
     """A large and a small drawn face: the largest, unless the data set's box is at the other."""
     sheet = np.full((400, 700, 3), 127, dtype=np.uint8)
     sheet[40:360, 20:340] = cartoon(320)
@@ -219,7 +219,7 @@ def test_photographs_go_the_way_of_an_upload(pipeline: Pipeline, tmp_path: Path)
     assert reasons[4] == "No such file or directory"
 
 
-def test_crops_are_taken_whole_and_batches_keep_their_order(
+def test_crops_are_used_whole_and_batches_keep_their_order(
     pipeline: Pipeline, make_faces: MakeFaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mien.index.evaluation.transfer._FILES_AT_ONCE", 3)
@@ -237,21 +237,21 @@ def test_crops_are_taken_whole_and_batches_keep_their_order(
     np.testing.assert_allclose(embedded.embeddings, pipeline.embedder.embed(crops[embedded.rows]), atol=1e-4)
 
 
-def test_a_set_without_a_face_is_an_error(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_set_without_a_face_is_refused(pipeline: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     photographs = LabelledPhotographs("empty", (tmp_path / "a.png",), np.zeros(1, np.int64), None, False, None, {})
     with pytest.raises(DatasetError, match=r"empty: expected photographs with a face, got none among 1; .*a\.png: "):
         embed_photographs(pipeline, photographs)
 
 
-def test_skips_are_written_even_when_there_are_none(tmp_path: Path) -> None:
+def test_table_of_skips_is_written_even_if_empty(tmp_path: Path) -> None:
     path = save_skips(tmp_path, [Skip(Path("a,b.png"), "unreadable", 'said "no"')])
     with path.open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [["path", "kind", "reason"], ["a,b.png", "unreadable", 'said "no"']]
     assert save_skips(tmp_path, []).read_text() == "path,kind,reason\n"
 
 
-def test_the_command_scores_a_set(
+def test_command_scores_a_data_set(
     small_run: SmallRun, pipeline: Pipeline, make_faces: MakeFaces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Crops of three emotions in folders, one of them broken, and a label that FER+ lacks."""
@@ -297,7 +297,7 @@ SETS = {
     "jaffe": ("KA.NE1.26.tiff", "KL.AN1.167.tiff"),
     "raf-db": ("Image/original/train_00001.jpg", "Image/original/test_0001.jpg"),
 }
-"""A neutral and an angry photograph of each set, where its owner has them."""
+"""A neutral and an angry photograph of each data set, in its layout."""
 
 LABELS = {
     "validation.csv": (
@@ -312,8 +312,8 @@ LABELS = {
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_every_set_goes_the_whole_way(name: str, small_run: SmallRun, tmp_path: Path) -> None:
-    """Drawn faces in the owner's layout, beside label files that only their own reader looks at."""
+def test_every_kind_of_data_set_is_scored(name: str, small_run: SmallRun, tmp_path: Path) -> None:
+    """Drawn faces in the layout of the data set, with its label files."""
     for path, text in LABELS.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -355,8 +355,8 @@ def test_errors_are_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_real_photographs_by_their_owners_labels(london_root: Path, tmp_path: Path) -> None:
-    """The bundle that ships on a few photographs of people who are known."""
+def test_london_photographs_are_scored(london_root: Path, tmp_path: Path) -> None:
+    """The shipped bundle on a few photographs whose people are known."""
     with (london_root / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["subject"] in ("001", "006", "011", "017")]
     table = tmp_path / "few.csv"

@@ -15,7 +15,7 @@ from tests.support.faces import MakeFaces
 from tests.support.small_run import SmallRun
 
 
-def test_the_mixture_is_that_of_the_training_embeddings(small_run: SmallRun, make_faces: MakeFaces) -> None:
+def test_mixture_is_fitted_on_the_training_embeddings(small_run: SmallRun, make_faces: MakeFaces) -> None:
     training = make_faces(320, seed=1)
     bundle = load_bundle(small_run.bundle)
     embeddings = Embedder(small_run.network, provider="cpu").embed(training.images)
@@ -29,7 +29,7 @@ def test_the_mixture_is_that_of_the_training_embeddings(small_run: SmallRun, mak
     )
 
 
-def test_a_training_face_finds_itself(small_run: SmallRun, make_faces: MakeFaces) -> None:
+def test_training_face_finds_itself(small_run: SmallRun, make_faces: MakeFaces) -> None:
     training = make_faces(320, seed=1)
     bundle = load_bundle(small_run.bundle)
     queries = Embedder(small_run.bundle / EMBEDDER, provider="cpu").embed(training.images[:20])
@@ -38,9 +38,7 @@ def test_a_training_face_finds_itself(small_run: SmallRun, make_faces: MakeFaces
         assert matches[0].distance == pytest.approx(0, abs=1e-4)
 
 
-def test_an_older_bundle_is_replaced_and_nothing_else(
-    small_run: SmallRun, tmp_path: Path, make_faces: MakeFaces
-) -> None:
+def test_only_an_older_bundle_is_replaced(small_run: SmallRun, tmp_path: Path, make_faces: MakeFaces) -> None:
     faces = make_faces(160, seed=1)
     first = build_bundle(small_run.network, faces, tmp_path / "bundle")
     second = build_bundle(small_run.network, faces, tmp_path / "bundle")
@@ -58,7 +56,7 @@ def test_an_older_bundle_is_replaced_and_nothing_else(
         build_bundle(small_run.network, faces, tmp_path / "mine" / "notes.txt")
 
 
-def test_too_few_faces_of_an_emotion(small_run: SmallRun, tmp_path: Path, make_faces: MakeFaces) -> None:
+def test_too_few_faces_of_an_emotion_are_refused(small_run: SmallRun, tmp_path: Path, make_faces: MakeFaces) -> None:
     with pytest.raises(DatasetError, match="at least two faces"):
         build_bundle(small_run.network, make_faces(8), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()

@@ -90,7 +90,7 @@ def test_cross_fitted_figures_use_other_folds(mixture: Mixture, background: Back
     served = fitted.posterior(faces.embeddings)
     assert np.abs(posterior - served).max() < 0.05
     assert not np.allclose(posterior, served, atol=1e-9)
-    # Five sigmas in all: each row is the posterior under one of them.
+    # Each row is the posterior under one of five sigmas.
     sigmas = {
         round(float(np.sqrt((distances[row, 0] ** 2 - distances[row, 1] ** 2) / (2 * np.log(p[1] / p[0])))), 4)
         for row, p in enumerate(posterior[:200])

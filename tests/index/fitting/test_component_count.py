@@ -15,7 +15,7 @@ def test_two_clouds_have_two_components() -> None:
 
 
 def test_near_copies_are_in_the_same_half() -> None:
-    """With every face in one group there is nothing to halve."""
+    """All faces are in one group, which cannot be halved."""
     faces, _ = two_clouds(count=40)
     copies = type(faces)(faces.points, faces.weights, faces.clear, np.zeros(40, dtype=np.int64))
     assert try_counts(copies, 2, np.eye(12)) == []

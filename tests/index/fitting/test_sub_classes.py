@@ -58,7 +58,7 @@ def test_face_without_a_majority_has_a_sub_class(found: Discovery, faces: Discov
 
 
 def test_sub_class_that_keeps_its_faces_keeps_its_id(mixture: Mixture, faces: DiscoveryFaces, found: Discovery) -> None:
-    """A second round in a space that is turned around: other points, the same faces, the same ids."""
+    """In a second round, in a rotated space."""
     turn, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(SIZE, SIZE)))
     turned = replace(faces, embeddings=faces.embeddings @ turn)
     clear = faces.clear >= 0

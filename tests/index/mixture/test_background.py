@@ -6,7 +6,7 @@ import pytest
 from mien.index.mixture.background import FLOOR_SHARE, Background, fit_background
 
 
-def test_the_density_is_a_gaussian_on_a_floor() -> None:
+def test_density_is_a_gaussian_on_a_floor() -> None:
     background = Background(np.array([1.0, 0.0]), np.diag([4.0, 1.0]), floor=-6.0)
     points = np.array([[1.0, 0.0], [3.0, 0.0], [1e3, 0.0]], dtype=np.float32)
     peak = 1 / (2 * math.pi * 2)
@@ -14,7 +14,7 @@ def test_the_density_is_a_gaussian_on_a_floor() -> None:
     assert background.log_density(points).tolist() == pytest.approx(expected)
 
 
-def test_it_is_fitted_on_the_pictures_and_floored_by_the_faces() -> None:
+def test_background_is_fitted_on_outliers_and_its_floor_on_faces() -> None:
     rng = np.random.default_rng(0)
     points = rng.normal([2.0, -1.0, 0.0], [1.0, 0.5, 2.0], (5000, 3)).astype(np.float32)
     densities = np.linspace(-20, 10, 1001)
@@ -24,7 +24,7 @@ def test_it_is_fitted_on_the_pictures_and_floored_by_the_faces() -> None:
     assert (densities < background.floor).mean() == pytest.approx(FLOOR_SHARE, abs=0.001)
 
 
-def test_pictures_that_do_not_vary_leave_it_usable() -> None:
+def test_background_of_equal_pictures_is_finite() -> None:
     points = np.zeros((10, 4))
     points[:, 0] = np.arange(10)
     background = fit_background(points, np.zeros(3))
@@ -33,6 +33,6 @@ def test_pictures_that_do_not_vary_leave_it_usable() -> None:
 
 
 @pytest.mark.parametrize(("pictures", "faces"), [(1, 5), (5, 0)])
-def test_too_little_to_fit_on_is_refused(pictures: int, faces: int) -> None:
+def test_too_few_pictures_or_faces_are_refused(pictures: int, faces: int) -> None:
     with pytest.raises(ValueError, match=rf"two or more pictures .* got {pictures} and {faces}"):
         fit_background(np.zeros((pictures, 2)), np.zeros(faces))

@@ -14,7 +14,7 @@ def bundle() -> Bundle:
     return load_bundle(default_bundle())
 
 
-def test_a_step_from_one_emotion_to_another_is_theirs() -> None:
+def test_step_between_two_emotions_has_their_shares() -> None:
     found = {each.emotion: each for each in directions(NAMES, CENTROIDS, np.array([-1.0, 1.0, 0, 0]))}
     assert found["a"].share == pytest.approx(0.5)
     assert found["b"].share == pytest.approx(0.5)
@@ -22,14 +22,14 @@ def test_a_step_from_one_emotion_to_another_is_theirs() -> None:
     assert (found["a"].towards, found["b"].towards) == (False, True)
 
 
-def test_a_step_across_all_emotions_is_nobodys() -> None:
+def test_step_at_right_angles_to_all_emotions_has_no_shares() -> None:
     across = directions(NAMES, CENTROIDS, np.array([0, 0, 0, 2.0]))
     assert sum(each.share for each in across) == pytest.approx(0)
     both = directions(NAMES, CENTROIDS, np.array([-1.0, 1.0, 0, np.sqrt(2)]))
     assert sum(each.share for each in both) == pytest.approx(0.5)
 
 
-def test_shares_sum_to_what_the_plane_of_the_centroids_holds(bundle: Bundle) -> None:
+def test_shares_sum_to_the_part_of_the_step_in_the_span_of_the_centroids(bundle: Bundle) -> None:
     mixture = bundle.mixture
     arms = mixture.centroids - mixture.centroids.mean(axis=0)
     basis = np.linalg.svd(arms)[2][: len(arms) - 1]

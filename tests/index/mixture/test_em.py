@@ -34,7 +34,7 @@ def by_the_formula(components: Components, point: Points) -> list[float]:
     return found
 
 
-def test_one_component_is_the_mean_and_the_covariance_drawn_to_the_prior() -> None:
+def test_one_component_has_the_mean_and_the_covariance_mixed_with_the_prior() -> None:
     points, _ = clouds(200)
     prior = Prior(2 * np.eye(3), 50)
     found = fit_components(points, 1, prior).components
@@ -44,7 +44,7 @@ def test_one_component_is_the_mean_and_the_covariance_drawn_to_the_prior() -> No
     np.testing.assert_allclose(found.weights, [1])
 
 
-def test_densities_and_responsibilities_follow_the_formula() -> None:
+def test_densities_and_responsibilities_by_the_formula() -> None:
     points, _ = clouds(300)
     found = fit_components(points, 3, weak(points)).components
     for point in points[:10]:
@@ -54,7 +54,7 @@ def test_densities_and_responsibilities_follow_the_formula() -> None:
         assert found.log_likelihood(point[None])[0] == pytest.approx(math.log(sum(expected)))
 
 
-def test_components_that_are_there_are_found() -> None:
+def test_components_of_three_clouds_are_found() -> None:
     points, owner = clouds(3000)
     fit = fit_components(points, 3, weak(points))
     assert fit.converged
@@ -69,16 +69,16 @@ def test_components_that_are_there_are_found() -> None:
 
 @pytest.mark.parametrize("faces", [0.01, 5.0, 500.0])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_objective_never_falls(faces: float, seed: int) -> None:
+def test_objective_never_decreases(faces: float, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    points = generator.standard_t(2, (150, 6)) @ generator.normal(size=(6, 6))  # no mixture, and with far points
+    points = generator.standard_t(2, (150, 6)) @ generator.normal(size=(6, 6))  # not from a mixture, with outliers
     shares = generator.random(150)
     fit = fit_components(points, 4, weak(points, faces), weights=shares, seed=seed, restarts=1, tolerance=1e-9)
     assert len(fit.objective) > 5
     assert (np.diff(fit.objective) >= -1e-9 * np.abs(fit.objective[:-1])).all()
 
 
-def test_the_objective_is_the_penalised_log_likelihood() -> None:
+def test_objective_is_the_penalised_log_likelihood() -> None:
     points, _ = clouds(60)
     prior = weak(points, 7)
     fit = fit_components(points, 2, prior)
@@ -91,7 +91,7 @@ def test_the_objective_is_the_penalised_log_likelihood() -> None:
     assert fit.objective[-1] == pytest.approx(expected)
 
 
-def test_where_em_arrives_no_small_step_is_better() -> None:
+def test_no_small_step_from_the_fit_is_better() -> None:
     points, _ = clouds(150, size=2)
     prior = weak(points, 3)
     best = fit_components(points, 2, prior, tolerance=1e-13, max_steps=5000)
@@ -115,7 +115,7 @@ def test_where_em_arrives_no_small_step_is_better() -> None:
         assert objective(near) < best.objective[-1]
 
 
-def test_a_weight_of_two_is_the_point_twice() -> None:
+def test_weight_of_2_equals_the_point_twice() -> None:
     points, owner = clouds(120)
     prior = weak(points)
     weighted = fit_components(points, 3, prior, weights=1.0 + (np.arange(120) < 40), start=owner)
@@ -132,27 +132,27 @@ def test_points_without_weight_do_not_count() -> None:
     np.testing.assert_allclose(with_them.components.means, without.components.means)
 
 
-def test_an_emotion_with_few_faces_in_many_dimensions_stays_positive_definite() -> None:
+def test_covariance_of_few_faces_in_many_dimensions_is_positive_definite() -> None:
     generator = np.random.default_rng(0)
     points = generator.normal(size=(40, 64)) @ np.diag(np.logspace(0, -4, 64))
-    points[:5] = points[0]  # copies, which alone would have no spread at all
+    points[:5] = points[0]  # copies, which have no spread
     prior = Prior(np.diag(np.logspace(0, -8, 64)), 66)
     fit = fit_components(points, 4, prior)
     assert np.isfinite(fit.objective).all()
-    # No covariance is smaller than the prior's share of it, in any direction.
+    # In no direction is a variance smaller than the prior's part of it.
     for weight, covariance in zip(fit.components.weights, fit.components.covariances, strict=True):
         least = 66 / (66 + 40 * weight) * prior.covariance
         assert np.linalg.eigvalsh(covariance - 0.999 * least).min() > -1e-12
     assert np.isfinite(fit.components.log_likelihood(points)).all()
 
 
-def test_copies_of_one_point_are_no_trouble() -> None:
+def test_copies_of_one_point_can_be_fitted() -> None:
     fit = fit_components(np.ones((50, 4)), 3, Prior(np.eye(4), 2))
     assert np.isfinite(fit.objective).all()
     np.testing.assert_allclose(fit.components.means, 1)
 
 
-def test_points_far_from_everything_still_have_responsibilities() -> None:
+def test_responsibilities_of_points_far_from_everything_sum_to_1() -> None:
     points, _ = clouds(200)
     found = fit_components(points, 3, weak(points)).components
     far = np.array([[1e5, 0, 0], [-1e5, 1e5, 3.0]])
@@ -160,7 +160,7 @@ def test_points_far_from_everything_still_have_responsibilities() -> None:
     assert np.isfinite(found.log_likelihood(far)).all()
 
 
-def test_units_do_not_matter() -> None:
+def test_posterior_does_not_depend_on_the_unit() -> None:
     points, owner = clouds(400)
     prior, small = weak(points), Prior(1e-12 * np.cov(points, rowvar=False), 1.0)
     here = fit_components(points, 3, prior, start=owner).components
@@ -169,7 +169,7 @@ def test_units_do_not_matter() -> None:
     np.testing.assert_allclose(there.covariances, 1e-12 * here.covariances, rtol=1e-4, atol=1e-17)
 
 
-def test_the_same_seed_gives_the_same_components() -> None:
+def test_same_seed_gives_the_same_components() -> None:
     points, _ = clouds(200)
     one, same = (fit_components(points, 3, weak(points), seed=4) for _ in range(2))
     np.testing.assert_array_equal(one.components.means, same.components.means)
@@ -182,7 +182,7 @@ def test_more_restarts_are_never_worse() -> None:
     assert often.objective[-1] >= once.objective[-1]
 
 
-def test_a_start_keeps_the_numbers_of_the_components() -> None:
+def test_components_keep_the_numbers_of_the_start() -> None:
     points, owner = clouds(900)
     for numbers in ([0, 1, 2], [2, 0, 1]):
         start = np.array(numbers)[owner]
@@ -190,7 +190,7 @@ def test_a_start_keeps_the_numbers_of_the_components() -> None:
         assert (found.log_joint(points).argmax(axis=1) == start).mean() > 0.98
 
 
-def test_a_start_of_fewer_components_gets_the_rest_from_seeds() -> None:
+def test_components_beyond_the_start_come_from_seeds() -> None:
     points, owner = clouds(900)
     together = np.minimum(owner, 1)  # the last two clouds as one
     found = fit_components(points, 3, weak(points), start=together).components
@@ -221,7 +221,7 @@ def test_log_sum_exp_neither_overflows_nor_underflows() -> None:
         ({"start": np.zeros(9, dtype=np.int64)}, "a start of 10 components"),
     ],
 )
-def test_arguments_that_do_not_fit(change: dict[str, object], message: str) -> None:
+def test_arguments_that_do_not_fit_are_refused(change: dict[str, object], message: str) -> None:
     arguments: dict[str, object] = {"points": np.arange(30.0).reshape(10, 3), "count": 2, "prior": Prior(np.eye(3), 1)}
     with pytest.raises(ValueError, match=message):
         fit_components(**(arguments | change))  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ EMOTIONS = ("neutral", "happiness", "surprise")
 
 
 def clouds(count: int, size: int = 5, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Three Gaussian clouds that stand 6 apart, of unequal spread."""
+    """Three Gaussian clouds, 6 apart, of unequal spread."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 3, count)
     centres = 6 * np.eye(3, size)
@@ -49,12 +49,12 @@ def test_posterior_is_the_softmax_of_squared_distances(mixture: Mixture) -> None
         np.testing.assert_allclose(posterior, np.array(densities) / sum(densities), rtol=1e-3, atol=1e-9)
 
 
-def test_the_nearest_centroid_has_the_largest_posterior(mixture: Mixture) -> None:
+def test_nearest_centroid_has_the_largest_posterior(mixture: Mixture) -> None:
     points, _ = clouds(500, seed=2)
     assert (mixture.posterior(points).argmax(axis=1) == mixture.distances(points).argmin(axis=1)).all()
 
 
-def test_posterior_of_a_point_far_from_everything_is_still_a_distribution(mixture: Mixture) -> None:
+def test_posterior_of_a_point_far_from_everything_sums_to_1(mixture: Mixture) -> None:
     far = np.full((1, 5), 1e4, dtype=np.float32)
     posterior = mixture.posterior(far)
     assert np.isfinite(posterior).all()
@@ -90,7 +90,7 @@ def test_typicality_falls_with_the_distance_and_ends_at_zero(mixture: Mixture) -
     assert typical[-1] == 0
 
 
-def test_an_emotion_with_fewer_faces_than_dimensions_has_a_usable_covariance() -> None:
+def test_covariance_of_fewer_faces_than_dimensions_is_positive_definite() -> None:
     points, labels = clouds(400, size=16)
     few = np.concatenate([np.flatnonzero(labels != 2), np.flatnonzero(labels == 2)[:4]])
     mixture = fit_mixture(points[few], labels[few], EMOTIONS, sigma=1.0)
@@ -106,7 +106,7 @@ def test_an_emotion_without_faces_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def calibrated(mixture: Mixture) -> Mixture:
-    """Its background lies at 4 on the fourth axis, and is as likely there as the emotions are at their centroids."""
+    """With a background at 4 on the fourth axis that is as dense there as the emotions are at their centroids."""
     background = Background(np.array([0, 0, 0, 4.0, 0]), np.eye(5), floor=-20.0)
     faces = clouds(4000, seed=5)[0]
     strange = background.log_density(faces) - mixture.log_density(faces)
@@ -124,7 +124,7 @@ def test_density_is_that_of_equally_likely_gaussians(mixture: Mixture) -> None:
     assert mixture.log_density(point)[0] == pytest.approx(math.log(np.mean(densities)))
 
 
-def test_a_calibrated_mixture_is_stranger_where_the_background_is_likelier(calibrated: Mixture) -> None:
+def test_outlier_score_of_a_calibrated_mixture_is_higher_where_the_background_is_denser(calibrated: Mixture) -> None:
     assert calibrated.calibration is not None
     points = np.concatenate([calibrated.centroids, calibrated.calibration.background.centroid[None]])
     strange = calibrated.outlier_score(points)
@@ -134,21 +134,21 @@ def test_a_calibrated_mixture_is_stranger_where_the_background_is_likelier(calib
     np.testing.assert_allclose(strange, expected)
 
 
-def test_calibrated_typicality_is_uniform_over_faces_like_those_it_was_calibrated_on(calibrated: Mixture) -> None:
+def test_calibrated_typicality_is_uniform_over_similar_faces(calibrated: Mixture) -> None:
     typical = calibrated.typicality(clouds(4000, seed=7)[0])
     for low, high in pairwise((0.0, 0.05, 0.25, 0.5, 0.75, 1.0)):
         assert ((typical >= low) & (typical < high)).mean() == pytest.approx(high - low, abs=0.02)
     assert (typical >= calibrated.min_typicality).mean() == pytest.approx(0.95, abs=0.01)
 
 
-def test_what_lies_far_from_everything_is_no_known_expression(calibrated: Mixture) -> None:
-    """Neither where the emotions are wider than the background, nor anywhere else."""
+def test_points_far_from_everything_are_outliers(calibrated: Mixture) -> None:
+    """Also in directions in which the emotions are wider than the background."""
     directions = np.random.default_rng(0).normal(size=(100, 5))
     far = 200 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
     assert (calibrated.typicality(far) == 0).all()
 
 
-def test_a_calibrated_mixture_names_the_same_emotions(mixture: Mixture, calibrated: Mixture) -> None:
+def test_calibration_changes_no_emotion(mixture: Mixture, calibrated: Mixture) -> None:
     points, _ = clouds(300, seed=8)
     assert (calibrated.posterior(points).argmax(axis=1) == mixture.posterior(points).argmax(axis=1)).all()
     np.testing.assert_array_equal(calibrated.posterior(points), posterior_from(mixture.distances(points), 0.5))
@@ -156,7 +156,7 @@ def test_a_calibrated_mixture_names_the_same_emotions(mixture: Mixture, calibrat
     assert (calibrated.sigma, calibrated.trained_sigma, calibrated.votes_sigma) == (0.5, 1.0, 1.5)
 
 
-def test_without_a_calibration_there_is_one_sigma_and_the_scale_of_training(mixture: Mixture) -> None:
+def test_uncalibrated_mixture_has_one_sigma_and_the_scale_of_training(mixture: Mixture) -> None:
     assert mixture.trained_sigma == mixture.votes_sigma == mixture.sigma == 1.0
     assert mixture.min_typicality == pytest.approx(0.05)
     points, _ = clouds(50, seed=9)
@@ -164,7 +164,7 @@ def test_without_a_calibration_there_is_one_sigma_and_the_scale_of_training(mixt
     np.testing.assert_array_equal(mixture.vote_shares(points), mixture.posterior(points))
 
 
-def test_typicality_is_the_share_of_stranger_faces() -> None:
+def test_typicality_is_the_share_of_higher_outlier_scores() -> None:
     scores = np.random.default_rng(0).exponential(size=500)
     table = quantile_table(scores)
     for value in (0.01, 0.3, 1.0, 2.5):
