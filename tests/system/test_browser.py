@@ -22,8 +22,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from mien.index.bundle.manifest import EMBEDDER
-from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
@@ -33,6 +31,8 @@ from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
 from tests.support.cartoon import cartoon
 from tests.support.data import london_photographs, needs_london
+from tests.support.engines import gallery_engine
+from tests.support.images import encode
 from tests.support.serving import served_app
 
 PATIENCE_S = 90
@@ -63,18 +63,14 @@ def url(served_engine: Engine) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawing with two faces."""
-    sheet = Image.new("RGB", (1000, 500), (90, 120, 150))
-    sheet.paste(Image.fromarray(cartoon(220)), (50, 20))
-    sheet.paste(Image.fromarray(cartoon(450)), (500, 20))
+def picture(tmp_path_factory: pytest.TempPathFactory, photograph_file: bytes) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "two.jpg"
-    sheet.save(path)
+    path.write_bytes(photograph_file)
     return path
 
 
 class Page:
-    """The browser, as a person has it."""
+    """What a user does in the browser and sees there."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
@@ -84,7 +80,7 @@ class Page:
         self.driver.get(f"{url}/{hash_}")
 
     def all(self, selector: str) -> list[WebElement]:
-        """Those that can be seen; one that was taken out of the page meanwhile cannot."""
+        """The elements that are visible; those removed from the page meanwhile are left out."""
         seen = []
         for each in self.driver.find_elements(By.CSS_SELECTOR, selector):
             with suppress(StaleElementReferenceException):
@@ -116,14 +112,14 @@ class Page:
         self.driver.find_element(By.ID, "file").send_keys(str(path))
 
     def errors(self) -> list[str]:
-        """What went wrong in the page; that the service refused something is no fault of it."""
+        """Errors of the page; requests that the service refuses are none."""
         log = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         lines = [line["message"] for line in log if line["level"] == "SEVERE"]
         return [line for line in lines if "the server responded with a status of 4" not in line]
 
 
 def label(element: WebElement) -> str:
-    """What a screen reader says of it."""
+    """What a screen reader reads out for an element."""
     return str(element.accessible_name)
 
 
@@ -156,13 +152,13 @@ def page(driver: webdriver.Chrome) -> Iterator[Page]:
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_it_starts_with_an_expression_of_each_kind(page: Page, url: str) -> None:
+def test_start_page_shows_a_portrait_of_each_emotion(page: Page, url: str) -> None:
     page.open(url)
     page.wait("#found .portrait.painted")
     assert [card.text for card in page.all("#found .card")] == list(EMOTIONS)
 
 
-def test_a_picture_is_searched_with(page: Page, url: str, picture: Path) -> None:
+def test_matches_of_each_face_of_a_picture_are_shown(page: Page, url: str, picture: Path) -> None:
     page.open(url)
     page.choose(picture)
     page.wait(".face-card")
@@ -180,7 +176,7 @@ def test_a_picture_is_searched_with(page: Page, url: str, picture: Path) -> None
 
 
 @needs_london
-def test_a_photograph_is_named(page: Page, url: str) -> None:
+def test_photograph_is_classified(page: Page, url: str) -> None:
     photographs = london_photographs("happiness")
     page.open(url)
     page.choose(photographs[-2])
@@ -191,8 +187,8 @@ def test_a_photograph_is_named(page: Page, url: str) -> None:
     page.wait("#found .cards .portrait.painted")
 
 
-def test_matches_are_filtered_and_paged_and_lead_on(page: Page, url: str) -> None:
-    """Disgust lies far from surprise: its faces are found beyond any number of nearest ones."""
+def test_matches_are_filtered_paged_and_followed(page: Page, url: str) -> None:
+    """Disgust is far from surprise: its faces are not among the nearest ones, so the filter must reach them."""
     page.open(url, "#/search/emotion/surprise")
     page.wait("#found .cards .portrait.painted")
     page.wait("#found .more button").click()
@@ -219,7 +215,7 @@ def test_matches_are_filtered_and_paged_and_lead_on(page: Page, url: str) -> Non
     page.until("document.querySelector('#found .found-title').textContent.includes('the centre of surprise')")
 
 
-def test_a_kind_of_an_emotion_is_chosen_by_keys(page: Page, url: str) -> None:
+def test_sub_class_is_chosen_with_the_keyboard(page: Page, url: str) -> None:
     page.open(url, "#/search/emotion/surprise")
     page.wait('#found .chip[data-key="happiness"]').send_keys(Keys.ENTER)
     page.wait('#found .chip[data-key="happiness/2"]')
@@ -251,7 +247,7 @@ def test_one_face_of_each_person_is_shown(page: Page, tmp_path: Path, served_eng
         page.until("document.querySelectorAll('#found ol .card').length === 3")
 
 
-def test_it_says_why(page: Page, url: str, picture: Path) -> None:
+def test_explanation_is_drawn_over_the_face(page: Page, url: str, picture: Path) -> None:
     page.open(url)
     page.choose(picture)
     page.wait(".face-card button").click()
@@ -261,8 +257,8 @@ def test_it_says_why(page: Page, url: str, picture: Path) -> None:
     assert drawn > 20
 
 
-def test_the_camera_takes_a_picture(page: Page, url: str) -> None:
-    """The browser's own test picture has no face: the answer says so, and offers a way on."""
+def test_camera_takes_a_picture(page: Page, url: str) -> None:
+    """Chromium's test picture has no face: the page says so, and offers what to do."""
     page.open(url)
     page.wait("#webcam").click()
     page.wait("#video")
@@ -274,8 +270,8 @@ def test_the_camera_takes_a_picture(page: Page, url: str) -> None:
     assert not page.all("#camera")
 
 
-def test_the_camera_shows_faces_live(page: Page, url: str, picture: Path) -> None:
-    """A picture that moves stands in for the camera, as Chromium's own shows nobody."""
+def test_camera_shows_faces_live(page: Page, url: str, picture: Path) -> None:
+    """A moving picture takes the place of the camera, because Chromium's test picture has no face."""
     page.open(url)
     page.run(
         "const image = new Image(); image.src = arguments[0];"
@@ -297,7 +293,7 @@ def test_the_camera_shows_faces_live(page: Page, url: str, picture: Path) -> Non
     assert not page.errors()
 
 
-def test_the_map_is_searched_from(page: Page, url: str) -> None:
+def test_search_starts_from_the_map(page: Page, url: str) -> None:
     page.open(url, "#/map")
     page.wait("#map-legend .chip")
     page.until("window.mien.map.drawn > 0")
@@ -332,7 +328,7 @@ def test_the_map_is_searched_from(page: Page, url: str) -> None:
     }
 
 
-def test_the_map_is_moved_by_keys(page: Page, url: str) -> None:
+def test_map_is_moved_with_the_keyboard(page: Page, url: str) -> None:
     page.open(url, "#/map")
     page.wait("#map-legend .chip")
     before = page.run("return {...window.mien.map.view}")
@@ -344,8 +340,8 @@ def test_the_map_is_moved_by_keys(page: Page, url: str) -> None:
     assert page.run("return window.mien.map.view.scale") == pytest.approx(before["scale"])
 
 
-def test_the_map_pans_smoothly(page: Page, url: str) -> None:
-    """What one frame costs; a busy machine takes longer, so that the aim of 30 a second has room here."""
+def test_map_pans_smoothly(page: Page, url: str) -> None:
+    """The time of a frame; the aim is 30 frames a second, the limit leaves room for a busy machine."""
     page.open(url, "#/map")
     page.wait("#map-legend .chip")
     frame_ms = page.run(
@@ -357,7 +353,7 @@ def test_the_map_pans_smoothly(page: Page, url: str) -> None:
     assert frame_ms < 100
 
 
-def test_the_atlas_shows_every_emotion(page: Page, url: str) -> None:
+def test_atlas_shows_every_emotion(page: Page, url: str) -> None:
     page.open(url, "#/atlas")
     page.wait(".region .portrait.painted")
     assert [each.text for each in page.all(".region h2")] == list(EMOTIONS)
@@ -366,7 +362,7 @@ def test_the_atlas_shows_every_emotion(page: Page, url: str) -> None:
     assert "#/search/id/" in page.driver.current_url
 
 
-def test_photographs_of_an_own_gallery_are_shown_and_marked(
+def test_photographs_of_your_gallery_are_shown_and_marked(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "photographs").mkdir()
@@ -381,7 +377,7 @@ def test_photographs_of_an_own_gallery_are_shown_and_marked(
         assert len(page.all("#found ol .card")) == 1
 
 
-def test_a_match_says_what_it_shares_with_the_query(page: Page, url: str) -> None:
+def test_match_says_what_it_shares_with_the_query(page: Page, url: str) -> None:
     page.open(url, "#/search/emotion/happiness")
     page.wait("#found ol .card")
     button = page.wait("#found .card-why")
@@ -397,7 +393,7 @@ def test_a_match_says_what_it_shares_with_the_query(page: Page, url: str) -> Non
     assert not page.all("#why-dialog")
 
 
-def test_a_match_of_a_picture_shows_where_the_two_are_alike(page: Page, url: str, picture: Path) -> None:
+def test_match_of_a_picture_shows_where_both_are_alike(page: Page, url: str, picture: Path) -> None:
     page.open(url)
     page.choose(picture)
     button = page.wait("#found .card-why")
@@ -409,16 +405,15 @@ def test_a_match_of_a_picture_shows_where_the_two_are_alike(page: Page, url: str
     assert drawn > 20
 
 
-def test_the_map_and_the_atlas_show_a_gallery_of_your_own(page: Page, tmp_path: Path, served_engine: Engine) -> None:
-    store = open_embedded_gallery(tmp_path / "gallery", 64, served_engine.bundle.manifest.sha256[EMBEDDER])
-    thumbnail = io.BytesIO()
-    Image.fromarray(cartoon(48)).convert("L").save(thumbnail, "PNG")
+def test_map_and_atlas_show_your_gallery(page: Page, tmp_path: Path, served_engine: Engine) -> None:
+    thumbnail = encode(Image.fromarray(cartoon(48)).convert("L"))
     points = served_engine.bundle.gallery.embeddings[:40]
-    kept = thumbnail.getvalue()
-    faces = [GalleryFace(f"own{row}", point, label="fear", thumbnail=kept) for row, point in enumerate(points)]
-    store.add(faces[:39])
-    engine = Engine(served_engine.bundle, served_engine.pipeline, max_k=1000, gallery=store)
-    with served_app(create_app(engine, Settings(rate_per_s=0)), ws="auto") as url:
+    faces = [GalleryFace(f"own{row}", point, label="fear", thumbnail=thumbnail) for row, point in enumerate(points)]
+    with (
+        gallery_engine(served_engine, tmp_path / "gallery") as engine,
+        served_app(create_app(engine, Settings(rate_per_s=0)), ws="auto") as url,
+    ):
+        engine.gallery.add(faces[:39])
         page.open(url, "#/map")
         page.wait("#map-legend .chip")
         page.until("window.mien.map.drawn > 0")
@@ -428,14 +423,13 @@ def test_the_map_and_the_atlas_show_a_gallery_of_your_own(page: Page, tmp_path: 
         page.wait(".region .strip .photograph")
         assert "your gallery, 39 faces" in page.text("#atlas-words")
         assert page.text(".region .photograph-mark") == "photo"
-        store.add(faces[39:])
+        engine.gallery.add(faces[39:])
         page.run("location.hash = '#/map'")
         page.until("(window.mien.map.start(), window.mien.map.data.ids.length === 40)")
         assert "40 faces of your gallery" in page.text("#map-words")
-    store.close()
 
 
-def test_what_is_no_picture_is_explained(page: Page, url: str, tmp_path: Path) -> None:
+def test_file_that_is_no_picture_is_refused_with_a_reason(page: Page, url: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     page.open(url)
     page.choose(tmp_path / "notes.txt")
@@ -445,7 +439,7 @@ def test_what_is_no_picture_is_explained(page: Page, url: str, tmp_path: Path) -
     assert page.all("#drop"), "another can be chosen"
 
 
-def test_a_key_is_asked_for(page: Page, served_engine: Engine, tmp_path: Path) -> None:
+def test_page_asks_for_a_key(page: Page, served_engine: Engine, tmp_path: Path) -> None:
     key = create_key(tmp_path / "keys.json", "someone", "read")
     with served_app(create_app(served_engine, Settings(keys=tmp_path / "keys.json", rate_per_s=0)), ws="auto") as url:
         page.open(url, "#/search/emotion/fear")
@@ -458,7 +452,7 @@ def test_a_key_is_asked_for(page: Page, served_engine: Engine, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("view", ["search", "map", "atlas", "about"])
-def test_it_fits_a_narrow_screen(page: Page, url: str, view: str) -> None:
+def test_page_fits_a_narrow_screen(page: Page, url: str, view: str) -> None:
     size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     page.open(url, f"#/{view}")
@@ -469,8 +463,8 @@ def test_it_fits_a_narrow_screen(page: Page, url: str, view: str) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("address", ["#/search", "#/search/emotion/anger", "#/map", "#/atlas", "#/about"])
-def test_everyone_can_use_it(page: Page, url: str, address: str, theme: str) -> None:
-    """axe-core finds nothing against WCAG 2.2, A and AA."""
+def test_page_is_accessible(page: Page, url: str, address: str, theme: str) -> None:
+    """axe-core finds no violation of WCAG 2.2, levels A and AA."""
     source = axe_source()
     if source is None:
         pytest.skip("needs axe-core: AXE_CORE names axe.min.js, or the archive that npm pack axe-core writes")
@@ -488,7 +482,7 @@ def test_everyone_can_use_it(page: Page, url: str, address: str, theme: str) -> 
     assert json.loads(found) == []
 
 
-def test_nothing_is_asked_of_another_host(page: Page, url: str) -> None:
+def test_page_asks_no_other_host(page: Page, url: str) -> None:
     page.open(url, "#/atlas")
     page.wait(".region .portrait.painted")
     asked = page.run("return performance.getEntriesByType('resource').map(e => e.name)")

@@ -1,5 +1,7 @@
-"""Grafana's dashboard, put to a real Prometheus that watches a real service behind a real proxy: each panel shows
-something. Grafana itself does nothing but draw what these questions are answered with."""
+"""The queries of Grafana's dashboard, answered by a Prometheus that watches a service behind a proxy.
+
+Grafana itself is not needed: it draws what these queries return.
+"""
 
 import json
 import math
@@ -41,7 +43,7 @@ def running(*command: str | Path) -> "Iterator[subprocess.Popen[bytes]]":
 
 
 def proxy_configuration(service: int, port: int, metrics: int) -> str:
-    """The one of the containers, on this machine: one replica, and no names to resolve."""
+    """The configuration of the containers, changed to one replica on this machine."""
     text = (ROOT / "docker" / "haproxy.cfg").read_text(encoding="utf-8")
     before, _, after = text.partition("resolvers compose\n")
     text = before + after[after.index("frontend mien") :]
@@ -56,7 +58,7 @@ def proxy_configuration(service: int, port: int, metrics: int) -> str:
 
 
 def prometheus_configuration(service: int, metrics: int, key: Path) -> dict[str, Any]:
-    """The one of the containers, on this machine, and in more of a hurry."""
+    """The configuration of the containers, changed to this machine and to an interval of a second."""
     content: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
     content["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     content["rule_files"] = [str(MONITORING / name) for name in content["rule_files"]]
@@ -67,8 +69,8 @@ def prometheus_configuration(service: int, metrics: int, key: Path) -> dict[str,
     return content
 
 
-def ask_for_something(port: int, photograph: bytes) -> None:
-    """A little of everything that the panels show; while a service starts, nothing."""
+def send_requests(port: int, photograph: bytes) -> None:
+    """Send a request of each kind that the panels show; none while the service starts."""
     address = f"http://127.0.0.1:{port}"
     try:
         for path in ("/classify", "/retrieve?k=3", "/embed"):
@@ -78,8 +80,8 @@ def ask_for_something(port: int, photograph: bytes) -> None:
         time.sleep(0.2)
 
 
-def answered(port: int, expression: str) -> bool:
-    """Whether Prometheus answers with at least one number."""
+def has_data(port: int, expression: str) -> bool:
+    """Whether Prometheus answers a query with at least one number."""
     query = urllib.parse.urlencode({"query": expression.replace("$instance", ".*")})
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=10) as answer:
@@ -91,7 +93,7 @@ def answered(port: int, expression: str) -> bool:
     return any(math.isfinite(float(each["value"][1])) for each in found)
 
 
-def test_each_panel_shows_something(tmp_path: Path, photograph_file: bytes) -> None:
+def test_each_panel_and_each_alert_has_data(tmp_path: Path, photograph_file: bytes) -> None:
     dashboard = json.loads((MONITORING / "dashboards" / "mien.json").read_text(encoding="utf-8"))
     panels = {target["expr"]: panel["title"] for panel in dashboard["panels"] for target in panel["targets"]}
     service, proxy, metrics, prometheus = free_ports(4)
@@ -115,11 +117,11 @@ def test_each_panel_shows_something(tmp_path: Path, photograph_file: bytes) -> N
         assert len(waiting) > 20
         end = time.monotonic() + 120
         while waiting and time.monotonic() < end:
-            ask_for_something(proxy, photograph_file)
-            waiting = {expression for expression in waiting if not answered(prometheus, expression)}
+            send_requests(proxy, photograph_file)
+            waiting = {expression for expression in waiting if not has_data(prometheus, expression)}
         assert not waiting, {panels[expression] for expression in waiting}
-        mien.kill()  # now something is wrong, and what marks alerts in the panels shows it
+        mien.kill()  # now the alerts fire, which mark the panels
         while alerts and time.monotonic() < end:
             time.sleep(0.5)
-            alerts = {expression for expression in alerts if not answered(prometheus, expression)}
+            alerts = {expression for expression in alerts if not has_data(prometheus, expression)}
         assert not alerts

@@ -20,7 +20,7 @@ def services() -> Iterator[tuple[str, str]]:
         yield one.url, other.url
 
 
-def test_what_one_adds_the_other_finds_within_a_second(services: tuple[str, str]) -> None:
+def test_face_added_by_one_is_found_by_the_other_within_a_second(services: tuple[str, str]) -> None:
     one, other = services
     items = [item("near", 0.1, label="fear", subject="anna"), item("far", 2.0, metadata={"camera": "left"})]
     assert httpx2.post(f"{one}/gallery", json={"items": items}, timeout=60).status_code == 201
@@ -32,7 +32,7 @@ def test_what_one_adds_the_other_finds_within_a_second(services: tuple[str, str]
     assert httpx2.get(f"{other}/gallery/near", timeout=60).json()["label"] == "fear"
 
 
-def test_a_conflict_with_what_the_other_has_just_added(services: tuple[str, str]) -> None:
+def test_other_content_under_an_id_of_the_other_is_a_conflict(services: tuple[str, str]) -> None:
     one, other = services
     assert httpx2.post(f"{one}/gallery", json={"items": [item("contested", 1.0)]}, timeout=60).status_code == 201
     again = httpx2.post(f"{other}/gallery", json={"items": [item("contested", 3.0)]}, timeout=60)

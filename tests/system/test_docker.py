@@ -1,4 +1,4 @@
-"""What containers are made from is valid for compose and confined, and true on a real engine where there is one."""
+"""The compose file, the image and the monitoring are valid and confined, and run where there is a Docker engine."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def compose() -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=["1.29", "plug-in"])
 def compose_program(request: pytest.FixtureRequest) -> str:
-    """Both programs that the file is written for: Debian's, and that of the plug-in, which the extra ``dev`` brings."""
+    """The programs that the compose file is written for: Debian's, and that of the plug-in, from the extra ``dev``."""
     folder = Path(sys.executable).parent
     if request.param == "plug-in":
         program = shutil.which("docker-compose", path=str(folder))
@@ -46,7 +46,7 @@ def compose_program(request: pytest.FixtureRequest) -> str:
 
 
 def config_of(program: str, *options: str, **variables: str) -> dict[str, Any]:
-    """What compose makes of the file; it has nothing to remark on it."""
+    """What compose reads from the file, without a warning."""
     done = subprocess.run(
         [program, *options, "config"],
         cwd=ROOT,
@@ -62,11 +62,11 @@ def config_of(program: str, *options: str, **variables: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("profile", [None, *PROFILES])
-def test_compose_reads_it(compose_program: str, profile: str | None) -> None:
+def test_compose_file_is_valid(compose_program: str, profile: str | None) -> None:
     config_of(compose_program, *(["--profile", profile] if profile else []))
 
 
-def test_keys_come_as_a_secret(compose_program: str) -> None:
+def test_keys_are_a_secret(compose_program: str) -> None:
     both = ("-f", "docker-compose.yml", "-f", "docker/keys.yml", "--profile", "gpu", "--profile", "distributed")
     config = config_of(compose_program, *both, SECRETS="/kept")
     for name in ("mien", "gpu", "replica"):
@@ -77,25 +77,25 @@ def test_keys_come_as_a_secret(compose_program: str) -> None:
     assert config["secrets"]["keys"]["file"] == "/kept/keys"
 
 
-def test_a_setting_is_passed_on(compose_program: str) -> None:
+def test_setting_of_the_environment_reaches_the_service(compose_program: str) -> None:
     config = config_of(compose_program, MIEN_MAX_K="7")
     assert config["services"]["mien"]["environment"]["MIEN_MAX_K"] == "7"
 
 
-def test_every_setting_is_passed_on(compose: dict[str, Any]) -> None:
-    """But for those that are the image's own: where it listens inside the container."""
+def test_compose_file_has_every_setting(compose: dict[str, Any]) -> None:
+    """Except those that the image sets: host and port inside the container."""
     passed = set(compose["x-settings"]) | set(compose["x-gallery"]) - {"<<"}
     assert passed == {PREFIX + name.upper() for name in Settings.model_fields if name not in ("host", "port")}
 
 
-def test_the_service_is_what_comes_up_without_a_profile(compose: dict[str, Any]) -> None:
+def test_only_the_service_starts_without_a_profile(compose: dict[str, Any]) -> None:
     assert [name for name, service in compose["services"].items() if "profiles" not in service] == ["mien"]
     assert {service["profiles"][0] for service in compose["services"].values() if "profiles" in service} == set(
         PROFILES
     )
 
 
-def test_nothing_has_rights(compose: dict[str, Any]) -> None:
+def test_containers_have_no_privileges(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert service.get("read_only") is (True if name != "milvus" else None), name
         assert service["cap_drop"] == ["ALL"], name
@@ -103,13 +103,13 @@ def test_nothing_has_rights(compose: dict[str, Any]) -> None:
         assert "privileged" not in service, name
 
 
-def test_nothing_is_open_to_other_machines(compose: dict[str, Any]) -> None:
+def test_ports_are_open_to_this_machine_alone(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for port in service.get("ports", []):
             assert ":-127.0.0.1:" in port
 
 
-def test_what_serves_comes_back_by_itself(compose: dict[str, Any]) -> None:
+def test_services_are_restarted(compose: dict[str, Any]) -> None:
     for name in ("mien", "gpu", "replica", "milvus", "proxy", "prometheus", "grafana"):
         assert compose["services"][name]["restart"] == "unless-stopped"
 
@@ -119,12 +119,12 @@ def test_secrets_are_files(compose: dict[str, Any]) -> None:
         assert secret["file"].startswith("${SECRETS:-./secrets}/")
     for service in compose["services"].values():
         for name in service.get("environment") or {}:
-            assert not re.search(r"(PASSWORD|TOKEN|SECRET)$", name), "give it as a file"
+            assert not re.search(r"(PASSWORD|TOKEN|SECRET)$", name), f"{name} must be a file"
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert "/secrets/" in ignored
 
 
-def test_volumes_and_files_that_are_mounted_are_there(compose: dict[str, Any]) -> None:
+def test_mounted_volumes_and_files_exist(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for mount in service.get("volumes", []):
             source = mount.split(":")[0]
@@ -134,7 +134,7 @@ def test_volumes_and_files_that_are_mounted_are_there(compose: dict[str, Any]) -
                 assert source in compose["volumes"]
 
 
-def test_the_image_gets_signals_and_has_no_rights() -> None:
+def test_image_gets_signals_and_does_not_run_as_root() -> None:
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
     assert 'ENTRYPOINT ["mien"]' in dockerfile
     assert "USER 10001:10001" in dockerfile
@@ -146,14 +146,14 @@ def test_the_image_gets_signals_and_has_no_rights() -> None:
 
 
 @needs("promtool")
-def test_prometheus_reads_its_files() -> None:
-    # Only the syntax: the key of the service is a secret, and no part of the project.
+def test_prometheus_files_are_valid() -> None:
+    # Only the syntax: the file with the key of the service is not part of the project.
     for command in (["config", "--syntax-only", "prometheus.yml"], ["rules", "rules.yml"]):
         subprocess.run(["promtool", "check", *command], cwd=MONITORING, check=True, capture_output=True)
 
 
 @needs("promtool")
-def test_the_alerts_fire_when_they_should() -> None:
+def test_alerts_fire_when_they_should() -> None:
     done = subprocess.run(
         ["promtool", "test", "rules", MONITORING / "rules_test.yml"], capture_output=True, text=True, check=False
     )
@@ -171,7 +171,7 @@ def expressions(dashboard: dict[str, Any]) -> list[str]:
     return [expression.replace("$instance", ".*") for expression in found]
 
 
-def test_the_dashboard_hangs_together(dashboard: dict[str, Any]) -> None:
+def test_panels_have_different_ids_and_do_not_overlap(dashboard: dict[str, Any]) -> None:
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 10
     assert all(panel["datasource"]["uid"] == "prometheus" for panel in panels)
@@ -181,7 +181,7 @@ def test_the_dashboard_hangs_together(dashboard: dict[str, Any]) -> None:
 
 
 @needs("promtool")
-def test_the_dashboard_asks_what_prometheus_understands(dashboard: dict[str, Any], tmp_path: Path) -> None:
+def test_queries_of_the_dashboard_are_valid(dashboard: dict[str, Any], tmp_path: Path) -> None:
     rules = [{"record": f"panel:{row}", "expr": each} for row, each in enumerate(expressions(dashboard))]
     path = tmp_path / "panels.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
@@ -189,7 +189,7 @@ def test_the_dashboard_asks_what_prometheus_understands(dashboard: dict[str, Any
     assert done.returncode == 0, done.stderr
 
 
-def test_what_is_asked_for_is_measured(dashboard: dict[str, Any]) -> None:
+def test_metrics_of_alerts_and_dashboard_exist(dashboard: dict[str, Any]) -> None:
     exposed = Metrics().exposition().decode()
     known = set(re.findall(r"^# TYPE (mien_\w+)", exposed, re.MULTILINE))
     rules = (MONITORING / "rules.yml").read_text(encoding="utf-8")
@@ -198,7 +198,7 @@ def test_what_is_asked_for_is_measured(dashboard: dict[str, Any]) -> None:
 
 
 @needs("haproxy")
-def test_the_proxy_reads_its_file() -> None:
+def test_proxy_configuration_is_valid() -> None:
     done = subprocess.run(
         ["haproxy", "-c", "-f", ROOT / "docker" / "haproxy.cfg"], capture_output=True, text=True, check=False
     )
@@ -207,10 +207,10 @@ def test_the_proxy_reads_its_file() -> None:
 
 @pytest.mark.docker
 @pytest.mark.skipif(os.environ.get("DOCKER_VERIFY") != "1", reason="takes minutes: set DOCKER_VERIFY=1 to run it")
-def test_it_is_true_on_a_real_engine() -> None:
+def test_stack_runs_on_a_docker_engine() -> None:
     engine = subprocess.run(["docker", "info"], capture_output=True, check=False) if shutil.which("docker") else None
     if engine is None or engine.returncode != 0:
-        pytest.skip("there is no Docker engine")
+        pytest.skip("needs a Docker engine")
     program = [sys.executable, str(ROOT / "docker" / "verify.py"), "--patience", "5"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

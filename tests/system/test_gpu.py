@@ -1,4 +1,4 @@
-"""The GPU path, where there is a GPU: ``pip install -e '.[gpu,train,dev]'`` and then ``pytest -m gpu``."""
+"""Inference and search on a GPU: ``pip install -e '.[gpu,train,dev]'``, then ``pytest -m gpu``."""
 
 import ctypes
 from pathlib import Path
@@ -40,7 +40,7 @@ def gpu_embedder() -> Embedder:
 
 
 def used_bytes() -> int:
-    """The device memory that is not free."""
+    """Device memory in use."""
     driver = ctypes.CDLL(DRIVER)
     context = ctypes.c_void_p()
     assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
@@ -50,17 +50,17 @@ def used_bytes() -> int:
     return total.value - free.value
 
 
-def test_it_runs_there(gpu_embedder: Embedder) -> None:
+def test_network_runs_on_the_gpu(gpu_embedder: Embedder) -> None:
     assert gpu_embedder.providers[0] == CUDA
 
 
 @pytest.mark.parametrize("count", [1, 7, 256, GPU_BATCH_FACES, GPU_BATCH_FACES + 5])
-def test_it_gives_what_the_cpu_gives(gpu_embedder: Embedder, count: int) -> None:
+def test_embeddings_are_those_of_the_cpu(gpu_embedder: Embedder, count: int) -> None:
     cpu = Embedder(default_bundle() / EMBEDDER, provider="cpu").embed(crops(count))
     assert np.linalg.norm(gpu_embedder.embed(crops(count)) - cpu, axis=1).max() < TOLERANCE
 
 
-def test_its_memory_does_not_grow(gpu_embedder: Embedder) -> None:
+def test_device_memory_does_not_grow(gpu_embedder: Embedder) -> None:
     generator = np.random.default_rng(0)
     faces = crops(16)
     for count in range(1, 17):
@@ -71,7 +71,7 @@ def test_its_memory_does_not_grow(gpu_embedder: Embedder) -> None:
     assert used_bytes() - before < 2**20
 
 
-def test_float16_gives_nearly_what_float32_gives(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
+def test_float16_embeddings_are_close_to_float32(small_run: SmallRun, make_faces: MakeFaces, tmp_path: Path) -> None:
     convert_to_float16(small_run.network, tmp_path / "half.onnx")
     faces = make_faces(64).images
     expected = Embedder(small_run.network, provider="cpu").embed(faces)
@@ -80,7 +80,7 @@ def test_float16_gives_nearly_what_float32_gives(small_run: SmallRun, make_faces
     assert np.linalg.norm(found - expected, axis=1).max() < 0.02 * spread
 
 
-def test_tensorrt_gives_nearly_what_the_cpu_gives() -> None:
+def test_tensorrt_embeddings_are_close_to_those_of_the_cpu() -> None:
     embedder = Embedder(default_bundle() / EMBEDDER, provider="tensorrt")
     if TENSORRT not in embedder.providers:
         pytest.skip("TensorRT is not installed")
@@ -88,7 +88,7 @@ def test_tensorrt_gives_nearly_what_the_cpu_gives() -> None:
     assert np.linalg.norm(embedder.embed(crops(64)) - cpu, axis=1).max() < 2 * TOLERANCE
 
 
-def test_a_gallery_on_the_gpu_answers_as_one_on_the_cpu(tmp_path: Path) -> None:
+def test_gallery_on_the_gpu_answers_as_one_on_the_cpu(tmp_path: Path) -> None:
     if (problem := device_problem()) is not None:
         pytest.skip(problem)
     generator = np.random.default_rng(0)
@@ -106,7 +106,7 @@ def test_a_gallery_on_the_gpu_answers_as_one_on_the_cpu(tmp_path: Path) -> None:
     assert answers[0] == answers[1]
 
 
-def test_searching_does_not_take_more_and_more_memory() -> None:
+def test_device_memory_of_searches_does_not_grow() -> None:
     if (problem := device_problem()) is not None:
         pytest.skip(problem)
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The Python of the README and the guides, run as it stands against a service."""
+"""The Python blocks of the README and the guides run against a service."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the guides find beside them: photo.jpg and photos/."""
+    """The files that the guides use: photo.jpg and photos/."""
     folder = tmp_path_factory.mktemp("guides")
     (folder / "photos").mkdir()
     for path in (folder / "photo.jpg", folder / "photos" / "a.jpg", folder / "photos" / "b.jpg"):
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service on an owner's gallery with some faces."""
+    """The address of a service on a writable gallery with some faces."""
     points = served_engine.bundle.gallery.embeddings[:40]
     with (
         gallery_engine(served_engine, tmp_path_factory.mktemp("gallery") / "gallery") as engine,
@@ -49,13 +49,13 @@ def address(served_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> 
         yield url
 
 
-def test_there_are_blocks_to_run() -> None:
+def test_guides_have_python_blocks() -> None:
     assert len(blocks()) >= 5
 
 
 @pytest.mark.parametrize(("page", "block"), blocks(), ids=lambda value: value[:60])
-def test_a_block_runs_and_says_something(page: str, block: str, folder: Path, address: str) -> None:
-    assert ADDRESS in block, f"{page}: a block without the service needs a test of its own"
+def test_python_block_runs_and_prints(page: str, block: str, folder: Path, address: str) -> None:
+    assert ADDRESS in block, f"{page}: a block that does not use the service needs another test"
     program = block.replace(ADDRESS, address)
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300, check=False

@@ -1,4 +1,4 @@
-"""The lock files of the images are current, complete and say nothing of where they were made."""
+"""The lock files of the images are current and complete, and hold no path of the machine that made them."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
@@ -32,27 +32,27 @@ def pins(lock: Lock) -> dict[str, Version]:
 
 
 @every_lock
-def test_it_is_current(lock: Lock) -> None:
+def test_lock_is_current(lock: Lock) -> None:
     assert lock.fingerprint(read_pyproject()) in lock.path.read_text(encoding="utf-8"), "run `make lock`"
 
 
 @every_lock
-def test_it_holds_hashed_pins_and_nothing_else(lock: Lock) -> None:
+def test_lock_holds_hashed_pins_alone(lock: Lock) -> None:
     text = lock.path.read_text(encoding="utf-8")
     assert not re.sub(r"^#.*\n", "", PIN.sub("", text), flags=re.M).strip()
     assert "://" not in text
 
 
 @every_lock
-def test_it_satisfies_what_the_project_asks_for(lock: Lock) -> None:
+def test_lock_satisfies_the_requirements_of_the_project(lock: Lock) -> None:
     pinned = pins(lock)
     for requirement in map(Requirement, lock.requirements(read_pyproject())):
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
 
 
 @every_lock
-def test_what_a_distribution_asks_for_is_there(lock: Lock) -> None:
-    """As far as it is installed here: images are installed without looking at dependencies again."""
+def test_lock_has_what_its_distributions_require(lock: Lock) -> None:
+    """Checked for what is installed here: images are installed without resolving dependencies again."""
     pinned = pins(lock)
     for name in pinned:
         try:
@@ -62,16 +62,16 @@ def test_what_a_distribution_asks_for_is_there(lock: Lock) -> None:
         for requirement in map(Requirement, asked):
             if requirement.marker is None or requirement.marker.evaluate(TARGET):
                 wanted = canonicalize_name(requirement.name)
-                assert wanted in pinned, f"{name} asks for {requirement}"
+                assert wanted in pinned, f"{name} requires {requirement}"
 
 
-def test_an_image_has_one_onnx_runtime_and_one_faiss() -> None:
+def test_image_has_one_onnx_runtime_and_one_faiss() -> None:
     for lock in LOCKS:
         names = set(pins(lock))
         assert not {"onnxruntime", "onnxruntime-gpu"} <= names
         assert not {"faiss-cpu", "faiss-gpu"} <= names
 
 
-def test_the_images_that_serve_hold_no_torch() -> None:
+def test_serving_images_have_no_torch() -> None:
     for lock in LOCKS:
         assert ("torch" in pins(lock)) == (lock.name == "train")

@@ -98,7 +98,7 @@ def tracked_files() -> set[str]:
     return {f"mien/{name}" for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
 
 
-def test_the_wheel_holds_mien_alone(wheel: Path) -> None:
+def test_wheel_holds_mien_alone(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert len(set(names)) == len(names)
@@ -107,7 +107,7 @@ def test_the_wheel_holds_mien_alone(wheel: Path) -> None:
     assert not missing
 
 
-def test_the_source_archive_holds_each_file_once(archives: Path) -> None:
+def test_source_archive_holds_each_file_once(archives: Path) -> None:
     with tarfile.open(next(archives.glob("*.tar.gz"))) as archive:
         members = archive.getmembers()
     assert all(member.isreg() for member in members), "a link would point to a folder that is not in the archive"
@@ -118,12 +118,12 @@ def test_the_source_archive_holds_each_file_once(archives: Path) -> None:
     assert not missing
 
 
-def test_it_is_used_next_to_modules_of_the_same_names(installed: Path, users_folder: Path) -> None:
+def test_library_works_next_to_modules_of_the_same_names(installed: Path, users_folder: Path) -> None:
     run(installed / "python", "script.py", cwd=users_folder)
 
 
 @pytest.mark.parametrize("command", [["mien"], ["python", "-m", "mien"]], ids=" ".join)
-def test_the_command_runs_next_to_modules_of_the_same_names(
+def test_command_runs_next_to_modules_of_the_same_names(
     installed: Path, users_folder: Path, command: list[str]
 ) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
@@ -135,7 +135,7 @@ def test_no_other_distribution_provides_mien() -> None:
     assert set(providers.get("mien", ["mien"])) == {"mien"}
 
 
-def test_the_service_starts_without_torch() -> None:
+def test_service_starts_without_torch() -> None:
     """Everything that a server imports, with the training extra hidden."""
     program = """
 import sys
@@ -155,14 +155,14 @@ print(main(["train", "--data", "x", "--output", "y"]))
     assert "pip install 'mien[train]'" in done.stderr
 
 
-def test_training_parts_are_no_base_dependencies() -> None:
+def test_training_libraries_are_no_base_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     base = " ".join(project["dependencies"])
     for name in ("torch", "onnx", "scikit-learn", "matplotlib", "faiss"):
         assert name not in base
 
 
-def test_the_documents_have_no_placeholders() -> None:
+def test_documents_have_no_placeholders() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         assert not re.search(r"@[A-Z]+@|TODO", document.read_text(encoding="utf-8")), document.name
 

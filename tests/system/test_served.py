@@ -1,4 +1,4 @@
-"""The service as it is deployed: a process of its own, asked over a socket."""
+"""The service as it is deployed: a process that answers over a socket."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ def url() -> Iterator[str]:
 
 
 @needs_london
-def test_the_labels_of_the_photographs(url: str) -> None:
+def test_photographs_are_classified(url: str) -> None:
     right, wrong = 0, []
     photographs = london_photographs()
     assert len(photographs) == 40
@@ -54,12 +54,12 @@ def test_smiles_find_smiles(url: str) -> None:
     assert sum(shares) / len(shares) > 0.6  # all ten of a smile's matches, none of a faint one's
 
 
-def test_docs_are_there(url: str) -> None:
+def test_docs_are_served(url: str) -> None:
     assert json.loads(httpx2.get(f"{url}/openapi.json").text)["info"]["title"] == "mien"
     assert httpx2.get(f"{url}/docs").status_code == 200
 
 
-def test_it_stops_when_told_to_and_logs_no_name_of_a_file() -> None:
+def test_sigterm_ends_the_service_and_the_log_has_no_file_names() -> None:
     with served_process() as served:
         face = encode(cartoon(200), "JPEG")
         answer = httpx2.post(f"{served.url}/classify", files={"image": ("holiday.jpg", face)}, timeout=30)
