@@ -44,6 +44,11 @@ def test_option_takes_precedence_over_the_environment(monkeypatch: pytest.Monkey
     assert read_settings(os.environ, port=9001, host=None).port == 9001
 
 
+def test_earlier_name_of_an_index_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIEN_GALLERY_INDEX", "cells")
+    assert Settings().gallery_index == "ivf"
+
+
 def test_misspelt_variable_is_refused_with_a_hint() -> None:
     with pytest.raises(ConfigError, match=r"MIEN_PROT is no setting of mien; did you mean MIEN_PORT\?"):
         read_settings({"MIEN_PROT": "1"})

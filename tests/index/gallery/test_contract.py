@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def test_empty_gallery_has_no_faces(gallery: GalleryStore) -> None:
     assert gallery.embedding_size == SIZE
     assert gallery.embedder_sha256 == EMBEDDER
     assert not gallery.read_only
+    gallery.check_writable()
     assert gallery.count() == 0
     assert nearest_ids(gallery) == []
     assert gallery.listing(10).faces == []
@@ -110,6 +112,26 @@ def test_get_many_skips_unknown_ids(gallery: GalleryStore) -> None:
     assert sorted(found) == [each.id for each in faces[:30]]
     assert all(each.same_content(found[each.id]) for each in faces[:30])
     assert gallery.get_many([]) == {}
+
+
+def test_pages_have_every_face_once_with_its_thumbnail(gallery: GalleryStore) -> None:
+    faces = [replace(each, thumbnail=each.id.encode()) for each in random_faces(700)]
+    gallery.add(faces)
+    pages = list(gallery.pages())
+    assert len(pages) > 1
+    assert [(each.id, each.thumbnail) for page in pages for each in page] == [
+        (each.id, each.thumbnail) for each in faces
+    ]
+
+
+def test_check_measures_recall(gallery: GalleryStore) -> None:
+    assert gallery.is_new()
+    assert gallery.check()["faces"] == 0
+    gallery.add(random_faces(300))
+    assert not gallery.is_new()
+    report = gallery.check(queries=20, k=5)
+    assert (report["faces"], report["queries"], report["recall_at_5"], report["remarks"]) == (300, 20, 1.0, [])
+    assert report["index"] == gallery.index
 
 
 def test_face_without_a_time_gets_that_of_its_addition(gallery: GalleryStore) -> None:

@@ -1,0 +1,73 @@
+"""The gallery that ships with a bundle answers like any other, but takes no writes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.index.bundle.bundle import Bundle, load_bundle
+from mien.index.bundle.default import default_bundle
+from mien.index.errors import ReadOnlyGalleryError, UnknownFaceError
+from mien.index.gallery.filters import parse_filter, passes
+from mien.index.gallery.shipped import ShippedGallery
+from mien.index.gallery.store import GalleryStore, SearchOptions, every_face
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(default_bundle())
+
+
+@pytest.fixture(scope="module")
+def gallery(bundle: Bundle) -> GalleryStore:
+    return ShippedGallery(bundle)
+
+
+def test_it_has_the_faces_of_the_bundle(bundle: Bundle, gallery: GalleryStore) -> None:
+    entries = bundle.gallery.entries
+    assert [face.id for page in gallery.pages() for face in page] == [entry.id for entry in entries]
+    assert [face.id for face in every_face(gallery)] == sorted(entry.id for entry in entries)
+    assert gallery.count() == gallery.statistics().faces == gallery.sample(10).faces == len(entries)
+    assert gallery.get(entries[5].id).label == entries[5].emotion
+    assert list(gallery.get_many([entries[5].id, "unknown"])) == [entries[5].id]
+    with pytest.raises(UnknownFaceError):
+        gallery.get("unknown")
+
+
+def test_search_agrees_with_the_search_of_the_bundle(bundle: Bundle, gallery: GalleryStore) -> None:
+    queries = bundle.gallery.embeddings[::2000] + np.float32(0.1)
+    for found, wanted in zip(gallery.search(queries, 10).matches, bundle.gallery.search(queries, 10), strict=True):
+        assert [match.face.id for match in found] == [match.entry.id for match in wanted]
+
+
+def test_filter_agrees_with_its_definition(gallery: GalleryStore) -> None:
+    condition = parse_filter({"label": "fear", "emotion": {"in": ["fear", "surprise"]}})
+    passing = [face.id for face in every_face(gallery) if passes(condition, face)]
+    assert gallery.count(condition) == len(passing) > 10
+    assert [face.id for face in every_face(gallery, condition, page=50)] == passing
+    (matches,) = gallery.search(np.zeros((1, 64), np.float32), 10**6, SearchOptions(filter=condition)).matches
+    assert sorted(match.face.id for match in matches) == passing
+
+
+def test_check_measures_recall(gallery: GalleryStore) -> None:
+    report = gallery.check(queries=10)
+    assert (report["faces"], report["index"], report["recall_at_10"]) == (gallery.count(), "exact", 1.0)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda gallery: gallery.add([]),
+        lambda gallery: gallery.update("a", {"label": "fear"}),
+        lambda gallery: gallery.delete(["a"]),
+        lambda gallery: gallery.delete_where(parse_filter({"label": "fear"})),
+        lambda gallery: gallery.restore(Path("snapshot")),
+        lambda gallery: gallery.snapshot(Path("snapshot")),
+        lambda gallery: gallery.check_writable(),
+    ],
+)
+def test_writes_are_refused(gallery: GalleryStore, write: Callable[[GalleryStore], object]) -> None:
+    assert gallery.read_only
+    with pytest.raises(ReadOnlyGalleryError, match="read-only: set MIEN_GALLERY"):
+        write(gallery)
