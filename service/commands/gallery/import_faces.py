@@ -70,8 +70,9 @@ def _importer(
     """An importer by the threads of this process, or by a cluster."""
     from mien.index.bundle.bundle import check_fits
     from mien.model.pipeline import load_pipeline
+    from mien.service.bulk.actors import ClusterJob
     from mien.service.bulk.local import Importer
-    from mien.service.bulk.ray import ClusterImporter, ClusterJob
+    from mien.service.bulk.ray import ClusterImporter
     from mien.service.inference.gallery_additions import to_png
 
     limits = read_options(arguments, DecodingLimits)

@@ -1,0 +1,162 @@
+"""The actors of an import by a cluster: Ray Data calls each with rows, and they do the stages of an import.
+
+A row has a parcel of faces, or the drafts made of it, pickled, and the name of the machine that prepared them.
+"""
+
+import pickle
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.manifest import EMBEDDER, read_manifest
+from mien.index.gallery.open import open_gallery
+from mien.model.embedder.embedder import Embedder
+from mien.model.embedder.provider import Provider
+from mien.model.errors import ConfigError
+from mien.model.faces.decoding import DecodingLimits
+from mien.model.faces.detection import Detector
+from mien.model.faces.reader import FaceReader
+from mien.service.bulk.report import ImportReport
+from mien.service.bulk.stages import Draft, PrepareStage, WriteStage, embed_drafts
+from mien.service.inference.gallery_additions import to_png
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """The settings of an import, for every machine.
+
+    Attributes:
+        bundle: folder of the bundle, under the same path on each machine.
+        embedder_sha256: of the bundle's network.
+        mien_version: of the process that runs the import.
+        place: of the gallery.
+        embedding_size: d.
+        detector: YuNet's file; None takes the one that mien carries.
+        limits: of an image.
+        provider: where the network runs.
+        already_cropped: images are face crops.
+        thumbnails: keep the aligned crops.
+        replacing: replace faces that the gallery has with the same id and other content.
+    """
+
+    bundle: Path
+    embedder_sha256: str
+    mien_version: str
+    place: str
+    embedding_size: int
+    detector: Path | None
+    limits: DecodingLimits
+    provider: Provider
+    already_cropped: bool
+    thumbnails: bool
+    replacing: bool
+
+    def check(self) -> None:
+        """Refuse to work on a machine whose results would differ.
+
+        Raises:
+            ConfigError: another version of mien, or another bundle, is installed there.
+            BundleError: the bundle is not there.
+        """
+        if version("mien") != self.mien_version:
+            raise ConfigError(f"expected mien {self.mien_version} on every machine, got {version('mien')}")
+        found = read_manifest(self.bundle).sha256[EMBEDDER]
+        if found != self.embedder_sha256:
+            raise ConfigError(
+                f"expected the network {self.embedder_sha256[:12]}… in {self.bundle} on every machine, "
+                f"got {found[:12]}…"
+            )
+
+    def load_embedder(self) -> Embedder:
+        """The network, on one thread, as there are as many actors as cores."""
+        return Embedder(self.bundle / EMBEDDER, threads=1, provider=self.provider)
+
+    def embed(self, drafts: list[Draft], embedder: Embedder) -> list[Draft]:
+        """The second stage."""
+        return embed_drafts(drafts, embedder, to_png if self.thumbnails else None)
+
+
+class PrepareActor:
+    """An actor that reads, decodes, detects and aligns."""
+
+    def __init__(self, job: ClusterJob) -> None:
+        job.check()
+        reader = FaceReader(Detector(job.detector), job.limits, 1)
+        self._stage = PrepareStage(reader, job.embedding_size, job.already_cropped)
+        self._node = _this_node()
+
+    def drafts(self, row: Row) -> list[Draft]:
+        """The drafts of a parcel."""
+        entries, stored = pickle.loads(row["parcel"])  # noqa: S301 our own, from within the cluster
+        return [self._stage.prepare(entry, stored.get(entry.id)) for entry in entries]
+
+    def __call__(self, row: Row) -> Row:
+        """The drafts as a row of Ray Data."""
+        return {"node": self._node, "drafts": pack(self.drafts(row))}
+
+
+class PrepareAndEmbedActor(PrepareActor):
+    """An actor that embeds as well: for machines without a GPU."""
+
+    def __init__(self, job: ClusterJob) -> None:
+        super().__init__(job)
+        self._job, self._embedder = job, job.load_embedder()
+
+    def drafts(self, row: Row) -> list[Draft]:
+        """The embedded drafts of a parcel."""
+        return self._job.embed(super().drafts(row), self._embedder)
+
+
+class EmbedActor:
+    """An actor that embeds the drafts of others: for a GPU."""
+
+    def __init__(self, job: ClusterJob) -> None:
+        job.check()
+        self._job, self._embedder = job, job.load_embedder()
+
+    def __call__(self, batch: Row) -> Row:
+        """Embed several parcels at once, as large batches are faster."""
+        parcels = [pickle.loads(parcel) for parcel in batch["drafts"]]  # noqa: S301
+        drafts = iter(self._job.embed([draft for parcel in parcels for draft in parcel], self._embedder))
+        return {"node": batch["node"], "drafts": [pack(list(islice(drafts, len(parcel)))) for parcel in parcels]}
+
+
+class WriteActor:
+    """An actor that writes to a distributed gallery."""
+
+    def __init__(self, job: ClusterJob) -> None:
+        job.check()
+        store = open_gallery(job.place, job.embedding_size, job.embedder_sha256)
+        self._stage = WriteStage(store, load_bundle(job.bundle), job.replacing)
+
+    def __call__(self, batch: Row) -> Row:
+        """Write several parcels; the row has the report."""
+        return {"report": [pack(write_parcels(self._stage, zip(batch["node"], batch["drafts"], strict=True)))]}
+
+
+def write_parcels(stage: WriteStage, parcels: Iterable[tuple[str, bytes]]) -> ImportReport:
+    """Write parcels; the report says how many faces each machine prepared."""
+    drafts, report = [], ImportReport()
+    for node, packed in parcels:
+        parcel = pickle.loads(packed)  # noqa: S301
+        report.nodes[str(node)] = report.nodes.get(str(node), 0) + len(parcel)
+        drafts += parcel
+    report.include(stage.write(drafts))
+    return report
+
+
+def pack(content: Any) -> bytes:
+    """A value as bytes, for a row."""
+    return pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _this_node() -> str:
+    ray = sys.modules["ray"]
+    return f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
