@@ -64,13 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def examine(bundle_folder: Path) -> Iterator[Finding]:
-    """Check one part after the other; without ONNX Runtime or FAISS what needs them is left out."""
+    """Check one part after the other; what cannot be imported without ONNX Runtime or FAISS is left out."""
     yield _versions()
     engines = list(_engines())
     yield from engines
     yield _cores()
-    if all(finding.state == "good" for finding in engines):
+    try:
         yield from _examine_bundle(bundle_folder)
+    except ImportError:
+        if all(finding.state == "good" for finding in engines):
+            raise
     yield _training()
 
 
