@@ -143,12 +143,7 @@ def write_bundle(
 
 
 def replace_mixture(folder: Path, mixture: Mixture, calibration: dict[str, Any]) -> Manifest:
-    """Give a bundle a calibrated mixture, all or nothing; the scores of the old one are dropped.
-
-    Args:
-        folder: of the bundle.
-        mixture: the bundle's own, with a calibration.
-        calibration: report of the calibration, JSON values.
+    """Give a bundle a calibrated mixture and the report of its calibration; the scores of the old one are dropped.
 
     Raises:
         BundleError: the folder is no bundle.
@@ -162,12 +157,7 @@ def replace_mixture(folder: Path, mixture: Mixture, calibration: dict[str, Any])
 
 
 def replace_sub_classes(folder: Path, sub_classes: SubClasses, report: dict[str, Any]) -> Manifest:
-    """Give a bundle sub-classes, all or nothing, in place of those that it had.
-
-    Args:
-        folder: of the bundle.
-        sub_classes: found with the bundle's network; each of its gallery faces has one.
-        report: how they were found, and their scores, JSON values.
+    """Give a bundle other sub-classes, and the report of their discovery; each of its gallery faces must have one.
 
     Raises:
         BundleError: the folder is no bundle.
@@ -182,11 +172,7 @@ def replace_sub_classes(folder: Path, sub_classes: SubClasses, report: dict[str,
 
 
 def replace_portraits(folder: Path, network: Path) -> Manifest:
-    """Give a bundle a portrait network, all or nothing, in place of the one that it had.
-
-    Args:
-        folder: of the bundle.
-        network: ONNX file, copied.
+    """Give a bundle another portrait network, an ONNX file that is copied.
 
     Raises:
         BundleError: the folder is no bundle.
@@ -200,13 +186,9 @@ def record_scores(folder: Path, scores: dict[str, Any]) -> None:
 
 
 def _replace_file(folder: Path, name: str, write: Callable[[Path, str], object], update: dict[str, Any]) -> Manifest:
-    """Write one file of a bundle, and update the manifest, in a copy of the folder that then takes its place.
+    """Replace one file of a bundle and update its manifest, all or nothing: in a copy that then takes its place.
 
-    Args:
-        folder: of the bundle.
-        name: of the file.
-        write: called with the path to write and the SHA-256 of the embedder.
-        update: of the manifest.
+    ``write`` is called with the path of the file and the SHA-256 of the embedder.
     """
     manifest = read_manifest(folder)
     folder = folder.resolve()  # "." has no name from which to make the draft's

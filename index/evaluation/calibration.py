@@ -2,6 +2,9 @@
 
 Sources: Guo, Pleiss, Sun, Weinberger: *On Calibration of Modern Neural Networks*, arXiv 1706.04599 (expected
 calibration error); Brier: *Verification of Forecasts Expressed in Terms of Probability*, 1950 (Brier score).
+
+Posteriors p and targets t are (n, c) rows that sum to 1, labels are (n,) class indices; targets are the shares of the
+raters' votes, or one-hot. A ``DatasetError`` says what does not fit, or that there is no face.
 """
 
 from dataclasses import asdict, dataclass
@@ -71,16 +74,7 @@ class CalibrationScores:
 
 
 def score_calibration(posterior: NDArray[np.float64], labels: NDArray[np.int64], votes: NDArray[np.floating]) -> Scores:
-    """The scores of ``calibration_scores``, with intervals.
-
-    Args:
-        posterior: (n, c) rows that sum to 1.
-        labels: (n,) class indices.
-        votes: (n, c) shares of the raters' votes.
-
-    Raises:
-        DatasetError: see ``calibration_scores``.
-    """
+    """The scores of ``calibration_scores``, with intervals."""
     scores = asdict(calibration_scores(posterior, labels, votes))
     errors = np.abs(resampled_means(signed_gaps(posterior, labels))).sum(axis=1)
     return scores, {
@@ -91,7 +85,7 @@ def score_calibration(posterior: NDArray[np.float64], labels: NDArray[np.int64],
 
 
 def score_vote_shares(shares: NDArray[np.float64], votes: NDArray[np.floating]) -> Scores:
-    """Score (n, c) expected splits of the votes against (n, c) shares of the raters' votes, with intervals."""
+    """Score expected splits of the votes against the shares of the raters' votes, with intervals."""
     squares, kl = squared_errors(shares, votes), divergences(shares, votes)
     scores = {"brier_score": float(squares.mean()), "kl_divergence": float(kl.mean())}
     return scores, {"brier_score": mean_interval(squares), "kl_divergence": mean_interval(kl)}
@@ -100,16 +94,7 @@ def score_vote_shares(shares: NDArray[np.float64], votes: NDArray[np.floating]) 
 def calibration_scores(
     posterior: NDArray[np.floating], labels: NDArray[np.integer], targets: NDArray[np.floating]
 ) -> CalibrationScores:
-    """Score posteriors against labels and target distributions.
-
-    Args:
-        posterior: (n, c) rows that sum to 1.
-        labels: (n,) class indices.
-        targets: (n, c) rows that sum to 1: the shares of the raters' votes, or one-hot.
-
-    Raises:
-        DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
-    """
+    """Score posteriors against labels and targets."""
     bins = reliability_bins(posterior, labels)
     _check_targets(posterior, targets)
     relevant = targets > 0
@@ -129,16 +114,7 @@ def calibration_scores(
 def reliability_bins(
     posterior: NDArray[np.floating], labels: NDArray[np.integer], bin_count: int = BIN_COUNT
 ) -> list[ReliabilityBin]:
-    """Sort faces by their top posterior into bins of equal width from 0 to 1.
-
-    Args:
-        posterior: (n, c) rows that sum to 1; of equal top posteriors the first emotion counts.
-        labels: (n,) class indices.
-        bin_count: how many bins.
-
-    Raises:
-        DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
-    """
+    """Sort faces by their top posterior into bins of equal width; of equal posteriors the first emotion counts."""
     _check_labels(posterior, labels)
     confidence, correct, bin_of = _confidences(posterior, labels, bin_count)
     edges = np.linspace(0, 1, bin_count + 1)
@@ -171,19 +147,10 @@ def expected_calibration_error(bins: list[ReliabilityBin]) -> float:
 def signed_gaps(
     posterior: NDArray[np.floating], labels: NDArray[np.integer], bin_count: int = BIN_COUNT
 ) -> NDArray[np.float64]:
-    """The calibration error of each face.
+    """(n, bin_count) the calibration error of each face, in the column of its bin; 0 in the others.
 
-    Args:
-        posterior: (n, c) rows that sum to 1.
-        labels: (n,) class indices.
-        bin_count: how many bins.
-
-    Returns:
-        (n, bin_count) in the column of the face's bin, confidence minus 1 for a face that is right, confidence for one
-        that is wrong; 0 in the others. The absolute means of the columns sum to the expected calibration error.
-
-    Raises:
-        DatasetError: there is no face, shapes differ, a row is no distribution, or a label is not in 0..c-1.
+    It is confidence minus 1 for a face that is right, and confidence for one that is wrong. The absolute means of the
+    columns sum to the expected calibration error.
     """
     _check_labels(posterior, labels)
     confidence, correct, bin_of = _confidences(posterior, labels, bin_count)
@@ -195,14 +162,6 @@ def chance_calibration_error(posterior: NDArray[np.floating], *, draws: int = CH
 
     In a bin of few faces accuracy differs from any confidence by chance, so no error can be told from this one. It is
     the mean over draws of which faces are right, each with its confidence as probability.
-
-    Args:
-        posterior: (n, c) rows that sum to 1.
-        draws: how many.
-        seed: decides the draws.
-
-    Raises:
-        DatasetError: there is no face, or a row is no distribution.
     """
     _check_distributions("posteriors", posterior)
     confidence, _, bin_of = _confidences(posterior, posterior.argmax(axis=1), BIN_COUNT)
@@ -216,15 +175,7 @@ def chance_calibration_error(posterior: NDArray[np.floating], *, draws: int = CH
 
 
 def squared_errors(posterior: NDArray[np.floating], targets: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n,) for each face sum_j (p_j - t_j)^2, from 0 to 2.
-
-    Args:
-        posterior: (n, c) rows that sum to 1.
-        targets: (n, c) rows that sum to 1.
-
-    Raises:
-        DatasetError: there is no face, shapes differ, or a row is no distribution.
-    """
+    """(n,) for each face sum_j (p_j - t_j)^2, from 0 to 2."""
     _check_targets(posterior, targets)
     return np.asarray(np.square(posterior.astype(np.float64) - targets).sum(axis=1))
 
@@ -233,13 +184,6 @@ def divergences(posterior: NDArray[np.floating], targets: NDArray[np.floating]) 
     """(n,) for each face KL(t || p) = sum_j t_j log(t_j / p_j), in nats.
 
     0 log 0 counts as 0, and p as at least ``PROBABILITY_FLOOR``.
-
-    Args:
-        posterior: (n, c) rows that sum to 1, p.
-        targets: (n, c) rows that sum to 1, t.
-
-    Raises:
-        DatasetError: there is no face, shapes differ, or a row is no distribution.
     """
     _check_targets(posterior, targets)
     wanted = targets.astype(np.float64)

@@ -77,13 +77,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over people.
-
-    Attributes:
-        mean: over them.
-        interval: 95 %.
-        people: how many.
-    """
+    """A mean over people, with its 95 % interval."""
 
     mean: float
     interval: Interval

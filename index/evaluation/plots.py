@@ -1,4 +1,4 @@
-"""Plots of an evaluation or a training, as PNG files.
+"""Plots of an evaluation or a training; each function writes a PNG file.
 
 The colours of emotions are the same in each plot and can be distinguished with the common forms of colour blindness:
 the *bright* scheme of Paul Tol (https://personal.sron.nl/~pault/), with black as the eighth. Figures are built without
@@ -51,7 +51,7 @@ def confusion_matrix(
     """Draw a confusion matrix: the share of each row as colour and percentage, and the counts.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file.
         confusion: (c, c) counts, row = label, column = prediction. A row without faces stays empty.
         names: (c,) names, in the order of the rows.
     """
@@ -99,7 +99,7 @@ def reliability_diagram(path: Path, bins: Sequence[ReliabilityBin], ece: float, 
     """Draw accuracy over confidence, and below it the distribution of confidence.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file.
         bins: the reliability bins, in ascending order.
         ece: expected calibration error.
         note: a line below the title.
@@ -159,7 +159,7 @@ def embedding_map(
     An ellipse is the contour of the projected Gaussian at two standard deviations; its centroid is a dot.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file.
         embeddings: (n, d) float, d at least 2. The axes are those of all faces; at most 3,000 are drawn.
         labels: (n,) rows of ``names``; faces with a negative label are not drawn.
         centroids: (c, d) float.
@@ -199,7 +199,7 @@ def training_curves(path: Path, losses: Sequence[float], accuracies: Sequence[fl
     """Draw training loss and validation accuracy over the epochs.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file.
         losses: of each epoch; at least one.
         accuracies: of each epoch, from 0 to 1.
     """
@@ -228,7 +228,7 @@ def ablation_table(path: Path, columns: Mapping[str, Mapping[str, Sequence[float
     """Draw an ablation: a panel for each figure, a line for each row, a dot for each seed.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file.
         columns: name of a figure to row to its values, one for each seed; every figure has the same rows.
     """
     rows = list(next(iter(columns.values())))

@@ -89,15 +89,7 @@ def score_rejection(faces: NDArray[np.float64], kinds: Sequence[KindTypicality],
 
 
 def auroc(faces: NDArray[np.floating], outliers: NDArray[np.floating]) -> float:
-    """Area under the ROC curve: the share of pairs in which the face is more typical, ties counting as half.
-
-    Args:
-        faces: (n,) typicality of faces, higher = more typical; may be infinite.
-        outliers: (m,) typicality of outliers.
-
-    Raises:
-        DatasetError: one of the two is empty or holds a NaN.
-    """
+    """Area under the ROC curve: the share of pairs in which the face is more typical; see ``win_shares``."""
     return float(win_shares(faces, outliers)[0].mean())
 
 
@@ -107,7 +99,7 @@ def win_shares(
     """The structural components of the AUROC, which is the mean over the faces as well as that over the outliers.
 
     Args:
-        faces: (n,) typicality of faces.
+        faces: (n,) typicality of faces; may be infinite.
         outliers: (m,) typicality of outliers.
 
     Returns:
