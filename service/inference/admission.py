@@ -25,20 +25,20 @@ class Limit:
         held: how many are.
     """
 
-    def __init__(self, name: str, most: int) -> None:
-        """Allow at most ``most`` of what ``name`` calls in the plural."""
+    def __init__(self, name: str, maximum: int) -> None:
+        """Allow at most ``maximum`` of the things that ``name`` names, in the plural."""
         self.name = name
-        self.most = most
+        self.maximum = maximum
         self.held = 0
 
     @property
     def is_full(self) -> bool:
         """Whether no more can be held."""
-        return self.held >= self.most
+        return self.held >= self.maximum
 
     def refusal(self) -> QueueFullError:
         """The error of a request that comes while the limit is reached."""
-        return QueueFullError(f"mien is busy: {self.most} {self.name} are being worked on already")
+        return QueueFullError(f"mien is busy: {self.maximum} {self.name} are being worked on already")
 
     def take(self, count: int) -> None:
         """Hold ``count`` more, until ``give_back``.
@@ -46,9 +46,9 @@ class Limit:
         Raises:
             QueueFullError: that would be more than the limit.
         """
-        if self.held + count > self.most:
+        if self.held + count > self.maximum:
             raise QueueFullError(
-                f"mien is busy: with {count} {self.name} more there would be more than {self.most} at once"
+                f"mien is busy: with {count} {self.name} more there would be more than {self.maximum} at once"
             )
         self.held += count
 

@@ -11,7 +11,7 @@ from mien.index.bundle.bundle import Bundle
 from mien.index.errors import QueryError
 from mien.index.views.portraits import load_painter
 
-MAX_PORTRAITS: Final = 4096
+MAX_CACHED: Final = 4096
 """Portraits that are kept: 9 MiB."""
 
 
@@ -55,6 +55,6 @@ class PortraitCache:
             known |= dict(zip(missing, painted, strict=True))
             with self._lock:
                 self._portraits.update({key: known[key] for key in missing})
-                while len(self._portraits) > MAX_PORTRAITS:
+                while len(self._portraits) > MAX_CACHED:
                     self._portraits.popitem(last=False)
         return np.stack([known[key] for key in keys])

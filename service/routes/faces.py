@@ -7,7 +7,7 @@ its predictions are turned into the answer (``mien.service.schemas.faces``).
 import asyncio
 import hashlib
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -134,7 +134,7 @@ async def _answer_request(runtime: Runtime, request: Request, parameters: FaceQu
     """Answer about each image of a request, or about its point.
 
     Raises:
-        QueryError: a parameter is out of range, or not one that the body takes.
+        QueryError: a parameter is out of range, or the body does not take it.
         RequestError: the request cannot be read or admitted.
         ImageError: its only image cannot be used.
     """
@@ -143,13 +143,20 @@ async def _answer_request(runtime: Runtime, request: Request, parameters: FaceQu
     body = await _read_body(request, parameters, runtime.settings.max_images)
     if isinstance(body, PointQuery):
         return await _answer_point(runtime, loaded, body)
-    async with runtime.admit(len(body.files)):
-        if not body.several:
-            answer = await _answer_image(runtime, loaded, body.files[0], query, present)
+    queries = [file if isinstance(file, RequestError) else _with_file(query, file) for file in body.files]
+
+    async def answer(query: ImageQuery | RequestError) -> bytes:
+        if isinstance(query, RequestError):
+            raise query
+        return await _to_json(runtime, await loaded.predict(query), present)
+
+    async with runtime.admit(len(queries)):
+        if body.several:
+            answers = await asyncio.gather(*(_or_problem(runtime, answer(query)) for query in queries))
+            content = b'{"images":[' + b",".join(answers) + b"]}"
         else:
-            answers = (_answer_or_problem(runtime, loaded, file, query, present) for file in body.files)
-            answer = b'{"images":[' + b",".join(await asyncio.gather(*answers)) + b"]}"
-    return Response(answer, media_type=uploads.JSON)
+            content = await answer(queries[0])
+    return Response(content, media_type=uploads.JSON)
 
 
 def _image_query(runtime: Runtime, loaded: LoadedEngine, parameters: FaceQuery) -> ImageQuery:
@@ -167,6 +174,13 @@ def _image_query(runtime: Runtime, loaded: LoadedEngine, parameters: FaceQuery) 
     return replace(query, k=parameters.k, options=options)
 
 
+def _with_file(query: ImageQuery, file: bytes) -> ImageQuery:
+    options = query.options
+    if options.copies_within is not None:
+        options = replace(options, exclude_content=frozenset({hashlib.sha256(file).hexdigest()}))
+    return replace(query, file=file, options=options)
+
+
 async def _read_body(request: Request, parameters: FaceQuery, max_images: int) -> uploads.Images | PointQuery:
     if not isinstance(parameters, RetrievalQuery) or uploads.content_type(request) != uploads.JSON:
         return await uploads.read_images(request, max_images)
@@ -177,24 +191,10 @@ async def _read_body(request: Request, parameters: FaceQuery, max_images: int) -
     return body
 
 
-async def _answer_image(
-    runtime: Runtime, loaded: LoadedEngine, file: bytes | RequestError, query: ImageQuery, present: Presenter
-) -> bytes:
-    """The answer about one image, as JSON."""
-    if isinstance(file, RequestError):
-        raise file
-    options = query.options
-    if options.copies_within is not None:
-        options = replace(options, exclude_content=frozenset({hashlib.sha256(file).hexdigest()}))
-    return await _to_json(runtime, await loaded.predict(replace(query, file=file, options=options)), present)
-
-
-async def _answer_or_problem(
-    runtime: Runtime, loaded: LoadedEngine, file: bytes | RequestError, query: ImageQuery, present: Presenter
-) -> bytes:
-    """The answer about one image of several, as JSON."""
+async def _or_problem(runtime: Runtime, answer: Awaitable[bytes]) -> bytes:
+    """The answer about one image of several, or its problem, as JSON."""
     try:
-        return await _answer_image(runtime, loaded, file, query, present)
+        return await answer
     except (ImageError, RequestError) as error:
         problem = problems.problem_of(error)
         runtime.metrics.rejections.labels(problems.kind_of(problem)).inc()

@@ -17,7 +17,7 @@ from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
 from mien.service.inference import space
 from mien.service.inference.engine import Engine
-from mien.service.inference.portraits import MAX_PORTRAITS, PortraitCache
+from mien.service.inference.portraits import MAX_CACHED, PortraitCache
 from mien.service.routes.space import SpaceAnswers
 from mien.service.schemas.map import MapAnswer
 from mien.service.settings import Settings
@@ -132,10 +132,10 @@ def test_too_many_portraits_are_refused(client: TestClient) -> None:
 
 def test_number_of_cached_portraits_is_limited(served_engine: Engine) -> None:
     portraits = PortraitCache(served_engine.bundle)
-    points = np.random.default_rng(0).normal(size=(MAX_PORTRAITS + 60, 64)).astype(np.float32)
+    points = np.random.default_rng(0).normal(size=(MAX_CACHED + 60, 64)).astype(np.float32)
     first = portraits.paint(points[:10])
     portraits.paint(points)
-    assert len(portraits) == MAX_PORTRAITS
+    assert len(portraits) == MAX_CACHED
     np.testing.assert_array_equal(portraits.paint(points[:10]), first)
 
 
