@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mien.index.errors import BundleError
 from mien.model.errors import first_fault
@@ -51,6 +51,14 @@ class Manifest(BaseModel):
     sub_classes: dict[str, Any] | None = None
     scores: dict[str, Any] | None = None
 
+    @field_validator("sha256")
+    @classmethod
+    def _check_files(cls, sha256: dict[str, str]) -> dict[str, str]:
+        missing = [name for name in FILES if name not in sha256]
+        if missing:
+            raise ValueError(f"expected the digests of {', '.join(FILES)}, {', '.join(missing)} missing")
+        return sha256
+
 
 def read_manifest(folder: Path) -> Manifest:
     """Read and check ``manifest.json``.
@@ -93,10 +101,10 @@ def check_digests(folder: Path, manifest: Manifest) -> None:
         if not path.is_file():
             raise BundleError(f"the bundle {folder} lacks {name}")
         found = sha256_of(path)
-        if found != manifest.sha256.get(name):
+        if found != manifest.sha256[name]:
             raise BundleError(
                 f"{path} does not belong to this bundle: its SHA-256 is {found[:12]}…, "
-                f"{MANIFEST} says {str(manifest.sha256.get(name))[:12]}…"
+                f"{MANIFEST} says {manifest.sha256[name][:12]}…"
             )
 
 

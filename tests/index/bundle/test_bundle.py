@@ -101,6 +101,14 @@ def test_broken_manifest_is_refused(bundle: Path, content: str, message: str) ->
         load_bundle(bundle)
 
 
+def test_manifest_without_the_digest_of_a_file_is_refused(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    del manifest["sha256"][EMBEDDER]
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"manifest\.json is broken: .*embedder\.onnx missing"):
+        read_manifest(bundle)
+
+
 def test_other_format_version_is_refused(bundle: Path) -> None:
     manifest = json.loads((bundle / MANIFEST).read_text())
     (bundle / MANIFEST).write_text(json.dumps({**manifest, "format_version": 2}))
