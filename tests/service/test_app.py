@@ -12,11 +12,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mien.model.emotions import EMOTIONS
-from mien.model.errors import UnsupportedImageError
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
-from mien.service.inference.prediction import InferenceRequest, Prediction
-from mien.service.schemas.faces import classification
 from mien.service.settings import Settings
 from tests.support.answers import CROPPED, form_head, problem
 from tests.support.cartoon import cartoon
@@ -48,39 +45,6 @@ def test_classify_answers_as_documented(client: TestClient, served_engine: Engin
     assert face["distance"] > 0
     assert face["sub_class"].startswith(f"{face['emotion']}/")
     assert face["known"] is (face["typicality"] >= served_engine.bundle.mixture.min_typicality)
-
-
-@pytest.mark.parametrize(("threshold", "known"), [(0.0, True), (1.0, False)])
-def test_min_typicality_of_known_expressions_can_be_set(
-    served_engine: Engine, crop_file: bytes, threshold: float, known: bool
-) -> None:
-    strict = Engine(served_engine.bundle, served_engine.pipeline, max_k=10, min_typicality=threshold)
-    (face,) = classification(strict.predict_one(InferenceRequest(crop_file=crop_file))).faces
-    assert face.typicality < 1
-    assert face.known is known
-
-
-def test_crop_files_in_a_batch_are_predicted_as_alone(served_engine: Engine, make_faces: MakeFaces) -> None:
-    first, second = (encode(image) for image in make_faces(2).images)
-    points = served_engine.pipeline.embed(served_engine.pipeline.read_faces(second, already_cropped=True))
-    answers = served_engine.predict(
-        [
-            InferenceRequest(crop_file=first, k=3),
-            InferenceRequest(crop_file=b"no image"),
-            InferenceRequest(points=points),
-            InferenceRequest(crop_file=second),
-        ]
-    )
-    assert isinstance(answers[1], UnsupportedImageError)
-    predictions = [answer for answer in answers if isinstance(answer, Prediction)]
-    assert [len(each.faces) for each in predictions] == [1, 0, 1]
-    assert [len(each.matches[0]) for each in predictions if each.matches] == [3]
-    alone = served_engine.pipeline.embed(served_engine.pipeline.read_faces(first, already_cropped=True))
-    np.testing.assert_allclose(predictions[0].embeddings, alone, atol=1e-4)
-    np.testing.assert_allclose(predictions[1].distances, predictions[2].distances, atol=1e-4)
-    assert predictions[0].faces[0].box == (0, 0, 48, 48)
-    with pytest.raises(UnsupportedImageError):
-        served_engine.predict_one(InferenceRequest(crop_file=b"no image"))
 
 
 def test_retrieve_answers_as_documented(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:

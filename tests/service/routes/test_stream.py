@@ -85,7 +85,7 @@ def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine) -
         assert 'mien_frames_total{result="answered",source="stream"} 3.0' in figures
 
 
-def test_parameters(served_engine: Engine, crop_file: bytes, photograph_file: bytes) -> None:
+def test_parameters_of_a_stream_are_checked(served_engine: Engine, crop_file: bytes, photograph_file: bytes) -> None:
     with served(served_engine) as (client, _):
         with client.websocket_connect("/stream?already_cropped=true") as stream:
             stream.send_bytes(crop_file)

@@ -115,7 +115,7 @@ def test_frame_is_answered_as_the_same_image(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("form", ["webm", "gif"])
-def test_other_formats(client: TestClient, form: str) -> None:
+def test_other_formats_are_answered(client: TestClient, form: str) -> None:
     video = encoded([scene([(200 + 5 * number, 120)]) for number in range(10)], form)
     frames, tracks, end = lines(asked(client, video, fps=60))
     assert len(frames) == 10
@@ -143,7 +143,7 @@ def test_moving_photographs_keep_their_tracks(client: TestClient) -> None:
     assert len(seen) == 15
 
 
-def test_parameters(client: TestClient, two_cross: bytes) -> None:
+def test_parameters_of_a_video_are_checked(client: TestClient, two_cross: bytes) -> None:
     frames, tracks, _ = lines(asked(client, two_cross, fps=1))
     assert [frame.time_s for frame in frames] == [0, 1, 2]
     frames, tracks, _ = lines(asked(client, two_cross, fps=1, faces="largest"))
@@ -186,7 +186,9 @@ def test_invalid_videos_are_refused(client: TestClient, two_cross: bytes) -> Non
         ({"max_video_bytes": 5000}, "may have 5000 bytes"),
     ],
 )
-def test_limits(served_engine: Engine, two_cross: bytes, settings: dict[str, Any], detail: str) -> None:
+def test_limits_of_videos_are_checked(
+    served_engine: Engine, two_cross: bytes, settings: dict[str, Any], detail: str
+) -> None:
     with TestClient(create_app(served_engine, Settings(**settings))) as client:
         refused = asked(client, two_cross)
         assert refused.status_code == 413
