@@ -24,12 +24,12 @@ class SmallRun:
 
 
 def make_small_run(folder: Path) -> SmallRun:
-    """Train a tiny network for three epochs, export it and build its bundle; takes some seconds."""
+    """Train a tiny network for four epochs, export it and build its bundle; takes some seconds."""
     training, validation = make_faces(320, seed=1), make_faces(80, seed=2)
     write_split(folder / "data", "Training", training)
     write_split(folder / "data", "PublicTest", validation)
     config = TrainingConfig(
-        network=NetworkConfig(widths=(8, 16), blocks=(1, 1), dropout=0.0), epochs=3, batch_size=32, warmup_epochs=0.0
+        network=NetworkConfig(widths=(8, 16), blocks=(1, 1), dropout=0.0), epochs=4, batch_size=32, warmup_epochs=0.0
     )
     checkpoint = train(training, validation, config, folder / "run", device=torch.device("cpu"))
     export(checkpoint, folder / "embedder.onnx")
