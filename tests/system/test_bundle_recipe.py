@@ -93,6 +93,6 @@ def test_bundle_is_made_and_interrupted_work_continues(data: Path, small_run: Sm
 
 def test_steps_are_those_of_the_guide(data: Path, small_run: SmallRun, tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    block = guide.partition("## The bundle that ships")[2].partition("```console\n")[2].partition("```")[0]
-    steps = [name for name in re.findall(r"^\$ mien (\w+)", block, re.MULTILINE) if name != "serve"]
+    section = guide.partition("## The bundle that ships\n")[2].partition("\n## ")[0]
+    steps = [name for name in re.findall(r"^\$ mien (\w+)", section, re.MULTILINE) if name != "serve"]
     assert commands_of(make(tmp_path, data, small_run.checkpoint, "-n")) == steps
