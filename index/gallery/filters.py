@@ -231,19 +231,15 @@ def _scalar(value: Any, field: tuple[str, ...], place: str, *, null: bool) -> Sc
     if kind == "null" and null:
         return None
     if field == ("time",):
-        return _seconds(value, place)
+        try:
+            return seconds_of(value)
+        except ValueError as error:
+            raise FilterError(place, str(error)) from None
     if kind in ("other", "null") or (isinstance(value, float) and not math.isfinite(value)):
         raise FilterError(place, f"expected a text, a number, true or false, got {excerpt(value)}")
     if field[0] != "metadata" and kind != "text":
         raise FilterError(place, f"{field[0]} must be a text, got {excerpt(value)}")
     return value  # type: ignore[no-any-return]
-
-
-def _seconds(value: Any, place: str) -> float:
-    try:
-        return seconds_of(value)
-    except ValueError as error:
-        raise FilterError(place, str(error)) from None
 
 
 def seconds_of(value: Any) -> float:

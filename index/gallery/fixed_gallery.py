@@ -49,6 +49,7 @@ class FixedGallery:
     Attributes:
         entries: the faces.
         embeddings: (n, d) float32, in the same order.
+        rows: id to row.
     """
 
     def __init__(self, entries: list[Entry], embeddings: NDArray[np.float32]) -> None:
@@ -61,8 +62,8 @@ class FixedGallery:
             raise ValueError(f"expected one embedding per entry, got {len(entries)} entries and {embeddings.shape}")
         self.entries = entries
         self.embeddings = embeddings
-        self._rows = {entry.id: row for row, entry in enumerate(entries)}
-        if len(self._rows) != len(entries):
+        self.rows = {entry.id: row for row, entry in enumerate(entries)}
+        if len(self.rows) != len(entries):
             raise ValueError("ids must be unique in a gallery")
         self._search = ExactSearch(embeddings)
 
@@ -70,7 +71,7 @@ class FixedGallery:
         return len(self.entries)
 
     def __contains__(self, face_id: str) -> bool:
-        return face_id in self._rows
+        return face_id in self.rows
 
     def get(self, face_id: str) -> Entry:
         """The entry with this id.
@@ -111,6 +112,6 @@ class FixedGallery:
         return self._search.search(queries, min(k, len(self)))
 
     def _row(self, face_id: str) -> int:
-        if face_id not in self._rows:
+        if face_id not in self.rows:
             raise QueryError(f"the gallery has no face with the id {face_id!r}")
-        return self._rows[face_id]
+        return self.rows[face_id]

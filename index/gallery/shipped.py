@@ -35,7 +35,7 @@ class ShippedGallery(GalleryStore):
     def __init__(self, bundle: Bundle) -> None:
         """Search the gallery of a bundle."""
         self._bundle = bundle
-        self._entries = bundle.gallery.entries
+        self._entries, self._rows = bundle.gallery.entries, bundle.gallery.rows
         self._embeddings = np.ascontiguousarray(bundle.gallery.embeddings)
         super().__init__(int(self._embeddings.shape[1]), bundle.manifest.sha256[EMBEDDER])
         sequences = np.arange(1, len(self._entries) + 1, dtype=np.int64)
@@ -44,17 +44,14 @@ class ShippedGallery(GalleryStore):
 
     @property
     def index(self) -> str:
-        """See ``GalleryStore.index``."""
         return "exact"
 
     def check_writable(self) -> NoReturn:
-        """See ``GalleryStore.check_writable``."""
         raise ReadOnlyGalleryError(
             "the gallery that ships with the bundle is read-only: set MIEN_GALLERY to a folder for your gallery"
         )
 
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
-        """See ``GalleryStore.get_many``."""
         return {each: self._face(self._rows[each]) for each in ids if each in self._rows}
 
     def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:  # noqa: ARG002
@@ -71,19 +68,16 @@ class ShippedGallery(GalleryStore):
         self.check_writable()
 
     def count(self, condition: Filter | None = None) -> int:
-        """See ``GalleryStore.count``."""
         if condition is None:
             return len(self._entries)
         return int(self._searcher(fields_of(condition)).passing(condition).sum())
 
     def statistics(self) -> Statistics:
-        """See ``GalleryStore.statistics``."""
         emotions, sub_classes = zip(*self._names, strict=True) if self._names else ((), ())
         labels: Counter[str | None] = Counter(entry.emotion for entry in self._entries)
         return Statistics(len(self._entries), 0, Counter(emotions), labels, Counter(sub_classes))
 
     def sample(self, size: int) -> Sample:
-        """See ``GalleryStore.sample``."""
         rows = draw_sample(np.arange(len(self._entries), dtype=np.int64), size)
         entries = [self._entries[row] for row in rows.tolist()]
         return Sample(
@@ -105,24 +99,17 @@ class ShippedGallery(GalleryStore):
         """Nothing to release."""
 
     def faces(self, sequences: Sequence[int]) -> Mapping[int, GalleryFace]:
-        """See ``Records.faces``."""
         return {sequence: self._face(sequence - 1) for sequence in sequences}
 
     def ids(self, sequences: Sequence[int]) -> Mapping[int, str]:
-        """See ``Records.ids``."""
         return {sequence: self._entries[sequence - 1].id for sequence in sequences}
 
     def with_ids(self, ids: Iterable[str]) -> Sequence[int]:
-        """See ``Records.with_ids``."""
         return [self._rows[each] + 1 for each in ids if each in self._rows]
 
     def with_content(self, hashes: Iterable[str]) -> Sequence[int]:  # noqa: ARG002
         """None: a bundle has no hashes of images."""
         return []
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {entry.id: row for row, entry in enumerate(self._entries)}
 
     @cached_property
     def _by_id(self) -> tuple[list[str], list[int]]:

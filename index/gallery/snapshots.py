@@ -5,8 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mien.index.errors import GalleryError
-from mien.index.gallery.embedded.database import GalleryDatabase
-from mien.index.gallery.embedded.folder import DATABASE, check_network
+from mien.index.gallery.embedded.folder import open_database
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.index.gallery.embedded.snapshots import database_pages
 from mien.index.gallery.face import GalleryFace
@@ -33,13 +32,7 @@ def read_snapshot(folder: Path, embedding_size: int, embedder_sha256: str) -> It
     Raises:
         GalleryError: the folder holds no gallery, or one of a newer version or another network.
     """
-    database = GalleryDatabase(folder / DATABASE)
-    try:
-        state = database.state()
-        check_network(folder, state.embedder_sha256, state.embedding_size, embedder_sha256, embedding_size)
-    except BaseException:
-        database.close()
-        raise
+    database = open_database(folder, embedding_size, embedder_sha256)
 
     def pages() -> Iterator[list[GalleryFace]]:
         with closing(database):

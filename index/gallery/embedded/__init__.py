@@ -1,1 +1,1 @@
-"""The embedded gallery: a folder on this machine, with SQLite as its durable truth."""
+"""The embedded gallery: a folder on this machine, with SQLite and FAISS."""

@@ -8,7 +8,7 @@ lock             locked shared by every process that has the gallery open, or ex
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +27,8 @@ def network_of(folder: Path) -> tuple[str, int]:
     Raises:
         GalleryError: the folder is no gallery, or one of a newer version.
     """
-    database = GalleryDatabase(folder / DATABASE)
-    try:
+    with closing(GalleryDatabase(folder / DATABASE)) as database:
         state = database.state()
-    finally:
-        database.close()
     return state.embedder_sha256, state.embedding_size
 
 
@@ -46,6 +43,22 @@ def check_network(folder: Path, found_sha256: str, found_size: int, wanted_sha25
             f"{folder} has embeddings with {found_size} dimensions of the network {found_sha256[:12]}…, expected "
             f"{wanted_size} of {wanted_sha256[:12]}…: embeddings of two networks cannot be compared"
         )
+
+
+def open_database(folder: Path, embedding_size: int, embedder_sha256: str) -> GalleryDatabase:
+    """The database of a folder, for embeddings of a network.
+
+    Raises:
+        GalleryError: the folder is no gallery, or one of a newer version or another network.
+    """
+    database = GalleryDatabase(folder / DATABASE)
+    try:
+        state = database.state()
+        check_network(folder, state.embedder_sha256, state.embedding_size, embedder_sha256, embedding_size)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def lock_folder(folder: Path, *, alone: bool) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.check import check_memory
 from mien.index.gallery.embedded.database import GalleryDatabase, create_database
-from mien.index.gallery.embedded.folder import DATABASE, LOCK, check_network, lock_folder
+from mien.index.gallery.embedded.folder import DATABASE, LOCK, lock_folder, open_database
 from mien.index.gallery.embedded.maintenance import Maintenance
 from mien.index.gallery.embedded.memory import GalleryMemory
 from mien.index.gallery.embedded.rows import faces_by_id, faces_by_sequence, find_face, select_in
@@ -38,11 +38,11 @@ _FEW: Final = 2_000
 class EmbeddedGallery(GalleryStore):
     """A gallery in a folder."""
 
-    def __init__(self, folder: Path, lock: Any, policy: IndexPolicy) -> None:
+    def __init__(self, folder: Path, lock: Any, database: GalleryDatabase, policy: IndexPolicy) -> None:
         """Use ``open_embedded_gallery``."""
         self.folder = folder
         self._lock = lock
-        self._database = GalleryDatabase(folder / DATABASE)
+        self._database = database
         self._memory = GalleryMemory(folder, self._database, policy)
         self._searcher = EmbeddedSearch(self._memory, self._database)
         self._maintenance = Maintenance(self._memory, self._database)
@@ -57,7 +57,6 @@ class EmbeddedGallery(GalleryStore):
 
     @property
     def index(self) -> str:
-        """See ``GalleryStore.index``."""
         return "exact" if self.ivf is None else "ivf"
 
     @property
@@ -70,33 +69,27 @@ class EmbeddedGallery(GalleryStore):
         return self._memory.seen == 0
 
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
-        """See ``GalleryStore.get_many``."""
         with self._database.reading(moment=False) as connection:
             return faces_by_id(connection, ids)
 
     def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:
-        """See ``GalleryStore.thumbnails``."""
         query = "SELECT id, image FROM faces JOIN thumbnails USING (sequence) WHERE id IN "
         with self._database.reading() as connection:
             return dict(select_in(connection, query, ids))
 
     def pages(self) -> Iterator[list[GalleryFace]]:
-        """See ``GalleryStore.pages``."""
         return database_pages(self._database)
 
     def delete_where(self, condition: Filter) -> int:
-        """See ``GalleryStore.delete_where``."""
         with self._write() as write:
             sequences = self._searcher.passing(condition).tolist()
             write.delete_sequences(sequences)
             return len(sequences)
 
     def count(self, condition: Filter | None = None) -> int:
-        """See ``GalleryStore.count``."""
         return len(self._memory.vectors) if condition is None else len(self._searcher.passing(condition))
 
     def statistics(self) -> Statistics:
-        """See ``GalleryStore.statistics``."""
         names: list[Field] = [("subject",), ("emotion",), ("label",), ("sub_class",)]
         view, columns = self._memory.with_columns(set(names))
         subjects, emotions, labels, sub_classes = (columns[name].counts(view.alive) for name in names)
@@ -104,7 +97,6 @@ class EmbeddedGallery(GalleryStore):
         return Statistics(int(view.alive.sum()), len(subjects), emotions, labels, sub_classes)
 
     def sample(self, size: int) -> Sample:
-        """See ``GalleryStore.sample``."""
         view = self._memory.vectors.view()
         alive = np.flatnonzero(view.alive)
         positions = alive[draw_sample(view.sequences[alive], size)]
@@ -122,11 +114,9 @@ class EmbeddedGallery(GalleryStore):
         )
 
     def snapshot(self, folder: Path) -> int:
-        """See ``GalleryStore.snapshot``."""
         return write_snapshot(self._database, folder)
 
     def restore(self, folder: Path) -> int:
-        """See ``GalleryStore.restore``."""
         count = restore_snapshot(self._database, folder)
         self._memory.refresh()
         return count
@@ -140,7 +130,6 @@ class EmbeddedGallery(GalleryStore):
         self._maintenance.wait()
 
     def close(self) -> None:
-        """See ``GalleryStore.close``."""
         try:
             self._maintenance.stop()
         finally:
@@ -214,13 +203,12 @@ def open_embedded_gallery(
     try:
         if not (folder / DATABASE).exists():
             create_database(folder / DATABASE, embedding_size, embedder_sha256)
-        database = GalleryDatabase(folder / DATABASE)
+        database = open_database(folder, embedding_size, embedder_sha256)
         try:
-            state = database.state()
-        finally:
+            return EmbeddedGallery(folder, lock, database, policy or IndexPolicy())
+        except BaseException:
             database.close()
-        check_network(folder, state.embedder_sha256, state.embedding_size, embedder_sha256, embedding_size)
-        return EmbeddedGallery(folder, lock, policy or IndexPolicy())
+            raise
     except BaseException:
         lock.close()
         raise

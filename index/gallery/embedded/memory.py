@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.errors import GalleryError
-from mien.index.gallery.embedded.database import GalleryDatabase
+from mien.index.gallery.embedded.database import GalleryDatabase, State
 from mien.index.gallery.embedded.folder import DATABASE, IVF, VECTORS, lock_file
 from mien.index.gallery.embedded.rows import FACE, embeddings_of, faces_by_sequence, to_face, values_of
 from mien.index.gallery.face import GalleryFace
@@ -54,9 +54,8 @@ class GalleryMemory:
         self.remarks: list[str] = []
         self._database = database
         self._size = database.state().embedding_size
-        self.vectors, self.seen, self._generation = self._load()
+        self._load()
         self._saved = self.seen
-        self.catch_up()
 
     @property
     def unsaved(self) -> int:
@@ -110,9 +109,7 @@ class GalleryMemory:
             if state.generation == self._generation and state.counter == self.seen:
                 return
             if state.generation != self._generation or state.forgotten > self.seen:
-                self._generation = state.generation
-                self.vectors = self._read_all(state.counter)
-                self.seen = state.counter
+                self._read_all(state)
                 return
             changes = connection.execute("SELECT sequence, gone FROM changes WHERE number > ?", (self.seen,)).fetchall()
             deleted = [sequence for sequence, gone in changes if gone]
@@ -152,32 +149,37 @@ class GalleryMemory:
                 connection.execute("DELETE FROM changes WHERE number <= ?", (forgotten,))
                 connection.execute("UPDATE gallery SET forgotten = ?", (forgotten,))
 
-    def _load(self) -> tuple[VectorIndex, int, str]:
-        """The vectors, the counter and the generation that they agree with: from their file, else the database."""
-        with self._database.reading_with_writer():
+    def _load(self) -> None:
+        """Read the vectors from their file, or from the database if the file does not fit it."""
+        with self._database.reading_with_writer() as connection:
             state = self._database.state()
-            try:
-                file = VectorsFile.read(self.folder / VECTORS)
-            except FileNotFoundError:
-                return self._read_all(state.counter), state.counter, state.generation
-            except GalleryError as error:
-                self._remark(f"{error}; memory was rebuilt from {DATABASE}")
-                return self._read_all(state.counter), state.counter, state.generation
-            fits = (
-                file.generation == state.generation
-                and state.forgotten <= file.counter <= state.counter
-                and file.embeddings.shape[1] == self._size
-            )
-            if not fits:
-                return self._read_all(state.counter), state.counter, state.generation
+            file = self._read_file(state)
+            if file is None:
+                self._read_all(state)
+                return
             self.vectors = self._new_vectors(file.sequences, file.embeddings, self._read_ivf(file))
             self.seen, self._generation = file.counter, state.generation
-        self.catch_up()
-        (count,) = self._database.writer.execute("SELECT count(*) FROM faces").fetchone()
-        if count != len(self.vectors) and self._database.state().counter == self.seen:
-            self._remark(f"{self.folder / VECTORS} has other faces than {DATABASE}; memory was rebuilt from it")
-            return self._read_all(self.seen), self.seen, self._generation
-        return self.vectors, self.seen, self._generation
+            self.catch_up()
+            (count,) = connection.execute("SELECT count(*) FROM faces").fetchone()
+            if count != len(self.vectors):
+                self._remark(f"{self.folder / VECTORS} has other faces than {DATABASE}; memory was rebuilt from it")
+                self._read_all(state)
+
+    def _read_file(self, state: State) -> VectorsFile | None:
+        """The vectors file, if there is one that fits the database."""
+        try:
+            file = VectorsFile.read(self.folder / VECTORS)
+        except FileNotFoundError:
+            return None
+        except GalleryError as error:
+            self._remark(f"{error}; memory was rebuilt from {DATABASE}")
+            return None
+        fits = (
+            file.generation == state.generation
+            and state.forgotten <= file.counter <= state.counter
+            and file.embeddings.shape[1] == self._size
+        )
+        return file if fits else None
 
     def _read_ivf(self, vectors: VectorsFile) -> IvfIndex | None:
         """The inverted lists that were saved with a vectors file, if the policy needs them."""
@@ -191,13 +193,12 @@ class GalleryMemory:
             self._remark(f"{error}; the inverted lists are built again")
             return None
 
-    def _read_all(self, counter: int) -> VectorIndex:
-        """The vectors from the database alone, up to a counter."""
-        rows = self._database.writer.execute(
-            "SELECT sequence, embedding FROM faces WHERE sequence <= ? ORDER BY sequence", (counter,)
-        ).fetchall()
+    def _read_all(self, state: State) -> None:
+        """Read the vectors from the database alone."""
+        rows = self._database.writer.execute("SELECT sequence, embedding FROM faces ORDER BY sequence").fetchall()
         sequences = np.array([row[0] for row in rows], dtype=np.int64)
-        return self._new_vectors(sequences, embeddings_of((row[1] for row in rows), self._size))
+        self.vectors = self._new_vectors(sequences, embeddings_of((row[1] for row in rows), self._size))
+        self.seen, self._generation = state.counter, state.generation
 
     def _new_vectors(
         self, sequences: NDArray[np.int64], sealed: NDArray[np.float32], ivf: IvfIndex | None = None

@@ -29,7 +29,6 @@ class EmbeddedSearch:
         self._database = database
 
     def search(self, queries: NDArray[np.float32], k: int, options: SearchOptions) -> SearchResult:
-        """See ``GalleryStore.search``."""
         needed = fields_needed(options)
         for _ in range(_ATTEMPTS):
             # Read before the view: a face that is added in between may be on this page, but on no later one.
@@ -51,22 +50,18 @@ class EmbeddedSearch:
         return sequences
 
     def faces(self, sequences: Sequence[int]) -> Mapping[int, GalleryFace]:
-        """See ``Records.faces``."""
         with self._database.reading(moment=False) as connection:
             return faces_by_sequence(connection, sequences)
 
     def ids(self, sequences: Sequence[int]) -> Mapping[int, str]:
-        """See ``Records.ids``."""
         with self._database.reading(moment=False) as connection:
             return dict(select_in(connection, "SELECT sequence, id FROM faces WHERE sequence IN ", sequences))
 
     def with_ids(self, ids: Iterable[str]) -> Sequence[int]:
-        """See ``Records.with_ids``."""
         with self._database.reading(moment=False) as connection:
             return [row[0] for row in select_in(connection, "SELECT sequence FROM faces WHERE id IN ", list(ids))]
 
     def with_content(self, hashes: Iterable[str]) -> Sequence[int]:
-        """See ``Records.with_content``."""
         query = "SELECT sequence FROM faces WHERE content_sha256 IN "
         with self._database.reading(moment=False) as connection:
             return [row[0] for row in select_in(connection, query, list(hashes))]

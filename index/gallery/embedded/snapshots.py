@@ -1,12 +1,13 @@
 """Snapshots of an embedded gallery: its database at one moment, written to a folder and read back whole."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import GalleryDatabase
-from mien.index.gallery.embedded.folder import DATABASE, check_network
+from mien.index.gallery.embedded.folder import DATABASE, open_database
 from mien.index.gallery.embedded.rows import FACE, INSERT_FACE, INSERT_THUMBNAIL, to_face
 from mien.index.gallery.face import GalleryFace
 
@@ -28,11 +29,8 @@ def write_snapshot(database: GalleryDatabase, folder: Path) -> int:
     try:
         with database.reading(moment=False) as connection:  # VACUUM INTO begins its own transaction
             connection.execute("VACUUM INTO ?", (str(folder / DATABASE),))
-        copy = GalleryDatabase(folder / DATABASE)
-        try:
+        with closing(GalleryDatabase(folder / DATABASE)) as copy:
             (count,) = copy.writer.execute("SELECT count(*) FROM faces").fetchone()
-        finally:
-            copy.close()
     except GalleryError:
         (folder / DATABASE).unlink(missing_ok=True)
         folder.rmdir()
@@ -46,31 +44,26 @@ def restore_snapshot(database: GalleryDatabase, folder: Path) -> int:
     Raises:
         GalleryError: the folder holds no snapshot, one of a newer version, or of another network.
     """
-    source = GalleryDatabase(folder / DATABASE)
-    try:
-        found, wanted = source.state(), database.state()
-        check_network(
-            folder, found.embedder_sha256, found.embedding_size, wanted.embedder_sha256, wanted.embedding_size
-        )
-        with database.translated_errors():
-            (counter,) = source.writer.execute("SELECT max(counter) FROM gallery").fetchone()
-            faces = source.writer.execute(f"SELECT {FACE} FROM faces ORDER BY sequence")  # noqa: S608
-            thumbnails = source.writer.execute("SELECT sequence, image FROM thumbnails")
-            with database.writing() as connection:
-                shift = database.state().counter  # restored faces are newer than every snapshot number in use
-                connection.execute("DELETE FROM faces")
-                connection.execute("DELETE FROM thumbnails")
-                connection.execute("DELETE FROM changes")
-                cursor = connection.executemany(INSERT_FACE, ((row[0] + shift, *row[1:]) for row in faces))
-                connection.executemany(INSERT_THUMBNAIL, ((row[0] + shift, row[1]) for row in thumbnails))
-                connection.execute(
-                    "UPDATE gallery SET counter = ?, forgotten = ?, generation = lower(hex(randomblob(16)))",
-                    (counter + shift + 1, counter + shift + 1),
-                )
-                count = cursor.rowcount
-    finally:
-        source.close()
-    return max(count, 0)
+    wanted = database.state()
+    with (
+        closing(open_database(folder, wanted.embedding_size, wanted.embedder_sha256)) as source,
+        database.translated_errors(),
+    ):
+        counter = source.state().counter
+        faces = source.writer.execute(f"SELECT {FACE} FROM faces ORDER BY sequence")  # noqa: S608
+        thumbnails = source.writer.execute("SELECT sequence, image FROM thumbnails")
+        with database.writing() as connection:
+            shift = database.state().counter  # restored faces are newer than every snapshot number in use
+            connection.execute("DELETE FROM faces")
+            connection.execute("DELETE FROM thumbnails")
+            connection.execute("DELETE FROM changes")
+            cursor = connection.executemany(INSERT_FACE, ((row[0] + shift, *row[1:]) for row in faces))
+            connection.executemany(INSERT_THUMBNAIL, ((row[0] + shift, row[1]) for row in thumbnails))
+            connection.execute(
+                "UPDATE gallery SET counter = ?, forgotten = ?, generation = lower(hex(randomblob(16)))",
+                (counter + shift + 1, counter + shift + 1),
+            )
+            return max(cursor.rowcount, 0)
 
 
 def database_pages(database: GalleryDatabase) -> Iterator[list[GalleryFace]]:

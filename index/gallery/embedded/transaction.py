@@ -35,15 +35,12 @@ class Transaction:
         self.deleted: list[int] = []
 
     def find(self, face_id: str) -> GalleryFace | None:
-        """See ``GalleryWrite.find``."""
         return find_face(self._connection, face_id)
 
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
-        """See ``GalleryWrite.get_many``."""
         return faces_by_id(self._connection, ids)
 
     def put(self, faces: Sequence[GalleryFace], replaced: Sequence[GalleryFace]) -> None:
-        """See ``GalleryWrite.put``."""
         self.delete_sequences([face.sequence for face in replaced])
         now = time.time()
         added = []
@@ -54,7 +51,6 @@ class Transaction:
         self.inserted.extend(added)
 
     def update(self, face: GalleryFace) -> None:
-        """See ``GalleryWrite.update``."""
         self.counter += 1
         names = "label, emotion, sub_class, subject, metadata, content_sha256, time"
         self._connection.execute(
@@ -65,7 +61,6 @@ class Transaction:
         self.updated.append(face)
 
     def delete(self, ids: Sequence[str]) -> Collection[str]:
-        """See ``GalleryWrite.delete``."""
         stored = dict(select_in(self._connection, "SELECT id, sequence FROM faces WHERE id IN ", ids))
         self.delete_sequences(list(stored.values()))
         return stored.keys()

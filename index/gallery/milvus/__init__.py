@@ -1,1 +1,1 @@
-"""The distributed gallery, in Milvus."""
+"""The distributed gallery: a collection of a Milvus server."""

@@ -60,7 +60,6 @@ class MilvusGallery(GalleryStore):
 
     @property
     def index(self) -> IndexType:
-        """See ``GalleryStore.index``."""
         return self.collection.note.index
 
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
@@ -68,25 +67,21 @@ class MilvusGallery(GalleryStore):
         return MilvusWrite(self.collection).get_many(ids)
 
     def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:
-        """See ``GalleryStore.thumbnails``."""
         fields = ("id", *THUMBNAIL_PARTS)
         rows = self.collection.query_ids(ids, fields, self.collection.recent(), page=PAGE_THUMBNAILS)
         return {row["id"]: image for row in rows if (image := thumbnail_of(row)) is not None}
 
     def pages(self) -> Iterator[list[GalleryFace]]:
-        """See ``GalleryStore.pages``."""
         level = all_until(self._connection.now())
         for page in self.collection.pages("", WHOLE_FACE_FIELDS, level, PAGE_THUMBNAILS):
             yield [face_of(row) for row in page]
 
     def delete_where(self, condition: Filter) -> int:
-        """See ``GalleryStore.delete_where``."""
         passing = expressions.expression(condition)
         pages = self.collection.pages(passing, ["id"], all_until(self._connection.now()), PAGE_NAMES)
         return sum(len(self.delete([row["id"] for row in page])) for page in pages)
 
     def count(self, condition: Filter | None = None) -> int:
-        """See ``GalleryStore.count``."""
         passing = expressions.EVERY_FACE if condition is None else expressions.expression(condition)
         return self.collection.count(passing, self.collection.recent())
 
@@ -150,7 +145,6 @@ class MilvusGallery(GalleryStore):
         return faces
 
     def close(self) -> None:
-        """See ``GalleryStore.close``."""
         self._connection.close()
 
     @contextmanager

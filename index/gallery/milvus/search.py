@@ -107,8 +107,10 @@ class MilvusSearch:
         narrowed, known = search, dict[str, _Candidate]()
         while True:
             whole = len(rows) < limit
-            if whole and self._index != "flat" and len(rows) < min(self._count(narrowed), limit):
-                return self._compare_all(query[None], search)[0]  # the index has missed some
+            if whole and self._index != "flat":
+                passing = self._collection.count(narrowed.passing, narrowed.level)
+                if len(rows) < passing:  # the index has missed some
+                    return self._compare_all(query[None], search)[0]
             known |= {each.id: each for each in _candidates(query, rows)}
             candidates = sorted(known.values(), key=_order)
             if not whole:
@@ -126,9 +128,6 @@ class MilvusSearch:
                 narrowed, known = _without_seen_subjects(search, candidates)
             limit = min(_GROWTH * limit, MAX_ROWS)
             (rows,) = self._nearest_rows(query[None], limit, narrowed)
-
-    def _count(self, search: _Search) -> int:
-        return self._collection.count(search.passing, search.level)
 
     def _nearest_rows(self, queries: NDArray[np.float32], limit: int, search: _Search) -> list[list[dict[str, Any]]]:
         """The nearest rows of each query, with the squared distance that Milvus computed."""

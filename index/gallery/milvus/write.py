@@ -31,12 +31,10 @@ class MilvusWrite:
         self._connection = collection.connection
 
     def find(self, face_id: str) -> GalleryFace | None:
-        """See ``GalleryWrite.find``."""
         rows = self._collection.query(expressions.with_ids([face_id]), WHOLE_FACE_FIELDS, EVERY_WRITE, limit=1)
         return face_of(rows[0]) if rows else None
 
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
-        """See ``GalleryWrite.get_many``."""
         rows = self._collection.query_ids(ids, FACE_FIELDS, EVERY_WRITE, page=PAGE_FACES)
         return {row["id"]: face_of(row) for row in rows}
 
@@ -57,11 +55,9 @@ class MilvusWrite:
             )
 
     def update(self, face: GalleryFace) -> None:
-        """See ``GalleryWrite.update``."""
         self._upsert(self._collection.name, [face])
 
     def delete(self, ids: Sequence[str]) -> Collection[str]:
-        """See ``GalleryWrite.delete``."""
         stored = sorted(row["id"] for row in self._collection.query_ids(ids, ["id"], EVERY_WRITE, page=BATCH_FACES))
         for start in range(0, len(stored), BATCH_FACES):
             self._connection.call("delete", self._collection.name, ids=stored[start : start + BATCH_FACES])

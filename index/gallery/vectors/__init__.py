@@ -1,1 +1,1 @@
-"""The vector index of a gallery in memory, on FAISS, mutable while it is searched."""
+"""The embeddings of a gallery in memory, searched by FAISS while they change."""
