@@ -1,4 +1,4 @@
-"""Videos for the tests, drawn and encoded here."""
+"""Videos of drawn faces, encoded in memory."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -15,7 +15,7 @@ CODECS: Final = {"mp4": ("libx264", "yuv420p"), "webm": ("libvpx-vp9", "yuv420p"
 """Codec and pixel format for each container."""
 
 
-def encoded(
+def encode_video(
     frames: Iterable[NDArray[np.uint8]], form: str = "mp4", rate: int = 10, turn: int = 0, codec: str | None = None
 ) -> bytes:
     """A video file of (h, w, 3) uint8 RGB frames; skips the test where there is no PyAV."""
@@ -42,7 +42,7 @@ def encoded(
 def scene(
     middles: Sequence[tuple[int, int]], side: int = 160, width: int = 640, height: int = 240
 ) -> NDArray[np.uint8]:
-    """A frame with a drawn face around each of the places."""
+    """A frame with a drawn face around each of these points."""
     frame = np.full((height, width, 3), (90, 120, 150), np.uint8)
     face = cartoon(side)
     for x, y in middles:

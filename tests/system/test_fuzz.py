@@ -29,7 +29,7 @@ from mien.service.settings import Settings
 from tests.support.cartoon import cartoon
 from tests.support.images import encode
 from tests.support.serving import served_app
-from tests.support.videos import CODECS, encoded, scene
+from tests.support.videos import CODECS, encode_video, scene
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MUTANTS = 100
@@ -111,7 +111,7 @@ def test_mutated_videos_cause_no_server_error(client: TestClient, form: str) -> 
     chance = random.Random(form)  # noqa: S311
     statuses: Counter[int] = Counter()
     slowest = 0.0
-    seed = encoded([scene([(60 + 5 * number, 60)], side=96, width=160, height=120) for number in range(10)], form)
+    seed = encode_video([scene([(60 + 5 * number, 60)], side=96, width=160, height=120) for number in range(10)], form)
     for _ in range(VIDEO_MUTANTS):
         file = mutated(seed, chance)
         began = time.monotonic()

@@ -16,7 +16,7 @@ from mien.service.commands.main import build_parser
 from mien.service.inference.engine import Engine, load_engine
 from mien.service.settings import Settings
 from tests.support.data import ROOT, london_photographs, needs_london
-from tests.support.videos import encoded, scene
+from tests.support.videos import encode_video, scene
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -131,7 +131,7 @@ def answer_to(client: TestClient, command: str, picture: bytes) -> Any:
 
 def clip() -> bytes:
     """A second of a drawn face."""
-    return encoded([scene([(200 + 5 * number, 120)]) for number in range(10)])
+    return encode_video([scene([(200 + 5 * number, 120)]) for number in range(10)])
 
 
 def curls(*pages: Path) -> list[tuple[str, str]]:

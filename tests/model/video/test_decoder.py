@@ -24,7 +24,7 @@ from mien.model.errors import (
 from mien.model.video import decoder
 from mien.model.video.decoder import DEFAULT_LIMITS, Video, VideoEnd, VideoFrame, VideoLimits, can_decode_videos
 from tests.support.data import ROOT
-from tests.support.videos import encoded
+from tests.support.videos import encode_video
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
 
@@ -49,7 +49,7 @@ def decoded(data: bytes, fps: float = 10.0, limits: VideoLimits = DEFAULT_LIMITS
     ("form", "codec"), [("mp4", None), ("mp4", "mpeg4"), ("webm", None), ("webm", "libvpx"), ("gif", None)]
 )
 def test_each_format_gives_its_frames(form: str, codec: str | None) -> None:
-    frames, end = decoded(encoded([grey(number) for number in range(20)], form, codec=codec))
+    frames, end = decoded(encode_video([grey(number) for number in range(20)], form, codec=codec))
     assert [frame.number for frame in frames] == list(range(20))
     np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(20) / 10, atol=0.011)
     assert (end.frames, end.damaged, end.cut) == (20, 0, False)
@@ -63,14 +63,14 @@ def test_each_format_gives_its_frames(form: str, codec: str | None) -> None:
     ("fps", "numbers"), [(100.0, range(30)), (5.0, range(0, 30, 2)), (1.0, (0, 10, 20)), (0.1, (0,))]
 )
 def test_frames_are_sampled(fps: float, numbers: range | tuple[int, ...]) -> None:
-    frames, end = decoded(encoded([grey(number) for number in range(30)]), fps)
+    frames, end = decoded(encode_video([grey(number) for number in range(30)]), fps)
     assert [frame.number for frame in frames] == list(numbers)
     assert end.frames == 30
 
 
 def test_sampling_keeps_the_rate_where_it_does_not_divide_the_video_s() -> None:
     """25 frames a second sampled at 10 give one frame for each tenth, though few frames fall on one."""
-    frames, _ = decoded(encoded([grey(number % 40) for number in range(50)], rate=25), 10.0)
+    frames, _ = decoded(encode_video([grey(number % 40) for number in range(50)], rate=25), 10.0)
     assert len(frames) == 20
     assert {b.number - a.number for a, b in pairwise(frames)} == {2, 3}
 
@@ -78,7 +78,7 @@ def test_sampling_keeps_the_rate_where_it_does_not_divide_the_video_s() -> None:
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_rotated_video_is_upright(turn: int) -> None:
     """The file holds by how many degrees, anticlockwise, frames are rotated for display."""
-    (frame, *_), _ = decoded(encoded([grey(0)] * 3, turn=turn))
+    (frame, *_), _ = decoded(encode_video([grey(0)] * 3, turn=turn))
     np.testing.assert_allclose(frame.image, np.rot90(grey(0), turn // 90), atol=12)
 
 
@@ -109,26 +109,26 @@ def test_other_files_are_refused(data: bytes) -> None:
 
 
 def test_mp4_without_pictures_or_with_another_codec_is_refused() -> None:
-    data = encoded([grey(0)] * 3)
+    data = encode_video([grey(0)] * 3)
     unknown = data.replace(b"avc1", b"zzzz")
     with pytest.raises(VideoError):
         decoded(unknown)
 
 
 def test_broken_file_is_refused() -> None:
-    data = encoded([grey(number) for number in range(30)])
+    data = encode_video([grey(number) for number in range(30)])
     with pytest.raises(BrokenVideoError, match="cut off or damaged"):
         decoded(data[: len(data) // 2])  # MP4 has its table at the end
     with pytest.raises(BrokenVideoError):
         decoded(b"\x1a\x45\xdf\xa3" + bytes(1000))
-    gif = encoded([grey(number) for number in range(30)], "gif")
+    gif = encode_video([grey(number) for number in range(30)], "gif")
     frames, _ = decoded(gif[: len(gif) // 2])
     assert 5 < len(frames) < 30, "a film that ends early gives its first frames"
 
 
 def test_damage_in_the_middle_is_counted_and_skipped() -> None:
     data = bytearray(
-        encoded([np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8) for number in range(30)])
+        encode_video([np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8) for number in range(30)])
     )
     at = data.index(b"mdat") + 20_000
     data[at : at + 2000] = bytes(2000)
@@ -139,7 +139,7 @@ def test_damage_in_the_middle_is_counted_and_skipped() -> None:
 
 
 def test_videos_over_a_limit_are_refused() -> None:
-    data = encoded([grey(number) for number in range(30)])
+    data = encode_video([grey(number) for number in range(30)])
     with pytest.raises(VideoTooLargeError, match="at most 3000 pixels, got 64x48"):
         decoded(data, limits=VideoLimits(max_pixels=3000))
     with pytest.raises(VideoTooLargeError, match=r"at most 2 s, got one of 3\.0 s"):
@@ -150,7 +150,7 @@ def test_videos_over_a_limit_are_refused() -> None:
 
 
 def test_video_longer_than_its_header_says_is_cut() -> None:
-    data = bytearray(encoded([grey(number) for number in range(30)], "webm"))
+    data = bytearray(encode_video([grey(number) for number in range(30)], "webm"))
     at = data.index(b"\x44\x89\x88") + 3
     data[at : at + 8] = struct.pack(">d", 500.0)  # its duration, milliseconds
     frames, end = decoded(bytes(data), limits=VideoLimits(max_s=1.0))
@@ -184,7 +184,7 @@ except VideoError:
 
 def test_small_file_of_huge_frames_takes_no_memory_here(tmp_path: Path) -> None:
     """FFmpeg allocates the table that the file declares, 3.5 GB for 2 KB, but in the decoder's process."""
-    data, path = grown_table(encoded([grey(number) for number in range(30)])), tmp_path / "grown.mp4"
+    data, path = grown_table(encode_video([grey(number) for number in range(30)])), tmp_path / "grown.mp4"
     assert len(data) < 3000
     path.write_bytes(data)
     told = subprocess.run(
@@ -202,7 +202,7 @@ def test_small_file_of_huge_frames_takes_no_memory_here(tmp_path: Path) -> None:
 
 
 def test_killed_decoder_means_a_broken_video() -> None:
-    with Video(encoded([grey(number) for number in range(30)]), 10.0) as decoding:
+    with Video(encode_video([grey(number) for number in range(30)]), 10.0) as decoding:
         while decoding.step() is None:
             pass
         decoding.kill()
@@ -212,14 +212,14 @@ def test_killed_decoder_means_a_broken_video() -> None:
 
 def test_hanging_decoder_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(decoder, "REPLY_TIMEOUT_S", 0.3)
-    with Video(encoded([grey(0)] * 3), 10.0) as decoding:
+    with Video(encode_video([grey(0)] * 3), 10.0) as decoding:
         os.kill(decoding._process.pid, signal.SIGSTOP)
         with pytest.raises(BrokenVideoError, match="decoder fails"):
             decoding.step()
 
 
 def test_kill_while_another_thread_waits() -> None:
-    decoding = Video(encoded([grey(0)] * 3), 10.0)
+    decoding = Video(encode_video([grey(0)] * 3), 10.0)
     os.kill(decoding._process.pid, signal.SIGSTOP)
     failed: list[VideoError] = []
 
@@ -239,7 +239,7 @@ def test_kill_while_another_thread_waits() -> None:
 
 
 def test_close_leaves_nothing_behind() -> None:
-    data = encoded([grey(number) for number in range(10)])
+    data = encode_video([grey(number) for number in range(10)])
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         decoded(data)

@@ -14,7 +14,7 @@ from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
 from tests.support.answers import FAST_RETRIES
 from tests.support.serving import free_ports, served_app
-from tests.support.videos import encoded, scene
+from tests.support.videos import encode_video, scene
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
 
@@ -27,7 +27,7 @@ def url(served_engine: Engine) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def video() -> bytes:
-    return encoded([scene([(200 + 5 * number, 120)]) for number in range(10)])
+    return encode_video([scene([(200 + 5 * number, 120)]) for number in range(10)])
 
 
 def test_lines_of_a_video_are_typed(url: str, video: bytes) -> None:

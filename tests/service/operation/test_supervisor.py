@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mien.index.bundle.default import default_bundle
 from tests.support.answers import CROPPED, form_head
 from tests.support.serving import MIEN, ServedProcess, served_process
-from tests.support.videos import encoded, scene
+from tests.support.videos import encode_video, scene
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.system
@@ -171,7 +171,7 @@ def test_killed_service_keeps_acknowledged_writes_and_leaves_no_decoder(
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    video = encoded([scene([(200, 120)])] * 300)
+    video = encode_video([scene([(200, 120)])] * 300)
     with served_process("--gallery", str(tmp_path / "faces")) as server:
         point = [0.5] * 64
         kept = httpx2.post(f"{server.url}/gallery", json={"items": [{"id": "kept", "embedding": point}]})
@@ -204,7 +204,7 @@ def test_killed_service_keeps_acknowledged_writes_and_leaves_no_decoder(
 
 
 def test_disconnect_from_a_video_ends_its_decoder() -> None:
-    video = encoded([scene([(200, 120)])] * 300)
+    video = encode_video([scene([(200, 120)])] * 300)
     with served_process() as server:
         with (
             httpx2.Client(timeout=20) as client,

@@ -28,7 +28,7 @@ from tests.support.cartoon import cartoon
 from tests.support.data import london_photographs, needs_london
 from tests.support.engines import SlowEngine
 from tests.support.images import encode
-from tests.support.videos import encoded, scene
+from tests.support.videos import encode_video, scene
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
@@ -39,7 +39,7 @@ LINE: TypeAdapter[FrameLine | TrackLine | EndLine] = TypeAdapter(FrameLine | Tra
 @pytest.fixture(scope="module")
 def two_cross() -> bytes:
     """Three seconds: one face moves from left to right, another, below it, from right to left."""
-    return encoded([scene([(100 + 15 * number, 100), (540 - 15 * number, 140)]) for number in range(30)])
+    return encode_video([scene([(100 + 15 * number, 100), (540 - 15 * number, 140)]) for number in range(30)])
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_frame_is_answered_as_the_same_image(client: TestClient) -> None:
     """Videos and images have the same path from the pixels on."""
 
     picture = scene([(200, 120), (460, 120)])
-    video = encoded([picture] * 4, "webm")
+    video = encode_video([picture] * 4, "webm")
     frames, _, _ = lines(asked(client, video))
     faces = client.post("/classify", files={"image": encode(picture)}).json()["faces"]
     assert len(faces) == len(frames[0].faces) == 2
@@ -116,7 +116,7 @@ def test_frame_is_answered_as_the_same_image(client: TestClient) -> None:
 
 @pytest.mark.parametrize("form", ["webm", "gif"])
 def test_other_formats_are_answered(client: TestClient, form: str) -> None:
-    video = encoded([scene([(200 + 5 * number, 120)]) for number in range(10)], form)
+    video = encode_video([scene([(200 + 5 * number, 120)]) for number in range(10)], form)
     frames, tracks, end = lines(asked(client, video, fps=60))
     assert len(frames) == 10
     assert [track.frames for track in tracks] == [10]
@@ -138,7 +138,7 @@ def test_moving_photographs_keep_their_tracks(client: TestClient) -> None:
             x = 20 + place * 400 + 5 * number
             frame[10:310, x : x + 300] = face
         frames.append(frame)
-    seen, tracks, _ = lines(asked(client, encoded(frames), fps=10))
+    seen, tracks, _ = lines(asked(client, encode_video(frames), fps=10))
     assert [track.frames for track in tracks] == [15, 15]
     assert len(seen) == 15
 
@@ -148,7 +148,7 @@ def test_parameters_of_a_video_are_checked(client: TestClient, two_cross: bytes)
     assert [frame.time_s for frame in frames] == [0, 1, 2]
     frames, tracks, _ = lines(asked(client, two_cross, fps=1, faces="largest"))
     assert [len(frame.faces) for frame in frames] == [1, 1, 1]
-    cropped = encoded([cartoon(64)] * 5)
+    cropped = encode_video([cartoon(64)] * 5)
     frames, tracks, _ = lines(asked(client, cropped, already_cropped=True))
     assert len(tracks) == 1
     assert frames[0].faces[0].detection is None
@@ -158,7 +158,7 @@ def test_parameters_of_a_video_are_checked(client: TestClient, two_cross: bytes)
 
 
 def test_video_without_a_face_has_empty_frames(client: TestClient) -> None:
-    frames, tracks, end = lines(asked(client, encoded([scene([])] * 10)))
+    frames, tracks, end = lines(asked(client, encode_video([scene([])] * 10)))
     assert [frame.faces for frame in frames] == [[]] * 5
     assert tracks == []
     assert end.complete
@@ -283,7 +283,7 @@ def test_stopping_service_ends_a_video_in_time(two_frames: TwoFrames, two_cross:
 
         stopping = threading.Thread(target=stop)
         stopping.start()
-        _, _, end = lines(asked(client, encoded([scene([(200, 120)])] * 300), fps=60))
+        _, _, end = lines(asked(client, encode_video([scene([(200, 120)])] * 300), fps=60))
         stopping.join()
         assert not end.complete
         assert end.problem is not None
@@ -304,7 +304,7 @@ def test_failing_decoder_ends_the_answer_with_a_problem(two_frames: TwoFrames, m
     monkeypatch.setattr(VideoAnswer, "_step", step)
     two_frames.go.set()
     with TestClient(create_app(two_frames, Settings())) as client:
-        frames, _, end = lines(asked(client, encoded([scene([(200, 120)])] * 30)))
+        frames, _, end = lines(asked(client, encode_video([scene([(200, 120)])] * 30)))
         assert 2 <= len(frames) <= 3
         assert end.problem is not None
         assert end.problem.type == "urn:mien:broken-video"
@@ -344,14 +344,14 @@ def streamed(app: FastAPI, data: bytes, leave_after: int) -> list[bytes]:
 
 def test_lines_come_as_they_are_ready_and_a_disconnect_ends_the_work(served_engine: Engine) -> None:
     runtime = Runtime(served_engine, Settings())
-    got = streamed(create_app_on(runtime), encoded([scene([(200, 120)])] * 300), leave_after=3)
+    got = streamed(create_app_on(runtime), encode_video([scene([(200, 120)])] * 300), leave_after=3)
     assert 3 <= len(got) <= 6, "nobody reads the other 294"
     assert all(json.loads(line)["kind"] == "frame" for line in got)
     assert runtime.admission.videos.held == runtime.admission.images.held == runtime.admission.body_bytes.held == 0
 
 
 def test_images_are_answered_during_a_video(client: TestClient, runtime: Runtime, crop_file: bytes) -> None:
-    video = encoded([scene([(200, 120)])] * 60)
+    video = encode_video([scene([(200, 120)])] * 60)
     answers: list[Response] = []
     asking = threading.Thread(target=lambda: answers.append(asked(client, video, fps=60)))
     asking.start()
@@ -372,8 +372,8 @@ def test_memory_does_not_grow_with_the_video(client: TestClient) -> None:
     """Of 300 frames of 0.5 MB, 140 MB in all, only a few are in memory at once."""
     import tracemalloc
 
-    asked(client, encoded([scene([(200, 120)])] * 10), fps=60)
-    video = encoded([scene([(200 + number % 50, 120)]) for number in range(300)], rate=30)
+    asked(client, encode_video([scene([(200, 120)])] * 10), fps=60)
+    video = encode_video([scene([(200 + number % 50, 120)]) for number in range(300)], rate=30)
     tracemalloc.start()
     try:
         _, _, end = lines(asked(client, video, fps=30, already_cropped=True))
