@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import EmbedderError
@@ -22,20 +21,13 @@ def half(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def distances(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, n) distances between (n, d) embeddings."""
-    return np.asarray(np.linalg.norm(embeddings[:, None] - embeddings[None], axis=2))
-
-
 def test_float16_gives_nearly_what_float32_gives(half: Path, small_run: SmallRun, make_faces: MakeFaces) -> None:
     crops = make_faces(64, seed=5).images
     whole, rounded = Embedder(small_run.network, provider="cpu"), Embedder(half, provider="cpu")
     expected, found = whole.embed(crops), rounded.embed(crops)
-    errors = np.linalg.norm(found - expected, axis=1)
-    assert 0 < errors.max() < 0.01 * np.linalg.norm(expected, axis=1).mean()
-    # Rounded weights shift all embeddings alike, so that the distances between faces change much less.
     spread = np.linalg.norm(expected - expected.mean(axis=0), axis=1).mean()
-    assert np.abs(distances(found) - distances(expected)).max() < 0.005 * spread
+    away = np.linalg.norm(found - expected, axis=1)
+    assert 0 < away.max() < 0.01 * spread
     assert rounded.metadata == whole.metadata.model_copy(update={"precision": "float16"})
 
 
