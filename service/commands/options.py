@@ -5,7 +5,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 
 from mien.model.errors import ConfigError
@@ -29,7 +29,7 @@ def add_config_options(parser: argparse.ArgumentParser, config: type[BaseModel],
             dest=dotted,
             default=argparse.SUPPRESS,
             help=_help(field),
-            **_argument(kind),
+            **_argument(kind, field),
         )
 
 
@@ -83,12 +83,13 @@ def _base_type(annotation: Any) -> Any:
     return annotation
 
 
-def _argument(kind: Any) -> dict[str, Any]:
-    """The arguments of ``add_argument`` for a type."""
+def _argument(kind: Any, field: FieldInfo) -> dict[str, Any]:
+    """The arguments of ``add_argument`` for a field of a type."""
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(kind) is Literal:
-        return {"choices": get_args(kind)}
+        former_names = [each.func for each in field.metadata if isinstance(each, BeforeValidator)]
+        return {"choices": get_args(kind), "type": former_names[0] if former_names else str}
     if get_origin(kind) is tuple:
         return {"nargs": "+", "type": _base_type(get_args(kind)[0]), "metavar": "N"}
     return {"type": kind, "metavar": {int: "N", float: "X", Path: "PATH"}.get(kind, "TEXT")}

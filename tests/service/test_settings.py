@@ -1,3 +1,4 @@
+import argparse
 import os
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from mien.index.bundle.default import default_bundle
 from mien.model.errors import ConfigError
+from mien.service.commands.options import add_config_options
 from mien.service.settings import Settings, read_settings
 
 
@@ -47,6 +49,9 @@ def test_option_takes_precedence_over_the_environment(monkeypatch: pytest.Monkey
 def test_earlier_name_of_an_index_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIEN_GALLERY_INDEX", "cells")
     assert Settings().gallery_index == "ivf"
+    parser = argparse.ArgumentParser()
+    add_config_options(parser, Settings)
+    assert parser.parse_args(["--gallery-index", "cells"]).gallery_index == "ivf"
 
 
 def test_misspelt_variable_is_refused_with_a_hint() -> None:
