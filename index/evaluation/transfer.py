@@ -150,6 +150,9 @@ def transfer_scores(
         The scores (JSON values).
     """
     labels = photographs.labels[embedded.rows]
+    people = None
+    if photographs.subjects is not None:
+        people = np.unique([photographs.subjects[row] for row in embedded.rows], return_inverse=True)[1]
     order = [mixture.emotions.index(name) for name in EMOTIONS]
     distances = mixture.distances(embedded.embeddings)[:, order]
     own = np.unique(photographs.labels)
@@ -165,8 +168,8 @@ def transfer_scores(
         "emotions_lacking": list(photographs.missing_emotions),
         "all_emotions": classification_scores(labels, distances.argmin(axis=1), EMOTIONS),
         "own_emotions": classification_scores(labels, own[distances[:, own].argmin(axis=1)], EMOTIONS),
-        "retrieval_leave_one_out": _retrieval(photographs, embedded, on_progress),
-        "identity_leakage": _identity(photographs, embedded),
+        "retrieval_leave_one_out": _retrieval(embedded.embeddings, labels, people, on_progress),
+        "identity_leakage": _identity(embedded.embeddings, labels, people),
     }
 
 
@@ -235,26 +238,24 @@ def _overlap(one: Box, other: Box) -> float:
 
 
 def _retrieval(
-    photographs: LabelledPhotographs, embedded: EmbeddedPhotographs, on_progress: Callable[[int, int], object]
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    people: NDArray[np.int64] | None,
+    on_progress: Callable[[int, int], object],
 ) -> dict[str, Any] | None:
     """Scores of retrieval; None where no photograph has another of its emotion."""
-    labels, count = photographs.labels[embedded.rows], len(embedded.rows)
-    people = np.arange(count)
-    if photographs.subjects is not None:
-        people = np.unique([photographs.subjects[row] for row in embedded.rows], return_inverse=True)[1]
-    gallery = FixedGallery(
-        [Entry(str(row), EMOTIONS[label], {}) for row, label in zip(embedded.rows, labels, strict=True)],
-        embedded.embeddings,
-    )
-    tally = RankingTally(EMOTIONS, labels, people)
+    count = len(labels)
+    groups = people if people is not None else np.arange(count)
+    gallery = FixedGallery([Entry(str(row), EMOTIONS[label], {}) for row, label in enumerate(labels)], embeddings)
+    tally = RankingTally(EMOTIONS, labels, groups)
     queries = np.arange(count)
     if count > MAX_QUERIES:
         queries = np.sort(np.random.default_rng(0).choice(count, MAX_QUERIES, replace=False))
     step = max(1, _CELLS_AT_ONCE // count)
     for start in range(0, len(queries), step):
         part = queries[start : start + step]
-        ranked, _ = gallery.ranking(embedded.embeddings[part], count)
-        tally.add(ranked, labels[part], people[part], part)
+        ranked, _ = gallery.ranking(embeddings[part], count)
+        tally.add(ranked, labels[part], groups[part], part)
         on_progress(start + len(part), len(queries))
     try:
         return tally.result()
@@ -262,12 +263,11 @@ def _retrieval(
         return None
 
 
-def _identity(photographs: LabelledPhotographs, embedded: EmbeddedPhotographs) -> dict[str, Any] | None:
+def _identity(
+    embeddings: NDArray[np.float32], labels: NDArray[np.int64], people: NDArray[np.int64] | None
+) -> dict[str, Any] | None:
     """Identity leakage; None where subjects are not known, or no person shows two expressions."""
-    if photographs.subjects is None:
-        return None
-    subjects = np.unique([photographs.subjects[row] for row in embedded.rows], return_inverse=True)[1]
     try:
-        return asdict(identity_leakage(embedded.embeddings, subjects, photographs.labels[embedded.rows]))
+        return asdict(identity_leakage(embeddings, people, labels)) if people is not None else None
     except DatasetError:
         return None
