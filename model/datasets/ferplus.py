@@ -12,7 +12,7 @@ Crowd-Sourced Label Distribution*, arXiv 1608.01041.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -21,13 +21,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.model.datasets.csv_table import lines, rows
-from mien.model.emotions import VOTE_COLUMNS
+from mien.model.emotions import EMOTIONS, UNLABELLED, VOTE_COLUMNS
 from mien.model.errors import DatasetError
 
 Split = Literal["Training", "PublicTest", "PrivateTest"]
 
 FACE_PX: Final = 48
 """Height and width of a FER2013 face, in pixels."""
+
+OPINIONS_NAME: Final = "fer2013_labels.csv"
+"""The table of FER2013's own labels: ``name``, without a file's ending, and ``fer2013_label``."""
 
 _MAX_VOTES: Final = 1_000_000
 """A larger count means that the file is damaged."""
@@ -47,11 +50,14 @@ class LabelledFaces:
         names: (n,) file names, unique within FER+, such as ``fer0000000.png``.
         images: (n, 48, 48) uint8.
         votes: (n, 10) int64 counts, columns as in ``VOTE_COLUMNS``.
+        opinions: (n,) int64 indices into ``EMOTIONS``, FER2013's own label, or ``UNLABELLED``; None where nobody has
+            looked it up.
     """
 
     names: tuple[str, ...]
     images: NDArray[np.uint8]
     votes: NDArray[np.int64]
+    opinions: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,7 +65,12 @@ class LabelledFaces:
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "LabelledFaces":
         """The faces at ``rows`` (indices or a mask), in that order."""
         chosen = np.arange(len(self))[rows]
-        return LabelledFaces(tuple(self.names[row] for row in chosen), self.images[chosen], self.votes[chosen])
+        return LabelledFaces(
+            tuple(self.names[row] for row in chosen),
+            self.images[chosen],
+            self.votes[chosen],
+            self.opinions[chosen] if self.opinions is not None else None,
+        )
 
 
 def read_ferplus(root: Path, split: Split) -> LabelledFaces:
@@ -74,13 +85,34 @@ def read_ferplus(root: Path, split: Split) -> LabelledFaces:
     """
     folder = root / _FOLDERS[split]
     if (folder / "label.csv").is_file():
-        return _read_folder(folder)
+        return _with_opinions(_read_folder(folder), root / OPINIONS_NAME)
     if (root / "fer2013.csv").is_file() and (root / "fer2013new.csv").is_file():
-        return _read_tables(root / "fer2013.csv", root / "fer2013new.csv", split)
+        faces = _read_tables(root / "fer2013.csv", root / "fer2013new.csv", split)
+        return _with_opinions(faces, root / OPINIONS_NAME)
     raise DatasetError(
         f"{root} holds no FER+ {split} split: expected {_FOLDERS[split]}/label.csv with its PNG files, "
         "or fer2013.csv and fer2013new.csv"
     )
+
+
+def _with_opinions(faces: LabelledFaces, path: Path) -> LabelledFaces:
+    """The faces with FER2013's own labels, where their table is there.
+
+    Raises:
+        DatasetError: the table lacks a column, or a label is no emotion.
+    """
+    if not path.is_file():
+        return faces
+    of_name: dict[str, int] = {}
+    for line, row in rows(path, ("name", "fer2013_label")):
+        label = row["fer2013_label"]
+        if label not in EMOTIONS:
+            raise DatasetError(
+                f"{path}, line {line}: fer2013_label must be one of {', '.join(EMOTIONS)}, got {label!r}"
+            )
+        of_name[Path(row["name"]).stem] = EMOTIONS.index(label)
+    opinions = np.array([of_name.get(Path(name).stem, UNLABELLED) for name in faces.names], dtype=np.int64)
+    return replace(faces, opinions=opinions)
 
 
 @dataclass(frozen=True)

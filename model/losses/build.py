@@ -27,7 +27,13 @@ def build_loss(config: TrainingConfig, class_count: int, emotion_of: Tensor | No
     """
     sigma = Sigma(config.sigma_schedule, config.sigma, config.sigma_end)
     makers: dict[LossName, Callable[[], Loss]] = {
-        "gaussian": lambda: GaussianLoss(sigma, leave_one_out=config.leave_one_out, emotion_of=emotion_of),
+        "gaussian": lambda: GaussianLoss(
+            sigma,
+            leave_one_out=config.leave_one_out,
+            emotion_of=emotion_of,
+            prior_power=config.prior_power,
+            mixing=config.mixing,
+        ),
         "gaussian-running": lambda: RunningGaussianLoss(sigma, class_count, EMBEDDING_SIZE, decay=config.running_decay),
         "gaussian-components": lambda: GaussianComponentsLoss(
             sigma, class_count, EMBEDDING_SIZE, components=config.components, decay=config.running_decay

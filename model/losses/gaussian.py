@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mien.model.losses.base import EmbeddedBatch, Loss
-from mien.model.losses.centroids import squared_distances_to_class_centroids
+from mien.model.losses.centroids import class_centroids, squared_distances, squared_distances_to_class_centroids
 from mien.model.losses.sigma import Sigma
 
 
@@ -20,6 +20,7 @@ def gaussian_structured_loss(
     *,
     leave_one_out: bool = False,
     emotion_of: Tensor | None = None,
+    prior_power: float = 0.0,
 ) -> Tensor:
     """Brier score of the batch's isotropic Gaussian mixture against target distributions.
 
@@ -42,6 +43,7 @@ def gaussian_structured_loss(
         leave_one_out: leave each embedding out of its own centroid (see ``mien.model.losses.centroids``).
         emotion_of: (s,) int64, the emotion (0..c-1) of each of s sub-classes; without it the classes are the
             emotions.
+        prior_power: the components' weights are their shares of the batch to this power; 0: equal.
 
     Returns:
         () float, from 0 to 2. A uniform posterior over c classes against one-hot targets gives 1 - 1/c.
@@ -50,11 +52,61 @@ def gaussian_structured_loss(
     squared, present = squared_distances_to_class_centroids(
         embeddings, labels, class_count, leave_one_out=leave_one_out
     )
-    return brier_score(squared, present, targets, sigma, emotion_of=emotion_of)
+    weights = shares(labels, class_count) ** prior_power if prior_power else None
+    return brier_score(squared, present, targets, sigma, emotion_of=emotion_of, weights=weights)
+
+
+def mixed_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    sigma: float | Tensor,
+    concentration: float,
+    *,
+    emotion_of: Tensor | None = None,
+    prior_power: float = 0.0,
+) -> Tensor:
+    """Brier score of points between the embeddings of a batch, against targets mixed in the same shares.
+
+    The authors' mixing, ``lambda z_i + (1 - lambda) z_k`` with one lambda a batch from a symmetric Beta distribution,
+    with the votes mixed in place of class numbers. The points are scored against the centroids of the batch and take
+    no part in them. Chance comes from torch's global generator.
+
+    Args:
+        embeddings: (n, d) float.
+        labels: (n,) int64, the class whose centroid each embedding belongs to.
+        targets: (n, c) float rows that sum to 1.
+        sigma: standard deviation that all components share, in embedding units.
+        concentration: both parameters of the Beta distribution.
+        emotion_of: (s,) int64, the emotion of each sub-class; without it the classes are the emotions.
+        prior_power: as for ``gaussian_structured_loss``.
+
+    Returns:
+        () float, from 0 to 2.
+    """
+    class_count = targets.shape[1] if emotion_of is None else len(emotion_of)
+    share = torch.distributions.Beta(concentration, concentration).sample().to(embeddings)
+    partners = torch.randperm(len(embeddings)).to(embeddings.device)
+    centroids, present = class_centroids(embeddings, labels, class_count)
+    squared = squared_distances(torch.lerp(embeddings[partners], embeddings, share), centroids)
+    weights = shares(labels, class_count) ** prior_power if prior_power else None
+    mixed = torch.lerp(targets[partners], targets, share)
+    return brier_score(squared, present, mixed, sigma, emotion_of=emotion_of, weights=weights)
+
+
+def shares(labels: Tensor, class_count: int) -> Tensor:
+    """(c,) float, the share of each class among (n,) labels."""
+    return torch.bincount(labels, minlength=class_count) / len(labels)
 
 
 def brier_score(
-    squared: Tensor, present: Tensor, targets: Tensor, sigma: float | Tensor, *, emotion_of: Tensor | None = None
+    squared: Tensor,
+    present: Tensor,
+    targets: Tensor,
+    sigma: float | Tensor,
+    *,
+    emotion_of: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The Brier score of an isotropic mixture, given the squared distances to its centroids.
 
@@ -64,11 +116,15 @@ def brier_score(
         targets: (n, c) float rows that sum to 1.
         sigma: standard deviation that all components share, in embedding units.
         emotion_of: (s,) int64, the emotion of each component; without it s = c.
+        weights: (s,) float, of the components, positive where present; equal without.
 
     Returns:
         () float, from 0 to 2.
     """
-    logits = (-squared / (2 * sigma**2)).masked_fill(~present, -torch.inf)
+    logits = -squared / (2 * sigma**2)
+    if weights is not None:
+        logits = logits + weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
+    logits = logits.masked_fill(~present, -torch.inf)
     posterior = logits.log_softmax(dim=1).exp()  # (n, s)
     if emotion_of is not None:
         posterior = posterior @ torch.nn.functional.one_hot(emotion_of, targets.shape[1]).to(posterior.dtype)
@@ -81,18 +137,42 @@ class GaussianLoss(Loss):
 
     emotion_of: Tensor | None
 
-    def __init__(self, sigma: Sigma, *, leave_one_out: bool, emotion_of: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        sigma: Sigma,
+        *,
+        leave_one_out: bool,
+        emotion_of: Tensor | None = None,
+        prior_power: float = 0.0,
+        mixing: float = 0.0,
+    ) -> None:
         super().__init__(sigma)
         self.leave_one_out = leave_one_out
+        self.prior_power = prior_power
+        self.mixing = mixing
         self.register_buffer("emotion_of", emotion_of, persistent=False)
 
     def forward(self, batch: EmbeddedBatch) -> Tensor:
-        """Brier score of the batch's own mixture."""
-        return gaussian_structured_loss(
+        """Brier score of the batch's own mixture; with mixing, the mean of that and of the mixed points'."""
+        sigma = self.sigma(batch.done)
+        loss = gaussian_structured_loss(
             batch.embeddings,
             batch.classes,
             batch.targets,
-            self.sigma(batch.done),
+            sigma,
             leave_one_out=self.leave_one_out,
             emotion_of=self.emotion_of,
+            prior_power=self.prior_power,
         )
+        if not self.mixing:
+            return loss
+        mixed = mixed_loss(
+            batch.embeddings,
+            batch.classes,
+            batch.targets,
+            sigma,
+            self.mixing,
+            emotion_of=self.emotion_of,
+            prior_power=self.prior_power,
+        )
+        return (loss + mixed) / 2

@@ -17,10 +17,13 @@ from mien.model.networks.network import Network
 _PREFIX: Final = "network."
 """Prefix of the network's arrays in ``mien.model.export.export.ExportedNetwork``."""
 
+_QUANTISED: Final = "_quantized"
+"""Ending of the names of weights in int8; the names of their scales end with ``_scale`` in addition."""
+
 
 @torch.no_grad()
 def load_weights(network: Network, path: Path, faces: Tensor) -> None:
-    """Load the weights of a network that ``mien export --no-mirror`` wrote, its head included.
+    """Load the weights of a network that ``mien export --no-mirror`` or ``mien quantise`` wrote, its head included.
 
     Args:
         network: with the backbone ``mobilenet``; the side of its faces may be another.
@@ -33,7 +36,7 @@ def load_weights(network: Network, path: Path, faces: Tensor) -> None:
     """
     if network.config.backbone != "mobilenet":
         raise ConfigError(f"an exported network fits the backbone mobilenet, got {network.config.backbone}")
-    arrays = _arrays(path)
+    arrays = exported_arrays(path)
     convolutions = []
     for number, layer in enumerate(network.stages):
         if isinstance(layer, nn.Conv2d):
@@ -46,16 +49,27 @@ def load_weights(network: Network, path: Path, faces: Tensor) -> None:
     unfold(network.stages, convolutions, faces)
 
 
-def _arrays(path: Path) -> dict[str, Tensor]:
+def exported_arrays(path: Path) -> dict[str, Tensor]:
+    """The network's arrays in an ONNX file by name, float32; int8 weights are multiplied by their scales.
+
+    Raises:
+        ConfigError: the file is no ONNX graph.
+    """
     try:
         graph = onnx.load(str(path)).graph
     except Exception as error:  # the errors of protobuf have no public base class
         raise ConfigError(f"{path} is no ONNX graph: {type(error).__name__}") from error
-    return {
+    arrays = {
         each.name: torch.from_numpy(numpy_helper.to_array(each).astype(np.float32))
         for each in graph.initializer
         if each.name.startswith(_PREFIX)
     }
+    for name in [name for name in arrays if name.endswith(_QUANTISED)]:
+        whole = name.removesuffix(_QUANTISED)
+        scale = arrays.get(f"{name}_scale", arrays.get(f"{whole}_scale"))
+        if scale is not None:  # by the first axis; the zero point of weights is zero
+            arrays[whole] = arrays[name] * scale.view(-1, *(1,) * (arrays[name].ndim - 1))
+    return arrays
 
 
 def _array(path: Path, arrays: Mapping[str, Tensor], name: str, shape: torch.Size) -> Tensor:
@@ -64,6 +78,6 @@ def _array(path: Path, arrays: Mapping[str, Tensor], name: str, shape: torch.Siz
         raise ConfigError(
             f"{path}: expected an array {_PREFIX}{name} of shape {tuple(shape)}, got "
             f"{'none' if found is None else tuple(found.shape)}: "
-            "the network must be a mobilenet, exported in float32 and without mirror"
+            "the network must be a mobilenet, exported without mirror, in float32 or int8"
         )
     return found

@@ -22,6 +22,7 @@ def augment(faces: Tensor, config: AugmentationConfig, side_px: int, generator: 
         (n, 1, side_px, side_px) float from 0 to 1.
     """
     n = len(faces)
+    faces = _as_photographed(faces, config, generator)
 
     def spread(limit: float) -> Tensor:
         return (torch.rand(n, generator=generator) * 2 - 1) * limit
@@ -38,13 +39,113 @@ def augment(faces: Tensor, config: AugmentationConfig, side_px: int, generator: 
         ],
         dim=1,
     )  # (n, 2, 3)
+    if config.shear:
+        shear = torch.eye(3).repeat(n, 1, 1)
+        shear[:, 0, 1], shear[:, 1, 0] = spread(config.shear), spread(config.shear)
+        transform = transform @ shear
     grid = functional.affine_grid(transform.to(faces), [n, 1, side_px, side_px], align_corners=False)
+    if config.perspective:
+        slopes = torch.stack([spread(config.perspective), spread(config.perspective)], dim=1).to(faces)  # (n, 2)
+        grid = grid / (1 + (grid * slopes.view(n, 1, 1, 2)).sum(dim=3, keepdim=True)).clamp(min=0.5)
     varied = functional.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
 
     # Brightness and contrast need no variation: preprocessing standardises each face.
     gamma = spread(config.gamma).exp().view(n, 1, 1, 1).to(faces)
     varied = varied.clamp(0, 1).pow(gamma)
     return _erase(varied, config.erase, generator)
+
+
+def _as_photographed(faces: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    """Cover faces, light them from one side and degrade them, as photographs of the world do; at the crops' size."""
+    if config.cover:
+        faces = _cover(faces, config.cover, generator)
+    if config.light:
+        faces = _light(faces, config.light, generator)
+    if config.degradation:
+        faces = _degrade(faces, config.degradation, generator)
+    return faces
+
+
+def _cover(faces: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A bar of one grey over eyes, mouth or one side of a share of the faces: glasses, mask, hand or hair."""
+    n, _, height, width = faces.shape
+    bars = torch.tensor([[0.22, 0.46, 0.0, 1.0], [0.60, 1.0, 0.05, 0.95], [0.0, 1.0, 0.0, 0.38], [0.0, 1.0, 0.62, 1.0]])
+    places = bars[torch.randint(len(bars), (n,), generator=generator)]  # (n, 4): top, bottom, left, right
+    places = places + (torch.rand(n, 4, generator=generator) * 2 - 1) * 0.06
+    chosen = torch.rand(n, generator=generator) < share
+    y, x = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
+    inside_y = (y >= places[:, :1]) & (y < places[:, 1:2])  # (n, h)
+    inside_x = (x >= places[:, 2:3]) & (x < places[:, 3:])  # (n, w)
+    covered = (inside_y.unsqueeze(2) & inside_x.unsqueeze(1) & chosen.view(n, 1, 1)).unsqueeze(1)
+    grey = torch.rand(n, 1, 1, 1, generator=generator).to(faces)
+    return torch.where(covered.to(faces.device), grey, faces)
+
+
+def _light(faces: Tensor, limit: float, generator: torch.Generator) -> Tensor:
+    """Light from one side: brightness grows exponentially across the face."""
+    n, _, height, width = faces.shape
+    slopes = ((torch.rand(n, 2, generator=generator) * 2 - 1) * limit).to(faces)
+    y = torch.linspace(-1, 1, height, device=faces.device).view(1, height, 1)
+    x = torch.linspace(-1, 1, width, device=faces.device).view(1, 1, width)
+    gain = (slopes[:, :1, None] * y + slopes[:, 1:, None] * x).exp().unsqueeze(1)
+    return (faces * gain).clamp(0, 1)
+
+
+def _degrade(faces: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Low resolution, blur, noise or JPEG blocks in a share of the faces; the strength is drawn once a batch."""
+    n = len(faces)
+    chance = torch.rand(n, generator=generator) / share  # below 1: one of the four
+    strength = torch.rand(4, generator=generator).tolist()
+    faults = (
+        _coarse(faces, round(faces.shape[-1] * (0.35 + 0.4 * strength[0]))),
+        _blurred(faces, 0.5 + 1.3 * strength[1]),
+        faces + torch.randn(faces.shape, generator=generator).to(faces) * (0.02 + 0.06 * strength[2]),
+        _blocks(faces, 0.03 + 0.12 * strength[3]),
+    )
+    for number, fault in enumerate(faults):
+        chosen = (chance >= number / 4) & (chance < (number + 1) / 4)
+        faces = torch.where(chosen.view(n, 1, 1, 1).to(faces.device), fault, faces)
+    return faces.clamp(0, 1)
+
+
+def _coarse(faces: Tensor, side_px: int) -> Tensor:
+    """(n, 1, h, w) faces scaled down to a smaller side and up again."""
+    small = functional.interpolate(faces, size=(side_px, side_px), mode="bilinear", antialias=True)
+    return functional.interpolate(small, size=faces.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _blurred(faces: Tensor, sigma_px: float) -> Tensor:
+    """(n, 1, h, w) faces under a Gaussian blur."""
+    radius = math.ceil(3 * sigma_px)
+    places = torch.arange(-radius, radius + 1, dtype=faces.dtype, device=faces.device)
+    kernel = (-places.square() / (2 * sigma_px**2)).exp()
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
+    padded = functional.pad(faces, (radius,) * 4, mode="reflect")
+    return functional.conv2d(functional.conv2d(padded, kernel), kernel.transpose(2, 3))
+
+
+def _blocks(faces: Tensor, step: float) -> Tensor:
+    """(n, 1, h, w) faces with the cosines of 8x8 blocks rounded, fine ones more coarsely, as JPEG does."""
+    size = 8
+    n, _, height, width = faces.shape
+    rows, columns = height // size, width // size
+    cosines = _cosines(size).to(faces)
+    whole = faces[:, 0, : rows * size, : columns * size]
+    blocks = whole.reshape(n, rows, size, columns, size).transpose(2, 3)  # (n, rows, columns, 8, 8)
+    frequency = torch.arange(size, dtype=faces.dtype, device=faces.device)
+    steps = step * (1 + (frequency.view(-1, 1) + frequency) / 2)
+    rounded = ((cosines @ blocks @ cosines.T) / steps).round() * steps
+    result = faces.clone()
+    result[:, 0, : rows * size, : columns * size] = (cosines.T @ rounded @ cosines).transpose(2, 3).reshape(whole.shape)
+    return result
+
+
+def _cosines(size: int) -> Tensor:
+    """(size, size) float: the orthonormal cosine transform."""
+    places = (torch.arange(size) + 0.5) * math.pi / size
+    cosines = (torch.arange(size).view(-1, 1) * places).cos() * math.sqrt(2 / size)
+    cosines[0] /= math.sqrt(2)
+    return cosines
 
 
 def _erase(faces: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -35,6 +35,15 @@ class AugmentationConfig(BaseModel):
     shift: float = Field(0.05, ge=0, description="Largest shift, as a share of the side.")
     gamma: float = Field(0.3, ge=0, description="Largest logarithm of the gamma that grey values are raised to.")
     erase: float = Field(0.1, ge=0, le=1, description="Share of faces with a grey rectangle over a part.")
+    shear: float = Field(0.0, ge=0, lt=1, description="Largest shear, as a share of the side.")
+    perspective: float = Field(
+        0.0, ge=0, lt=0.5, description="Largest perspective of a turned head: change of size from the middle to a side."
+    )
+    light: float = Field(0.0, ge=0, description="Largest logarithm of the light's change from the middle to a side.")
+    degradation: float = Field(
+        0.0, ge=0, le=1, description="Share of faces of low resolution, blurred, noisy, or with the blocks of JPEG."
+    )
+    cover: float = Field(0.0, ge=0, le=1, description="Share of faces with a bar over eyes, mouth or one half.")
 
 
 class TrainingConfig(BaseModel):
@@ -51,6 +60,9 @@ class TrainingConfig(BaseModel):
     )
     targets: Literal["votes", "one-hot"] = Field("votes", description="What the posterior is scored against.")
     protocol: Protocol = Field("argmax", description="Which training faces take part.")
+    second_opinion: int = Field(
+        0, ge=0, description="Votes for FER2013's own label of a face, added to those of its raters."
+    )
     loss: LossName = Field("gaussian", description="What shapes the embedding space; see docs/training.md.")
     sigma: float = Field(1.0, gt=0, description="Standard deviation of the components, in embedding units.")
     sigma_schedule: Literal["fixed", "annealed", "learned"] = Field(
@@ -60,6 +72,19 @@ class TrainingConfig(BaseModel):
     leave_one_out: bool = Field(
         default=True,
         description="Compare each face with the mean of the other faces of its emotion, not with its own share.",
+    )
+    prior_power: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Weights of the components in training: shares of the batch to this power (logit adjustment). "
+        "Without the weights, afterwards, rare emotions are named more often. For gaussian.",
+    )
+    mixing: float = Field(
+        0.0,
+        ge=0,
+        description="Mixtures of two embeddings of the batch, scored against mixtures of their targets: both "
+        "parameters of the Beta distribution of the shares, 2 in the authors' code; 0: none. For gaussian.",
     )
     running_decay: float = Field(
         0.95, ge=0, lt=1, description="Decay of running centroids, for the losses that keep some."

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,9 +88,13 @@ def training_set(
     sub-classes, a face without a label of its own takes part with the sub-class that was inferred for it, as long as
     its raters voted for any emotion: the votes are what it is scored against.
 
+    With ``second_opinion``, FER2013's own label counts as that many additional votes.
+
     Raises:
-        DatasetError: sub-classes were given and none of the faces has one.
+        DatasetError: sub-classes were given and none of the faces has one, or a second opinion is asked for and none
+            of the faces has one.
     """
+    faces = _with_second_opinion(faces, config.second_opinion)
     emotions = labels(faces.votes, config.protocol)
     if sub_classes is None:
         taken = faces.take(emotions != UNLABELLED)
@@ -109,6 +113,19 @@ def training_set(
     taken = faces.take(rows)
     targets = targets_of(taken.votes, emotions, config)
     return TrainingSet(taken.names, taken.images, emotions, classes, targets, emotion_of)
+
+
+def _with_second_opinion(faces: LabelledFaces, count: int) -> LabelledFaces:
+    """The faces with ``count`` additional votes for FER2013's own label of each, where there is one."""
+    if count == 0:
+        return faces
+    opinions = faces.opinions
+    if opinions is None or not (opinions != UNLABELLED).any():
+        raise DatasetError(f"second_opinion must be 0 for faces without FER2013's own labels, got {count}")
+    labelled = np.flatnonzero(opinions != UNLABELLED)
+    votes = faces.votes.copy()
+    votes[labelled, opinions[labelled]] += count
+    return replace(faces, votes=votes)
 
 
 def targets_of(votes: NDArray[np.integer], emotions: NDArray[np.int64], config: TrainingConfig) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies, Split, read_ferplus, read_near_copies
-from mien.model.emotions import UNLABELLED, VOTE_COLUMNS, labels
+from mien.model.emotions import EMOTIONS, UNLABELLED, VOTE_COLUMNS, labels
 from mien.model.errors import DatasetError
 
 MakeFaces = Callable[..., LabelledFaces]
@@ -346,6 +346,32 @@ def test_near_copies_need_their_columns(tmp_path: Path) -> None:
     write_csv(tmp_path / "duplicates.csv", [["image", "near_group"], ["a.png", 1]])
     with pytest.raises(DatasetError, match=r"duplicates\.csv, line 1: .*missing valid_leaks_training"):
         read_near_copies(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["", ".png"])
+def test_own_labels_of_fer2013_are_read_with_the_votes(
+    tmp_path: Path, make_faces: MakeFaces, write_split: WriteSplit, ending: str
+) -> None:
+    faces = make_faces(16)
+    write_split(tmp_path, "Training", faces)
+    assert read_ferplus(tmp_path, "Training").opinions is None
+    rows = [[Path(name).stem + ending, "Training", "fear"] for name in faces.names[:3]]
+    write_csv(tmp_path / "fer2013_labels.csv", [["name", "split", "fer2013_label"], *rows, ["other", "", "anger"]])
+    opinions = read_ferplus(tmp_path, "Training").opinions
+    assert opinions is not None
+    assert opinions.tolist() == [EMOTIONS.index("fear")] * 3 + [UNLABELLED] * 13
+    taken = read_ferplus(tmp_path, "Training").take(np.array([2, 5])).opinions
+    assert taken is not None
+    assert taken.tolist() == [EMOTIONS.index("fear"), UNLABELLED]
+
+
+def test_own_label_that_is_not_an_emotion_is_refused(
+    tmp_path: Path, make_faces: MakeFaces, write_split: WriteSplit
+) -> None:
+    write_split(tmp_path, "Training", make_faces(8))
+    write_csv(tmp_path / "fer2013_labels.csv", [["name", "fer2013_label"], ["fer0000000", "6"]])
+    with pytest.raises(DatasetError, match=r"line 2: fer2013_label must be one of neutral, .*, got '6'"):
+        read_ferplus(tmp_path, "Training")
 
 
 def test_real_validation_faces_are_read(ferplus_root: Path) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mien.model.losses.base import EmbeddedBatch
 from mien.model.losses.centroids import class_centroids, squared_distances
-from mien.model.losses.gaussian import GaussianLoss, gaussian_structured_loss
+from mien.model.losses.gaussian import GaussianLoss, gaussian_structured_loss, mixed_loss
 from mien.model.losses.sigma import Sigma
 
 
@@ -183,3 +183,50 @@ def test_module_is_the_function_with_its_sigma(leave_one_out: bool) -> None:
             float(gaussian_structured_loss(z, labels, targets, sigma, leave_one_out=leave_one_out)), rel=1e-6
         )
     assert loss.state_dict() == {}
+
+
+def test_weights_of_the_components_are_shares_of_the_batch() -> None:
+    z, _, targets = batch(12, 3, 4, seed=3)
+    labels = torch.tensor([0] * 7 + [1] * 4 + [2])
+    found = gaussian_structured_loss(z, labels, targets, 0.8, prior_power=1.0)
+    squared = squared_distances(z, class_centroids(z, labels, 3)[0])
+    weighted = torch.tensor([7.0, 4.0, 1.0]) * (-squared / (2 * 0.8**2)).exp()
+    expected = (weighted / weighted.sum(dim=1, keepdim=True) - targets).square().sum(dim=1).mean()
+    torch.testing.assert_close(found, expected)
+    without = gaussian_structured_loss(z, labels, targets, 0.8)
+    torch.testing.assert_close(gaussian_structured_loss(z, labels, targets, 0.8, prior_power=0.0), without)
+
+
+def test_weights_leave_absent_classes_out() -> None:
+    z, labels, targets = batch(12, 4, 4, seed=3, present=3)
+    loss = gaussian_structured_loss(z.requires_grad_(), labels, targets, 1.0, prior_power=1.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(loss)
+    assert z.grad is not None
+    assert torch.isfinite(z.grad).all()
+
+
+def test_mixed_points_lie_between_two_classes_and_have_both_as_target() -> None:
+    """On the line between two centroids the posterior is the mixed target only where the loss says so."""
+    z = torch.tensor([[-3.0, 0.0], [3.0, 0.0]]).repeat_interleave(20, dim=0)
+    labels = torch.tensor([0, 1]).repeat_interleave(20)
+    targets = torch.eye(2)[labels]
+    torch.manual_seed(0)
+    losses = torch.stack([mixed_loss(z, labels, targets, 1.0, 2.0) for _ in range(50)])
+    assert losses.min() > 0
+    assert losses.max() < 0.5
+    # Points mixed with a partner of their own class are certain, and half are: half of the batch costs nothing.
+    soft = torch.stack([mixed_loss(z, labels, targets, 3.0, 2.0) for _ in range(50)])
+    assert soft.mean() < losses.mean()  # a wider sigma shares out the points between
+
+
+def test_mixing_hangs_on_the_global_generator_alone_and_is_half_of_the_loss() -> None:
+    z, labels, targets = batch(16, 4, 4, seed=5)
+    points = EmbeddedBatch(z, labels, targets)
+    loss = GaussianLoss(Sigma("fixed", 1.0, 1.0), leave_one_out=True, mixing=2.0)
+    plain = GaussianLoss(Sigma("fixed", 1.0, 1.0), leave_one_out=True)
+    torch.manual_seed(7)
+    first = loss(points)
+    torch.manual_seed(7)
+    mixed = mixed_loss(z, labels, targets, 1.0, 2.0)
+    torch.testing.assert_close(first, (plain(points) + mixed) / 2)

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -7,7 +8,9 @@ from torch import nn
 
 from mien.model.errors import ConfigError
 from mien.model.export.export import export
+from mien.model.export.int8 import quantise
 from mien.model.networks.config import NetworkConfig
+from mien.model.networks.from_onnx import exported_arrays
 from mien.model.networks.network import Network, new_network
 from mien.model.training.checkpoint import write_checkpoint
 from mien.model.training.config import TrainingConfig
@@ -62,6 +65,22 @@ def test_loaded_network_computes_what_the_exported_one_does(
         for layer in other.modules()
         if isinstance(layer, nn.BatchNorm2d)
     )
+
+
+def test_int8_form_gives_the_weights_within_their_rounding(exported: Path, faces: torch.Tensor, tmp_path: Path) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (32, 48, 48), dtype=np.uint8)
+    quantise(exported, crops, tmp_path / "int8.onnx")
+    rounded, original = exported_arrays(tmp_path / "int8.onnx"), exported_arrays(exported)
+    for name, exact in original.items():
+        channels = exact.reshape(len(exact), -1)
+        error = (rounded[name].reshape(channels.shape) - channels).abs().amax(dim=1)
+        # Kernels are rounded to 64 steps up to the largest of their channel; offsets are hardly rounded at all.
+        rounding = channels.abs().amax(dim=1) / 63 / 2 if exact.ndim > 1 else channels.abs().max() / 100
+        most = rounding + 1e-4
+        assert (error <= most).all(), name
+    other = new_network(CONFIG.network, seed=2)
+    load_initial_weights(other, tmp_path / "int8.onnx", faces)
+    torch.testing.assert_close(other.head.weight, rounded["network.head.weight"])
 
 
 def test_another_backbone_is_refused(exported: Path, faces: torch.Tensor) -> None:

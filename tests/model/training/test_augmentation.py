@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mien.model.training.augmentation import augment
+from mien.model.training.augmentation import _blocks, augment
 from mien.model.training.config import AugmentationConfig
 
 STILL: dict[str, Any] = {"mirror": False, "rotation_deg": 0, "scale": 0, "shift": 0, "gamma": 0, "erase": 0}
@@ -124,7 +124,75 @@ def test_gamma_keeps_black_white_and_the_order_of_greys() -> None:
     assert exponents.std() > 0.05
 
 
-@pytest.mark.parametrize("wrong", [{"scale": 1.0}, {"erase": 1.5}, {"gamma": -0.1}, {"blur": 1}])
+@pytest.mark.parametrize("wrong", [{"scale": 1.0}, {"erase": 1.5}, {"gamma": -0.1}, {"degradation": 2}, {"warp": 1}])
 def test_invalid_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         AugmentationConfig(**wrong)
+
+
+WORLD: dict[str, Any] = {"shear": 0.1, "perspective": 0.2, "light": 0.8, "degradation": 1.0, "cover": 0.5}
+
+
+def test_world_augmentation_stays_in_range_and_depends_on_the_generator_alone() -> None:
+    faces, config = noise(), AugmentationConfig(**STILL | WORLD)
+    before, state = faces.clone(), torch.get_rng_state()
+    varied = augment(faces, config, 64, chance(3))
+    assert varied.shape == (40, 1, 64, 64)
+    assert varied.min() >= 0
+    assert varied.max() <= 1
+    assert torch.equal(varied, augment(faces, config, 64, chance(3)))
+    assert not torch.equal(varied, augment(faces, config, 64, chance(4)))
+    assert torch.equal(faces, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_world_settings_at_zero_draw_no_random_numbers() -> None:
+    """Runs from before they were there can be repeated."""
+    one, other = chance(5), chance(5)
+    augment(noise(), AugmentationConfig(), 48, one)
+    augment(noise(), AugmentationConfig(**dict.fromkeys(WORLD, 0)), 48, other)
+    assert torch.equal(torch.rand(1, generator=one), torch.rand(1, generator=other))
+
+
+def test_degradation_removes_detail_or_adds_noise_in_a_share_of_the_faces() -> None:
+    faces = noise(400)
+    varied = augment(faces, AugmentationConfig(**STILL | {"degradation": 0.4}), 48, chance())
+    changed = (varied - faces).abs().amax(dim=(1, 2, 3)) > 1e-3
+    assert 0.3 < float(changed.float().mean()) < 0.5
+    detail = varied.diff(dim=3).abs().mean(dim=(1, 2, 3)) / faces.diff(dim=3).abs().mean(dim=(1, 2, 3))
+    assert (detail[changed] < 0.8).float().mean() > 0.3  # low resolution and blur, half of the faults
+    smooth = augment(ramp(400), AugmentationConfig(**STILL | {"degradation": 1.0}), 48, chance())
+    assert (smooth.diff(dim=2).abs().amax(dim=(1, 2, 3)) > 0.02).float().mean() > 0.2  # noise
+
+
+def test_blocks_of_a_fine_step_keep_the_face_and_of_a_coarse_one_are_flat() -> None:
+    faces = noise(3)
+    torch.testing.assert_close(_blocks(faces, 1e-6), faces, atol=1e-4, rtol=0)
+    coarse = _blocks(ramp(1), 0.6)[0, 0].reshape(6, 8, 6, 8).transpose(1, 2)
+    assert coarse.std(dim=(2, 3)).max() < 1e-4
+    odd = torch.rand(2, 1, 20, 20, generator=chance())
+    assert torch.equal(_blocks(odd, 0.5)[:, :, 16:], odd[:, :, 16:])  # no whole block
+
+
+def test_cover_is_a_bar_of_one_grey() -> None:
+    faces = noise(60)
+    varied = augment(faces, AugmentationConfig(**STILL | {"cover": 1.0}), 48, chance())
+    for face, covered in zip(faces[:, 0], varied[:, 0], strict=True):
+        inside = covered[(covered - face).abs() > 1e-3]
+        assert 0.1 < len(inside) / 48**2 < 0.6
+        assert float(inside.std()) < 1e-3
+
+
+def test_light_changes_from_side_to_side_within_its_limit() -> None:
+    faces = torch.full((100, 1, 48, 48), 0.3)
+    gain = augment(faces, AugmentationConfig(**STILL | {"light": 0.4}), 48, chance())[:, 0] / 0.3
+    assert gain.log().abs().max() <= 0.81  # along the diagonal
+    torch.testing.assert_close(gain[:, 23:25, 23:25].mean(dim=(1, 2)), torch.ones(100), atol=0.01, rtol=0)
+    assert (gain[:, 24, 0] / gain[:, 24, -1]).log().std() > 0.2
+
+
+def test_perspective_makes_one_side_larger_and_keeps_the_middle() -> None:
+    varied = augment(ramp(80), AugmentationConfig(**STILL | {"perspective": 0.3}), 48, chance())[:, 0, 24]
+    left, right = varied[:, 23] - varied[:, 8], varied[:, 39] - varied[:, 24]
+    assert (left / right).log().abs().max() > 0.1
+    torch.testing.assert_close(varied[:, 23:25].mean(dim=1), torch.full((80,), 0.5), atol=0.01, rtol=0)

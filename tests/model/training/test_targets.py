@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mien.model.datasets.ferplus import LabelledFaces
-from mien.model.emotions import EMOTIONS, VOTE_COLUMNS
+from mien.model.emotions import EMOTIONS, UNLABELLED, VOTE_COLUMNS
 from mien.model.errors import DatasetError
 from mien.model.training.config import TrainingConfig
 from mien.model.training.targets import SubClassLabels, read_sub_classes, training_set
@@ -25,6 +27,26 @@ def test_targets_are_the_votes_without_single_ones() -> None:
         [pytest.approx(2 / 3), 0, 0, third, 0, 0, 0, 0],
         [0, 0, 0, 0, third, 0, third, third],
     ]
+
+
+def test_second_opinion_counts_as_votes() -> None:
+    faces = ballots({"neutral": 6, "sadness": 4}, {"neutral": 8, "fear": 1}, {"happiness": 10})
+    opinions = np.array([EMOTIONS.index("sadness"), EMOTIONS.index("fear"), UNLABELLED])
+    taken = training_set(replace(faces, opinions=opinions), TrainingConfig(second_opinion=4))
+    assert [EMOTIONS[emotion] for emotion in taken.emotions] == ["sadness", "neutral", "happiness"]
+    assert taken.targets[0, EMOTIONS.index("sadness")] == pytest.approx(8 / 14)
+    assert taken.targets[1, EMOTIONS.index("fear")] == pytest.approx(5 / 13)  # a single vote no longer
+    assert taken.targets[2, EMOTIONS.index("happiness")] == 1
+    assert faces.votes[0].sum() == 10  # the argument is unchanged
+    without = training_set(replace(faces, opinions=opinions), TrainingConfig())
+    np.testing.assert_array_equal(without.targets, training_set(faces, TrainingConfig()).targets)
+
+
+@pytest.mark.parametrize("opinions", [None, np.array([UNLABELLED])])
+def test_second_opinion_without_labels_is_refused(opinions: NDArray[np.int64] | None) -> None:
+    faces = replace(ballots({"fear": 10}), opinions=opinions)
+    with pytest.raises(DatasetError, match="second_opinion must be 0 for faces without FER2013's own labels, got 4"):
+        training_set(faces, TrainingConfig(second_opinion=4))
 
 
 def test_one_hot_targets_are_the_majority() -> None:
