@@ -7,7 +7,7 @@ centroids are the bundle's.
 import csv
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, ImageError, NoFaceError
 from mien.model.faces.box import Box
 from mien.model.faces.decoding import read_file
-from mien.model.faces.reader import Face
+from mien.model.faces.reader import Face, FaceReader
 from mien.model.pipeline import Pipeline
 
 MAX_QUERIES: Final = 20_000
@@ -76,6 +76,48 @@ class EmbeddedPhotographs:
     skipped: tuple[Skip, ...]
 
 
+@dataclass(frozen=True)
+class CroppedPhotographs:
+    """The labelled faces of a data set before they are embedded: cut out once, for any number of networks.
+
+    Attributes:
+        labels: (m,) int64 indices into ``EMOTIONS``, of the photographs in which the labelled face was found.
+        crops: (m, side, side) uint8.
+        skipped: how many other photographs there are.
+    """
+
+    labels: NDArray[np.int64]
+    crops: NDArray[np.uint8]
+    skipped: int
+
+
+def crop_photographs(
+    reader: FaceReader, photographs: LabelledPhotographs, *, on_progress: Callable[[int], object] = lambda _: None
+) -> CroppedPhotographs:
+    """Cut out and align the labelled face of each photograph, as ``embed_photographs`` does.
+
+    Args:
+        reader: finds the faces.
+        photographs: what is read.
+        on_progress: called after each batch with the number of photographs in it.
+
+    Raises:
+        DatasetError: no photograph could be used.
+    """
+    rows, crops, skipped = [], [], list[Skip]()
+    for batch in _labelled_faces(reader, photographs):
+        for row, found in batch:
+            if isinstance(found, Skip):
+                skipped.append(found)
+            else:
+                rows.append(row)
+                crops.append(found.crop)
+        on_progress(len(batch))
+    if not rows:
+        raise _none_found(photographs, skipped)
+    return CroppedPhotographs(photographs.labels[rows], np.stack(crops), len(skipped))
+
+
 def embed_photographs(
     pipeline: Pipeline, photographs: LabelledPhotographs, *, on_progress: Callable[[int], object] = lambda _: None
 ) -> EmbeddedPhotographs:
@@ -95,29 +137,19 @@ def embed_photographs(
     rows: list[int] = []
     embeddings: list[NDArray[np.float32]] = []
     skipped: list[Skip] = []
-
-    def find(row: int) -> Face | Skip:
-        box = photographs.boxes[row] if photographs.boxes is not None else None
-        return _labelled_face(pipeline, photographs.paths[row], box, cropped=photographs.cropped)
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for start in range(0, len(photographs), _FILES_AT_ONCE):
-            batch = range(start, min(start + _FILES_AT_ONCE, len(photographs)))
-            faces = []
-            for row, found in zip(batch, threads.map(find, batch), strict=True):
-                if isinstance(found, Skip):
-                    skipped.append(found)
-                else:
-                    rows.append(row)
-                    faces.append(found)
-            if faces:
-                embeddings.append(pipeline.embed(faces))
-            on_progress(len(batch))
+    for batch in _labelled_faces(pipeline, photographs):
+        faces = []
+        for row, face in batch:
+            if isinstance(face, Skip):
+                skipped.append(face)
+            else:
+                rows.append(row)
+                faces.append(face)
+        if faces:
+            embeddings.append(pipeline.embed(faces))
+        on_progress(len(batch))
     if not rows:
-        raise DatasetError(
-            f"{photographs.name}: expected photographs with a face, got none among {len(photographs)}; "
-            f"the first: {skipped[0].path}: {skipped[0].reason}"
-        )
+        raise _none_found(photographs, skipped)
     return EmbeddedPhotographs(np.array(rows, dtype=np.int64), np.concatenate(embeddings), tuple(skipped))
 
 
@@ -212,9 +244,29 @@ def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
     return counts + [(name, f"{value:.4f}") for name, value in figures if value is not None]
 
 
-def _labelled_face(pipeline: Pipeline, path: Path, box: Box | None, *, cropped: bool) -> Face | Skip:
+def _labelled_faces(reader: FaceReader, photographs: LabelledPhotographs) -> Iterator[list[tuple[int, Face | Skip]]]:
+    """Row and labelled face of each photograph, some photographs at a time."""
+
+    def find(row: int) -> Face | Skip:
+        box = photographs.boxes[row] if photographs.boxes is not None else None
+        return _labelled_face(reader, photographs.paths[row], box, cropped=photographs.cropped)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(photographs), _FILES_AT_ONCE):
+            batch = range(start, min(start + _FILES_AT_ONCE, len(photographs)))
+            yield list(zip(batch, threads.map(find, batch), strict=True))
+
+
+def _none_found(photographs: LabelledPhotographs, skipped: Sequence[Skip]) -> DatasetError:
+    return DatasetError(
+        f"{photographs.name}: expected photographs with a face, got none among {len(photographs)}; "
+        f"the first: {skipped[0].path}: {skipped[0].reason}"
+    )
+
+
+def _labelled_face(reader: FaceReader, path: Path, box: Box | None, *, cropped: bool) -> Face | Skip:
     try:
-        faces = pipeline.read_faces(read_file(path, pipeline.limits), already_cropped=cropped)
+        faces = reader.read_faces(read_file(path, reader.limits), already_cropped=cropped)
     except NoFaceError as error:
         return Skip(path, "no face found", str(error))
     except ImageError as error:
