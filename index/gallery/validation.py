@@ -1,4 +1,4 @@
-"""What the fields of a gallery's face may be, and what may be searched for."""
+"""What the fields of a gallery's face may be, what may be searched for, and from which network embeddings come."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.errors import FaceFieldError, QueryError
+from mien.index.errors import FaceFieldError, GalleryError, QueryError
 from mien.index.gallery.face import GalleryFace
 
 MAX_ID_BYTES: Final = 256
@@ -124,6 +124,24 @@ def check_queries(queries: NDArray[np.float32], k: int, embedding_size: int) -> 
         raise QueryError(f"k should be at least 1, got {k}")
     if queries.ndim != 2 or queries.shape[1] != embedding_size:
         raise QueryError(f"expected queries (q, {embedding_size}), got {queries.shape}")
+
+
+def check_network(place: object, found: tuple[str, int], wanted: tuple[str, int]) -> None:
+    """Refuse embeddings of another network.
+
+    Args:
+        place: of the gallery, for the message.
+        found: SHA-256 and dimensions of the network that its embeddings come from.
+        wanted: likewise, what they are to be compared with.
+
+    Raises:
+        GalleryError: the two differ.
+    """
+    if found != wanted:
+        raise GalleryError(
+            f"{place} has embeddings of another network ({found[1]} dimensions of {found[0][:12]}…, "
+            f"expected {wanted[1]} of {wanted[0][:12]}…): embeddings of two networks cannot be compared"
+        )
 
 
 def json_text(value: Any) -> str:

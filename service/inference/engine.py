@@ -15,11 +15,11 @@ from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
 from mien.index.bundle.manifest import EMBEDDER
 from mien.index.errors import QueryError
 from mien.index.gallery.cursor import next_page
-from mien.index.gallery.embedded.folder import check_network
 from mien.index.gallery.fixed_gallery import Entry, Match
 from mien.index.gallery.results import GalleryMatch
 from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import EVERYTHING, GalleryStore, SearchOptions
+from mien.index.gallery.validation import check_network
 from mien.index.mixture.labelling import sub_class_ids
 from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import ImageError
@@ -245,13 +245,8 @@ def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: Gal
     """
     bundle = load_bundle(settings.bundle)
     if gallery is not None:
-        check_network(
-            settings.bundle,
-            bundle.manifest.sha256[EMBEDDER],
-            bundle.mixture.centroids.shape[1],
-            gallery.embedder_sha256,
-            gallery.embedding_size,
-        )
+        network = bundle.manifest.sha256[EMBEDDER], bundle.mixture.centroids.shape[1]
+        check_network(settings.bundle, network, (gallery.embedder_sha256, gallery.embedding_size))
     pipeline = load_pipeline(
         bundle.embedder_path,
         detector=settings.detector,

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import GalleryDatabase
+from mien.index.gallery.validation import check_network
 
 DATABASE: Final = "gallery.sqlite"
 VECTORS: Final = "residents"
@@ -32,19 +33,6 @@ def network_of(folder: Path) -> tuple[str, int]:
     return state.embedder_sha256, state.embedding_size
 
 
-def check_network(folder: Path, found_sha256: str, found_size: int, wanted_sha256: str, wanted_size: int) -> None:
-    """Refuse embeddings of another network.
-
-    Raises:
-        GalleryError: the two differ.
-    """
-    if (found_sha256, found_size) != (wanted_sha256, wanted_size):
-        raise GalleryError(
-            f"{folder} has embeddings with {found_size} dimensions of the network {found_sha256[:12]}…, expected "
-            f"{wanted_size} of {wanted_sha256[:12]}…: embeddings of two networks cannot be compared"
-        )
-
-
 def open_database(folder: Path, embedding_size: int, embedder_sha256: str) -> GalleryDatabase:
     """The database of a folder, for embeddings of a network.
 
@@ -54,7 +42,7 @@ def open_database(folder: Path, embedding_size: int, embedder_sha256: str) -> Ga
     database = GalleryDatabase(folder / DATABASE)
     try:
         state = database.state()
-        check_network(folder, state.embedder_sha256, state.embedding_size, embedder_sha256, embedding_size)
+        check_network(folder, (state.embedder_sha256, state.embedding_size), (embedder_sha256, embedding_size))
     except BaseException:
         database.close()
         raise

@@ -11,6 +11,7 @@ from mien.index.gallery.milvus import expressions
 from mien.index.gallery.milvus.address import MilvusAddress
 from mien.index.gallery.milvus.connection import MilvusConnection
 from mien.index.gallery.milvus.schema import SCHEMA_VERSION, CollectionNote, index_parameters, read_note, schema
+from mien.index.gallery.validation import check_network
 
 MAX_ROWS: Final = 16_384
 """The most rows that Milvus returns for one query."""
@@ -100,7 +101,8 @@ def open_collection(
             )
         found = connection.call("describe_collection", address.collection)
         note = read_note(found["description"], address)
-        _check_note(note, address, embedding_size, embedder_sha256)
+        check_network(address, (note.embedder_sha256, note.embedding_size), (embedder_sha256, embedding_size))
+        _check_index(note, address)
         connection.call("load_collection", address.collection)
         return MilvusCollection(connection, note)
     except BaseException:
@@ -131,12 +133,7 @@ def _create_gallery(connection: MilvusConnection, note: CollectionNote) -> None:
         connection.call("drop_collection", name)
 
 
-def _check_note(note: CollectionNote, address: MilvusAddress, embedding_size: int, embedder_sha256: str) -> None:
-    if (note.embedder_sha256, note.embedding_size) != (embedder_sha256, embedding_size):
-        raise GalleryError(
-            f"{address} has embeddings of another network ({note.embedder_sha256[:12]}…, {note.embedding_size} "
-            f"dimensions), this one is {embedder_sha256[:12]}…, {embedding_size} dimensions"
-        )
+def _check_index(note: CollectionNote, address: MilvusAddress) -> None:
     if address.index is not None and note.index != address.index:
         raise GalleryError(
             f"{address} was made with the index {note.index}, asked for is {address.index}: "
