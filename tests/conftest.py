@@ -13,6 +13,7 @@ from tests.support.faces import MakeFaces, WriteSplit
 from tests.support.small_run import SmallRun, make_small_run
 
 if TYPE_CHECKING:
+    from mien.index.bundle.bundle import Bundle
     from mien.service.inference.engine import Engine
     from tests.support.engines import SlowEngine
 
@@ -77,6 +78,12 @@ def write_split() -> WriteSplit:
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """A small run of training, export and build."""
     return make_small_run(tmp_path_factory.mktemp("small_run"))
+
+
+@pytest.fixture(scope="session")
+def shipped_bundle(served_engine: "Engine") -> "Bundle":
+    """The bundle that the package ships."""
+    return served_engine.bundle
 
 
 @pytest.fixture(scope="session")

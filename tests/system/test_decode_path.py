@@ -11,8 +11,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.index.bundle.bundle import load_bundle
-from mien.index.bundle.default import default_bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.evaluation.groups import Photograph, evaluate_photographs
 from mien.index.evaluation.transfer import embed_photographs
 from mien.index.gallery.open import open_gallery
@@ -30,8 +29,8 @@ from tests.support.cartoon import cartoon
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> Pipeline:
-    return load_pipeline(load_bundle(default_bundle()).embedder_path)
+def pipeline(shipped_bundle: Bundle) -> Pipeline:
+    return load_pipeline(shipped_bundle.embedder_path)
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +90,14 @@ def test_evaluation_on_another_data_set(pipeline: Pipeline, file: Path, embeddin
     np.testing.assert_allclose(embed_photographs(pipeline, photographs).embeddings, embedding, atol=1e-4)
 
 
-def test_groups(pipeline: Pipeline, file: Path, embedding: NDArray[np.float32]) -> None:
-    bundle = load_bundle(default_bundle())
-    (seen,) = evaluate_photographs(bundle, pipeline, [Photograph(file, "neutral", "one", {})])
-    assert seen.typicality == pytest.approx(float(bundle.mixture.typicality(embedding)[0]), abs=1e-4)
+def test_groups(pipeline: Pipeline, file: Path, embedding: NDArray[np.float32], shipped_bundle: Bundle) -> None:
+    (seen,) = evaluate_photographs(shipped_bundle, pipeline, [Photograph(file, "neutral", "one", {})])
+    assert seen.typicality == pytest.approx(float(shipped_bundle.mixture.typicality(embedding)[0]), abs=1e-4)
 
 
-def test_gallery_import(file: Path, embedding: NDArray[np.float32], tmp_path: Path) -> None:
+def test_gallery_import(file: Path, embedding: NDArray[np.float32], tmp_path: Path, shipped_bundle: Bundle) -> None:
     assert main(["gallery", "import", str(file.parent), "--gallery", str(tmp_path / "gallery")]) == 0
-    bundle = load_bundle(default_bundle())
-    store = open_gallery(str(tmp_path / "gallery"), embedding.shape[1], bundle.manifest.sha256["embedder.onnx"])
+    store = open_gallery(str(tmp_path / "gallery"), embedding.shape[1], shipped_bundle.manifest.sha256["embedder.onnx"])
     np.testing.assert_allclose([store.get("large.jpg").embedding], embedding, atol=1e-4)
     store.close()
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import load_bundle
-from mien.index.bundle.default import default_bundle
+from mien.index.bundle.bundle import Bundle, load_bundle
 from mien.index.errors import BundleError
 from mien.index.evaluation.sheets import caption, write_contact_sheet, write_portrait_sheet
 from mien.index.mixture.sub_classes import SubClasses
@@ -28,13 +27,15 @@ def test_contact_sheet_has_a_row_for_each_sub_class(sub_classes: SubClasses, tmp
     assert caption(rows[0]) == "happiness/1  70% of happiness"
 
 
-def test_portrait_sheet_has_each_emotion_and_sub_class(tmp_path: Path) -> None:
-    bundle = load_bundle(default_bundle())
-    assert bundle.sub_classes is not None
-    write_portrait_sheet(tmp_path / "portraits.png", bundle)
+def test_portrait_sheet_has_each_emotion_and_sub_class(tmp_path: Path, shipped_bundle: Bundle) -> None:
+    assert shipped_bundle.sub_classes is not None
+    write_portrait_sheet(tmp_path / "portraits.png", shipped_bundle)
     with Image.open(tmp_path / "portraits.png") as image:
         pixels = np.asarray(image.convert("L"))
-    parts = [sum(each.emotion == emotion for each in bundle.sub_classes.each) for emotion in bundle.mixture.emotions]
+    parts = [
+        sum(each.emotion == emotion for each in shipped_bundle.sub_classes.each)
+        for emotion in shipped_bundle.mixture.emotions
+    ]
     for line, count in enumerate(parts):
         for column in range(max(parts) + 1):
             x, y = 10 + column * 122, 10 + line * 138

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import load_bundle, replace_portraits
+from mien.index.bundle.bundle import Bundle, load_bundle, replace_portraits
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER, PORTRAITS
 from mien.index.errors import BundleError
@@ -18,10 +18,9 @@ from tests.support.data import ROOT
 from tests.support.small_run import SmallRun
 
 
-def test_portrait_of_each_centroid_is_classified_as_its_emotion() -> None:
-    bundle = load_bundle(default_bundle())
-    found = check_portraits(bundle, Embedder(bundle.embedder_path))
-    assert found.emotions == bundle.mixture.emotions
+def test_portrait_of_each_centroid_is_classified_as_its_emotion(shipped_bundle: Bundle) -> None:
+    found = check_portraits(shipped_bundle, Embedder(shipped_bundle.embedder_path))
+    assert found.emotions == shipped_bundle.mixture.emotions
     own = [painted == read for painted, read in found.sub_classes.items()]
     assert not own or np.mean(own) >= 0.75
     document = (ROOT / "docs" / "portraits.md").read_text(encoding="utf-8")

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import Bundle, load_bundle
-from mien.index.bundle.default import default_bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.errors import ReadOnlyGalleryError, UnknownFaceError
 from mien.index.gallery.filters import parse_filter, passes
 from mien.index.gallery.shipped import ShippedGallery
@@ -15,17 +14,12 @@ from mien.index.gallery.store import GalleryStore, SearchOptions, every_face
 
 
 @pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return load_bundle(default_bundle())
+def gallery(shipped_bundle: Bundle) -> GalleryStore:
+    return ShippedGallery(shipped_bundle)
 
 
-@pytest.fixture(scope="module")
-def gallery(bundle: Bundle) -> GalleryStore:
-    return ShippedGallery(bundle)
-
-
-def test_it_has_the_faces_of_the_bundle(bundle: Bundle, gallery: GalleryStore) -> None:
-    entries = bundle.gallery.entries
+def test_it_has_the_faces_of_the_bundle(shipped_bundle: Bundle, gallery: GalleryStore) -> None:
+    entries = shipped_bundle.gallery.entries
     assert [face.id for page in gallery.pages() for face in page] == [entry.id for entry in entries]
     assert [face.id for face in every_face(gallery)] == sorted(entry.id for entry in entries)
     assert gallery.count() == gallery.statistics().faces == gallery.sample(10).faces == len(entries)
@@ -35,9 +29,11 @@ def test_it_has_the_faces_of_the_bundle(bundle: Bundle, gallery: GalleryStore) -
         gallery.get("unknown")
 
 
-def test_search_agrees_with_the_search_of_the_bundle(bundle: Bundle, gallery: GalleryStore) -> None:
-    queries = bundle.gallery.embeddings[::2000] + np.float32(0.1)
-    for found, wanted in zip(gallery.search(queries, 10).matches, bundle.gallery.search(queries, 10), strict=True):
+def test_search_agrees_with_the_search_of_the_bundle(shipped_bundle: Bundle, gallery: GalleryStore) -> None:
+    queries = shipped_bundle.gallery.embeddings[::2000] + np.float32(0.1)
+    for found, wanted in zip(
+        gallery.search(queries, 10).matches, shipped_bundle.gallery.search(queries, 10), strict=True
+    ):
         assert [match.face.id for match in found] == [match.entry.id for match in wanted]
 
 

@@ -1,17 +1,11 @@
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import Bundle, load_bundle
-from mien.index.bundle.default import default_bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.mixture.comparison import compare_points, directions
 
 NAMES = ("a", "b", "c")
 CENTROIDS = np.array([[3.0, 0, 0, 0], [0, 3.0, 0, 0], [0, 0, 3.0, 0]])
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return load_bundle(default_bundle())
 
 
 def test_step_between_two_emotions_has_their_shares() -> None:
@@ -29,8 +23,8 @@ def test_step_at_right_angles_to_all_emotions_has_no_shares() -> None:
     assert sum(each.share for each in both) == pytest.approx(0.5)
 
 
-def test_shares_sum_to_the_part_of_the_step_in_the_span_of_the_centroids(bundle: Bundle) -> None:
-    mixture = bundle.mixture
+def test_shares_sum_to_the_part_of_the_step_in_the_span_of_the_centroids(shipped_bundle: Bundle) -> None:
+    mixture = shipped_bundle.mixture
     arms = mixture.centroids - mixture.centroids.mean(axis=0)
     basis = np.linalg.svd(arms)[2][: len(arms) - 1]
     for seed in range(5):
@@ -41,19 +35,21 @@ def test_shares_sum_to_the_part_of_the_step_in_the_span_of_the_centroids(bundle:
         assert [each.share for each in found] == sorted((each.share for each in found), reverse=True)
 
 
-def test_point_compared_with_itself(bundle: Bundle) -> None:
-    point = bundle.gallery.embeddings[3]
-    found = compare_points(bundle.mixture, bundle.sub_classes, point, point)
+def test_point_compared_with_itself(shipped_bundle: Bundle) -> None:
+    point = shipped_bundle.gallery.embeddings[3]
+    found = compare_points(shipped_bundle.mixture, shipped_bundle.sub_classes, point, point)
     assert found.distance == 0
     assert found.overlap == pytest.approx(1)
     assert found.emotions[0] == found.emotions[1]
     assert all(each.share == 0 for each in found.directions)
 
 
-def test_centroids_of_two_emotions_overlap_little(bundle: Bundle) -> None:
-    mixture = bundle.mixture
+def test_centroids_of_two_emotions_overlap_little(shipped_bundle: Bundle) -> None:
+    mixture = shipped_bundle.mixture
     happy, sad = (mixture.emotions.index(name) for name in ("happiness", "sadness"))
-    found = compare_points(bundle.mixture, bundle.sub_classes, mixture.centroids[happy], mixture.centroids[sad])
+    found = compare_points(
+        shipped_bundle.mixture, shipped_bundle.sub_classes, mixture.centroids[happy], mixture.centroids[sad]
+    )
     assert found.emotions == ("happiness", "sadness")
     assert found.overlap < 0.3
     assert {each.emotion for each in found.directions[:2]} == {"happiness", "sadness"}

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.bundle.bundle import load_bundle
+from mien.index.bundle.bundle import Bundle
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import PORTRAITS
 from mien.model.embedder.embedder import Embedder
@@ -17,13 +17,12 @@ def painter() -> PortraitPainter:
     return PortraitPainter(default_bundle() / PORTRAITS)
 
 
-def test_portraits_embed_near_their_points(painter: PortraitPainter) -> None:
-    bundle = load_bundle(default_bundle())
-    points = bundle.gallery.embeddings[::400]
-    read = Embedder(bundle.embedder_path).embed(painter.paint(points))
+def test_portraits_embed_near_their_points(painter: PortraitPainter, shipped_bundle: Bundle) -> None:
+    points = shipped_bundle.gallery.embeddings[::400]
+    read = Embedder(shipped_bundle.embedder_path).embed(painter.paint(points))
     off = np.linalg.norm(read - points, axis=1).mean()
     assert off < 0.6 * np.linalg.norm(points - points.mean(axis=0), axis=1).mean()
-    emotions, expected = (bundle.mixture.distances(each).argmin(axis=1) for each in (read, points))
+    emotions, expected = (shipped_bundle.mixture.distances(each).argmin(axis=1) for each in (read, points))
     assert (emotions == expected).mean() > 0.75
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import load_bundle
-from mien.index.bundle.default import default_bundle
+from mien.index.bundle.bundle import Bundle
 from mien.model.emotions import EMOTIONS
 from mien.service.commands.main import main
 from tests.support.faces import MakeFaces
@@ -27,7 +26,9 @@ def pictures(tmp_path: Path, make_faces: MakeFaces) -> Path:
     return folder
 
 
-def test_archive_has_one_row_per_face(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_archive_has_one_row_per_face(
+    pictures: Path, capsys: pytest.CaptureFixture[str], shipped_bundle: Bundle
+) -> None:
     output = pictures.parent / "out" / "faces.npz"
     assert main(["embed", str(pictures), "--already-cropped", "--output", str(output)]) == 0
     with np.load(output) as faces:
@@ -40,7 +41,7 @@ def test_archive_has_one_row_per_face(pictures: Path, capsys: pytest.CaptureFixt
         assert faces["posteriors"].shape == (5, 8)
         assert faces["posteriors"].dtype == np.float32
         assert faces["emotions"].tolist() == [EMOTIONS[row] for row in faces["posteriors"].argmax(axis=1)]
-        mixture = load_bundle(default_bundle()).mixture
+        mixture = shipped_bundle.mixture
         np.testing.assert_allclose(faces["posteriors"], mixture.posterior(faces["embeddings"]), atol=1e-6)
     report = capsys.readouterr().err
     for name in ("notes.txt", "broken.png", "empty.jpg"):

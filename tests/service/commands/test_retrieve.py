@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mien.index.bundle.bundle import load_bundle
-from mien.index.bundle.default import default_bundle
+from mien.index.bundle.bundle import Bundle
 from mien.service.commands.main import main
 from tests.support.faces import MakeFaces
 
@@ -24,13 +23,15 @@ def faces(tmp_path: Path, make_faces: MakeFaces) -> Path:
     return folder
 
 
-def test_matches_come_from_the_gallery_nearest_first(faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_matches_come_from_the_gallery_nearest_first(
+    faces: Path, capsys: pytest.CaptureFixture[str], shipped_bundle: Bundle
+) -> None:
     assert main(["retrieve", str(faces / "0.png"), "--already-cropped", "-k", "4", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["rank"] for row in rows] == [1, 2, 3, 4]
     distances = [row["distance"] for row in rows]
     assert distances == sorted(distances)
-    gallery = load_bundle(default_bundle()).gallery
+    gallery = shipped_bundle.gallery
     assert all(gallery.get(row["id"]).emotion == row["emotion"] for row in rows)
 
 
