@@ -7,20 +7,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from mien.service.inference.explanation import FaceExplanation, SharedTraits
 from mien.service.schemas.faces import Rounded
 from mien.service.schemas.queries import Query
+from mien.service.schemas.strict import StrictModel
 
 MAX_ID_LENGTH: Final = 1000
 """Characters of an id in a request."""
 
 
-class ExplainQuery(BaseModel):
+class ExplainQuery(StrictModel):
     """Parameters of an explanation: which face of the image, and which match."""
-
-    model_config = ConfigDict(extra="forbid")
 
     already_cropped: bool = Field(default=False, description="The image is a face crop: nothing is detected.")
     face: int = Field(0, ge=0, description="Its number among the faces of the image, largest first, from 0.")
@@ -33,10 +32,8 @@ class ExplainQuery(BaseModel):
     )
 
 
-class PointPair(BaseModel):
+class PointPair(StrictModel):
     """The JSON body of a request about a point and a match, without an image of the point."""
-
-    model_config = ConfigDict(extra="forbid")
 
     query: Query
     match: str = Field(max_length=MAX_ID_LENGTH, description="A face of the gallery.", examples=["fer0012345"])

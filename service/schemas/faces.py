@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, Field, PlainSerializer
 
 from mien.index.gallery.fixed_gallery import Match
 from mien.model.emotions import EMOTIONS
 from mien.service.inference.prediction import Prediction
 from mien.service.schemas.problem import Problem
 from mien.service.schemas.retrieval import RetrievalOptions, cursor
+from mien.service.schemas.strict import StrictModel
 
 Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
 """A number with six decimals, the precision of float32."""
@@ -23,10 +24,8 @@ _POSTERIOR: Final = dict(zip(EMOTIONS, (0.02, 0.9, 0.04, 0.01, 0.01, 0.01, 0.005
 _EMBEDDING: Final = [0.12, -1.4, 0.7]
 
 
-class FaceQuery(BaseModel):
+class FaceQuery(StrictModel):
     """Parameters of every endpoint that takes images; others are refused, so that a misspelt one is noticed."""
-
-    model_config = ConfigDict(extra="forbid")
 
     already_cropped: bool = Field(
         default=False, description="The image is a face crop, framed from forehead to chin: nothing is detected."

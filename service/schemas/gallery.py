@@ -7,23 +7,20 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from mien.index.errors import FaceFieldError, QueryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import seconds_of
 from mien.index.gallery.results import Statistics
 from mien.service.inference.gallery_additions import Addition
+from mien.service.schemas.strict import StrictModel
 
 _ID = "holiday/0042"
 _METADATA = {"camera": "hall", "album": {"year": 2026}}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class FaceFields(_Strict):
+class FaceFields(StrictModel):
     """The fields of a face that its user may set."""
 
     label: str | None = Field(None, description="The emotion that you give it.", examples=["happiness"])
@@ -46,13 +43,13 @@ class NewFace(FaceFields):
     image: str | None = Field(None, description="An image file in base64; its largest face is added.")
 
 
-class NewFaces(_Strict):
+class NewFaces(StrictModel):
     """The JSON body of an addition."""
 
     items: list[NewFace] = Field(min_length=1, max_length=10_000)
 
 
-class FaceChanges(_Strict):
+class FaceChanges(StrictModel):
     """The JSON body of a change (RFC 7396): other fields stay as they are, null removes a field."""
 
     label: str | None = Field(None, examples=["fear"])
@@ -61,14 +58,14 @@ class FaceChanges(_Strict):
     time: float | str | None = Field(None, examples=["2026-07-01T12:00:00Z"])
 
 
-class AddingQuery(_Strict):
+class AddingQuery(StrictModel):
     """Parameters of an addition."""
 
     replace: bool = Field(default=False, description="Faces replace those with the same id and other content.")
     already_cropped: bool = Field(default=False, description="The images are face crops: nothing is detected.")
 
 
-class ListingQuery(_Strict):
+class ListingQuery(StrictModel):
     """Parameters of a listing."""
 
     limit: int = Field(100, ge=1, le=1000, description="Faces of a page.")
@@ -77,14 +74,14 @@ class ListingQuery(_Strict):
     statistics: bool = Field(default=True, description="Whether to count faces per emotion and the like.")
 
 
-class DeletionQuery(_Strict):
+class DeletionQuery(StrictModel):
     """Parameters of a deletion of several faces: exactly one of the two."""
 
     subject: str | None = Field(None, description="Everything of this person.", examples=["anna"])
     filter: str | None = Field(None, description="Everything that passes a filter, as JSON.")
 
 
-class NoParameters(_Strict):
+class NoParameters(StrictModel):
     """Refuses every parameter."""
 
 

@@ -2,19 +2,18 @@
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mien.index.errors import QueryError
 from mien.service.schemas.queries import EmbeddingQuery, EmotionQuery, FaceIdQuery, Query, SubClassQuery
+from mien.service.schemas.strict import StrictModel
 
 MAX_PORTRAITS: Final = 256
 """Portraits of one request."""
 
 
-class PortraitQuery(BaseModel):
+class PortraitQuery(StrictModel):
     """Which point is painted: exactly one of the first four."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: str | None = Field(None, max_length=1000, description="A face of the gallery.", examples=["fer0012345"])
     emotion: str | None = Field(None, max_length=100, description="The centroid of an emotion.", examples=["surprise"])
@@ -44,9 +43,7 @@ class PortraitQuery(BaseModel):
             raise QueryError("embedding should be finite numbers with commas between") from None
 
 
-class PortraitsQuery(BaseModel):
+class PortraitsQuery(StrictModel):
     """The JSON body of a request for several portraits."""
-
-    model_config = ConfigDict(extra="forbid")
 
     queries: list[Query] = Field(min_length=1, max_length=MAX_PORTRAITS, description="What is painted, in order.")

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.store import GalleryStore
 from mien.service.schemas.retrieval import RetrievalOptions
+from mien.service.schemas.strict import StrictModel
 
 MAX_PARTS: Final = 16
 """Parts of one mix."""
@@ -20,11 +21,7 @@ MAX_POINTS: Final = 64
 """Points of a mix, those of mixes in it included."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class EmbeddingQuery(_Strict):
+class EmbeddingQuery(StrictModel):
     """A point itself, as POST /embed answers it."""
 
     embedding: list[Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]] = Field(
@@ -32,32 +29,32 @@ class EmbeddingQuery(_Strict):
     )
 
 
-class FaceIdQuery(_Strict):
+class FaceIdQuery(StrictModel):
     """A face of the gallery; its first match is the face itself."""
 
     id: str = Field(max_length=1000, examples=["fer0012345"])
 
 
-class EmotionQuery(_Strict):
+class EmotionQuery(StrictModel):
     """The centroid of an emotion."""
 
     emotion: str = Field(max_length=100, examples=["surprise"])
 
 
-class SubClassQuery(_Strict):
+class SubClassQuery(StrictModel):
     """The centroid of a sub-class, where the bundle has them."""
 
     sub_class: str = Field(max_length=100, examples=["happiness/2"])
 
 
-class MixPart(_Strict):
+class MixPart(StrictModel):
     """A part of a mix."""
 
     weight: float = Field(gt=0, le=1e6, allow_inf_nan=False, examples=[0.5])
     query: Query
 
 
-class MixQuery(_Strict):
+class MixQuery(StrictModel):
     """The weighted mean of other points; the weights are divided by their sum."""
 
     mix: list[MixPart] = Field(min_length=1, max_length=MAX_PARTS)
@@ -93,7 +90,7 @@ class PointQuery(RetrievalOptions):
     )
 
 
-class JsonImages(_Strict):
+class JsonImages(StrictModel):
     """Images in JSON: base64 of the files, with or without ``data:image/...;base64,`` in front."""
 
     image: str | None = Field(None, description="One image.", examples=["/9j/4AAQSkZJRgABAQ..."])

@@ -5,21 +5,20 @@ import binascii
 import json
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mien.index.errors import FilterError, QueryError
 from mien.index.gallery.cursor import MARK_LETTERS
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import EVERYTHING, SearchOptions
+from mien.service.schemas.strict import StrictModel
 
 COPIES_WITHIN: Final = 0.05
 """Distance, in embedding units, up to which a face counts as a copy of the query: the same image, encoded again."""
 
 
-class RetrievalOptions(BaseModel):
+class RetrievalOptions(StrictModel):
     """Options of retrievals by image and by point."""
-
-    model_config = ConfigDict(extra="forbid")
 
     one_per_subject: bool = Field(default=False, description="Only the nearest face of each subject.")
     exclude_subject: list[str] = Field(
