@@ -113,7 +113,7 @@ class GalleryStore(ABC):
         """Whether no face was ever added, as far as the storage can say."""
         return self.count() == 0
 
-    def check_writable(self) -> None:  # noqa: B027 - a gallery is writable unless it says otherwise
+    def check_writable(self) -> None:  # noqa: B027 - the default of writable galleries
         """Refuse writes to a read-only gallery.
 
         Raises:

@@ -5,7 +5,6 @@ import os
 import resource
 import shutil
 import sqlite3
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from mien.index.gallery.vectors.policy import IndexPolicy
 from tests.support.data import ROOT
 from tests.support.gallery_implementations import EMBEDDER, SIZE, face, random_faces
 from tests.support.gallery_killing import kill_rounds
+from tests.support.waiting import wait_until
 
 GOLDEN = ROOT / "tests" / "data" / "gallery_1"
 ORIGIN = np.zeros((1, SIZE), dtype=np.float32)
@@ -34,16 +34,6 @@ def nearest_ids(gallery: EmbeddedGallery, k: int = 1000, options: SearchOptions 
     return [match.face.id for match in matches]
 
 
-def soon(condition: object, longest_s: float = 5.0) -> bool:
-    assert callable(condition)
-    end = time.monotonic() + longest_s
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
-
-
 @pytest.mark.system
 def test_killed_process_loses_no_write(tmp_path: Path) -> None:
     tally = kill_rounds(tmp_path / "gallery", rounds=20)
@@ -56,20 +46,20 @@ class TestProcesses:
         """Two open galleries of one process share as little as two processes."""
         one, other = open_gallery(tmp_path / "g"), open_gallery(tmp_path / "g")
         one.add(random_faces(30))
-        assert soon(lambda: other.count() == 30, 1.0)
+        wait_until(lambda: other.count() == 30, 1.0)
         assert other.count(parse_filter({"label": "fear"})) == 10
         one.delete(["face-00001"])
         one.update("face-00000", {"label": "anger"})
         one.add([face("face-00002", 0.001)], replace=True)
-        assert soon(lambda: other.count() == 29 and nearest_ids(other, 1) == ["face-00002"], 1.0)
+        wait_until(lambda: other.count() == 29 and nearest_ids(other, 1) == ["face-00002"], 1.0)
         assert other.count(parse_filter({"label": "anger"})) == 1
         assert nearest_ids(other) == nearest_ids(one)
         other.add([face("from other", 0.0001)])
-        assert soon(lambda: nearest_ids(one, 1) == ["from other"], 1.0)
+        wait_until(lambda: nearest_ids(one, 1) == ["from other"], 1.0)
         one.snapshot(tmp_path / "snapshot")
         one.delete_where(parse_filter({"not": {"id": "from other"}}))
         other.restore(tmp_path / "snapshot")
-        assert soon(lambda: one.count() == 30, 1.0)
+        wait_until(lambda: one.count() == 30, 1.0)
         one.close()
         other.close()
 
@@ -89,7 +79,7 @@ class TestProcesses:
         process.start()
         process.join(60)
         assert process.exitcode == 0
-        assert soon(lambda: nearest_ids(store) == ["from another process"], 1.0)
+        wait_until(lambda: nearest_ids(store) == ["from another process"], 1.0)
         store.close()
 
     def test_gallery_opened_alone_refuses_others(self, tmp_path: Path) -> None:
@@ -273,7 +263,7 @@ class TestIndex:
         store.wait_for_index()
         assert store.check()["index"] == "exact"
         store.add(faces[1000:])
-        assert soon(lambda: store.ivf is not None, 60)
+        wait_until(lambda: store.ivf is not None, 60)
         store.wait_for_index()
         report = store.check()
         assert report["index"] == "ivf"
@@ -301,7 +291,7 @@ class TestIndex:
         store = open_gallery(tmp_path / "g", policy=policy)
         assert "the inverted lists are built again" in store.remarks[0]
         assert len(nearest_ids(store, 6001)) == 6001
-        assert soon(lambda: store.ivf is not None, 60)
+        wait_until(lambda: store.ivf is not None, 60)
         store.close()
 
 
