@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.evaluation.held_out import HeldOutFaces
-from mien.index.mixture.em import Components
+from mien.index.mixture.em import GaussianMixture
 from mien.index.mixture.sub_classes import SubClasses
 from mien.model.emotions import VOTE_COLUMNS
 
@@ -34,7 +34,7 @@ class TrainingFaces:
 
 
 def score_sub_classes(
-    sub_classes: SubClasses, single: Sequence[Components], training: TrainingFaces, held_out: HeldOutFaces
+    sub_classes: SubClasses, single: Sequence[GaussianMixture], training: TrainingFaces, held_out: HeldOutFaces
 ) -> dict[str, Any]:
     """Score sub-classes on the held-out faces of the emotions that have more than one.
 

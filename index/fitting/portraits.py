@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mien.index.bundle.bundle import Bundle, load_bundle, replace_portraits
 from mien.index.bundle.manifest import EMBEDDER, PORTRAITS
 from mien.index.errors import BundleError
-from mien.index.mixture.em import Components
+from mien.index.mixture.em import GaussianMixture
 from mien.index.views.portraits import load_painter
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
@@ -108,7 +108,7 @@ def sub_class_gaussians(bundle: Bundle) -> "SubClassGaussians":
     mixtures = (
         sub_classes.mixtures
         if sub_classes is not None
-        else [Components(np.ones(1), mixture.centroids[[row]], mixture.covariances[[row]]) for row in emotions]
+        else [GaussianMixture(np.ones(1), mixture.centroids[[row]], mixture.covariances[[row]]) for row in emotions]
     )
     return SubClassGaussians(
         mixture.centroids,

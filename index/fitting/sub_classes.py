@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from mien.index.fitting.component_count import Candidate, choose_counts, try_counts
-from mien.index.mixture.em import Components
+from mien.index.mixture.em import GaussianMixture
 from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
 from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClass, SubClasses
@@ -118,7 +118,7 @@ def discover_sub_classes(
         raise DatasetError(
             f"sub-classes need faces with a strict majority for each emotion, {mixture.emotions[counts.argmin()]} has 0"
         )
-    fits: list[Components] = []
+    fits: list[GaussianMixture] = []
     ids: list[list[str]] = []
     highest: list[int] = []
     candidates: dict[str, list[Candidate]] = {}
@@ -134,13 +134,15 @@ def discover_sub_classes(
             )
         candidates[emotion] = tried
         former = _former_sub_classes(previous, emotion, [faces.ids[row] for row in rows])
-        components = _fit(own, choose_counts(tried), former, background, config)
-        assigned = components.log_joint(own.points).argmax(axis=1)
+        own_mixture = _fit(own, choose_counts(tried), former, background, config)
+        assigned = own_mixture.log_joint(own.points).argmax(axis=1)
         former_ids = [previous.each[row].id for row in previous.rows_of(emotion)] if previous is not None else []
         last = previous.highest[label] if previous is not None else 0
-        names = _ids(emotion, components, assigned, former_ids=former_ids, former=former, last=last)
+        names = _ids(emotion, own_mixture, assigned, former_ids=former_ids, former=former, last=last)
         order = sorted(range(len(names)), key=lambda column: _number(names[column]))
-        fits.append(Components(components.weights[order], components.means[order], components.covariances[order]))
+        fits.append(
+            GaussianMixture(own_mixture.weights[order], own_mixture.means[order], own_mixture.covariances[order])
+        )
         ids.append([names[column] for column in order])
         highest.append(max(last, *(_number(name) for name in names)))
     return _assemble(mixture, faces, fits, ids, highest=tuple(highest), candidates=candidates)
@@ -172,15 +174,15 @@ def _fit(
     former: NDArray[np.int64],
     background: NDArray[np.float64],
     config: DiscoveryConfig,
-) -> Components:
-    """The components of the first count for which each has enough clear faces."""
+) -> GaussianMixture:
+    """The mixture of the first count of components for which each has enough clear faces."""
     for count in counts:
         start = _start(own.points, former, count)
-        components = fit_emotion(own, count, background, start=start, seed=config.seed, restarts=config.restarts)
-        assigned = components.log_joint(own.points[own.clear]).argmax(axis=1)
+        mixture = fit_emotion(own, count, background, start=start, seed=config.seed, restarts=config.restarts)
+        assigned = mixture.log_joint(own.points[own.clear]).argmax(axis=1)
         if count == 1 or np.bincount(assigned, minlength=count).min() >= config.least_faces:
             break
-    return components
+    return mixture
 
 
 def _start(points: NDArray[np.float64], former: NDArray[np.int64], count: int) -> NDArray[np.int64] | None:
@@ -195,7 +197,7 @@ def _start(points: NDArray[np.float64], former: NDArray[np.int64], count: int) -
 
 def _ids(
     emotion: str,
-    components: Components,
+    mixture: GaussianMixture,
     assigned: NDArray[np.int64],
     *,
     former_ids: list[str],
@@ -208,7 +210,7 @@ def _ids(
 
     Args:
         emotion: its name.
-        components: k of them.
+        mixture: of k components.
         assigned: (n,) the component of each face.
         former_ids: of the emotion's former sub-classes.
         former: (n,) the former sub-class of each face, or -1.
@@ -217,13 +219,13 @@ def _ids(
     from scipy.optimize import linear_sum_assignment
 
     known = former >= 0
-    shared = np.zeros((len(former_ids), len(components)))
+    shared = np.zeros((len(former_ids), len(mixture)))
     np.add.at(shared, (former[known], assigned[known]), 1)
     pairs = zip(*linear_sum_assignment(shared, maximize=True), strict=True)
     ids = {int(column): former_ids[row] for row, column in pairs if shared[row, column] > 0}
-    new = [column for column in np.argsort(-components.weights, kind="stable").tolist() if column not in ids]
+    new = [column for column in np.argsort(-mixture.weights, kind="stable").tolist() if column not in ids]
     ids |= {column: f"{emotion}/{last + 1 + number}" for number, column in enumerate(new)}
-    return [ids[column] for column in range(len(components))]
+    return [ids[column] for column in range(len(mixture))]
 
 
 def _number(sub_class_id: str) -> int:
@@ -233,7 +235,7 @@ def _number(sub_class_id: str) -> int:
 def _assemble(
     mixture: Mixture,
     faces: DiscoveryFaces,
-    fits: list[Components],
+    fits: list[GaussianMixture],
     ids: list[list[str]],
     *,
     highest: tuple[int, ...],

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.mixture.em import Components
+from mien.index.mixture.em import GaussianMixture
 
 FLOOR_SHARE: Final = 0.005
 """The share of training faces that are less likely under the emotions than the background is anywhere."""
@@ -43,8 +43,8 @@ class Background:
         return np.logaddexp(self._gaussian.log_likelihood(embeddings), self.floor)
 
     @cached_property
-    def _gaussian(self) -> Components:
-        return Components(np.ones(1), self.centroid[None], self.covariance[None])
+    def _gaussian(self) -> GaussianMixture:
+        return GaussianMixture(np.ones(1), self.centroid[None], self.covariance[None])
 
 
 def fit_background(embeddings: NDArray[np.floating], face_log_densities: NDArray[np.float64]) -> Background:

@@ -44,7 +44,7 @@ class Prior:
 
 
 @dataclass(frozen=True)
-class Components:
+class GaussianMixture:
     """A mixture of k Gaussians in d dimensions.
 
     Attributes:
@@ -105,12 +105,12 @@ class Fit:
     """A result of EM.
 
     Attributes:
-        components: k Gaussians.
+        mixture: the k Gaussians.
         objective: the penalised log-likelihood after each step, in nats; it never decreases.
         converged: whether the last step gained less than the tolerance; otherwise all steps were used.
     """
 
-    components: Components
+    mixture: GaussianMixture
     objective: tuple[float, ...]
     converged: bool
 
@@ -121,7 +121,7 @@ def log_sum_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(highest[:, 0] + np.log(np.exp(values - highest).sum(axis=1)))
 
 
-def fit_components(
+def fit_gaussian_mixture(
     points: NDArray[np.floating],
     count: int,
     prior: Prior,
@@ -142,7 +142,7 @@ def fit_components(
         weights: (n,) how many faces each point counts for, not negative: 1 for a face that is known to belong to the
             mixture, its probability for another. None counts each as 1.
         start: (n,) the component of each point to start from, from 0 on; component j of the result started as j.
-            Components beyond these start from random seeds, as all do without ``start``.
+            GaussianMixture beyond these start from random seeds, as all do without ``start``.
         seed: of the random starts.
         restarts: how many random starts, of which the best result is kept.
         max_steps: from each start.
@@ -246,19 +246,19 @@ def _maximise(
     objective: list[float] = []
     converged = False
     while not converged and len(objective) < max_steps:
-        components = _maximisation_step(points, shares[:, None] * responsibilities, means, prior)
-        means = components.means
-        joint = components.log_joint(points)
+        mixture = _maximisation_step(points, shares[:, None] * responsibilities, means, prior)
+        means = mixture.means
+        joint = mixture.log_joint(points)
         total = log_sum_exp(joint)
         responsibilities = np.exp(joint - total[:, None])
-        objective.append(float(shares @ total) + _log_prior(components, prior))
+        objective.append(float(shares @ total) + _log_prior(mixture, prior))
         converged = len(objective) > 1 and objective[-1] - objective[-2] < min_gain
-    return Fit(components, tuple(objective), converged)
+    return Fit(mixture, tuple(objective), converged)
 
 
 def _maximisation_step(
     points: NDArray[np.float64], memberships: NDArray[np.float64], previous: NDArray[np.float64], prior: Prior
-) -> Components:
+) -> GaussianMixture:
     """The M step: the best components for (n, k) memberships, the weight of each point in each component."""
     counts = memberships.sum(axis=0)  # (k,)
     sums = memberships.T @ points
@@ -267,11 +267,11 @@ def _maximisation_step(
     for mean, column, count in zip(means, memberships.T, counts, strict=True):
         scaled = np.sqrt(column)[:, None] * (points - mean)  # a product with its own transpose stays symmetric
         covariances.append((scaled.T @ scaled + prior.faces * prior.covariance) / (count + prior.faces))
-    return Components(counts / counts.sum(), means, np.stack(covariances))
+    return GaussianMixture(counts / counts.sum(), means, np.stack(covariances))
 
 
-def _log_prior(components: Components, prior: Prior) -> float:
+def _log_prior(mixture: GaussianMixture, prior: Prior) -> float:
     """Log of the inverse-Wishart prior of the covariances, up to a constant, in nats."""
-    whitened = components.whitening @ np.linalg.cholesky(prior.covariance)  # (k, d, d)
+    whitened = mixture.whitening @ np.linalg.cholesky(prior.covariance)  # (k, d, d)
     traces = np.square(whitened).sum(axis=(1, 2))  # of inverse covariance times prior covariance
-    return float(-0.5 * prior.faces * (components.log_determinants + traces).sum())
+    return float(-0.5 * prior.faces * (mixture.log_determinants + traces).sum())

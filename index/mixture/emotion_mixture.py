@@ -6,14 +6,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.mixture.em import RESTARTS, Components, Prior, fit_components
+from mien.index.mixture.em import RESTARTS, GaussianMixture, Prior, fit_gaussian_mixture
 from mien.index.mixture.mixture import PRIOR_FACES
 
 SHARE_OF_VARIANCE: Final = 0.9
 """Share of an emotion's variance along the principal axes in which its components differ; along the other axes they
 share one Gaussian.
 
-In all 64 dimensions, directions without variance count as much as those in which expressions differ. Components of
+In all 64 dimensions, directions without variance count as much as those in which expressions differ. GaussianMixture of
 sadness that were fitted on two halves of its faces agreed by 0.07 (adjusted Rand index, two components in 16 axes); on
 its three to six main axes, by 0.50 to 0.95."""
 
@@ -50,8 +50,8 @@ def fit_emotion(
     start: NDArray[np.integer] | None = None,
     seed: int = 0,
     restarts: int = RESTARTS,
-) -> Components:
-    """Fit the components of one emotion.
+) -> GaussianMixture:
+    """Fit the mixture of one emotion.
 
     Faces without a label are weighted by the emotion's posterior. It is that of the mixture of emotions, and stays the
     same in all steps; computed from the full covariances in each step, it would soon be 0 or 1.
@@ -60,7 +60,7 @@ def fit_emotion(
         faces: n of them, at least one clear.
         count: k, how many components.
         background: (d, d) mean covariance of all emotions, which is mixed in where clear faces are few.
-        start: (n,) component of each face to start from; see ``fit_components``.
+        start: (n,) component of each face to start from; see ``fit_gaussian_mixture``.
         seed: of the random starts.
         restarts: how many random starts.
 
@@ -80,7 +80,7 @@ def fit_emotion(
     kept = int(np.searchsorted(shares, SHARE_OF_VARIANCE)) + 1
     # The weight of Fraley and Raftery's prior: negligible for hundreds of faces, enough for a handful.
     prior = Prior(np.diag(variances[:kept]), kept + 2)
-    components = fit_components(
+    inner_mixture = fit_gaussian_mixture(
         (faces.points - centre) @ axes[:, :kept],
         count,
         prior,
@@ -88,10 +88,10 @@ def fit_emotion(
         start=start,
         seed=seed,
         restarts=restarts,
-    ).components
+    ).mixture
 
     inner, outer = axes[:, :kept], axes[:, kept:]
     shared = (outer * variances[kept:]) @ outer.T
-    covariances = inner @ components.covariances @ inner.T + shared
+    covariances = inner @ inner_mixture.covariances @ inner.T + shared
     symmetric = (covariances + covariances.transpose(0, 2, 1)) / 2
-    return Components(components.weights, centre + components.means @ inner.T, symmetric)
+    return GaussianMixture(inner_mixture.weights, centre + inner_mixture.means @ inner.T, symmetric)

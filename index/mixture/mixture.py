@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.mixture.background import Background
-from mien.index.mixture.em import Components
+from mien.index.mixture.em import GaussianMixture
 
 PRIOR_FACES: Final = 128
 """How many faces the mean covariance of all emotions counts for in that of one emotion.
@@ -110,7 +110,7 @@ class Mixture:
 
     def log_density(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n,) log density of (n, d) embeddings under the emotions, equally likely, with full covariances; in nats."""
-        return self._components.log_likelihood(embeddings)
+        return self._gaussians.log_likelihood(embeddings)
 
     def outlier_score(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n,) how unlike the known expressions each of (n, d) embeddings is.
@@ -139,8 +139,8 @@ class Mixture:
         return typicality_from(self.outlier_score(embeddings), table)
 
     @cached_property
-    def _components(self) -> Components:
-        return Components(np.full(len(self.emotions), 1 / len(self.emotions)), self.centroids, self.covariances)
+    def _gaussians(self) -> GaussianMixture:
+        return GaussianMixture(np.full(len(self.emotions), 1 / len(self.emotions)), self.centroids, self.covariances)
 
 
 def quantile_table(outlier_scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.mixture.em import Components
+from mien.index.mixture.em import GaussianMixture
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class SubClasses:
         return [row for row, each in enumerate(self.each) if each.emotion == emotion]
 
     @cached_property
-    def mixtures(self) -> tuple[Components, ...]:
+    def mixtures(self) -> tuple[GaussianMixture, ...]:
         """(c,) the mixture of each emotion's sub-classes, in the order of ``each``."""
         groups = [[self.each[row] for row in self.rows_of(emotion)] for emotion in self.emotions]
         return tuple(
-            Components(
+            GaussianMixture(
                 np.array([each.weight for each in group]),
                 np.stack([each.centroid for each in group]),
                 np.stack([each.covariance for each in group]),
