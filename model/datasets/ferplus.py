@@ -30,7 +30,7 @@ FACE_PX: Final = 48
 """Height and width of a FER2013 face, in pixels."""
 
 OPINIONS_NAME: Final = "fer2013_labels.csv"
-"""The table of FER2013's own labels: ``name``, without a file's ending, and ``fer2013_label``."""
+"""The table of FER2013's labels, with the columns ``name`` (of the image, without a suffix) and ``fer2013_label``."""
 
 _MAX_VOTES: Final = 1_000_000
 """A larger count means that the file is damaged."""
@@ -50,8 +50,8 @@ class LabelledFaces:
         names: (n,) file names, unique within FER+, such as ``fer0000000.png``.
         images: (n, 48, 48) uint8.
         votes: (n, 10) int64 counts, columns as in ``VOTE_COLUMNS``.
-        opinions: (n,) int64 indices into ``EMOTIONS``, FER2013's own label, or ``UNLABELLED``; None where nobody has
-            looked it up.
+        opinions: (n,) int64, FER2013's label of each face as an index into ``EMOTIONS``, or ``UNLABELLED``; None
+            without the table of these labels.
     """
 
     names: tuple[str, ...]
@@ -96,7 +96,7 @@ def read_ferplus(root: Path, split: Split) -> LabelledFaces:
 
 
 def _with_opinions(faces: LabelledFaces, path: Path) -> LabelledFaces:
-    """The faces with FER2013's own labels, where their table is there.
+    """Add FER2013's labels to faces, if there is a table of them.
 
     Raises:
         DatasetError: the table lacks a column, or a label is no emotion.

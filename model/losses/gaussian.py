@@ -1,4 +1,4 @@
-"""The Gaussian structured loss: it shapes the embedding space into a mixture of Gaussians.
+"""The Gaussian structured loss, which shapes the embedding space into a mixture of Gaussians.
 
 Source: Marrero Fernandez, Guerrero Pena, Ren, Cunha: *Deep Metric Structured Learning for Facial Expression
 Recognition*, arXiv 2001.06612.
@@ -24,26 +24,27 @@ def gaussian_structured_loss(
 ) -> Tensor:
     """Brier score of the batch's isotropic Gaussian mixture against target distributions.
 
-    With the batch centroids ``mu_j`` and equal priors, for each embedding ``z_i``::
+    With the batch centroids ``mu_j``, for each embedding ``z_i``::
 
         pi_ij = softmax_j(-||z_i - mu_j||^2 / (2 sigma^2))
         L     = (1 / n) sum_i sum_j (pi_ij - t_ij)^2
 
-    A class without samples in the batch takes no part. The posterior goes through log-softmax: the raw float32
-    exponential has no gradient left once the nearest centroid is farther than about ``69 sigma^2``.
+    where the components have equal weights, unless ``prior_power`` is set.
 
-    With ``emotion_of``, the classes are sub-classes: each has a centroid of its own, and the posterior of an
-    emotion is the sum over its sub-classes, so that emotions stay what is supervised.
+    Classes without samples in the batch are left out. The posterior is computed by log-softmax, because the exponential
+    underflows in float32, and has no gradient, where the squared distance exceeds about ``200 sigma^2``.
+
+    With ``emotion_of``, the classes are sub-classes, each with a centroid, and the posterior of an emotion is the sum
+    over its sub-classes.
 
     Args:
         embeddings: (n, d) float.
         labels: (n,) int64, the class whose centroid each embedding belongs to.
         targets: (n, c) float rows that sum to 1: one-hot as in the paper, or the shares of the raters' votes.
-        sigma: standard deviation that all components share, in embedding units.
-        leave_one_out: leave each embedding out of its own centroid (see ``mien.model.losses.centroids``).
-        emotion_of: (s,) int64, the emotion (0..c-1) of each of s sub-classes; without it the classes are the
-            emotions.
-        prior_power: the components' weights are their shares of the batch to this power; 0: equal.
+        sigma: standard deviation of all components, in embedding units.
+        leave_one_out: leave each embedding out of its centroid (see ``mien.model.losses.centroids``).
+        emotion_of: (s,) int64, the emotion (0..c-1) of each of s sub-classes; None if the classes are the emotions.
+        prior_power: the weight of a component is its share of the batch to this power; 0 gives equal weights.
 
     Returns:
         () float, from 0 to 2. A uniform posterior over c classes against one-hot targets gives 1 - 1/c.
@@ -66,19 +67,19 @@ def mixed_loss(
     emotion_of: Tensor | None = None,
     prior_power: float = 0.0,
 ) -> Tensor:
-    """Brier score of points between the embeddings of a batch, against targets mixed in the same shares.
+    """Brier score of points between two embeddings of a batch, against targets mixed in the same shares.
 
-    The authors' mixing, ``lambda z_i + (1 - lambda) z_k`` with one lambda a batch from a symmetric Beta distribution,
-    with the votes mixed in place of class numbers. The points are scored against the centroids of the batch and take
-    no part in them. Chance comes from torch's global generator.
+    The points are ``lambda z_i + (1 - lambda) z_k`` with a random partner k of each i, and one lambda for the batch
+    from a symmetric Beta distribution, as in the code of the paper's authors; targets are mixed in place of class
+    numbers. The centroids are those of the embeddings alone. Random numbers come from torch's global generator.
 
     Args:
         embeddings: (n, d) float.
         labels: (n,) int64, the class whose centroid each embedding belongs to.
         targets: (n, c) float rows that sum to 1.
-        sigma: standard deviation that all components share, in embedding units.
+        sigma: standard deviation of all components, in embedding units.
         concentration: both parameters of the Beta distribution.
-        emotion_of: (s,) int64, the emotion of each sub-class; without it the classes are the emotions.
+        emotion_of: (s,) int64, the emotion of each sub-class; None if the classes are the emotions.
         prior_power: as for ``gaussian_structured_loss``.
 
     Returns:
@@ -112,11 +113,11 @@ def brier_score(
 
     Args:
         squared: (n, s) squared distances to the centroids of s components.
-        present: (s,) bool, false for components that take no part.
+        present: (s,) bool, false for components to leave out.
         targets: (n, c) float rows that sum to 1.
-        sigma: standard deviation that all components share, in embedding units.
-        emotion_of: (s,) int64, the emotion of each component; without it s = c.
-        weights: (s,) float, of the components, positive where present; equal without.
+        sigma: standard deviation of all components, in embedding units.
+        emotion_of: (s,) int64, the emotion of each component; None if each emotion is one component.
+        weights: (s,) float weights of the components, positive where present; None for equal weights.
 
     Returns:
         () float, from 0 to 2.
@@ -133,7 +134,7 @@ def brier_score(
 
 
 class GaussianLoss(Loss):
-    """The Gaussian structured loss over the centroids of each batch: plain, or of sub-classes."""
+    """The Gaussian structured loss over the centroids of each batch, of emotions or of sub-classes."""
 
     emotion_of: Tensor | None
 
@@ -153,7 +154,7 @@ class GaussianLoss(Loss):
         self.register_buffer("emotion_of", emotion_of, persistent=False)
 
     def forward(self, batch: EmbeddedBatch) -> Tensor:
-        """Brier score of the batch's own mixture; with mixing, the mean of that and of the mixed points'."""
+        """() float, from 0 to 2; with ``mixing``, the mean over the loss of the embeddings and of mixed points."""
         sigma = self.sigma(batch.done)
         loss = gaussian_structured_loss(
             batch.embeddings,

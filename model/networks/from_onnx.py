@@ -18,7 +18,7 @@ _PREFIX: Final = "network."
 """Prefix of the network's arrays in ``mien.model.export.export.ExportedNetwork``."""
 
 _QUANTISED: Final = "_quantized"
-"""Ending of the names of weights in int8; the names of their scales end with ``_scale`` in addition."""
+"""Suffix of the names of int8 weights, after which ``_scale`` gives the name of their scales."""
 
 
 @torch.no_grad()

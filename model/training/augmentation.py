@@ -1,4 +1,4 @@
-"""Training variations of a face that leave its expression alone."""
+"""Augmentation: random changes of faces that keep the expression."""
 
 import math
 
@@ -10,19 +10,19 @@ from mien.model.training.config import AugmentationConfig
 
 
 def augment(faces: Tensor, config: AugmentationConfig, side_px: int, generator: torch.Generator) -> Tensor:
-    """Vary a batch of faces.
+    """Augment a batch of faces.
 
     Args:
         faces: (n, 1, h, w) float from 0 to 1.
-        config: how far.
-        side_px: height and width of the result: the same view at another resolution.
-        generator: source of chance, on the CPU.
+        config: ranges of the changes.
+        side_px: height and width of the result, which shows the same view at another resolution.
+        generator: of random numbers, on the CPU.
 
     Returns:
         (n, 1, side_px, side_px) float from 0 to 1.
     """
     n = len(faces)
-    faces = _as_photographed(faces, config, generator)
+    faces = _imitate_photographs(faces, config, generator)
 
     def spread(limit: float) -> Tensor:
         return (torch.rand(n, generator=generator) * 2 - 1) * limit
@@ -49,14 +49,14 @@ def augment(faces: Tensor, config: AugmentationConfig, side_px: int, generator: 
         grid = grid / (1 + (grid * slopes.view(n, 1, 1, 2)).sum(dim=3, keepdim=True)).clamp(min=0.5)
     varied = functional.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
 
-    # Brightness and contrast need no variation: preprocessing standardises each face.
+    # Brightness and contrast are not varied, since preprocessing standardises them.
     gamma = spread(config.gamma).exp().view(n, 1, 1, 1).to(faces)
     varied = varied.clamp(0, 1).pow(gamma)
     return _erase(varied, config.erase, generator)
 
 
-def _as_photographed(faces: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
-    """Cover faces, light them from one side and degrade them, as photographs of the world do; at the crops' size."""
+def _imitate_photographs(faces: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    """Cover faces, light them from one side and degrade them, as happens in photographs; at the size of the crops."""
     if config.cover:
         faces = _cover(faces, config.cover, generator)
     if config.light:
@@ -67,7 +67,7 @@ def _as_photographed(faces: Tensor, config: AugmentationConfig, generator: torch
 
 
 def _cover(faces: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A bar of one grey over eyes, mouth or one side of a share of the faces: glasses, mask, hand or hair."""
+    """Cover eyes, mouth or one side of a share of the faces with grey, as glasses, masks, hands and hair do."""
     n, _, height, width = faces.shape
     bars = torch.tensor([[0.22, 0.46, 0.0, 1.0], [0.60, 1.0, 0.05, 0.95], [0.0, 1.0, 0.0, 0.38], [0.0, 1.0, 0.62, 1.0]])
     places = bars[torch.randint(len(bars), (n,), generator=generator)]  # (n, 4): top, bottom, left, right
@@ -82,7 +82,7 @@ def _cover(faces: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def _light(faces: Tensor, limit: float, generator: torch.Generator) -> Tensor:
-    """Light from one side: brightness grows exponentially across the face."""
+    """Light faces from one side: brightness grows exponentially across the face."""
     n, _, height, width = faces.shape
     slopes = ((torch.rand(n, 2, generator=generator) * 2 - 1) * limit).to(faces)
     y = torch.linspace(-1, 1, height, device=faces.device).view(1, height, 1)
@@ -92,15 +92,15 @@ def _light(faces: Tensor, limit: float, generator: torch.Generator) -> Tensor:
 
 
 def _degrade(faces: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Low resolution, blur, noise or JPEG blocks in a share of the faces; the strength is drawn once a batch."""
+    """Lower the resolution, blur, or add noise or JPEG blocks in a share of the faces, as strongly in a whole batch."""
     n = len(faces)
     chance = torch.rand(n, generator=generator) / share  # below 1: one of the four
     strength = torch.rand(4, generator=generator).tolist()
     faults = (
-        _coarse(faces, round(faces.shape[-1] * (0.35 + 0.4 * strength[0]))),
-        _blurred(faces, 0.5 + 1.3 * strength[1]),
+        _lower_resolution(faces, round(faces.shape[-1] * (0.35 + 0.4 * strength[0]))),
+        _blur(faces, 0.5 + 1.3 * strength[1]),
         faces + torch.randn(faces.shape, generator=generator).to(faces) * (0.02 + 0.06 * strength[2]),
-        _blocks(faces, 0.03 + 0.12 * strength[3]),
+        compress(faces, 0.03 + 0.12 * strength[3]),
     )
     for number, fault in enumerate(faults):
         chosen = (chance >= number / 4) & (chance < (number + 1) / 4)
@@ -108,13 +108,13 @@ def _degrade(faces: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return faces.clamp(0, 1)
 
 
-def _coarse(faces: Tensor, side_px: int) -> Tensor:
+def _lower_resolution(faces: Tensor, side_px: int) -> Tensor:
     """(n, 1, h, w) faces scaled down to a smaller side and up again."""
     small = functional.interpolate(faces, size=(side_px, side_px), mode="bilinear", antialias=True)
     return functional.interpolate(small, size=faces.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def _blurred(faces: Tensor, sigma_px: float) -> Tensor:
+def _blur(faces: Tensor, sigma_px: float) -> Tensor:
     """(n, 1, h, w) faces under a Gaussian blur."""
     radius = math.ceil(3 * sigma_px)
     places = torch.arange(-radius, radius + 1, dtype=faces.dtype, device=faces.device)
@@ -124,8 +124,8 @@ def _blurred(faces: Tensor, sigma_px: float) -> Tensor:
     return functional.conv2d(functional.conv2d(padded, kernel), kernel.transpose(2, 3))
 
 
-def _blocks(faces: Tensor, step: float) -> Tensor:
-    """(n, 1, h, w) faces with the cosines of 8x8 blocks rounded, fine ones more coarsely, as JPEG does."""
+def compress(faces: Tensor, step: float) -> Tensor:
+    """Round the cosine coefficients of 8x8 blocks of (n, 1, h, w) faces, those of higher frequency more, as in JPEG."""
     size = 8
     n, _, height, width = faces.shape
     rows, columns = height // size, width // size
@@ -149,7 +149,7 @@ def _cosines(size: int) -> Tensor:
 
 
 def _erase(faces: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Cover a rectangle of a fifth to two fifths of the side in a share of the faces with the face's mean grey."""
+    """Cover a rectangle in a share of the faces with the face's mean grey; its sides are 0.2 to 0.4 of the face's."""
     n, _, height, width = faces.shape
     size = 0.2 + 0.2 * torch.rand(n, 2, generator=generator)
     start = torch.rand(n, 2, generator=generator) * (1 - size)

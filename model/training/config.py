@@ -1,6 +1,6 @@
-"""Everything that decides what training does: settings, with their limits and reasons, and nothing that computes.
+"""Settings of a training, which are the options of ``mien train``.
 
-They travel in each checkpoint and each exported network, and are the options of ``mien train``.
+They are part of each checkpoint and of the metadata of each exported network.
 """
 
 from typing import Final, Literal
@@ -21,11 +21,11 @@ LossName = Literal[
 ]
 
 OPTION: Final = "option"
-"""Marks a field, by ``{OPTION: False}``, that is found out and not asked for: it becomes no option of a command."""
+"""``{OPTION: False}`` marks a field that is computed, and so is no option of a command."""
 
 
 class AugmentationConfig(BaseModel):
-    """How far faces are varied; all ranges are symmetric around no change."""
+    """Ranges of the augmentation, all symmetric around no change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,7 +47,7 @@ class AugmentationConfig(BaseModel):
 
 
 class TrainingConfig(BaseModel):
-    """Everything that decides what training does; it travels in each checkpoint."""
+    """Settings of a training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,7 +59,7 @@ class TrainingConfig(BaseModel):
         0.35, ge=0, le=1, description="1: as many of each emotion in a batch, as in the paper; 0: as the data has them."
     )
     targets: Literal["votes", "one-hot"] = Field("votes", description="What the posterior is scored against.")
-    protocol: Protocol = Field("argmax", description="Which training faces take part.")
+    protocol: Protocol = Field("argmax", description="Which training faces are used.")
     second_opinion: int = Field(
         0, ge=0, description="Votes for FER2013's own label of a face, added to those of its raters."
     )
@@ -95,11 +95,9 @@ class TrainingConfig(BaseModel):
     )
     slices: int = Field(8, ge=1, description="Slices of the embedding, for multi-threshold-triplet.")
     background_share: float = Field(
-        0.0, ge=0, le=1, description="Pictures of no expression made for each batch, as a share of its faces."
+        0.0, ge=0, le=1, description="Pictures without an expression added to each batch, as a share of its faces."
     )
-    teacher_share: float = Field(
-        0.5, ge=0, le=1, description="Share of the teachers in the targets, where there are any."
-    )
+    teacher_share: float = Field(0.5, ge=0, le=1, description="Share of the teachers in the targets, with --teachers.")
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(0.05, ge=0, description="Weight decay of AdamW.")
     warmup_epochs: float = Field(1.0, ge=0, description="Epochs of linear warm-up before the cosine decay.")
@@ -109,12 +107,12 @@ class TrainingConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, batches and augmentation.")
     initial_sha256: str | None = Field(
         None,
-        description="SHA-256 of the initial weights, where there are any.",
+        description="SHA-256 of the initial weights, if any.",
         json_schema_extra={OPTION: False},
     )
     sub_classes_sha256: str | None = Field(
         None,
-        description="SHA-256 of the sub-classes that the faces were given, where they were.",
+        description="SHA-256 of the file of sub-classes, if any.",
         json_schema_extra={OPTION: False},
     )
     teachers_sha256: tuple[str, ...] = Field(

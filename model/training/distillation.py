@@ -1,7 +1,8 @@
-"""Distillation: a small network learns from what larger ones, or several, say of the same pictures.
+"""Distillation: a network learns from the posteriors of trained networks, its teachers.
 
-Source: Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, arXiv 1503.02531. What is handed on is
-the posterior of the teachers' mixtures on each augmented face: it is scored like the raters' votes, beside them.
+The posterior of a teacher's mixture on each augmented face is mixed into the targets from the raters' votes.
+
+Source: Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, arXiv 1503.02531.
 """
 
 from collections.abc import Sequence
@@ -23,12 +24,12 @@ from mien.model.training.validation import embed_with
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained network with the mixture that it shaped.
+    """A trained network with the mixture of its embeddings.
 
     Attributes:
         network: in evaluation mode.
         centroids: (c, d) of its embeddings of the training faces.
-        sigma: that it was trained with, in embedding units.
+        sigma: standard deviation at the end of its training, in embedding units.
     """
 
     network: Network
@@ -36,21 +37,21 @@ class Teacher:
     sigma: float
 
     @classmethod
-    def read(cls, checkpoint: Path, taken: TrainingSet, device: torch.device) -> "Teacher":
-        """A teacher from a checkpoint, its centroids measured on the training faces.
+    def read(cls, checkpoint: Path, samples: TrainingSet, device: torch.device) -> "Teacher":
+        """Read a teacher from a checkpoint and measure its centroids on the training faces.
 
         Raises:
             CheckpointError: the file is missing, broken, or of another version.
         """
         network, _, sigma = load_network(checkpoint)
         network = network.to(device)
-        embeddings = embed_with(network, taken.images, device)
-        centroids, _ = class_centroids(embeddings, torch.from_numpy(taken.emotions), len(EMOTIONS))
+        embeddings = embed_with(network, samples.images, device)
+        centroids, _ = class_centroids(embeddings, torch.from_numpy(samples.emotions), len(EMOTIONS))
         return cls(network, centroids.to(device), sigma)
 
     @torch.inference_mode()
     def posterior(self, faces: Tensor) -> Tensor:
-        """(n, c) probabilities of the emotions of (n, 1, h, w) faces from 0 to 1, of any side."""
+        """(n, c) posteriors of (n, 1, h, w) faces from 0 to 1, of any side."""
         side_px = self.network.config.side_px
         if faces.shape[-1] != side_px:
             faces = functional.interpolate(faces, size=(side_px, side_px), mode="bilinear", align_corners=False)
@@ -58,17 +59,17 @@ class Teacher:
         return (-squared_distances(embeddings, self.centroids) / (2 * self.sigma**2)).softmax(dim=1)
 
 
-def taught(targets: Tensor, teachers: Sequence[Teacher], faces: Tensor, share: float) -> Tensor:
-    """Mix what the teachers say into the targets.
+def mix_teachers(targets: Tensor, teachers: Sequence[Teacher], faces: Tensor, share: float) -> Tensor:
+    """Mix the posteriors of teachers into targets.
 
     Args:
         targets: (n, c) float rows that sum to 1.
-        teachers: their posteriors are averaged.
-        faces: (n, 1, h, w) float from 0 to 1, as the student sees them.
-        share: of the teachers in the result, from 0 to 1.
+        teachers: whose posteriors are averaged.
+        faces: (n, 1, h, w) float from 0 to 1, the augmented faces of the batch.
+        share: weight of the teachers in the result, from 0 to 1.
 
     Returns:
         (n, c) float rows that sum to 1.
     """
-    said = torch.stack([teacher.posterior(faces) for teacher in teachers]).mean(dim=0)
-    return (1 - share) * targets + share * said.to(targets)
+    posterior = torch.stack([teacher.posterior(faces) for teacher in teachers]).mean(dim=0)
+    return (1 - share) * targets + share * posterior.to(targets)

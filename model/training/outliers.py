@@ -1,8 +1,9 @@
-"""Pictures of no expression, made from training faces: what the background class of the loss is taught by.
+"""Outlier exposure: pictures without an expression, made from training faces, for the background class of the loss.
 
-A mixture that has never seen anything but faces calls much else typical. Faces turned over, cut badly or taken to
-pieces, and plain textures, get a Gaussian of their own, away from the emotions (outlier exposure: Hendrycks, Mazeika,
-Dietterich, arXiv 1812.04606).
+A mixture that was trained on faces only calls many other pictures typical. Rotated, badly cut and shuffled faces, and
+textures, form a background class with its own Gaussian.
+
+Source: Hendrycks, Mazeika, Dietterich: *Deep Anomaly Detection with Outlier Exposure*, arXiv 1812.04606.
 """
 
 import math
@@ -13,34 +14,34 @@ from torch import Tensor
 from torch.nn import functional
 
 KINDS: Final = ("turned", "enlarged", "shifted", "shrunk", "shuffled", "texture")
-"""Faces turned by more than a quarter, a small part of a face, a face half out of the picture, a small face somewhere
-in a picture, a face whose parts have changed places, and no face at all."""
+"""Faces rotated by at least a quarter turn, a small part of a face, a face partly outside the picture, a small face in
+a picture, a face with its parts in another order, and no face."""
 
 PARTS: Final = 3
 """Parts along each side of a shuffled face."""
 
 
-def negatives(faces: Tensor, side_px: int, generator: torch.Generator) -> Tensor:
-    """Turn faces into pictures that show no expression, the kinds in equal shares.
+def make_outliers(faces: Tensor, side_px: int, generator: torch.Generator) -> Tensor:
+    """Make pictures without an expression from faces, with all kinds in equal shares.
 
     Args:
         faces: (n, 1, h, w) float from 0 to 1.
         side_px: height and width of the result.
-        generator: source of chance, on the CPU.
+        generator: of random numbers, on the CPU.
 
     Returns:
         (n, 1, side_px, side_px) float from 0 to 1, on the faces' device.
     """
     n = len(faces)
     first = int(torch.randint(len(KINDS), (), generator=generator))
-    kinds = (torch.arange(n) + first) % len(KINDS)  # every batch starts with another kind: small ones see all in turn
+    kinds = (torch.arange(n) + first) % len(KINDS)  # starts with a random kind, so that small batches get all in turn
     background = textures(n, side_px, generator).to(faces)
     grid = functional.affine_grid(
         _transforms(kinds, generator).to(faces), [n, 1, side_px, side_px], align_corners=False
     )
-    placed = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
+    warped = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
     inside = (grid.abs() <= 1).all(dim=3).unsqueeze(1)
-    pictures = torch.where(inside, placed, background)
+    pictures = torch.where(inside, warped, background)
     is_shuffled, is_texture = (
         (kinds == KINDS.index(kind)).to(faces.device).view(n, 1, 1, 1) for kind in ("shuffled", "texture")
     )
@@ -49,18 +50,18 @@ def negatives(faces: Tensor, side_px: int, generator: torch.Generator) -> Tensor
 
 
 def textures(n: int, side_px: int, generator: torch.Generator) -> Tensor:
-    """(n, 1, side_px, side_px) float from 0 to 1: noise of several grains in changing shares."""
+    """(n, 1, side_px, side_px) float from 0 to 1: sums of noise of several grain sizes with random weights."""
     total = torch.zeros(n, 1, side_px, side_px)
     for cells in (2, 3, 5, 9, 17, 48):
         grains = torch.rand(n, 1, cells, cells, generator=generator)
-        weights = torch.rand(n, 1, 1, 1, generator=generator) ** 3  # now one grain leads, now another
+        weights = torch.rand(n, 1, 1, 1, generator=generator) ** 3  # cubed, so that one grain size dominates
         total += weights * functional.interpolate(grains, size=(side_px, side_px), mode="bilinear", align_corners=False)
     low, high = total.amin(dim=(2, 3), keepdim=True), total.amax(dim=(2, 3), keepdim=True)
     return (total - low) / (high - low)
 
 
 def _transforms(kinds: Tensor, generator: torch.Generator) -> Tensor:
-    """(n, 2, 3) where each place of the picture lies in the face, in units of half a side."""
+    """(n, 2, 3) affine transforms from the picture to the face, in units of half a side."""
     n = len(kinds)
 
     def between(low: float, high: float) -> Tensor:
@@ -75,7 +76,7 @@ def _transforms(kinds: Tensor, generator: torch.Generator) -> Tensor:
     scale = torch.where(of("enlarged"), between(0.2, 0.4), scale)
     scale = torch.where(of("shrunk"), between(2.5, 5), scale)
     direction, far = between(0, 4 * quarter), between(0.9, 1.5)
-    room = (scale - 1).abs()  # as far as a part stays inside the face, or a small face inside the picture
+    room = (scale - 1).abs()  # keeps a part inside the face, and a small face inside the picture
     shift_x = torch.where(of("shifted"), far * direction.cos(), between(-1, 1) * room)
     shift_y = torch.where(of("shifted"), far * direction.sin(), between(-1, 1) * room)
     flip = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
@@ -86,7 +87,7 @@ def _transforms(kinds: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _shuffled(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """The pictures with their parts in another order; edges that do not divide evenly stay in place."""
+    """The pictures with their parts in a random order; pixels beyond the last whole part stay in place."""
     size = pictures.shape[-1] // PARTS
     order = torch.randperm(PARTS**2, generator=generator).tolist()
     shuffled = pictures.clone()

@@ -1,4 +1,4 @@
-"""Recipes: named training settings that were tried out; options of ``mien train`` change them one by one."""
+"""Recipes: named training settings with known results; options of ``mien train`` change single settings."""
 
 from typing import Final, Literal
 
@@ -40,10 +40,10 @@ RECIPES: Final[dict[RecipeName, TrainingConfig]] = {
         }
     ),
 }
-"""- *scratch*: a small residual network from random weights; needs nothing but FER+.
-- *faces*: the network that ships, first part: a MobileNet from the weights of a face network.
-- *structure*: the second part: goes on from the first with sub-classes and a background class.
+"""- *scratch*: a small residual network from random weights; needs only FER+.
+- *faces*: first part of the network that ships: a MobileNet from the weights of a face recognition network.
+- *structure*: second part: continues from the first with sub-classes and a background class.
 - *gpu*: larger faces and more epochs, for a GPU; a teacher for the others."""
 
 FROM_WEIGHTS: Final[frozenset[RecipeName]] = frozenset({"faces", "structure", "gpu"})
-"""Recipes that are no good from random weights."""
+"""Recipes that need initial weights."""

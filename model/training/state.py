@@ -1,4 +1,4 @@
-"""A training run: everything that changes while training goes on, and the step that changes it."""
+"""The state of a training run, its checkpoint, and the step that changes it."""
 
 import math
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ from mien.model.networks.preprocessing import prepare, standardise, to_unit
 from mien.model.training.augmentation import augment
 from mien.model.training.checkpoint import config_of, read_checkpoint, write_checkpoint
 from mien.model.training.config import TrainingConfig
-from mien.model.training.distillation import Teacher, taught
+from mien.model.training.distillation import Teacher, mix_teachers
 from mien.model.training.initial_weights import load_initial_weights
-from mien.model.training.outliers import negatives
+from mien.model.training.outliers import make_outliers
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One row of the curves.
+    """The figures of an epoch, a row of the curves.
 
     Attributes:
         epoch: number of the epoch, from 1.
         loss: mean over the epoch's batches.
         validation_accuracy: of the averaged network, by nearest centroid.
         learning_rate: of the epoch's last step.
-        seconds: that the epoch's steps took.
+        seconds: duration of the epoch's steps.
     """
 
     epoch: int
@@ -46,20 +46,20 @@ class EpochReport:
 
 @dataclass
 class Run:
-    """Everything that changes while training goes on; a checkpoint is a run on disk.
+    """The state of a training run, which a checkpoint saves.
 
     Attributes:
-        config: what the run does.
-        device: where it computes.
-        class_count: how many classes have a centroid, the background left out.
-        network: what the optimiser moves.
-        loss: with what it learns and remembers.
-        average: moving average of the network; this is what is scored and exported.
+        config: the training settings.
+        device: where to compute.
+        class_count: the number of classes with a centroid, without the background.
+        network: the network that is trained.
+        loss: with its parameters and buffers.
+        average: moving average of the network's weights, which is validated and exported.
         optimiser: AdamW with its moments.
-        epoch: epochs done.
-        step_in_epoch: steps done of the epoch under way.
+        epoch: number of epochs done.
+        step_in_epoch: number of steps done in the current epoch.
         losses: of those steps.
-        seconds: that those steps took.
+        seconds: duration of those steps.
         reports: one for each epoch done.
         teachers: whose posteriors are mixed into the targets.
     """
@@ -91,34 +91,34 @@ class Run:
         """A run before its first step.
 
         Args:
-            config: what the run does.
-            device: where it computes.
-            class_count: how many classes have a centroid: the emotions, or sub-classes.
-            emotion_of: (class_count,) the emotion of each sub-class; None where the classes are the emotions.
+            config: the training settings.
+            device: where to compute.
+            class_count: the number of classes with a centroid: emotions, or sub-classes.
+            emotion_of: (class_count,) the emotion of each sub-class; None if the classes are the emotions.
             teachers: whose posteriors are mixed into the targets.
         """
-        network = _placed(new_network(config.network, config.seed), device)
-        average = _placed(new_network(config.network, config.seed), device)
+        network = _to_device(new_network(config.network, config.seed), device)
+        average = _to_device(new_network(config.network, config.seed), device)
         loss = _loss(config, class_count, emotion_of).to(device)
         optimiser = torch.optim.AdamW(_decay_groups([network, loss], config.weight_decay), lr=config.learning_rate)
         return cls(config, device, class_count, network, loss, average, optimiser, teachers=teachers)
 
     def load_initial_weights(self, initial: Path, crops: Tensor) -> None:
-        """Take initial weights over, before the first step.
+        """Load initial weights, before the first step.
 
         Args:
             initial: see ``mien.model.training.initial_weights``.
-            crops: (n, h, w) uint8 faces of the training set, some hundred.
+            crops: (n, h, w) uint8 training faces, a few hundred.
 
         Raises:
             ConfigError: the weights cannot be read, or do not fit the network.
-            CheckpointError: likewise, where they are a checkpoint's.
+            CheckpointError: the same for a checkpoint.
         """
         load_initial_weights(self.network, initial, prepare(crops, self.config.network.side_px).to(self.device))
         self.average.load_state_dict(self.network.state_dict())
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint atomically."""
         write_checkpoint(
             path,
             {
@@ -138,30 +138,32 @@ class Run:
         )
 
     def restore(self, path: Path) -> None:
-        """Go to where the run stood when the checkpoint was written.
+        """Restore the state of a checkpoint.
 
         Raises:
-            CheckpointError: the file is broken, or was made with another configuration.
+            CheckpointError: the file is broken, or has other settings.
         """
         state = read_checkpoint(path)
         if config_of(path, state) != self.config:
-            raise CheckpointError(f"{path} was made with another configuration: resume with the same, or start anew")
+            raise CheckpointError(
+                f"{path} was made with another configuration: resume with the same, or start in another folder"
+            )
         try:
             self.network.load_state_dict(state["network"])
-            self.loss.load_state_dict(state.get("loss", {}))  # the first checkpoints had a loss without a state
+            self.loss.load_state_dict(state.get("loss", {}))  # the first versions had losses without a state
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
             self.reports = [EpochReport(**report) for report in state["reports"]]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path} holds no run that can go on: {type(error).__name__}") from error
-        # The first checkpoints lacked these two: their epoch's report covers the steps since the resume.
+        # The first versions did not save these two; the report of the epoch then covers the steps since the resume.
         self.losses = list(state.get("losses", []))
         self.seconds = state.get("seconds", 0.0)
 
     @property
     def sigma(self) -> float:
-        """Standard deviation that the components share now, in embedding units."""
+        """The current standard deviation of the Gaussians, in embedding units."""
         return float(self.loss.sigma(self.epoch / self.config.epochs).detach())
 
     def step(
@@ -181,24 +183,24 @@ class Run:
             crops: (n, h, w) uint8.
             classes: (n,) int64.
             targets: (n, 8) float.
-            number: of the step within the whole training; with the seed it decides the step's chance.
+            number: of the step in the whole training; it and the seed determine the random numbers.
             done: share of the training that is done, from 0 to 1.
             learning_rate: of this step.
-            side_px: side of the faces that the network sees.
+            side_px: side of the network's input.
 
         Returns:
             The loss of the batch.
         """
-        chance = self.config.seed * 1_000_003 + number
-        generator = torch.Generator().manual_seed(chance)
-        torch.manual_seed(chance)  # dropout
+        seed = self.config.seed * 1_000_003 + number
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # for dropout
         unit = to_unit(crops.to(self.device))
         faces = augment(unit, self.config.augmentation, side_px, generator)  # (n, 1, h, w)
         if self.teachers:
-            targets = taught(targets.to(self.device), self.teachers, faces, self.config.teacher_share).cpu()
+            targets = mix_teachers(targets.to(self.device), self.teachers, faces, self.config.teacher_share).cpu()
         if self.config.background_share > 0:
             count = math.ceil(self.config.background_share * len(crops))
-            faces = torch.cat([faces, negatives(unit[:count], side_px, generator)])
+            faces = torch.cat([faces, make_outliers(unit[:count], side_px, generator)])
             classes, targets = with_background(classes, targets, self.class_count, count)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(self.device)):
             embeddings = self.network(standardise(faces).contiguous(memory_format=torch.channels_last))  # (n, d)
@@ -210,15 +212,15 @@ class Run:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
-        # The average follows fast at first, when the initial weights are all it has.
-        _follow(self.average, self.network, min(self.config.average_decay, (1 + number) / (10 + number)))
+        # The decay is smaller at first, so that the initial weights do not dominate the average.
+        _update_average(self.average, self.network, min(self.config.average_decay, (1 + number) / (10 + number)))
         return float(loss.detach())
 
 
 def with_background(classes: Tensor, targets: Tensor, class_count: int, count: int) -> tuple[Tensor, Tensor]:
-    """Add ``count`` pictures of no expression to a batch's classes (n,) and targets (n, c).
+    """Add ``count`` outliers to the classes (n,) and targets (n, c) of a batch.
 
-    The background is one class more, and one emotion more: (n + count,) and (n + count, c + 1).
+    The background is an additional class and an additional column of the targets: (n + count,), (n + count, c + 1).
     """
     background = torch.full((count,), class_count, dtype=classes.dtype)
     rows = torch.nn.functional.pad(targets, (0, 1))
@@ -228,21 +230,21 @@ def with_background(classes: Tensor, targets: Tensor, class_count: int, count: i
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is done in hardware there; elsewhere it is slower than float32."""
+    """Whether the device has hardware for bfloat16; without, it is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _placed(network: Network, device: torch.device) -> Network:
-    """The network on the device, its kernels in the order in which convolutions are fastest."""
-    placed: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return placed
+def _to_device(network: Network, device: torch.device) -> Network:
+    """The network on the device, with kernels in the memory order in which convolutions are fastest."""
+    moved: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 def _loss(config: TrainingConfig, class_count: int, emotion_of: NDArray[np.int64] | None) -> Loss:
-    """The configured loss, with a class for the background where pictures of no expression take part."""
+    """The loss of the settings, with a class for the background if there are outliers."""
     background = int(config.background_share > 0)
     emotions = None
     if emotion_of is not None:
@@ -253,7 +255,7 @@ def _loss(config: TrainingConfig, class_count: int, emotion_of: NDArray[np.int64
 
 
 def _decay_groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only: on biases, normalisation and sigma it does harm."""
+    """Parameter groups with weight decay for matrices and kernels, but not for biases, normalisation and sigma."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
     decayed = [parameter for parameter in parameters if parameter.ndim > 1]
     free = [parameter for parameter in parameters if parameter.ndim <= 1]
@@ -261,8 +263,8 @@ def _decay_groups(modules: list[nn.Module], weight_decay: float) -> list[dict[st
 
 
 @torch.no_grad()
-def _follow(average: Network, network: Network, decay: float) -> None:
-    """Move the average a step towards the network; running statistics of normalisation likewise."""
+def _update_average(average: Network, network: Network, decay: float) -> None:
+    """Update the moving average of weights and of running statistics."""
     for own, other in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if own.dtype.is_floating_point:
             own.lerp_(other, 1 - decay)

@@ -1,4 +1,4 @@
-"""What a network learns from: faces, the class that each belongs to, and the distribution it is scored against."""
+"""The samples of a training: faces with their classes and target distributions."""
 
 import csv
 import hashlib
@@ -17,15 +17,15 @@ from mien.model.training.config import TrainingConfig
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Faces that take part in training.
+    """The faces of a training.
 
     Attributes:
-        names: (n,) as the data set has them.
+        names: (n,) names of the faces in the data set.
         images: (n, h, w) uint8 crops.
         emotions: (n,) int64 indices into ``EMOTIONS``.
         classes: (n,) int64, the class whose centroid each face belongs to: its emotion, or its sub-class.
         targets: (n, 8) float32 rows that sum to 1.
-        emotion_of: (s,) int64, the emotion of each sub-class; None where the classes are the emotions.
+        emotion_of: (s,) int64, the emotion of each sub-class; None if the classes are the emotions.
     """
 
     names: tuple[str, ...]
@@ -37,16 +37,16 @@ class TrainingSet:
 
     @property
     def class_count(self) -> int:
-        """s: how many classes have a centroid."""
+        """s, the number of classes with a centroid."""
         return len(EMOTIONS) if self.emotion_of is None else len(self.emotion_of)
 
 
 @dataclass(frozen=True)
 class SubClassLabels:
-    """Which sub-class each face belongs to, as ``mien discover`` writes it.
+    """The sub-class of each face, as ``mien discover`` writes them.
 
     Attributes:
-        of_face: from the face's name, without a file's ending, to its sub-class, such as ``happiness/1``.
+        of_face: name of a face, without a suffix, to its sub-class, such as ``happiness/1``.
         sha256: of the file, as hexadecimal digits.
     """
 
@@ -58,7 +58,7 @@ def read_sub_classes(path: Path) -> SubClassLabels:
     """Read a CSV file with the columns ``name`` and ``sub_class``.
 
     Raises:
-        DatasetError: the file cannot be read, or a row is no face with a sub-class of one of the emotions.
+        DatasetError: the file cannot be read, or a row has no name or no sub-class of an emotion.
     """
     try:
         raw = path.read_bytes()
@@ -75,24 +75,22 @@ def read_sub_classes(path: Path) -> SubClassLabels:
             )
         of_face[Path(name).stem] = sub_class
     if not of_face:
-        raise DatasetError(f"{path} gives no face a sub-class")
+        raise DatasetError(f"{path} must have a face with a sub-class, got none")
     return SubClassLabels(of_face, hashlib.sha256(raw).hexdigest())
 
 
 def training_set(
     faces: LabelledFaces, config: TrainingConfig, sub_classes: SubClassLabels | None = None
 ) -> TrainingSet:
-    """The faces that take part, by the protocol of ``config`` or, with sub-classes, by having one.
+    """Select the faces of a training: those with a label by the protocol of ``config`` or, if given, with a sub-class.
 
-    Vote targets leave single votes out, as Barsoum et al. do; a face with nothing but single votes keeps them. With
-    sub-classes, a face without a label of its own takes part with the sub-class that was inferred for it, as long as
-    its raters voted for any emotion: the votes are what it is scored against.
+    Targets from votes leave single votes out, as Barsoum et al. do, unless a face has only single votes. A face without
+    a label may have a sub-class that was inferred for it; it is selected if it has a vote for an emotion.
 
-    With ``second_opinion``, FER2013's own label counts as that many additional votes.
+    With ``second_opinion``, FER2013's label of a face counts as that many additional votes.
 
     Raises:
-        DatasetError: sub-classes were given and none of the faces has one, or a second opinion is asked for and none
-            of the faces has one.
+        DatasetError: none of the faces has a sub-class, or, with ``second_opinion``, a label of FER2013.
     """
     faces = _with_second_opinion(faces, config.second_opinion)
     emotions = labels(faces.votes, config.protocol)
@@ -108,7 +106,7 @@ def training_set(
     names = sorted({given[row] for row in rows})
     emotion_of = np.array([EMOTIONS.index(name.partition("/")[0]) for name in names], dtype=np.int64)
     classes = np.array([names.index(given[row]) for row in rows], dtype=np.int64)
-    # A face whose raters agree on no emotion counts as its sub-class's where one emotion is asked for.
+    # A face without a label has the emotion of its sub-class.
     emotions = np.where(emotions[rows] != UNLABELLED, emotions[rows], emotion_of[classes])
     taken = faces.take(rows)
     targets = targets_of(taken.votes, emotions, config)
@@ -116,7 +114,7 @@ def training_set(
 
 
 def _with_second_opinion(faces: LabelledFaces, count: int) -> LabelledFaces:
-    """The faces with ``count`` additional votes for FER2013's own label of each, where there is one."""
+    """Add ``count`` votes for FER2013's label to each face that has one."""
     if count == 0:
         return faces
     opinions = faces.opinions
@@ -129,7 +127,7 @@ def _with_second_opinion(faces: LabelledFaces, count: int) -> LabelledFaces:
 
 
 def targets_of(votes: NDArray[np.integer], emotions: NDArray[np.int64], config: TrainingConfig) -> NDArray[np.float32]:
-    """(n, 8) what the posterior of each face is scored against: the shares of its votes, or its one emotion."""
+    """(n, 8) float32 targets of faces: the shares of their votes, or one-hot by their emotions."""
     if config.targets == "one-hot":
         return np.eye(len(EMOTIONS), dtype=np.float32)[emotions]
     cleaned = distribution(drop_single_votes(votes))

@@ -1,4 +1,4 @@
-"""Training of the network: data, network, loss, loop; a killed run resumes where it stopped."""
+"""The training loop: data, network, loss and steps; a run that was killed resumes where it stopped."""
 
 import csv
 import io
@@ -29,18 +29,18 @@ CHECKPOINT_NAME: Final = "checkpoint.pt"
 CURVES_NAME: Final = "curves.csv"
 
 INITIAL_FACES: Final = 512
-"""Faces on which the normalisation of initial weights is measured."""
+"""Training faces on which the normalisation of initial weights is measured."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, for whoever shows it.
+    """The progress of a run, for display.
 
     Attributes:
         epoch: number of the epoch, from 1.
-        epochs: of the whole run.
-        step: steps done in this epoch.
-        steps: of this epoch.
+        epochs: number of all epochs.
+        step: number of steps done in this epoch.
+        steps: number of steps of an epoch.
         loss: of the last batch.
         faces_per_s: since this epoch began or was resumed.
     """
@@ -54,7 +54,7 @@ class Progress:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device to train on: ``auto`` takes CUDA where there is any.
+    """The device to train on; ``auto`` is the GPU if there is one, otherwise the CPU.
 
     Raises:
         ConfigError: the name is none of auto, cpu and cuda (or cuda:0, ...), or there is no such GPU.
@@ -64,12 +64,12 @@ def choose_device(name: str = "auto") -> torch.device:
         name = "cuda" if gpus else "cpu"
     known = {"cpu", "cuda", *(f"cuda:{number}" for number in range(gpus))}
     if name not in known or (name == "cuda" and not gpus):
-        raise ConfigError(f"the device should be auto, cpu or one of {gpus} CUDA devices, got {name}")
+        raise ConfigError(f"the device must be auto, cpu or one of {gpus} CUDA devices, got {name}")
     return torch.device(name)
 
 
 def learning_rate_at(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth of the peak."""
+    """The learning rate of a step: linear warm-up, then a cosine decay to a hundredth of the peak."""
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
         return config.learning_rate * min(step + 1, warmup) / warmup
@@ -92,34 +92,33 @@ def train(
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_epoch: Callable[[EpochReport], None] = lambda _: None,
 ) -> Path:
-    """Train a network and leave its checkpoint and curves in ``folder``.
+    """Train a network and write its checkpoint and curves to ``folder``.
 
-    Every step draws its chance from the seed and the step's number, so that a run that was killed and resumed
-    does the same steps as one that was not. torch's global generators are left as they were.
+    The random numbers of a step depend only on the seed and the number of the step, so that a run that was killed and
+    resumed does the same steps as one without interruption. torch's global generators are not changed.
 
     Args:
         training: faces to learn from.
         validation: faces for the accuracy by nearest centroid after each epoch.
-        config: what to do.
-        folder: receives ``checkpoint.pt`` and ``curves.csv``.
+        config: the training settings.
+        folder: gets ``checkpoint.pt`` and ``curves.csv``.
         device: where to compute.
-        initial: weights to start from (``mien.model.training.initial_weights``); random ones without.
-        sub_classes: centroids are those of these sub-classes, while emotions stay what is supervised; with the
-            weights of an earlier run as ``initial``, training goes on from it.
+        initial: initial weights (``mien.model.training.initial_weights``); None starts from random weights.
+        sub_classes: the classes with centroids are these sub-classes; the targets are still the emotions.
         teachers: checkpoints of networks whose posteriors are mixed into the targets
             (``mien.model.training.distillation``).
-        resume: go on from the folder's checkpoint if there is one.
+        resume: continue from the checkpoint in the folder, if there is one.
         checkpoint_every_s: seconds between checkpoints within an epoch.
         on_progress: called after each step.
         on_epoch: called after each epoch.
 
     Returns:
-        The checkpoint's path.
+        The path of the checkpoint.
 
     Raises:
-        CheckpointError: there is a checkpoint and ``resume`` is false, or it is broken or of another configuration.
-        ConfigError: the batch is too small for the classes, no face takes part, the initial weights do not fit
-            the network, or the loss stops being finite.
+        CheckpointError: there is a checkpoint and ``resume`` is false, or it is broken or has other settings.
+        ConfigError: the batch is too small for the classes, there is no labelled training face, the initial weights do
+            not fit the network, or the loss is not finite.
         DatasetError: no validation face has a label.
     """
     path = folder / CHECKPOINT_NAME
@@ -127,7 +126,7 @@ def train(
         raise CheckpointError(f"{path} exists: resume it, or choose another folder")
 
     if sub_classes is not None and config.loss != "gaussian":
-        raise ConfigError(f"sub-classes need the loss gaussian, which knows their centroids, got {config.loss}")
+        raise ConfigError(f"the loss must be gaussian for sub-classes, got {config.loss}")
     config = config.model_copy(
         update={
             "initial_sha256": initial_sha256(initial) if initial is not None else None,
@@ -135,17 +134,17 @@ def train(
             "teachers_sha256": tuple(initial_sha256(teacher) for teacher in teachers),
         }
     )
-    taken = training_set(training, config, sub_classes)
-    images, classes, targets = (torch.from_numpy(part) for part in (taken.images, taken.classes, taken.targets))
-    steps = len(_batches(taken, config, epoch=0))
-    anchors, held_out = _anchors(taken, config.seed), _held_out(validation)
+    samples = training_set(training, config, sub_classes)
+    images, classes, targets = (torch.from_numpy(part) for part in (samples.images, samples.classes, samples.targets))
+    steps = len(_batches(samples, config, epoch=0))
+    anchors, validation_crops = _anchors(samples, config.seed), _labelled_crops(validation)
 
     run = Run.start(
         config,
         device,
-        class_count=taken.class_count,
-        emotion_of=taken.emotion_of,
-        teachers=[Teacher.read(teacher, taken, device) for teacher in teachers],
+        class_count=samples.class_count,
+        emotion_of=samples.emotion_of,
+        teachers=[Teacher.read(teacher, samples, device) for teacher in teachers],
     )
     if initial is not None and not path.exists():
         run.load_initial_weights(initial, images[:: max(1, len(images) // INITIAL_FACES)][:INITIAL_FACES])
@@ -160,7 +159,7 @@ def train(
             began, seconds_before, first_step = time.monotonic(), run.seconds, run.step_in_epoch
             run.network.train()
             run.loss.train()
-            for batch in _batches(taken, config, epoch=run.epoch)[first_step:]:
+            for batch in _batches(samples, config, epoch=run.epoch)[first_step:]:
                 rows = torch.from_numpy(batch)  # (batch_size,)
                 number = run.epoch * steps + run.step_in_epoch
                 rate = learning_rate_at(number, steps, config)
@@ -195,7 +194,7 @@ def train(
             report = EpochReport(
                 epoch=run.epoch + 1,
                 loss=float(np.mean(run.losses)) if run.losses else math.nan,
-                validation_accuracy=nearest_centroid_accuracy(run.average, anchors, held_out, device),
+                validation_accuracy=nearest_centroid_accuracy(run.average, anchors, validation_crops, device),
                 learning_rate=learning_rate_at((run.epoch + 1) * steps - 1, steps, config),
                 seconds=run.seconds,
             )
@@ -208,31 +207,31 @@ def train(
     return path
 
 
-def _batches(taken: TrainingSet, config: TrainingConfig, *, epoch: int) -> NDArray[np.int64]:
-    """(steps, batch_size) rows: the batches of an epoch, balanced by the classes that have centroids."""
+def _batches(samples: TrainingSet, config: TrainingConfig, *, epoch: int) -> NDArray[np.int64]:
+    """(steps, batch_size) rows of the batches of an epoch, balanced by class."""
     return balanced_batches(
-        taken.classes, taken.class_count, config.batch_size, config.balance, seed=config.seed, epoch=epoch
+        samples.classes, samples.class_count, config.batch_size, config.balance, seed=config.seed, epoch=epoch
     )
 
 
-def _held_out(faces: LabelledFaces) -> LabelledCrops:
-    """The faces with a strict majority, whatever the training faces are chosen by."""
+def _labelled_crops(faces: LabelledFaces) -> LabelledCrops:
+    """The faces with a strict majority, whatever the protocol of the training faces."""
     majority = labels(faces.votes)
     if not (majority != UNLABELLED).any():
         raise DatasetError(f"validation needs faces with a majority emotion, got none among {len(faces)}")
     return faces.images[majority != UNLABELLED], majority[majority != UNLABELLED]
 
 
-def _anchors(taken: TrainingSet, seed: int, most: int = 200) -> LabelledCrops:
-    """A few faces of each emotion: enough for centroids after each epoch."""
+def _anchors(samples: TrainingSet, seed: int, max_faces: int = 200) -> LabelledCrops:
+    """A few training faces of each emotion, whose centroids are used for validation."""
     generator = np.random.default_rng(seed)
     rows = np.concatenate(
         [
-            generator.permutation(np.flatnonzero(taken.emotions == emotion))[:most]
-            for emotion in np.unique(taken.emotions)
+            generator.permutation(np.flatnonzero(samples.emotions == emotion))[:max_faces]
+            for emotion in np.unique(samples.emotions)
         ]
     )
-    return taken.images[rows], taken.emotions[rows]
+    return samples.images[rows], samples.emotions[rows]
 
 
 def _write_curves(path: Path, reports: list[EpochReport]) -> None:

@@ -1,4 +1,4 @@
-"""What a network in training makes of faces: embeddings, and the accuracy by nearest centroid."""
+"""Validation during training: embeddings, and the accuracy of the nearest centroid."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ LabelledCrops = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def embed_with(network: Network, crops: NDArray[np.uint8], device: torch.device, batch_size: int = 512) -> Tensor:
-    """(n, 64) float32 embeddings of (n, h, w) crops by a torch network in evaluation mode, on the CPU."""
+    """(n, 64) float32 embeddings, on the CPU, of (n, h, w) crops by a network, which is set to evaluation mode."""
     network.eval()
     parts = [torch.empty(0, EMBEDDING_SIZE)]
     with torch.inference_mode():
@@ -26,10 +26,10 @@ def embed_with(network: Network, crops: NDArray[np.uint8], device: torch.device,
 
 
 def nearest_centroid_accuracy(
-    network: Network, anchors: LabelledCrops, held_out: LabelledCrops, device: torch.device
+    network: Network, anchors: LabelledCrops, validation: LabelledCrops, device: torch.device
 ) -> float:
-    """Share of held-out faces whose nearest centroid, of the anchors' embeddings, has their label."""
-    (anchor_crops, anchor_labels), (crops, crop_labels) = anchors, held_out
+    """Share of the validation faces that are nearest to the centroid of their label, measured on the anchors."""
+    (anchor_crops, anchor_labels), (crops, crop_labels) = anchors, validation
     centroids, present = class_centroids(
         embed_with(network, anchor_crops, device), torch.from_numpy(anchor_labels), len(EMOTIONS)
     )  # (c, d), (c,)

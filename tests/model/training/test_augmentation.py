@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mien.model.training.augmentation import _blocks, augment
+from mien.model.training.augmentation import augment, compress
 from mien.model.training.config import AugmentationConfig
 
 STILL: dict[str, Any] = {"mirror": False, "rotation_deg": 0, "scale": 0, "shift": 0, "gamma": 0, "erase": 0}
@@ -165,13 +165,13 @@ def test_degradation_removes_detail_or_adds_noise_in_a_share_of_the_faces() -> N
     assert (smooth.diff(dim=2).abs().amax(dim=(1, 2, 3)) > 0.02).float().mean() > 0.2  # noise
 
 
-def test_blocks_of_a_fine_step_keep_the_face_and_of_a_coarse_one_are_flat() -> None:
+def test_compression_in_fine_steps_keeps_the_face_and_in_coarse_ones_flattens_blocks() -> None:
     faces = noise(3)
-    torch.testing.assert_close(_blocks(faces, 1e-6), faces, atol=1e-4, rtol=0)
-    coarse = _blocks(ramp(1), 0.6)[0, 0].reshape(6, 8, 6, 8).transpose(1, 2)
+    torch.testing.assert_close(compress(faces, 1e-6), faces, atol=1e-4, rtol=0)
+    coarse = compress(ramp(1), 0.6)[0, 0].reshape(6, 8, 6, 8).transpose(1, 2)
     assert coarse.std(dim=(2, 3)).max() < 1e-4
     odd = torch.rand(2, 1, 20, 20, generator=chance())
-    assert torch.equal(_blocks(odd, 0.5)[:, :, 16:], odd[:, :, 16:])  # no whole block
+    assert torch.equal(compress(odd, 0.5)[:, :, 16:], odd[:, :, 16:])  # no whole block
 
 
 def test_cover_is_a_bar_of_one_grey() -> None:

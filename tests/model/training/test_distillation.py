@@ -12,7 +12,7 @@ from mien.model.networks.network import new_network
 from mien.model.networks.preprocessing import to_unit
 from mien.model.training.checkpoint import read_checkpoint, write_checkpoint
 from mien.model.training.config import TrainingConfig
-from mien.model.training.distillation import Teacher, taught
+from mien.model.training.distillation import Teacher, mix_teachers
 from mien.model.training.targets import training_set
 from mien.model.training.train import train
 from mien.model.training.validation import embed_with
@@ -53,11 +53,11 @@ def test_targets_are_mixed_with_the_mean_of_the_teachers(checkpoint: Path, make_
     one = Teacher.read(checkpoint, taken, CPU)
     other = Teacher(one.network, one.centroids.flip(0), one.sigma)
     faces, targets = to_unit(torch.from_numpy(taken.images[:6])), torch.from_numpy(taken.targets[:6])
-    found = taught(targets, [one, other], faces, share=0.4)
+    found = mix_teachers(targets, [one, other], faces, share=0.4)
     expected = 0.6 * targets + 0.2 * (one.posterior(faces) + other.posterior(faces))
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(6))
-    assert torch.equal(taught(targets, [one], faces, share=0.0), targets)
+    assert torch.equal(mix_teachers(targets, [one], faces, share=0.0), targets)
 
 
 def test_checkpoint_records_the_teachers(checkpoint: Path, tmp_path: Path, make_faces: MakeFaces) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mien.model.training.outliers import KINDS, negatives, textures
+from mien.model.training.outliers import KINDS, make_outliers, textures
 
 
 def faces(n: int) -> Tensor:
@@ -20,7 +20,7 @@ def of_kind(pictures: Tensor, kind: str, first: int) -> Tensor:
 @pytest.fixture(scope="module")
 def drawn() -> tuple[Tensor, int]:
     first = int(torch.randint(len(KINDS), (), generator=torch.Generator().manual_seed(3)))
-    return negatives(faces(120), 64, torch.Generator().manual_seed(3)), first
+    return make_outliers(faces(120), 64, torch.Generator().manual_seed(3)), first
 
 
 def test_pictures_are_of_the_asked_size_and_range(drawn: tuple[Tensor, int]) -> None:
@@ -32,8 +32,8 @@ def test_pictures_are_of_the_asked_size_and_range(drawn: tuple[Tensor, int]) -> 
 
 
 def test_same_seed_draws_the_same(drawn: tuple[Tensor, int]) -> None:
-    assert torch.equal(negatives(faces(120), 64, torch.Generator().manual_seed(3)), drawn[0])
-    assert not torch.equal(negatives(faces(120), 64, torch.Generator().manual_seed(4)), drawn[0])
+    assert torch.equal(make_outliers(faces(120), 64, torch.Generator().manual_seed(3)), drawn[0])
+    assert not torch.equal(make_outliers(faces(120), 64, torch.Generator().manual_seed(4)), drawn[0])
 
 
 def test_turned_faces_are_bright_above(drawn: tuple[Tensor, int]) -> None:
@@ -57,7 +57,7 @@ def test_no_outlier_is_the_face_itself(drawn: tuple[Tensor, int]) -> None:
 def test_few_faces_still_get_every_kind_in_turn() -> None:
     starts = {int(torch.randint(len(KINDS), (), generator=torch.Generator().manual_seed(seed))) for seed in range(60)}
     assert starts == set(range(len(KINDS)))
-    assert negatives(faces(1), 48, torch.Generator().manual_seed(0)).shape == (1, 1, 48, 48)
+    assert make_outliers(faces(1), 48, torch.Generator().manual_seed(0)).shape == (1, 1, 48, 48)
 
 
 def test_textures_use_the_whole_range() -> None:

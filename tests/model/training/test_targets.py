@@ -102,7 +102,7 @@ def test_sub_classes_are_read_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,sub_class\n", "gives no face a sub-class"),
+        ("name,sub_class\n", "must have a face with a sub-class, got none"),
         (
             "name,sub_class\na,joy/1\n",
             "line 2: expected a name and a sub_class such as happiness/1, got 'a' and 'joy/1'",
