@@ -56,9 +56,9 @@ class TorchGraph(nn.Module):
             for node in graph.node
         ]
 
-    def forward(self, given: Tensor) -> Tensor:
+    def forward(self, graph_input: Tensor) -> Tensor:
         """The graph's output for its input, which may be float even if the graph declares uint8."""
-        values: dict[str, Any] = {**self._constants, self.input_name: given, "": None}
+        values: dict[str, Any] = {**self._constants, self.input_name: graph_input, "": None}
         for operation, inputs, output, attributes in self._steps:
             values[output] = operation([values[name] for name in inputs], attributes)
         found: Tensor = values[self.output_name]

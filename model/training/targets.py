@@ -79,7 +79,7 @@ def read_sub_classes(path: Path) -> SubClassLabels:
     return SubClassLabels(of_face, hashlib.sha256(raw).hexdigest())
 
 
-def training_set(
+def select_training_set(
     faces: LabelledFaces, config: TrainingConfig, sub_classes: SubClassLabels | None = None
 ) -> TrainingSet:
     """Select the faces of a training: those with a label by the protocol of ``config`` or, if given, with a sub-class.
@@ -95,22 +95,21 @@ def training_set(
     faces = _with_second_opinion(faces, config.second_opinion)
     emotions = labels(faces.votes, config.protocol)
     if sub_classes is None:
-        taken = faces.take(emotions != UNLABELLED)
-        emotions = emotions[emotions != UNLABELLED]
-        return TrainingSet(taken.names, taken.images, emotions, emotions, targets_of(taken.votes, emotions, config))
-    given = [sub_classes.of_face.get(Path(name).stem, "") for name in faces.names]
-    voted = distribution(faces.votes).sum(axis=1) > 0
-    rows = np.array([row for row, sub_class in enumerate(given) if sub_class and voted[row]], dtype=np.int64)
+        faces, emotions = faces.take(emotions != UNLABELLED), emotions[emotions != UNLABELLED]
+        return TrainingSet(faces.names, faces.images, emotions, emotions, targets_of(faces.votes, emotions, config))
+    sub_class_of = [sub_classes.of_face.get(Path(name).stem, "") for name in faces.names]
+    has_votes = distribution(faces.votes).sum(axis=1) > 0
+    rows = np.array([row for row, sub_class in enumerate(sub_class_of) if sub_class and has_votes[row]], dtype=np.int64)
     if len(rows) == 0:
         raise DatasetError(f"none of the {len(faces)} training faces has a sub-class: the file belongs to other faces")
-    names = sorted({given[row] for row in rows})
+    names = sorted({sub_class_of[row] for row in rows})
     emotion_of = np.array([EMOTIONS.index(name.partition("/")[0]) for name in names], dtype=np.int64)
-    classes = np.array([names.index(given[row]) for row in rows], dtype=np.int64)
+    classes = np.array([names.index(sub_class_of[row]) for row in rows], dtype=np.int64)
     # A face without a label has the emotion of its sub-class.
     emotions = np.where(emotions[rows] != UNLABELLED, emotions[rows], emotion_of[classes])
-    taken = faces.take(rows)
-    targets = targets_of(taken.votes, emotions, config)
-    return TrainingSet(taken.names, taken.images, emotions, classes, targets, emotion_of)
+    faces = faces.take(rows)
+    targets = targets_of(faces.votes, emotions, config)
+    return TrainingSet(faces.names, faces.images, emotions, classes, targets, emotion_of)
 
 
 def _with_second_opinion(faces: LabelledFaces, count: int) -> LabelledFaces:

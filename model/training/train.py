@@ -22,7 +22,7 @@ from mien.model.training.distillation import Teacher
 from mien.model.training.initial_weights import initial_sha256
 from mien.model.training.sampler import balanced_batches
 from mien.model.training.state import EpochReport, Run
-from mien.model.training.targets import SubClassLabels, TrainingSet, training_set
+from mien.model.training.targets import SubClassLabels, TrainingSet, select_training_set
 from mien.model.training.validation import LabelledCrops, nearest_centroid_accuracy
 
 CHECKPOINT_NAME: Final = "checkpoint.pt"
@@ -134,7 +134,7 @@ def train(
             "teachers_sha256": tuple(initial_sha256(teacher) for teacher in teachers),
         }
     )
-    samples = training_set(training, config, sub_classes)
+    samples = select_training_set(training, config, sub_classes)
     images, classes, targets = (torch.from_numpy(part) for part in (samples.images, samples.classes, samples.targets))
     steps = len(_batches(samples, config, epoch=0))
     anchors, validation_crops = _anchors(samples, config.seed), _labelled_crops(validation)

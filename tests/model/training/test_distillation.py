@@ -13,7 +13,7 @@ from mien.model.networks.preprocessing import to_unit
 from mien.model.training.checkpoint import read_checkpoint, write_checkpoint
 from mien.model.training.config import TrainingConfig
 from mien.model.training.distillation import Teacher, mix_teachers
-from mien.model.training.targets import training_set
+from mien.model.training.targets import select_training_set
 from mien.model.training.train import train
 from mien.model.training.validation import embed_with
 
@@ -36,7 +36,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_teacher_gives_the_posterior_of_its_mixture(checkpoint: Path, make_faces: MakeFaces) -> None:
-    taken = training_set(make_faces(40, seed=1), CONFIG)
+    taken = select_training_set(make_faces(40, seed=1), CONFIG)
     teacher = Teacher.read(checkpoint, taken, CPU)
     z = embed_with(teacher.network, taken.images, CPU).double().numpy()
     centroids = np.stack([z[taken.emotions == emotion].mean(axis=0) for emotion in range(8)])
@@ -49,7 +49,7 @@ def test_teacher_gives_the_posterior_of_its_mixture(checkpoint: Path, make_faces
 
 
 def test_targets_are_mixed_with_the_mean_of_the_teachers(checkpoint: Path, make_faces: MakeFaces) -> None:
-    taken = training_set(make_faces(40, seed=1), CONFIG)
+    taken = select_training_set(make_faces(40, seed=1), CONFIG)
     one = Teacher.read(checkpoint, taken, CPU)
     other = Teacher(one.network, one.centroids.flip(0), one.sigma)
     faces, targets = to_unit(torch.from_numpy(taken.images[:6])), torch.from_numpy(taken.targets[:6])

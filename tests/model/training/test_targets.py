@@ -9,7 +9,7 @@ from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import EMOTIONS, UNLABELLED, VOTE_COLUMNS
 from mien.model.errors import DatasetError
 from mien.model.training.config import TrainingConfig
-from mien.model.training.targets import SubClassLabels, read_sub_classes, training_set
+from mien.model.training.targets import SubClassLabels, read_sub_classes, select_training_set
 
 
 def ballots(*rows: dict[str, int]) -> LabelledFaces:
@@ -19,7 +19,7 @@ def ballots(*rows: dict[str, int]) -> LabelledFaces:
 
 def test_targets_are_the_votes_without_single_ones() -> None:
     faces = ballots({"neutral": 6, "sadness": 3, "fear": 1}, {"NF": 10}, {"anger": 1, "fear": 1, "contempt": 1})
-    taken = training_set(faces, TrainingConfig(targets="votes", protocol="argmax"))
+    taken = select_training_set(faces, TrainingConfig(targets="votes", protocol="argmax"))
     assert taken.names == ("0", "2")
     assert taken.emotions.tolist() == [EMOTIONS.index("neutral"), EMOTIONS.index("anger")]
     third = pytest.approx(1 / 3)
@@ -32,33 +32,33 @@ def test_targets_are_the_votes_without_single_ones() -> None:
 def test_second_opinion_counts_as_votes() -> None:
     faces = ballots({"neutral": 6, "sadness": 4}, {"neutral": 8, "fear": 1}, {"happiness": 10})
     opinions = np.array([EMOTIONS.index("sadness"), EMOTIONS.index("fear"), UNLABELLED])
-    taken = training_set(replace(faces, opinions=opinions), TrainingConfig(second_opinion=4))
+    taken = select_training_set(replace(faces, opinions=opinions), TrainingConfig(second_opinion=4))
     assert [EMOTIONS[emotion] for emotion in taken.emotions] == ["sadness", "neutral", "happiness"]
     assert taken.targets[0, EMOTIONS.index("sadness")] == pytest.approx(8 / 14)
     assert taken.targets[1, EMOTIONS.index("fear")] == pytest.approx(5 / 13)  # a single vote no longer
     assert taken.targets[2, EMOTIONS.index("happiness")] == 1
     assert faces.votes[0].sum() == 10  # the argument is unchanged
-    without = training_set(replace(faces, opinions=opinions), TrainingConfig())
-    np.testing.assert_array_equal(without.targets, training_set(faces, TrainingConfig()).targets)
+    without = select_training_set(replace(faces, opinions=opinions), TrainingConfig())
+    np.testing.assert_array_equal(without.targets, select_training_set(faces, TrainingConfig()).targets)
 
 
 @pytest.mark.parametrize("opinions", [None, np.array([UNLABELLED])])
 def test_second_opinion_without_labels_is_refused(opinions: NDArray[np.int64] | None) -> None:
     faces = replace(ballots({"fear": 10}), opinions=opinions)
     with pytest.raises(DatasetError, match="second_opinion must be 0 for faces without FER2013's own labels, got 4"):
-        training_set(faces, TrainingConfig(second_opinion=4))
+        select_training_set(faces, TrainingConfig(second_opinion=4))
 
 
 def test_one_hot_targets_are_the_majority() -> None:
     faces = ballots({"neutral": 6, "sadness": 4}, {"neutral": 5, "sadness": 5}, {"contempt": 10})
-    taken = training_set(faces, TrainingConfig(targets="one-hot", protocol="majority"))
+    taken = select_training_set(faces, TrainingConfig(targets="one-hot", protocol="majority"))
     assert taken.names == ("0", "2")
     assert taken.emotions.tolist() == [0, 7]
     np.testing.assert_array_equal(taken.targets, np.eye(8)[[0, 7]])
 
 
 def test_without_sub_classes_the_classes_are_the_emotions() -> None:
-    taken = training_set(ballots({"fear": 10}, {"anger": 9}), TrainingConfig())
+    taken = select_training_set(ballots({"fear": 10}, {"anger": 9}), TrainingConfig())
     np.testing.assert_array_equal(taken.classes, taken.emotions)
     assert taken.emotion_of is None
     assert taken.class_count == len(EMOTIONS)
@@ -67,7 +67,7 @@ def test_without_sub_classes_the_classes_are_the_emotions() -> None:
 def test_sub_classes_are_the_classes_and_emotions_stay_the_targets() -> None:
     faces = ballots({"happiness": 10}, {"happiness": 9, "neutral": 1}, {"neutral": 10}, {"fear": 10})
     given = SubClassLabels({"0": "happiness/2", "1": "happiness/1", "2": "neutral/1"}, "0" * 64)
-    taken = training_set(faces, TrainingConfig(), given)
+    taken = select_training_set(faces, TrainingConfig(), given)
     assert taken.names == ("0", "1", "2")  # the face without a sub-class takes no part
     assert taken.class_count == 3
     assert taken.emotion_of is not None
@@ -80,7 +80,7 @@ def test_sub_classes_are_the_classes_and_emotions_stay_the_targets() -> None:
 def test_face_without_a_label_takes_part_with_its_inferred_sub_class() -> None:
     faces = ballots({"NF": 5, "fear": 3, "surprise": 2}, {"unknown": 10}, {"fear": 10})
     given = SubClassLabels({"0": "surprise/1", "1": "fear/1", "2": "fear/1"}, "0" * 64)
-    taken = training_set(faces, TrainingConfig(), given)
+    taken = select_training_set(faces, TrainingConfig(), given)
     assert taken.names == ("0", "2")  # the second has no vote for an emotion, and so no target
     assert [EMOTIONS[emotion] for emotion in taken.emotions] == ["surprise", "fear"]
     assert taken.targets[0, EMOTIONS.index("fear")] == pytest.approx(0.6)
@@ -88,7 +88,7 @@ def test_face_without_a_label_takes_part_with_its_inferred_sub_class() -> None:
 
 def test_sub_classes_of_other_faces_are_refused() -> None:
     with pytest.raises(DatasetError, match="none of the 1 training faces has a sub-class"):
-        training_set(ballots({"fear": 10}), TrainingConfig(), SubClassLabels({"else": "fear/1"}, "0" * 64))
+        select_training_set(ballots({"fear": 10}), TrainingConfig(), SubClassLabels({"else": "fear/1"}, "0" * 64))
 
 
 def test_sub_classes_are_read_by_name(tmp_path: Path) -> None:
