@@ -52,7 +52,8 @@ class ShippedGallery(GalleryStore):
         )
 
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
-        return {each: self._face(self._rows[each]) for each in ids if each in self._rows}
+        present = [each for each in ids if each in self._rows]
+        return dict(zip(present, self._faces([self._rows[each] for each in present]), strict=True))
 
     def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:  # noqa: ARG002
         """None: a bundle has no images."""
@@ -61,7 +62,7 @@ class ShippedGallery(GalleryStore):
     def pages(self) -> Iterator[list[GalleryFace]]:
         """See ``GalleryStore.pages``; in the order of the bundle."""
         for start in range(0, len(self._entries), _PAGE):
-            yield [self._face(row) for row in range(start, min(start + _PAGE, len(self._entries)))]
+            yield self._faces(range(start, min(start + _PAGE, len(self._entries))))
 
     def delete_where(self, condition: Filter) -> NoReturn:  # noqa: ARG002
         """Refused."""
@@ -99,7 +100,7 @@ class ShippedGallery(GalleryStore):
         """Nothing to release."""
 
     def faces(self, sequences: Sequence[int]) -> Mapping[int, GalleryFace]:
-        return {sequence: self._face(sequence - 1) for sequence in sequences}
+        return dict(zip(sequences, self._faces([sequence - 1 for sequence in sequences]), strict=True))
 
     def ids(self, sequences: Sequence[int]) -> Mapping[int, str]:
         return {sequence: self._entries[sequence - 1].id for sequence in sequences}
@@ -122,17 +123,24 @@ class ShippedGallery(GalleryStore):
         """(n,) emotion and sub-class that the mixture gives each face."""
         return label_points(self._bundle.mixture, self._bundle.sub_classes, self._embeddings)
 
-    def _face(self, row: int) -> GalleryFace:
-        entry, (emotion, sub_class) = self._entries[row], self._names[row]
-        return GalleryFace(
-            entry.id,
-            self._embeddings[row],
-            label=entry.emotion,
-            emotion=emotion,
-            sub_class=sub_class,
-            metadata=entry.metadata,
-            sequence=row + 1,
-        )
+    def _faces(self, rows: Sequence[int]) -> list[GalleryFace]:
+        """The faces of some rows; only these are labelled, as long as nothing needs the labels of all."""
+        if "_names" in vars(self):
+            names = [self._names[row] for row in rows]
+        else:
+            names = label_points(self._bundle.mixture, self._bundle.sub_classes, self._embeddings[list(rows)])
+        return [
+            GalleryFace(
+                self._entries[row].id,
+                self._embeddings[row],
+                label=self._entries[row].emotion,
+                emotion=emotion,
+                sub_class=sub_class,
+                metadata=self._entries[row].metadata,
+                sequence=row + 1,
+            )
+            for row, (emotion, sub_class) in zip(rows, names, strict=True)
+        ]
 
     def _searcher(self, fields: set[Field]) -> FilteredSearch:
         with self._lock:
@@ -140,13 +148,13 @@ class ShippedGallery(GalleryStore):
         return FilteredSearch(self._vectors.view(), columns, self)
 
     def _column_values(self, field: Field, sequences: NDArray[np.int64]) -> Iterable[Sequence[Any]]:
-        yield [value_of(self._face(sequence - 1), field) for sequence in sequences.tolist()]
+        yield [value_of(face, field) for face in self._faces((sequences - 1).tolist())]
 
     def _write(self, ids: Collection[str]) -> NoReturn:  # noqa: ARG002
         self.check_writable()
 
     def _find(self, face_id: str) -> GalleryFace | None:
-        return self._face(self._rows[face_id]) if face_id in self._rows else None
+        return self.get_many([face_id]).get(face_id)
 
     def _search(self, queries: NDArray[np.float32], k: int, options: SearchOptions) -> SearchResult:
         matches = self._searcher(fields_needed(options)).matches(queries, k, options)
@@ -160,5 +168,5 @@ class ShippedGallery(GalleryStore):
         if condition is not None:
             passing = self._searcher(fields_of(condition)).passing(condition)
             following = (row for row in following if passing[row])
-        faces = [self._face(row) for row in islice(following, limit)]
+        faces = self._faces(list(islice(following, limit)))
         return faces, len(self._entries) if snapshot is None else snapshot

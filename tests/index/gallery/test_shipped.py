@@ -29,6 +29,17 @@ def test_it_has_the_faces_of_the_bundle(shipped_bundle: Bundle, gallery: Gallery
         gallery.get("unknown")
 
 
+def test_a_face_has_the_same_labels_before_and_after_all_are_labelled(shipped_bundle: Bundle) -> None:
+    gallery = ShippedGallery(shipped_bundle)
+    ids = [entry.id for entry in shipped_bundle.gallery.entries[::1500]]
+    before = gallery.get_many(ids)
+    gallery.statistics()  # labels all faces
+    after = gallery.get_many(ids)
+    assert [(each.emotion, each.sub_class) for each in before.values()] == [
+        (each.emotion, each.sub_class) for each in after.values()
+    ]
+
+
 def test_search_agrees_with_the_search_of_the_bundle(shipped_bundle: Bundle, gallery: GalleryStore) -> None:
     queries = shipped_bundle.gallery.embeddings[::2000] + np.float32(0.1)
     for found, wanted in zip(
