@@ -10,9 +10,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/.can-run
 	$(BIN)/mien serve
 
-# The tests of a file run in one process, and all that need the Milvus server in one (tests/conftest.py).
+# Two processes; tests/support/scheduling.py decides which tests stay together.
 test: $(VENV)/.can-test milvus
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 lint: $(VENV)/.can-test
 	$(BIN)/ruff check .

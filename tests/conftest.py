@@ -16,18 +16,24 @@ if TYPE_CHECKING:
     from mien.index.bundle.bundle import Bundle
     from mien.service.inference.engine import Engine
     from tests.support.engines import SlowEngine
+    from tests.support.scheduling import FileScheduling
 
 SYSTEM = data.ROOT / "tests" / "system"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark system tests. Run in parallel, the tests of a file stay in one process, and those of Milvus, too."""
+    """Mark system tests: those of tests/system, and all that need Milvus."""
     for item in items:
-        milvus = item.get_closest_marker("milvus") is not None
-        if milvus or SYSTEM in item.path.parents:
+        if SYSTEM in item.path.parents or item.get_closest_marker("milvus") is not None:
             item.add_marker("system")
-        item.add_marker(pytest.mark.xdist_group("milvus" if milvus else str(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "FileScheduling":
+    """Keep the tests of a file together where several processes run tests."""
+    from tests.support.scheduling import FileScheduling
+
+    return FileScheduling(config, log)
 
 
 def pytest_collection_finish() -> None:
