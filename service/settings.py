@@ -126,11 +126,11 @@ class Settings(BaseSettings):
     def _check_limits(self) -> Self:
         if self.max_images > self.queue_images:
             raise ValueError(
-                f"--max-images should be at most --queue-images ({self.queue_images}), got {self.max_images}"
+                f"--max-images must be at most --queue-images ({self.queue_images}), got {self.max_images}"
             )
         if self.max_body_bytes > self.queue_body_bytes:
             raise ValueError(
-                f"--max-body-bytes should be at most --queue-body-bytes ({self.queue_body_bytes}), "
+                f"--max-body-bytes must be at most --queue-body-bytes ({self.queue_body_bytes}), "
                 f"got {self.max_body_bytes}"
             )
         return self
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
         for origin in self.origins:
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"--cors-origins should be exact origins such as https://faces.example or http://localhost:3000, "
+                    f"--cors-origins must be exact origins such as https://faces.example or http://localhost:3000, "
                     f"separated by commas, got {origin!r}"
                 )
         return self

@@ -210,7 +210,7 @@ class GalleryStore(ABC):
         for name in ("copies_within", "max_distance"):
             distance = getattr(options, name)
             if distance is not None and not distance >= 0:
-                raise QueryError(f"{name} should be a distance of at least 0, got {distance}")
+                raise QueryError(f"{name} must be a distance of at least 0, got {distance}")
         return self._search(np.ascontiguousarray(queries, dtype=np.float32), k, options)
 
     def listing(
@@ -233,7 +233,7 @@ class GalleryStore(ABC):
             QueryError: the limit is below 1.
         """
         if limit < 1:
-            raise QueryError(f"the limit of a page should be at least 1, got {limit}")
+            raise QueryError(f"the limit of a page must be at least 1, got {limit}")
         faces, snapshot = self._list(limit + 1, after, condition, snapshot)  # one more says whether a page follows
         return Listing(faces[:limit], snapshot, faces[limit - 1].id if len(faces) > limit else None)
 

@@ -121,7 +121,7 @@ def check_queries(queries: NDArray[np.float32], k: int, embedding_size: int) -> 
         QueryError: k is below 1, or the queries have another shape.
     """
     if k < 1:
-        raise QueryError(f"k should be at least 1, got {k}")
+        raise QueryError(f"k must be at least 1, got {k}")
     if queries.ndim != 2 or queries.shape[1] != embedding_size:
         raise QueryError(f"expected queries (q, {embedding_size}), got {queries.shape}")
 

@@ -117,7 +117,7 @@ def _entries(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _expression(text: str) -> str:
     number = text.strip()
     if not (number.isascii() and number.isdecimal() and int(number) < len(EXPRESSIONS)):
-        raise DatasetError(f"expression should be a whole number from 0 to {len(EXPRESSIONS) - 1}, got {text!r}")
+        raise DatasetError(f"expression must be a whole number from 0 to {len(EXPRESSIONS) - 1}, got {text!r}")
     return EXPRESSIONS[int(number)]
 
 
@@ -129,7 +129,7 @@ def _box(row: dict[str, str]) -> Box | None:
     try:
         x, y, width, height = map(float, fields)
     except ValueError:
-        raise DatasetError(f"{', '.join(_BOX)} should be numbers, got {', '.join(fields)}") from None
+        raise DatasetError(f"{', '.join(_BOX)} must be numbers, got {', '.join(fields)}") from None
     return (x, y, width, height) if all(map(math.isfinite, (x, y))) and width > 0 and height > 0 else None
 
 

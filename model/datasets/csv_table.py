@@ -109,7 +109,7 @@ def _box(row: dict[str, str]) -> Box | None:
     try:
         x, y, width, height = map(float, fields)
     except ValueError:
-        raise DatasetError(f"{', '.join(_BOX)} should be numbers, got {', '.join(fields)}") from None
+        raise DatasetError(f"{', '.join(_BOX)} must be numbers, got {', '.join(fields)}") from None
     if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
         raise DatasetError(f"expected a box with an area, got {', '.join(fields)}")
     return x, y, width, height

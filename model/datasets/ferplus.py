@@ -159,7 +159,7 @@ def read_near_copies(root: Path) -> NearCopies:
     for line, row in rows(path, ("image", "near_group", "valid_leaks_training")):
         number = row["near_group"].strip()
         if not (number.isascii() and number.isdecimal()):
-            raise DatasetError(f"{path}, line {line}: near_group should be a whole number from 0 on, got {number!r}")
+            raise DatasetError(f"{path}, line {line}: near_group must be a whole number from 0 on, got {number!r}")
         group[row["image"]] = int(number)
         if row["valid_leaks_training"].strip().lower() in ("true", "1"):
             leaks.add(row["image"])
@@ -202,7 +202,7 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
                 raise DatasetError(f"{path} should have {FACE_PX}x{FACE_PX} pixels, got {image.width}x{image.height}")
             return np.asarray(image.convert("L"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{path} should be a {FACE_PX}x{FACE_PX} PNG file, got {error}") from None
+        raise DatasetError(f"{path} must be a {FACE_PX}x{FACE_PX} PNG file, got {error}") from None
 
 
 def _read_tables(pixels_path: Path, votes_path: Path, split: Split) -> LabelledFaces:
@@ -252,7 +252,7 @@ def _parse_pixels(text: str, path: Path, line: int) -> NDArray[np.uint8]:
     try:
         values = np.frombuffer(bytes(map(int, fields)), dtype=np.uint8)
     except ValueError:
-        raise DatasetError(f"{path}, line {line}: pixels should be whole numbers from 0 to 255") from None
+        raise DatasetError(f"{path}, line {line}: pixels must be whole numbers from 0 to 255") from None
     if values.size != FACE_PX * FACE_PX:
         raise DatasetError(f"{path}, line {line}: expected {FACE_PX * FACE_PX} pixels, got {values.size}")
     return values.reshape(FACE_PX, FACE_PX)
@@ -262,9 +262,9 @@ def _counts(fields: list[str], path: Path, line: int) -> list[int]:
     try:
         counts = [int(field) for field in fields]
     except ValueError:
-        raise DatasetError(f"{path}, line {line}: vote counts should be whole numbers, got {fields}") from None
+        raise DatasetError(f"{path}, line {line}: vote counts must be whole numbers, got {fields}") from None
     if min(counts) < 0 or max(counts) > _MAX_VOTES:
-        raise DatasetError(f"{path}, line {line}: vote counts should be from 0 to {_MAX_VOTES}, got {fields}")
+        raise DatasetError(f"{path}, line {line}: vote counts must be from 0 to {_MAX_VOTES}, got {fields}")
     return counts
 
 

@@ -86,7 +86,7 @@ class Engine:
             QueryError: it is below 1 or above ``max_k``.
         """
         if not 1 <= k <= self.max_k:
-            raise QueryError(f"k should be from 1 to {self.max_k}, got {k}")
+            raise QueryError(f"k must be from 1 to {self.max_k}, got {k}")
 
     def read_faces(self, file: bytes, *, already_cropped: bool, max_faces: int | None = None) -> list[Face]:
         """Read the faces of an image file, largest first; boxes in pixels of the file's picture.

@@ -85,7 +85,7 @@ def explain_face(
     match = None if match_id is None else _gallery_face(engine, match_id)
     faces = engine.read_faces(file, already_cropped=already_cropped)
     if face >= len(faces):
-        raise QueryError(f"the image has {len(faces)} faces, face should be below that, got {face}")
+        raise QueryError(f"the image has {len(faces)} faces, face must be below that, got {face}")
     crop = faces[face].crop
     occluded = _OccludedFace(crop, occlude(crop, engine.pipeline.embedder.embed))
     return _explain(engine, occluded.occlusion.whole, emotion, occluded, match)

@@ -117,7 +117,7 @@ def _id_of(addition: Addition, embedding: NDArray[np.float32], content: str | No
     try:
         fields = json_text([addition.label, addition.subject, addition.metadata])
     except ValueError as error:
-        raise FaceFieldError(f"metadata should be JSON values: {error}") from None
+        raise FaceFieldError(f"metadata must be JSON values: {error}") from None
     return hashlib.sha256(embedding.tobytes() + fields.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

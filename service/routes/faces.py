@@ -231,4 +231,4 @@ def check_faces(query: FaceQuery, max_faces: int) -> None:
         QueryError: it is more than ``max_faces``.
     """
     if query.max_faces is not None and query.max_faces > max_faces:
-        raise QueryError(f"faces should be all, largest, or from 1 to {max_faces}, got {query.max_faces}")
+        raise QueryError(f"faces must be all, largest, or from 1 to {max_faces}, got {query.max_faces}")

@@ -210,7 +210,7 @@ def _decode_image(item: NewFace, row: int) -> bytes | None:
     try:
         return uploads.decode_base64(item.image)
     except ValueError:
-        raise MalformedBodyError(f"items[{row}].image should be an image file in base64, got something else") from None
+        raise MalformedBodyError(f"items[{row}].image must be an image file in base64, got something else") from None
 
 
 def _read_filter(text: str | None) -> Filter | None:

@@ -224,7 +224,7 @@ def read_listing_cursor(text: str) -> tuple[int, str]:
             return snapshot, face_id
     except (ValueError, TypeError, RecursionError):
         pass
-    raise QueryError("'after' should be the 'next' of the page before, as it was answered")
+    raise QueryError("'after' must be the 'next' of the page before, as it was answered")
 
 
 def _fields(face: GalleryFace) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class PortraitQuery(StrictModel):
         try:
             return EmbeddingQuery(embedding=[float(number) for number in (self.embedding or "").split(",")])
         except ValueError:
-            raise QueryError("embedding should be finite numbers with commas between") from None
+            raise QueryError("embedding must be finite numbers with commas between") from None
 
 
 class PortraitsQuery(StrictModel):

@@ -103,4 +103,4 @@ def _read_cursor(text: str) -> SearchOptions:
             )
     except (ValueError, TypeError, binascii.Error, RecursionError):
         pass
-    raise QueryError("'after' should be the 'next' of the page before, as it was answered")
+    raise QueryError("'after' must be the 'next' of the page before, as it was answered")

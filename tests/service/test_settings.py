@@ -81,7 +81,7 @@ def test_every_setting_has_a_description() -> None:
 
 
 def test_settings_that_would_refuse_every_request_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--max-images should be at most --queue-images"):
+    with pytest.raises(ConfigError, match="--max-images must be at most --queue-images"):
         read_settings({}, queue_images=3, max_images=4)
-    with pytest.raises(ConfigError, match="--max-body-bytes should be at most --queue-body-bytes"):
+    with pytest.raises(ConfigError, match="--max-body-bytes must be at most --queue-body-bytes"):
         read_settings({}, queue_body_bytes=1000)

@@ -364,7 +364,7 @@ class TestSearching:
 
     @pytest.mark.parametrize("k", [0, -1])
     def test_k_below_one_is_refused(self, gallery: GalleryStore, k: int) -> None:
-        with pytest.raises(QueryError, match=f"k should be at least 1, got {k}"):
+        with pytest.raises(QueryError, match=f"k must be at least 1, got {k}"):
             gallery.search(ORIGIN, k)
 
     def test_invalid_queries_are_refused(self, gallery: GalleryStore) -> None:

@@ -25,7 +25,7 @@ def test_search_for_more_than_all_returns_all(gallery: FixedGallery) -> None:
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_below_one_is_refused(gallery: FixedGallery, k: int) -> None:
-    with pytest.raises(QueryError, match=f"k should be at least 1, got {k}"):
+    with pytest.raises(QueryError, match=f"k must be at least 1, got {k}"):
         gallery.search(np.zeros((1, 3), dtype=np.float32), k)
 
 

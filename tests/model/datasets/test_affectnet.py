@@ -112,10 +112,10 @@ def test_photograph_without_an_annotation_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        (6, "11", r"validation\.csv, line 3: expression should be a whole number from 0 to 10, got '11'"),
+        (6, "11", r"validation\.csv, line 3: expression must be a whole number from 0 to 10, got '11'"),
         (6, "happy", r"validation\.csv, line 3: expression .* got 'happy'"),
         (6, "", r"validation\.csv, line 3: expression .* got ''"),
-        (1, "left", r"validation\.csv, line 3: face_x, .* should be numbers, got left, 20, 30, 40"),
+        (1, "left", r"validation\.csv, line 3: face_x, .* must be numbers, got left, 20, 30, 40"),
         (0, "gone.jpg", r"validation\.csv, line 3: expected the labelled photograph .*gone\.jpg, found none"),
     ],
 )

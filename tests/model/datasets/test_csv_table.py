@@ -55,7 +55,7 @@ def test_two_columns_are_enough(tmp_path: Path) -> None:
         ("image,label,subject\n1.jpg,sad, \n", "line 2: expected a subject, got an empty field"),
         (
             "image,label,x,y,width,height\n1.jpg,sad,1,2,3,\n",
-            "line 2: x, y, width, height should be numbers, got 1, 2, 3, ",
+            "line 2: x, y, width, height must be numbers, got 1, 2, 3, ",
         ),
         ("image,label,x,y,width,height\n1.jpg,sad,1,2,0,4\n", "line 2: expected a box with an area, got 1, 2, 0, 4"),
         ("image,label,x,y,width,height\n1.jpg,sad,1,inf,1,4\n", "line 2: expected a box with an area"),

@@ -166,7 +166,7 @@ def test_folder_without_either_layout_is_refused(tmp_path: Path, present: tuple[
         (lambda row: row.rsplit(",", 1)[0] + ",0.5", "whole numbers, got .*'0.5'"),
         (lambda row: row.rsplit(",", 1)[0] + ",-1", "from 0 to .* got .*'-1'"),
         (lambda row: row.rsplit(",", 1)[0] + "," + "9" * 30, "from 0 to"),
-        (lambda row: "absent.png" + row[row.index(",") :], "absent.png should be a 48x48 PNG file, got .*No such file"),
+        (lambda row: "absent.png" + row[row.index(",") :], "absent.png must be a 48x48 PNG file, got .*No such file"),
         (lambda row: row[row.index(",") :], "PNG file"),
         (lambda row: "fer0000003.png" + row[row.index(",") :], "expected each image once, got fer0000003.png again"),
     ],
@@ -338,7 +338,7 @@ def test_group_that_is_no_number_is_named(tmp_path: Path, group: str) -> None:
         tmp_path / "duplicates.csv",
         [["image", "near_group", "valid_leaks_training"], ["a.png", 1, False], ["b.png", group, False]],
     )
-    with pytest.raises(DatasetError, match=r"duplicates\.csv, line 3: near_group should be a whole number"):
+    with pytest.raises(DatasetError, match=r"duplicates\.csv, line 3: near_group must be a whole number"):
         read_near_copies(tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_cors_is_off_without_the_setting(served_engine: Engine, crop_file: bytes
 
 @pytest.mark.parametrize("value", ["*", "friend.example", f"{FRIEND}/", "https://*.example", f"{FRIEND};x", "null"])
 def test_inexact_origin_is_refused(value: str) -> None:
-    with pytest.raises(ConfigError, match=r"--cors-origins should be exact origins.*got "):
+    with pytest.raises(ConfigError, match=r"--cors-origins must be exact origins.*got "):
         read_settings({}, cors_origins=value)
 
 
