@@ -199,7 +199,7 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.size != (FACE_PX, FACE_PX):
-                raise DatasetError(f"{path} should have {FACE_PX}x{FACE_PX} pixels, got {image.width}x{image.height}")
+                raise DatasetError(f"{path} must have {FACE_PX}x{FACE_PX} pixels, got {image.width}x{image.height}")
             return np.asarray(image.convert("L"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path} must be a {FACE_PX}x{FACE_PX} PNG file, got {error}") from None

@@ -90,9 +90,9 @@ async def embed_additions(
 def _check_embedding(row: int, numbers: Sequence[float], size: int) -> NDArray[np.float32]:
     embedding = np.array(numbers, dtype=np.float64)
     if embedding.shape != (size,):
-        raise FaceFieldError(f"items[{row}]: an embedding should have {size} numbers, got {embedding.size}")
+        raise FaceFieldError(f"items[{row}]: an embedding must have {size} numbers, got {embedding.size}")
     if np.abs(embedding).max() > MAX_EMBEDDING:
-        raise FaceFieldError(f"items[{row}]: an embedding should have numbers from -1e6 to 1e6")
+        raise FaceFieldError(f"items[{row}]: an embedding must have numbers from -1e6 to 1e6")
     return embedding.astype(np.float32)
 
 

@@ -96,7 +96,7 @@ export async function retrieve(query, asked = {}, options = {}) {
       const answer = await (await postJson("/retrieve", { query, k: most, ...asked }, options)).json();
       return { ...answer, more: answer.matches.length === most };
     } catch (error) {
-      const limit = /k should be from 1 to (\d+)/.exec(error.message);
+      const limit = /k must be from 1 to (\d+)/.exec(error.message);
       if (!limit || Number(limit[1]) >= most) throw error;
       most = Number(limit[1]);
     }

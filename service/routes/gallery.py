@@ -195,7 +195,7 @@ def _parse_items(text: str | None, count: int) -> list[NewFace]:
         raise MalformedBodyError(f"the field '{ITEMS}' is not as /docs says: {first_fault(error)[:200]}") from None
     if len(items) != count:
         raise MissingFieldError(
-            f"the field '{ITEMS}' should have one object for each of {count} images, got {len(items)}"
+            f"the field '{ITEMS}' must have one object for each of {count} images, got {len(items)}"
         )
     if any(item.embedding is not None or item.image is not None for item in items):
         raise MissingFieldError("in a form, the images are files: 'embedding' and 'image' are for a JSON body")
@@ -204,7 +204,7 @@ def _parse_items(text: str | None, count: int) -> list[NewFace]:
 
 def _decode_image(item: NewFace, row: int) -> bytes | None:
     if (item.image is None) == (item.embedding is None):
-        raise MissingFieldError(f"items[{row}] should have either 'embedding' or 'image'")
+        raise MissingFieldError(f"items[{row}] must have either 'embedding' or 'image'")
     if item.image is None:
         return None
     try:

@@ -242,7 +242,7 @@ async def _read_parts(request: Request, max_parts: int) -> list[Part]:
 
 def _file_of(part: Part) -> bytes:
     if not part.is_file:
-        raise MissingFieldError(f"the field '{part.name}' should hold a file, got text")
+        raise MissingFieldError(f"the field '{part.name}' must hold a file, got text")
     return part.content
 
 

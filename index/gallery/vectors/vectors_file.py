@@ -84,7 +84,7 @@ class VectorsFile:
                 start = _PAGE + count * 8 + (-count * 8) % _PAGE
                 length = start + count * size * 4
                 if path.stat().st_size != length:
-                    raise GalleryError(f"{path} should have {length} bytes, got {path.stat().st_size}")
+                    raise GalleryError(f"{path} must have {length} bytes, got {path.stat().st_size}")
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
                 if zlib.crc32(memoryview(mapped)[_PAGE:]) != header["crc32"]:
                     raise GalleryError(f"{path} is damaged: its checksum is wrong")

@@ -202,7 +202,7 @@ def damage(path: Path) -> None:
 )
 def test_broken_image_is_named_with_its_line(folder: Path, spoil: Callable[[Path], None]) -> None:
     spoil(folder / "fer0000006.png")
-    with pytest.raises(DatasetError, match=r"label\.csv, line 3: .*fer0000006\.png should .*48x48"):
+    with pytest.raises(DatasetError, match=r"label\.csv, line 3: .*fer0000006\.png must .*48x48"):
         read_ferplus(folder.parent, "Training")
 
 
