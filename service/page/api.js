@@ -61,7 +61,8 @@ export async function ask(path, options = {}) {
     if (response.ok) return response;
     const body = await response.json().catch(() => ({}));
     const kind = String(body.type ?? "").replace("urn:mien:", "");
-    if (response.status === 401 && (await askForKey(Boolean(key)))) continue;
+    // A slow answer may be about a key that has been replaced meanwhile.
+    if (response.status === 401 && (key !== storedKey() || (await askForKey(Boolean(key))))) continue;
     throw new Problem(response.status, kind, body.detail ?? `The service answered ${response.status}.`);
   }
 }
