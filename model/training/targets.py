@@ -87,11 +87,13 @@ def select_training_set(
     Targets from votes leave single votes out, as Barsoum et al. do, unless a face has only single votes. A face without
     a label may have a sub-class that was inferred for it; it is selected if it has a vote for an emotion.
 
-    With ``second_opinion``, FER2013's label of a face counts as that many additional votes.
+    With ``every``, only each n-th face is used. With ``second_opinion``, FER2013's label of a face counts as that many
+    additional votes.
 
     Raises:
         DatasetError: none of the faces has a sub-class, or, with ``second_opinion``, a label of FER2013.
     """
+    faces = faces.take(np.arange(0, len(faces), config.every))
     faces = _with_second_opinion(faces, config.second_opinion)
     emotions = labels(faces.votes, config.protocol)
     if sub_classes is None:

@@ -42,6 +42,12 @@ def test_second_opinion_counts_as_votes() -> None:
     np.testing.assert_array_equal(without.targets, select_training_set(faces, TrainingConfig()).targets)
 
 
+def test_every_nth_face_is_used() -> None:
+    faces = ballots(*[{"fear": 10}, {"anger": 10}, {"unknown": 10}] * 2, {"happiness": 10})
+    assert select_training_set(faces, TrainingConfig(every=3)).names == ("0", "3", "6")
+    assert select_training_set(faces, TrainingConfig(every=2)).names == ("0", "4", "6")
+
+
 @pytest.mark.parametrize("opinions", [None, np.array([UNLABELLED])])
 def test_second_opinion_without_labels_is_refused(opinions: NDArray[np.int64] | None) -> None:
     faces = replace(ballots({"fear": 10}), opinions=opinions)
