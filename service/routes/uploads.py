@@ -181,7 +181,7 @@ def check_no_parameters(query: BaseModel) -> None:
     """
     if query.model_fields_set:
         names = ", ".join(sorted(query.model_fields_set))
-        raise QueryError(f"a query without an image is all in its JSON body, got the parameters {names}")
+        raise QueryError(f"a query without an image must be in the JSON body alone, got the parameters {names}")
 
 
 def check_count(count: int, max_images: int) -> None:
