@@ -103,3 +103,8 @@ def first_fault(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def reason_of(error: Exception) -> str:
+    """Why something failed, without the path that an ``OSError`` repeats."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,7 +1,9 @@
-"""Files: atomic writes, and listing a folder in a fixed order."""
+"""Files: atomic writes, tables, and listing a folder in a fixed order."""
 
+import csv
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +27,16 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows as CSV with a heading, atomically."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    with write_atomically(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def files_below(path: Path) -> Iterator[Path]:

@@ -5,7 +5,6 @@ embeddings, with a cross-fitted sigma, so that losses whose spaces have another 
 """
 
 import csv
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -28,7 +27,7 @@ from mien.index.mixture.mixture import fit_mixture
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
 from mien.model.errors import DatasetError
-from mien.model.files import write_atomically
+from mien.model.files import write_table
 from mien.model.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # it imports torch
@@ -240,12 +239,7 @@ def by_name(rows: Sequence[AblationRow]) -> dict[str, list[AblationRow]]:
 
 def write_rows(path: Path, rows: Sequence[AblationRow]) -> None:
     """Write the table as CSV, whole or not at all."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=[column.name for column in fields(AblationRow)])
-    writer.writeheader()
-    writer.writerows(vars(row) for row in rows)
-    with write_atomically(path) as file:
-        file.write(text.getvalue().encode())
+    write_table(path, [column.name for column in fields(AblationRow)], map(vars, rows))
 
 
 def read_rows(path: Path) -> list[AblationRow]:

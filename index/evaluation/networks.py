@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.evaluation.classification import FREQUENT, classification_scores
-from mien.index.evaluation.retrieval import RankingTally
-from mien.index.evaluation.transfer import CroppedPhotographs, crop_photographs
-from mien.index.gallery.fixed_gallery import Entry, FixedGallery
-from mien.index.mixture.mixture import posterior_from
+from mien.index.evaluation.transfer import CroppedPhotographs, crop_photographs, rank_leave_one_out
+from mien.index.mixture.mixture import centroid_distances, posterior_from
 from mien.model.datasets.base import LabelledPhotographs
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
@@ -30,8 +28,6 @@ WORLD_EMOTIONS: Final = ("neutral", "happiness", "surprise", "sadness", "anger",
 
 PRIOR_POWERS: Final = (0.0, -0.5)
 """Powers of the emotions' shares of Training by which the posterior is multiplied: none, and half divided out."""
-
-_QUERIES_AT_ONCE: Final = 256
 
 Row = dict[str, float]
 
@@ -112,7 +108,7 @@ def network_figures(
         ending = f"@{power:g}" if power else ""
 
         def emotions_of(embeddings: NDArray[np.float32], power: float = power) -> NDArray[np.int64]:
-            logits = np.log(posterior_from(distances_to(centroids, embeddings), embedder.sigma) + 1e-30)
+            logits = np.log(posterior_from(centroid_distances(embeddings, centroids), embedder.sigma) + 1e-30)
             return np.asarray((logits + power * np.log(weights)).argmax(axis=1))
 
         accuracy, recalls = _naming(labels(kept.votes), emotions_of(held_out))
@@ -126,11 +122,6 @@ def network_figures(
     alone = np.arange(len(world))
     row["world recall@1"], row["world mAP"] = _retrieval(world, yardstick.world.labels, alone)
     return row | {"world not found": yardstick.world.skipped, "studio not found": yardstick.studio.skipped}
-
-
-def distances_to(centroids: NDArray[np.float64], embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n, c) Euclidean distances of (n, d) embeddings to (c, d) centroids, in embedding units."""
-    return np.asarray(np.linalg.norm(embeddings[:, None].astype(np.float64) - centroids, axis=2))
 
 
 def add_row(path: Path, network: str, row: Mapping[str, float]) -> None:
@@ -187,11 +178,5 @@ def _retrieval(
     embeddings: NDArray[np.float32], emotions: NDArray[np.int64], groups: NDArray[np.int64]
 ) -> tuple[float, float]:
     """Leave-one-out recall@1 and mAP; faces of one group are passed over."""
-    entries = [Entry(str(row), EMOTIONS[label], {}) for row, label in enumerate(emotions)]
-    gallery, tally = FixedGallery(entries, embeddings), RankingTally(EMOTIONS, emotions, groups)
-    for start in range(0, len(emotions), _QUERIES_AT_ONCE):
-        rows = np.arange(start, min(start + _QUERIES_AT_ONCE, len(emotions)))
-        ranked, _ = gallery.ranking(embeddings[rows], len(emotions))
-        tally.add(ranked, emotions[rows], groups[rows], rows)
-    scores = tally.result()
+    scores = rank_leave_one_out(embeddings, emotions, groups)
     return scores["recall_at_1"], scores["mean_average_precision"]

@@ -23,7 +23,7 @@ from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.mixture import Mixture
 from mien.model.datasets.base import LabelledPhotographs
 from mien.model.emotions import EMOTIONS
-from mien.model.errors import DatasetError, ImageError, NoFaceError
+from mien.model.errors import DatasetError, ImageError, NoFaceError, reason_of
 from mien.model.faces.box import Box
 from mien.model.faces.decoding import read_file
 from mien.model.faces.reader import Face, FaceReader
@@ -269,10 +269,8 @@ def _labelled_face(reader: FaceReader, path: Path, box: Box | None, *, cropped: 
         faces = reader.read_faces(read_file(path, reader.limits), already_cropped=cropped)
     except NoFaceError as error:
         return Skip(path, "no face found", str(error))
-    except ImageError as error:
-        return Skip(path, "unreadable", str(error))
-    except OSError as error:
-        return Skip(path, "unreadable", error.strerror or str(error))
+    except (ImageError, OSError) as error:
+        return Skip(path, "unreadable", reason_of(error))
     if box is None or cropped:
         return faces[0]
     chosen = face_at(faces, box)
@@ -289,15 +287,24 @@ def _overlap(one: Box, other: Box) -> float:
     return shared / (one[2] * one[3] + other[2] * other[3] - shared)
 
 
-def _retrieval(
+def rank_leave_one_out(
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
-    people: NDArray[np.int64] | None,
-    on_progress: Callable[[int, int], object],
-) -> dict[str, Any] | None:
-    """Scores of retrieval; None where no photograph has another of its emotion."""
+    groups: NDArray[np.int64],
+    on_progress: Callable[[int, int], object] = lambda _, __: None,
+) -> dict[str, Any]:
+    """Scores of retrieval within a set; faces of the query's group are passed over.
+
+    Args:
+        embeddings: (n, d).
+        labels: (n,) indices into ``EMOTIONS``.
+        groups: (n,) a number for each group of faces that are no answer to one another.
+        on_progress: called with the queries ranked and their total.
+
+    Raises:
+        DatasetError: no face has another of its emotion.
+    """
     count = len(labels)
-    groups = people if people is not None else np.arange(count)
     gallery = FixedGallery([Entry(str(row), EMOTIONS[label], {}) for row, label in enumerate(labels)], embeddings)
     tally = RankingTally(EMOTIONS, labels, groups)
     queries = np.arange(count)
@@ -309,8 +316,19 @@ def _retrieval(
         ranked, _ = gallery.ranking(embeddings[part], count)
         tally.add(ranked, labels[part], groups[part], part)
         on_progress(start + len(part), len(queries))
+    return tally.result()
+
+
+def _retrieval(
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    people: NDArray[np.int64] | None,
+    on_progress: Callable[[int, int], object],
+) -> dict[str, Any] | None:
+    """Scores of retrieval; None where no photograph has another of its emotion."""
+    groups = people if people is not None else np.arange(len(labels))
     try:
-        return tally.result()
+        return rank_leave_one_out(embeddings, labels, groups, on_progress)
     except DatasetError:
         return None
 

@@ -88,10 +88,7 @@ class Mixture:
 
     def distances(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n, c) Euclidean distances of (n, d) embeddings to the centroids, in embedding units."""
-        points = embeddings.astype(np.float64)
-        differences = (points - centroid for centroid in self.centroids)
-        squares = np.stack([np.einsum("nd,nd->n", each, each) for each in differences], axis=1)
-        return np.asarray(np.sqrt(squares))
+        return centroid_distances(embeddings, self.centroids)
 
     def posterior(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n, c) probabilities of the emotions: rows that sum to 1, the nearest centroid's the largest."""
@@ -152,6 +149,14 @@ def typicality_from(outlier_scores: NDArray[np.float64], table: NDArray[np.float
     """(n,) share of the faces of a quantile table whose outlier score is higher than each of (n,)."""
     shares = np.linspace(1.0, 0.0, len(table))
     return np.asarray(np.interp(outlier_scores, table, shares), dtype=np.float64)
+
+
+def centroid_distances(embeddings: NDArray[np.floating], centroids: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, c) Euclidean distances of (n, d) embeddings to (c, d) centroids, in embedding units."""
+    points = embeddings.astype(np.float64)
+    differences = (points - centroid for centroid in centroids)
+    squares = np.stack([np.einsum("nd,nd->n", each, each) for each in differences], axis=1)
+    return np.asarray(np.sqrt(squares))
 
 
 def posterior_from(distances: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:

@@ -1,7 +1,5 @@
 """The training loop: data, network, loss and steps; a run that was killed resumes where it stopped."""
 
-import csv
-import io
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
-from mien.model.files import write_atomically
+from mien.model.files import write_table
 from mien.model.training.config import TrainingConfig
 from mien.model.training.distillation import Teacher
 from mien.model.training.initial_weights import initial_sha256
@@ -235,9 +233,4 @@ def _anchors(samples: TrainingSet, seed: int, max_faces: int = 200) -> LabelledC
 
 
 def _write_curves(path: Path, reports: list[EpochReport]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=[column.name for column in fields(EpochReport)])
-    writer.writeheader()
-    writer.writerows(vars(report) for report in reports)
-    with write_atomically(path) as file:
-        file.write(text.getvalue().encode())
+    write_table(path, [column.name for column in fields(EpochReport)], map(vars, reports))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.errors import ConfigError, ImageError
+from mien.model.errors import ConfigError, ImageError, reason_of
 from mien.model.faces.decoding import DecodingLimits, read_file
 from mien.model.files import files_below, write_atomically
 from mien.service.commands.arguments import add_bundle_option
@@ -115,7 +115,7 @@ def _embed_files(
         try:
             return pipeline.read_faces(read_file(path, pipeline.limits), already_cropped=already_cropped)
         except (ImageError, OSError) as error:
-            return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            return reason_of(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in range(0, len(files), _FILES_AT_ONCE):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mien.index.bundle.bundle import load_bundle
-from mien.model.errors import ConfigError, ImageError
+from mien.model.errors import ConfigError, ImageError, reason_of
 from mien.model.faces.decoding import DecodingLimits, read_file
 from mien.model.pipeline import load_pipeline
 from mien.service.commands.terminal import console
@@ -51,8 +51,7 @@ def predict_files(
         try:
             faces = engine.pipeline.read_faces(read_file(path, engine.pipeline.limits), already_cropped=already_cropped)
         except (ImageError, OSError) as error:
-            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            console.print(f"left out {path}: {reason}")
+            console.print(f"left out {path}: {reason_of(error)}")
             yield path, None
             continue
         yield path, engine.predict_one(InferenceRequest(faces=faces, k=k))

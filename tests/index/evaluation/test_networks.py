@@ -12,10 +12,10 @@ from mien.index.evaluation.networks import (
     Yardstick,
     add_row,
     cached_crops,
-    distances_to,
     network_figures,
 )
 from mien.index.evaluation.transfer import CroppedPhotographs, crop_photographs, embed_photographs
+from mien.index.mixture.mixture import centroid_distances
 from mien.model.datasets.ferplus import NearCopies
 from mien.model.datasets.folders import read_folders
 from mien.model.embedder.embedder import Embedder
@@ -53,10 +53,10 @@ def test_figures_are_those_of_the_nearest_centroid(embedder: Embedder, yardstick
 
     emotions = labels(yardstick.validation.votes)
     rows = np.flatnonzero(emotions != UNLABELLED)[1:]  # the first is a near copy of Training
-    nearest = distances_to(centroids, embedder.embed(yardstick.validation.images[rows])).argmin(axis=1)
+    nearest = centroid_distances(embedder.embed(yardstick.validation.images[rows]), centroids).argmin(axis=1)
     assert row["fer accuracy"] == pytest.approx((nearest == emotions[rows]).mean())
 
-    nearest = distances_to(centroids, embedder.embed(yardstick.world.crops)).argmin(axis=1)
+    nearest = centroid_distances(embedder.embed(yardstick.world.crops), centroids).argmin(axis=1)
     expected = classification_scores(yardstick.world.labels, nearest, EMOTIONS)
     assert row["world accuracy"] == pytest.approx(expected["accuracy"])
     recalls = [expected["recall_per_class"][emotion] for emotion in WORLD_EMOTIONS]
@@ -64,7 +64,7 @@ def test_figures_are_those_of_the_nearest_centroid(embedder: Embedder, yardstick
     assert row["world recall of six"] == pytest.approx(np.mean([recall for recall in recalls if recall is not None]))
     assert row["world not found"] == 3
     assert 0 < row["world recall@1"] <= 1
-    nearest = distances_to(centroids, embedder.embed(yardstick.studio.crops)).argmin(axis=1)
+    nearest = centroid_distances(embedder.embed(yardstick.studio.crops), centroids).argmin(axis=1)
     assert row["studio right"] == (nearest == yardstick.studio.labels).sum()
 
 
