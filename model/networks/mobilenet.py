@@ -38,6 +38,11 @@ def mobilenet_stages() -> tuple[nn.Sequential, int]:
     return nn.Sequential(*layers), channels
 
 
+def stage_count(blocks: int) -> int:
+    """The number of stages of the stem and the first blocks."""
+    return 3 * (1 + 2 * blocks)
+
+
 def _unit(channels_in: int, channels_out: int, *, kernel_px: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     return [
         nn.Conv2d(channels_in, channels_out, kernel_px, stride, kernel_px // 2, groups=groups, bias=False),

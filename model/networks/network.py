@@ -1,12 +1,13 @@
 """The network: embeds grey faces by a backbone, average pooling and one linear layer."""
 
-from typing import Final
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
 
+from mien.model.errors import ConfigError
 from mien.model.networks.config import NetworkConfig
-from mien.model.networks.mobilenet import mobilenet_stages
+from mien.model.networks.mobilenet import BLOCKS, mobilenet_stages, stage_count
 from mien.model.networks.residual import residual_stages
 
 EMBEDDING_SIZE: Final = 64
@@ -22,6 +23,32 @@ class Network(nn.Module):
         self.stages, channels = mobilenet_stages() if config.backbone == "mobilenet" else residual_stages(config)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(channels, EMBEDDING_SIZE)
+        self._frozen_stages = 0
+
+    def freeze(self, blocks: int) -> None:
+        """Keep the stem and the first blocks of the backbone as they are: no gradient, and statistics that stay.
+
+        Args:
+            blocks: depthwise separable blocks after the stem; 0 freezes nothing.
+
+        Raises:
+            ConfigError: the backbone is not a MobileNet, or has fewer blocks.
+        """
+        if blocks == 0:
+            return
+        if self.config.backbone != "mobilenet" or blocks > len(BLOCKS):
+            raise ConfigError(
+                f"frozen_blocks must be 0, or up to {len(BLOCKS)} with the backbone mobilenet, "
+                f"got {blocks} with {self.config.backbone}"
+            )
+        self._frozen_stages = stage_count(blocks)
+        self.stages[: self._frozen_stages].requires_grad_(requires_grad=False)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - as torch declares it
+        """Set the mode; frozen stages stay in that of evaluation."""
+        super().train(mode)
+        self.stages[: self._frozen_stages].eval()
+        return self
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed faces.

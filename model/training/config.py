@@ -104,6 +104,9 @@ class TrainingConfig(BaseModel):
     warmup_epochs: float = Field(1.0, ge=0, description="Epochs of linear warm-up before the cosine decay.")
     early_side_px: int = Field(40, ge=16, description="Side of the faces in the early epochs: less work per face.")
     early_share: float = Field(0.6, ge=0, le=1, description="Share of the epochs at the smaller side.")
+    frozen_blocks: int = Field(
+        0, ge=0, description="First blocks of a MobileNet that keep their initial weights: 3 trains 1.7 times as fast."
+    )
     average_decay: float = Field(0.998, ge=0, lt=1, description="Decay of the moving average of the weights.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, batches and augmentation.")
     initial_sha256: str | None = Field(

@@ -98,6 +98,7 @@ class Run:
             teachers: whose posteriors are mixed into the targets.
         """
         network = _to_device(new_network(config.network, config.seed), device)
+        network.freeze(config.frozen_blocks)
         average = _to_device(new_network(config.network, config.seed), device)
         loss = _loss(config, class_count, emotion_of).to(device)
         optimiser = torch.optim.AdamW(_decay_groups([network, loss], config.weight_decay), lr=config.learning_rate)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from mien.model.errors import ConfigError
 from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import EMBEDDING_SIZE, Network, new_network, parameter_count
 
@@ -88,3 +89,23 @@ def test_parameters_are_counted() -> None:
 def test_invalid_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         NetworkConfig(**wrong)
+
+
+def test_frozen_blocks_keep_their_weights_and_statistics() -> None:
+    network = new_network(NetworkConfig(backbone="mobilenet", side_px=32), seed=0)
+    network.freeze(2)
+    before = {name: values.clone() for name, values in network.state_dict().items()}
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=0.1)
+    network.train()(torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))).square().sum().backward()
+    optimiser.step()
+    same = {name for name, values in network.state_dict().items() if torch.equal(values, before[name])}
+    frozen = {name for name in before if name.startswith("stages.") and int(name.split(".")[1]) < 3 + 2 * 6}
+    assert same == frozen
+
+
+@pytest.mark.parametrize(
+    ("config", "blocks"), [(NetworkConfig(backbone="mobilenet"), 14), (SMALL, 1)], ids=["too many", "residual"]
+)
+def test_blocks_that_are_not_there_cannot_be_frozen(config: NetworkConfig, blocks: int) -> None:
+    with pytest.raises(ConfigError, match="frozen_blocks must be"):
+        new_network(config, seed=0).freeze(blocks)
