@@ -23,9 +23,11 @@ from mien.service.routes.explain import explain_router
 from mien.service.routes.faces import faces_router
 from mien.service.routes.gallery import gallery_router
 from mien.service.routes.health import health_router
+from mien.service.routes.info import info_router
 from mien.service.routes.page import serve_page
 from mien.service.routes.space import space_router
 from mien.service.routes.stream import stream_router
+from mien.service.routes.thumbnails import thumbnails_router
 from mien.service.routes.video import video_router
 from mien.service.schemas.explain import PointPair
 from mien.service.schemas.gallery import FaceChanges, NewFaces
@@ -102,6 +104,8 @@ def create_app_on(runtime: Runtime) -> FastAPI:
     app.include_router(video_router(runtime))
     app.include_router(stream_router(runtime))
     app.include_router(gallery_router(runtime))
+    app.include_router(thumbnails_router(runtime))
+    app.include_router(info_router(runtime))
     app.include_router(health_router(runtime))
     app.include_router(explain_router(runtime))
     app.include_router(space_router(runtime))

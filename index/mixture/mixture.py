@@ -136,6 +136,20 @@ class Mixture:
         return typicality_from(self.outlier_score(embeddings), table)
 
     @cached_property
+    def typical_distances(self) -> tuple[float, float]:
+        """Root mean square distance of two faces of one emotion, and of two of different ones, in embedding units.
+
+        By the Gaussians, each emotion as frequent as its weight: |x - y|^2 of independent x and y has the mean
+        tr(Sx) + tr(Sy) + |mx - my|^2.
+        """
+        traces = np.trace(self.covariances, axis1=1, axis2=2)
+        squares = traces[:, None] + traces + np.square(centroid_distances(self.centroids, self.centroids))  # (c, c)
+        weights = np.outer(self.weights, self.weights)
+        same = np.eye(len(self.emotions), dtype=bool)
+        rms = [float(np.sqrt(np.average(squares[pairs], weights=weights[pairs]))) for pairs in (same, ~same)]
+        return rms[0], rms[1]
+
+    @cached_property
     def _gaussians(self) -> GaussianMixture:
         return GaussianMixture(np.full(len(self.emotions), 1 / len(self.emotions)), self.centroids, self.covariances)
 

@@ -125,10 +125,9 @@ class MatchedFace(_Face):
     matches: list[FoundMatch]
 
 
-class EmbeddedFace(_Face):
-    """A face and its point in the space."""
+class EmbeddedFace(Face):
+    """A face, its emotion, and its point in the space."""
 
-    posterior: dict[str, float]
     embedding: list[float]
 
 

@@ -118,12 +118,9 @@ class Retrieval(BaseModel):
     faces: list[RetrievedFace]
 
 
-class EmbeddedFace(Box):
-    """A face, its emotion and its point in the embedding space."""
+class EmbeddedFace(ClassifiedFace):
+    """A face, all that /classify says of it, and its point in the embedding space."""
 
-    posterior: dict[str, Rounded] = Field(
-        description="Probability of each emotion under the mixture; they sum to 1.", examples=[_POSTERIOR]
-    )
     embedding: list[float] = Field(
         description="Its point in the embedding space of this bundle, not normalised.", examples=[_EMBEDDING]
     )
@@ -212,14 +209,8 @@ def embedding(prediction: Prediction) -> Embedding:
     """Each face with its point in the embedding space."""
     return Embedding(
         faces=[
-            EmbeddedFace(
-                box=face.box,
-                detection=face.detection,
-                emotion=prediction.emotion_of(row),
-                posterior=_posterior(prediction, row),
-                embedding=prediction.embeddings[row].tolist(),
-            )
-            for row, face in enumerate(prediction.faces)
+            EmbeddedFace(**vars(face), embedding=prediction.embeddings[row].tolist())
+            for row, face in enumerate(classification(prediction).faces)
         ]
     )
 

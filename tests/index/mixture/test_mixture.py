@@ -170,3 +170,12 @@ def test_typicality_is_the_share_of_higher_outlier_scores() -> None:
     for value in (0.01, 0.3, 1.0, 2.5):
         assert typicality_from(np.array([value]), table)[0] == pytest.approx((scores > value).mean(), abs=0.004)
     assert typicality_from(np.array([-1.0, 99.0]), table).tolist() == [1.0, 0.0]
+
+
+def test_typical_distances_are_those_of_two_random_faces(mixture: Mixture) -> None:
+    points, labels = clouds(3000)
+    one, other = np.random.default_rng(1).integers(0, 3000, (2, 40_000))
+    squares = np.square(points[one] - points[other], dtype=np.float64).sum(axis=1)
+    same = labels[one] == labels[other]
+    expected = [math.sqrt(squares[same].mean()), math.sqrt(squares[~same].mean())]
+    assert mixture.typical_distances == pytest.approx(expected, rel=0.03)

@@ -1,0 +1,23 @@
+"""The endpoint about what is served: /info."""
+
+import asyncio
+
+from fastapi import APIRouter
+
+from mien.service.inference.runtime import Runtime
+from mien.service.routes import problems
+from mien.service.schemas.info import Info, info
+
+
+def info_router(runtime: Runtime) -> APIRouter:
+    """The router of the endpoint."""
+    router = APIRouter(tags=["operation"])
+
+    @router.get(
+        "/info", summary="What is served, and its limits", responses=problems.openapi_responses(401, 403, 429, 503)
+    )
+    async def what_is_served() -> Info:
+        """The gallery, the emotions, the scale of distances, and the limits of a request."""
+        return await asyncio.to_thread(info, runtime.loaded().engine, runtime.settings)
+
+    return router

@@ -1,0 +1,25 @@
+"""Thumbnails of several faces of a gallery."""
+
+from typing import Final
+
+from pydantic import BaseModel, Field
+
+from mien.service.schemas.strict import StrictModel
+
+MAX_THUMBNAILS: Final = 256
+"""Thumbnails of one request."""
+
+
+class ThumbnailsQuery(StrictModel):
+    """The JSON body of a request for thumbnails."""
+
+    ids: list[str] = Field(max_length=MAX_THUMBNAILS, description="Faces of the gallery.", examples=[["holiday/0042"]])
+
+
+class Thumbnails(BaseModel):
+    """Small images of faces."""
+
+    thumbnails: dict[str, str] = Field(
+        description="Image files in base64, by the face's id; a face without one is left out.",
+        examples=[{"holiday/0042": "iVBORw0K..."}],
+    )
