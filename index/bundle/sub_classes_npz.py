@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,6 +24,8 @@ _SHAPES: Final = {
     "places": "iu n",
     "highest": "iu c",
 }
+_NAMES: Final = {"names": "U s", "descriptions": "U s"}
+"""Empty text where there is none; a bundle without names has neither array."""
 
 
 def write_sub_classes(path: Path, sub_classes: SubClasses, embedder_sha256: str, faces: tuple[str, ...]) -> None:
@@ -36,6 +38,10 @@ def write_sub_classes(path: Path, sub_classes: SubClasses, embedder_sha256: str,
         faces: (n,) ids of the bundle's gallery, in its order.
     """
     each = sub_classes.each
+    words: dict[str, Any] = {
+        "names": np.array([one.name or "" for one in each]),
+        "descriptions": np.array([one.description or "" for one in each]),
+    }
     np.savez_compressed(
         path,
         embedder_sha256=np.array(embedder_sha256),
@@ -49,6 +55,7 @@ def write_sub_classes(path: Path, sub_classes: SubClasses, embedder_sha256: str,
         difference=np.stack([one.difference for one in each]),
         places=np.array([sub_classes.of_face[face] for face in faces], dtype=np.uint16),
         highest=np.array(sub_classes.highest, dtype=np.int64),
+        **(words if sub_classes.names else {}),
     )
 
 
@@ -68,7 +75,7 @@ def read_sub_classes(
         BundleError: the file is broken, or belongs to another network or gallery.
     """
     sizes = {"d": size, "n": len(faces), "c": len(emotions)}
-    arrays = read_arrays(path, embedder_sha256, _SHAPES, sizes=sizes)
+    arrays = read_arrays(path, embedder_sha256, _SHAPES, optional=_NAMES, sizes=sizes)
     count = len(arrays["ids"])
     check_covariances(path, arrays, "covariances")
     owners = arrays["emotions"].astype(np.int64)
@@ -80,6 +87,7 @@ def read_sub_classes(
         nearest = [tuple(str(face) for face in json.loads(text)) for text in arrays["nearest"].tolist()]
     except (ValueError, TypeError):
         raise BundleError(f"{path}: nearest must hold lists of ids as JSON") from None
+    names, descriptions = (arrays[name].tolist() if name in arrays else [""] * count for name in _NAMES)
     each = tuple(
         SubClass(
             str(arrays["ids"][row]),
@@ -90,6 +98,8 @@ def read_sub_classes(
             nearest[row],
             arrays["votes"][row],
             arrays["difference"][row],
+            names[row] or None,
+            descriptions[row] or None,
         )
         for row in range(count)
     )

@@ -13,14 +13,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.errors import BundleError
-from mien.index.mixture.sub_classes import SubClass
+from mien.index.mixture.sub_classes import SubClass, SubClasses
 from mien.index.views.portraits import load_painter
+from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.emotions import VOTE_COLUMNS
+from mien.model.errors import DatasetError
 from mien.model.files import write_atomically
 
 _FACE_PX: Final = 96
 _GAP_PX: Final = 6
 _CAPTION_PX: Final = 34
+_SAMPLE: Final = 12
+"""Faces of a sub-class that a contact sheet shows besides those nearest to its centroid."""
+
 _MIN_DIFFERENCE: Final = 0.01
 """The smallest difference in votes that a caption names."""
 
@@ -29,29 +34,61 @@ _MARGIN_PX: Final = 10
 _NAME_PX: Final = 26
 
 
+def write_contact_sheets(folder: Path, faces: LabelledFaces, sub_classes: SubClasses) -> None:
+    """Write ``EMOTION.png`` for each emotion: see ``write_contact_sheet``.
+
+    Args:
+        folder: where.
+        faces: those of the bundle's gallery; others are not shown.
+        sub_classes: of the bundle.
+
+    Raises:
+        DatasetError: a sub-class has no face among them.
+    """
+    crops = {Path(name).stem: image for name, image in zip(faces.names, faces.images, strict=True)}
+    rows = np.array([sub_classes.of_face.get(face, -1) for face in crops])
+    for emotion in sub_classes.emotions:
+        own = sub_classes.rows_of(emotion)
+        for row in own:
+            if not (rows == row).any():
+                raise DatasetError(
+                    f"{sub_classes.each[row].id} must have faces among those to show, it has none: the data must be "
+                    "that of the bundle's gallery"
+                )
+        members = [np.flatnonzero(rows == row) for row in own]
+        means = [faces.images[each].mean(axis=0) for each in members]
+        samples = [faces.images[each[np.linspace(0, len(each) - 1, _SAMPLE).astype(int)]] for each in members]
+        write_contact_sheet(folder / f"{emotion}.png", [sub_classes.each[row] for row in own], crops, means, samples)
+
+
 def write_contact_sheet(
     path: Path,
     sub_classes: Sequence[SubClass],
     crops: Mapping[str, NDArray[np.uint8]],
     means: Sequence[NDArray[np.floating]],
+    samples: Sequence[NDArray[np.uint8]],
 ) -> None:
-    """Write a PNG with a row for each sub-class: its mean face, then the faces nearest to its centroid.
+    """Write a PNG with a row for each sub-class: its mean face, the faces nearest to its centroid, a gap, a sample.
+
+    Near the centroid a sub-class looks more uniform than it is; a name must hold for the sample as well.
 
     Args:
         path: the file.
         sub_classes: of one emotion.
         crops: gallery id to image, (h, w) uint8; other faces are left blank.
         means: (h, w) the mean image of each sub-class's faces, 0 to 255.
+        samples: (m, h, w) faces of each sub-class, wherever they lie.
     """
-    columns = 1 + max((len(each.nearest) for each in sub_classes), default=0)
+    first = 2 + max((len(each.nearest) for each in sub_classes), default=0)  # column of the sample
+    columns = first + max(map(len, samples), default=0)
     step, row_px = _FACE_PX + _GAP_PX, _FACE_PX + _CAPTION_PX
     sheet = Image.new("L", (columns * step + _GAP_PX, len(sub_classes) * row_px + _GAP_PX), 255)
     draw = ImageDraw.Draw(sheet)
-    for row, (each, average) in enumerate(zip(sub_classes, means, strict=True)):
+    for row, (each, average, sample) in enumerate(zip(sub_classes, means, samples, strict=True)):
         top = row * row_px + _GAP_PX
         draw.text((_GAP_PX, top), caption(each), fill=0, font_size=16)
         faces = [_stretched(average), *(crops.get(face) for face in each.nearest)]
-        for column, face in enumerate(faces):
+        for column, face in (*enumerate(faces), *enumerate(sample, first)):
             if face is not None:
                 picture = Image.fromarray(face).resize((_FACE_PX, _FACE_PX), Image.Resampling.BICUBIC)
                 sheet.paste(picture, (_GAP_PX + column * step, top + _CAPTION_PX - 2 * _GAP_PX))
@@ -66,14 +103,15 @@ def _stretched(average: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def caption(subclass: SubClass) -> str:
-    """One line: id, share of the emotion, and the largest differences of its votes from its siblings'."""
+    """One line: id and name, share of the emotion, and the largest differences of its votes from its siblings'."""
     order = np.argsort(-np.abs(subclass.difference))[:3]
     differences = [
         f"{subclass.difference[column]:+.0%} {VOTE_COLUMNS[column]}"
         for column in order
         if abs(subclass.difference[column]) >= _MIN_DIFFERENCE
     ]
-    return f"{subclass.id}  {subclass.weight:.0%} of {subclass.emotion}" + (
+    name = f" ({subclass.name})" if subclass.name is not None else ""
+    return f"{subclass.id}{name}  {subclass.weight:.0%} of {subclass.emotion}" + (
         f"  votes: {', '.join(differences)}" if differences else ""
     )
 

@@ -102,6 +102,8 @@ def describe(sub_classes: SubClasses) -> list[dict[str, Any]]:
         {
             "id": each.id,
             "emotion": each.emotion,
+            "name": each.name,
+            "description": each.description,
             "weight": each.weight,
             "gallery_faces": int(sizes[row]),
             "nearest": list(each.nearest),

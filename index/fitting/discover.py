@@ -12,7 +12,7 @@ import numpy as np
 
 from mien.index.bundle.bundle import Bundle, replace_sub_classes
 from mien.index.evaluation.held_out import HeldOutFaces, held_out_faces
-from mien.index.evaluation.sheets import write_contact_sheet
+from mien.index.evaluation.sheets import write_contact_sheets
 from mien.index.evaluation.sub_classes import TrainingFaces, describe, score_sub_classes
 from mien.index.fitting.component_count import Candidate
 from mien.index.fitting.sub_classes import (
@@ -94,7 +94,7 @@ def discover_in_bundle(
     replace_sub_classes(bundle.folder, found.sub_classes, report)
     write_assignments(folder / ASSIGNMENTS_NAME, faces, found)
     on_stage("contact sheets")
-    _write_contact_sheets(folder, training, found)
+    write_contact_sheets(folder, training, found.sub_classes)
     return found, report
 
 
@@ -186,11 +186,3 @@ def _describe_candidates(candidates: list[Candidate]) -> list[dict[str, Any]]:
         }
         for each in candidates[1:]
     ]
-
-
-def _write_contact_sheets(folder: Path, training: LabelledFaces, found: Discovery) -> None:
-    crops = {Path(name).stem: image for name, image in zip(training.names, training.images, strict=True)}
-    for emotion in found.sub_classes.emotions:
-        rows = found.sub_classes.rows_of(emotion)
-        means = [training.images[found.rows == row].mean(axis=0) for row in rows]
-        write_contact_sheet(folder / f"{emotion}.png", [found.sub_classes.each[row] for row in rows], crops, means)

@@ -106,7 +106,7 @@ def discover_sub_classes(
         faces: embedded by the mixture's network.
         config: settings.
         previous: sub-classes of an earlier round, possibly of another network. EM starts from their faces, and a
-            sub-class that keeps its faces keeps its id.
+            sub-class that keeps its faces keeps its id, its name and its description.
         on_emotion: called with the name of each emotion when its turn comes.
 
     Raises:
@@ -145,7 +145,7 @@ def discover_sub_classes(
         )
         ids.append([names[column] for column in order])
         highest.append(max(last, *(_number(name) for name in names)))
-    return _assemble(mixture, faces, fits, ids, highest=tuple(highest), candidates=candidates)
+    return _assemble(mixture, faces, fits, ids, previous=previous, highest=tuple(highest), candidates=candidates)
 
 
 def emotion_faces(mixture: Mixture, faces: DiscoveryFaces, label: int) -> tuple[NDArray[np.int64], EmotionFaces]:
@@ -238,15 +238,17 @@ def _assemble(
     fits: list[GaussianMixture],
     ids: list[list[str]],
     *,
+    previous: SubClasses | None,
     highest: tuple[int, ...],
     candidates: dict[str, list[Candidate]],
 ) -> Discovery:
-    """Assign each face to a sub-class, and complete the sub-classes with their faces and votes."""
+    """Assign each face to a sub-class, and complete the sub-classes with their faces, votes and former names."""
     no_votes = np.zeros(faces.votes.shape[1])
+    words = {each.id: (each.name, each.description) for each in (previous.each if previous is not None else ())}
     bare = SubClasses(
         mixture.emotions,
         tuple(
-            SubClass(name, emotion, float(weight), mean, covariance, (), no_votes, no_votes)
+            SubClass(name, emotion, float(weight), mean, covariance, (), no_votes, no_votes, *words.get(name, ()))
             for emotion, names, fit in zip(mixture.emotions, ids, fits, strict=True)
             for name, weight, mean, covariance in zip(names, fit.weights, fit.means, fit.covariances, strict=True)
         ),

@@ -26,6 +26,8 @@ class SubClass:
         nearest: ids of the gallery faces of this sub-class nearest to the centroid, nearest first.
         votes: (10,) float64, mean share of the votes in each of ``VOTE_COLUMNS``, over its gallery faces.
         difference: (10,) float64, how much higher these shares are than in its siblings; zero without siblings.
+        name: what its faces show, in a few words, such as ``closed smile``; None until somebody has named it.
+        description: the same in a sentence; None without one.
     """
 
     id: str
@@ -36,6 +38,8 @@ class SubClass:
     nearest: tuple[str, ...]
     votes: NDArray[np.float64]
     difference: NDArray[np.float64]
+    name: str | None = None
+    description: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class SubClasses:
 
     def __len__(self) -> int:
         return len(self.each)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The id of each sub-class that has a name to its emotion and name, such as ``happiness/closed smile``."""
+        return {each.id: f"{each.emotion}/{each.name}" for each in self.each if each.name is not None}
 
     def rows_of(self, emotion: str) -> list[int]:
         """The rows in ``each`` of an emotion's sub-classes."""

@@ -31,6 +31,8 @@ class Region:
     Attributes:
         id: the emotion, or the sub-class, such as ``happiness/2``.
         emotion: the emotion that it is or belongs to.
+        name: of a sub-class in words, such as ``happiness/closed smile``; None for an emotion, or without one.
+        description: of a sub-class in a sentence.
         centroid: (d,) mean.
         covariance: (d, d) of its faces.
         faces: how many of the gallery have this label.
@@ -44,6 +46,8 @@ class Region:
     emotion: str
     centroid: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    name: str | None = None
+    description: str | None = None
     faces: int = 0
     share: float = 0.0
     votes: dict[str, float] = field(default_factory=dict)
@@ -72,7 +76,13 @@ def sub_class_regions(bundle: Bundle) -> list[Region]:
         if entry.id in sub_classes.of_face:
             members[sub_classes.of_face[entry.id]].append(row)
     return [
-        _with_faces(Region(each.id, each.emotion, each.centroid, each.covariance), bundle, rows)
+        _with_faces(
+            Region(
+                each.id, each.emotion, each.centroid, each.covariance, sub_classes.names.get(each.id), each.description
+            ),
+            bundle,
+            rows,
+        )
         for each, rows in zip(sub_classes.each, members, strict=True)
     ]
 

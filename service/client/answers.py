@@ -47,6 +47,7 @@ class Face(_Face):
 
     posterior: dict[str, float]
     sub_class: str | None = None
+    sub_class_name: str | None = None
     distance: float
     typicality: float
     known: bool
@@ -117,6 +118,7 @@ class FoundMatch(Answer):
     metadata: dict[str, Any]
     subject: str | None = None
     sub_class: str | None = None
+    sub_class_name: str | None = None
 
 
 class MatchedFace(_Face):
@@ -166,6 +168,7 @@ class GalleryFace(Answer):
     label: str | None = None
     emotion: str | None = None
     sub_class: str | None = None
+    sub_class_name: str | None = None
     subject: str | None = None
     metadata: dict[str, Any] = {}
     time: str | None = None

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "quantise": ("bundle.quantise", "Write an exported network in int8, for CPUs, or in float16, for GPUs."),
     "build": ("bundle.build", "Embed FER+ Training, fit the mixture, and write a bundle."),
     "discover": ("bundle.discover", "Find the sub-classes of each emotion in FER+ Training; changes the bundle."),
+    "name": ("bundle.name", "Name the sub-classes in words, by contact sheets and a table; changes the bundle."),
     "calibrate": ("bundle.calibrate", "Fit posteriors and typicality on FER+ validation; changes the bundle."),
     "portraits": ("bundle.portraits", "Train the painter of average faces; changes the bundle."),
     "evaluate": ("bundle.evaluate", "Score a bundle on a split of FER+ or on another data set."),

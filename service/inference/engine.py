@@ -175,6 +175,7 @@ class Engine:
                 known=known[own],
                 nearest=nearest[own],
                 sub_classes=names[own],
+                sub_class_names=self.bundle.sub_class_names,
                 matches=found,
                 next_pages=next_pages,
             )

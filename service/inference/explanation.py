@@ -21,6 +21,7 @@ class SharedTraits:
     Attributes:
         emotions: (c,) names, in the order of the posteriors of ``comparison``.
         match: the face of the gallery.
+        sub_class_names: the name of the sub-class of each of the two points; None where it has none.
         comparison: of the two points, the match second.
         heat: (rows, columns) float64, ``closeness_map`` of the face to the match; None without a crop of the face.
         match_crop: (side, side) uint8, the thumbnail of the match; None where the gallery keeps none.
@@ -29,6 +30,7 @@ class SharedTraits:
 
     emotions: tuple[str, ...]
     match: GalleryFace
+    sub_class_names: tuple[str | None, str | None]
     comparison: Comparison
     heat: NDArray[np.float64] | None
     match_crop: NDArray[np.uint8] | None
@@ -131,10 +133,13 @@ def _compare(
     engine: Engine, point: NDArray[np.float32], occluded: _OccludedFace | None, match: GalleryFace
 ) -> SharedTraits:
     occluded_match = _occlude_thumbnail(engine, match)
+    comparison = compare_points(engine.bundle.mixture, engine.bundle.sub_classes, point, match.embedding)
+    of_query, of_match = (engine.bundle.sub_class_names.get(each or "") for each in comparison.sub_classes)
     return SharedTraits(
         emotions=engine.bundle.mixture.emotions,
         match=match,
-        comparison=compare_points(engine.bundle.mixture, engine.bundle.sub_classes, point, match.embedding),
+        sub_class_names=(of_query, of_match),
+        comparison=comparison,
         heat=None if occluded is None else closeness_map(occluded.occlusion, match.embedding),
         match_crop=None if occluded_match is None else occluded_match.crop,
         match_heat=None if occluded_match is None else closeness_map(occluded_match.occlusion, point),

@@ -1,6 +1,6 @@
 """Requests to the engine and its predictions: dataclasses of arrays, without JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,7 @@ class Prediction:
         known: (n,) bool, whether the typicality is enough for a known expression.
         nearest: (n,) int64, column of the nearest centroid.
         sub_classes: (n,) id of the likeliest sub-class; None where the bundle has none.
+        sub_class_names: the id of each sub-class of the bundle that has a name to that name.
         matches: (n,) matches of each, nearest first; empty without a search.
         next_pages: (n,) options of the next page of matches; None where nothing matched.
     """
@@ -82,6 +83,7 @@ class Prediction:
     known: NDArray[np.bool_]
     nearest: NDArray[np.int64]
     sub_classes: list[str | None]
+    sub_class_names: Mapping[str, str]
     matches: list[list[Match]]
     next_pages: list[SearchOptions | None]
 
@@ -105,6 +107,7 @@ class Prediction:
             known=np.concatenate([part.known for part in parts]),
             nearest=np.concatenate([part.nearest for part in parts]),
             sub_classes=[each for part in parts for each in part.sub_classes],
+            sub_class_names=parts[0].sub_class_names,
             matches=[each for part in parts for each in part.matches],
             next_pages=[each for part in parts for each in part.next_pages],
         )

@@ -1,6 +1,6 @@
 """The embedding space of a bundle with the faces of a gallery in it: its map and its atlas."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -26,6 +26,7 @@ class SpaceMap:
         view: the projection.
         emotions: the Gaussian of each emotion, in the order of the mixture.
         sub_classes: the Gaussian of each sub-class.
+        sub_class_names: the id of each sub-class that has a name to that name.
         sample: faces of the gallery.
         places: (n, 2) float64, of the sample.
         sample_emotions: (n,) indices into ``emotions``.
@@ -34,6 +35,7 @@ class SpaceMap:
     view: FlatView
     emotions: dict[str, Ellipse]
     sub_classes: dict[str, Ellipse]
+    sub_class_names: Mapping[str, str]
     sample: Sample
     places: NDArray[np.float64]
     sample_emotions: list[int]
@@ -90,6 +92,7 @@ class Space:
             view=view,
             emotions=emotions,
             sub_classes=sub_classes,
+            sub_class_names=self.bundle.sub_class_names,
             sample=sample,
             places=view.project(sample.embeddings),
             sample_emotions=sample_emotions(self.bundle.mixture, sample),

@@ -73,7 +73,7 @@ function subClass(part, parent) {
   return make(
     "li",
     {},
-    make("a", { class: "card", href: addressOf("search", { sub_class: part.id }), "aria-label": `Search from ${part.id}` }, portrait({ sub_class: part.id }, ""), make("span", { class: "card-name" }, part.id)),
+    make("a", { class: "card", href: addressOf("search", { sub_class: part.id }), "aria-label": `Search from ${part.id}` }, portrait({ sub_class: part.id }, ""), make("span", { class: "card-name", title: part.description ?? "" }, part.name ?? part.id)),
     make("p", { class: "hint" }, `${percent(share)} of ${parent.id}`),
     bars(part.votes, { most: 3, label: `Votes on faces of ${part.id}` }),
   );

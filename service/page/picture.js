@@ -150,7 +150,7 @@ function card(face, row) {
       make("h2", { class: "face-emotion", vars: { "--colour": colour(face.emotion) } }, face.known ? face.emotion : "no known expression"),
       make("button", { type: "button", onclick: (event) => explain(sourceOf(row), why, event.currentTarget) }, "Why?"),
     ),
-    face.known && face.sub_class ? make("p", { class: "hint" }, `More closely: ${face.sub_class}`) : null,
+    face.known && face.sub_class ? make("p", { class: "hint" }, `More closely: ${face.sub_class_name ?? face.sub_class}`) : null,
     bars(face.posterior),
     make(
       "p",

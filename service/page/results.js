@@ -173,7 +173,7 @@ export class Results {
         title: `${match.id}: more like this`,
       },
       face,
-      make("span", { class: "card-name" }, dot(match.emotion), subClass ?? match.emotion, who),
+      make("span", { class: "card-name" }, dot(match.emotion), (subClass && match.sub_class_name) ?? subClass ?? match.emotion, who),
       make("span", { class: "visually-hidden" }, ", distance "),
       make("span", { class: "card-distance" }, match.distance.toFixed(2)),
       votes ? voteBar(votes) : null,

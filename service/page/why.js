@@ -103,8 +103,8 @@ function names(match) {
   const first = same ? `Both lie nearest to ${match.emotion}` : `The first lies nearest to ${match.query_emotion}, the match to ${match.emotion}`;
   if (!parts) return `${first}.`;
   return same && match.query_sub_class === match.sub_class
-    ? `${first}, and within it in the same class, ${match.sub_class}.`
-    : `${first}; more closely, ${match.query_sub_class} and ${match.sub_class}.`;
+    ? `${first}, and within it in the same class, ${match.sub_class_name ?? match.sub_class}.`
+    : `${first}; more closely, ${match.query_sub_class_name ?? match.query_sub_class} and ${match.sub_class_name ?? match.sub_class}.`;
 }
 
 /** The probabilities of the two faces, emotion by emotion. */

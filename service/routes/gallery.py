@@ -104,7 +104,8 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
     @router.get("/gallery", summary="List the faces", response_model=GalleryPage)
     async def listing(query: Annotated[ListingQuery, Query()]) -> Response:
         """Lists faces by id, page by page; later pages show the gallery as it was for the first."""
-        gallery = runtime.loaded().engine.gallery
+        engine = runtime.loaded().engine
+        gallery, names = engine.gallery, engine.bundle.sub_class_names
         snapshot, after = (None, None) if query.after is None else read_listing_cursor(query.after)
         condition = _read_filter(query.filter)
 
@@ -114,7 +115,7 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
             return GalleryPage(
                 count=gallery.count(condition),
                 read_only=gallery.read_only,
-                faces=[face_of_gallery(face) for face in listed.faces],
+                faces=[face_of_gallery(face, names) for face in listed.faces],
                 next=None if last is None else listing_cursor(listed.snapshot, last),
                 statistics=gallery_statistics(gallery.statistics()) if query.statistics else None,
             )
@@ -140,8 +141,9 @@ def _route_face(router: APIRouter, runtime: Runtime) -> None:
     @router.get("/gallery/{face_id:path}", summary="Show a face", response_model=WholeFace)
     async def get(face_id: str, _: Annotated[NoParameters, Query()]) -> Response:
         """Everything that is kept of a face."""
-        gallery = runtime.loaded().engine.gallery
-        return _json(whole_face(await asyncio.to_thread(gallery.get, face_id)))
+        engine = runtime.loaded().engine
+        face = await asyncio.to_thread(engine.gallery.get, face_id)
+        return _json(whole_face(face, engine.bundle.sub_class_names))
 
     @router.patch(
         "/gallery/{face_id:path}",
@@ -151,9 +153,10 @@ def _route_face(router: APIRouter, runtime: Runtime) -> None:
     )
     async def change(request: Request, face_id: str, _: Annotated[NoParameters, Query()]) -> Response:
         """Changes label, subject, metadata or time; metadata is merged (RFC 7396)."""
-        gallery = runtime.loaded().engine.gallery
+        engine = runtime.loaded().engine
         changes = field_changes(await uploads.read_json(request, _FACE_CHANGES))
-        return _json(whole_face(await asyncio.to_thread(gallery.update, face_id, changes)))
+        face = await asyncio.to_thread(engine.gallery.update, face_id, changes)
+        return _json(whole_face(face, engine.bundle.sub_class_names))
 
     @router.delete("/gallery/{face_id:path}", summary="Delete a face", status_code=204, response_model=None)
     async def delete(face_id: str, _: Annotated[NoParameters, Query()]) -> Response:

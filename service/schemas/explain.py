@@ -68,8 +68,14 @@ class MatchExplanation(BaseModel):
     query_sub_class: str | None = Field(
         description="Its sub-class, where the bundle has any.", examples=["happiness/2"]
     )
+    query_sub_class_name: str | None = Field(
+        description="Its name in words, if it has one.", examples=["happiness/closed smile"]
+    )
     emotion: str = Field(description="The emotion nearest to the match.", examples=["happiness"])
     sub_class: str | None = Field(description="Its sub-class, where the bundle has any.", examples=["happiness/2"])
+    sub_class_name: str | None = Field(
+        description="Its name in words, if it has one.", examples=["happiness/closed smile"]
+    )
     label: str | None = Field(description="The label of the match in the gallery.", examples=["happiness"])
     query_posterior: dict[str, Rounded] = Field(description="Probability of each emotion at the query.")
     posterior: dict[str, Rounded] = Field(description="Probability of each emotion at the match.")
@@ -132,8 +138,10 @@ def _match_explanation(shared: SharedTraits) -> MatchExplanation:
         distance=comparison.distance,
         query_emotion=comparison.emotions[0],
         query_sub_class=comparison.sub_classes[0],
+        query_sub_class_name=shared.sub_class_names[0],
         emotion=comparison.emotions[1],
         sub_class=comparison.sub_classes[1],
+        sub_class_name=shared.sub_class_names[1],
         label=shared.match.label,
         query_posterior=query_posterior,
         posterior=posterior,

@@ -1,5 +1,6 @@
 """Answers about faces, and how a prediction becomes one of them; parameters of the requests for them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field, PlainSerializer
@@ -72,6 +73,9 @@ class ClassifiedFace(Box):
     sub_class: str | None = Field(
         description="The likeliest sub-class of the emotion; null where the bundle has none.", examples=["happiness/2"]
     )
+    sub_class_name: str | None = Field(
+        description="Its name in words, if it has one.", examples=["happiness/closed smile"]
+    )
     distance: Rounded = Field(description="Distance to the emotion's centroid, in embedding units.", examples=[1.31])
     typicality: Rounded = Field(
         description="How typical the face is of the known expressions: the share of faces that are less so, 0 to 1.",
@@ -101,6 +105,9 @@ class FoundMatch(BaseModel):
     )
     subject: str | None = Field(None, description="The person, where known.", examples=["anna"])
     sub_class: str | None = Field(None, description="Its sub-class, where known.", examples=["happiness/2"])
+    sub_class_name: str | None = Field(
+        None, description="Its name in words, if it has one.", examples=["happiness/closed smile"]
+    )
 
 
 class RetrievedFace(Box):
@@ -180,6 +187,7 @@ def classification(prediction: Prediction) -> Classification:
                 emotion=prediction.emotion_of(row),
                 posterior=_posterior(prediction, row),
                 sub_class=prediction.sub_classes[row],
+                sub_class_name=prediction.sub_class_names.get(prediction.sub_classes[row] or ""),
                 distance=prediction.distances[row, prediction.nearest[row]],
                 typicality=prediction.typicality[row],
                 known=bool(prediction.known[row]),
@@ -197,7 +205,7 @@ def retrieval(prediction: Prediction) -> Retrieval:
                 box=face.box,
                 detection=face.detection,
                 emotion=prediction.emotion_of(row),
-                matches=[_match(match) for match in prediction.matches[row]],
+                matches=[_match(match, prediction.sub_class_names) for match in prediction.matches[row]],
                 next=_next(prediction, row),
             )
             for row, face in enumerate(prediction.faces)
@@ -221,7 +229,7 @@ def point_retrieval(prediction: Prediction) -> PointRetrieval:
         emotion=prediction.emotion_of(0),
         posterior=_posterior(prediction, 0),
         embedding=prediction.embeddings[0].tolist(),
-        matches=[_match(match) for match in prediction.matches[0]],
+        matches=[_match(match, prediction.sub_class_names) for match in prediction.matches[0]],
         next=_next(prediction, 0),
     )
 
@@ -230,7 +238,7 @@ def _posterior(prediction: Prediction, row: int) -> dict[str, float]:
     return dict(zip(prediction.emotions, prediction.posteriors[row].tolist(), strict=True))
 
 
-def _match(match: Match) -> FoundMatch:
+def _match(match: Match, sub_class_names: Mapping[str, str]) -> FoundMatch:
     return FoundMatch(
         id=match.entry.id,
         distance=match.distance,
@@ -238,6 +246,7 @@ def _match(match: Match) -> FoundMatch:
         metadata=match.entry.metadata,
         subject=match.entry.subject,
         sub_class=match.entry.sub_class,
+        sub_class_name=sub_class_names.get(match.entry.sub_class or ""),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -101,6 +102,9 @@ class FaceOfGallery(BaseModel):
     label: str | None = Field(examples=["happiness"])
     emotion: str | None = Field(description="The nearest emotion when it was added.", examples=["happiness"])
     sub_class: str | None = Field(examples=["happiness/2"])
+    sub_class_name: str | None = Field(
+        description="Its name in words, if it has one.", examples=["happiness/closed smile"]
+    )
     subject: str | None = Field(examples=["anna"])
     metadata: dict[str, Any] = Field(examples=[_METADATA])
     time: str | None = Field(description="ISO 8601, UTC.", examples=["2026-07-01T00:00:00+00:00"])
@@ -183,15 +187,15 @@ def seconds(time: float | str) -> float:
         raise FaceFieldError(f"time: {error}") from None
 
 
-def face_of_gallery(face: GalleryFace) -> FaceOfGallery:
+def face_of_gallery(face: GalleryFace, sub_class_names: Mapping[str, str]) -> FaceOfGallery:
     """A face in a list."""
-    return FaceOfGallery(**_fields(face))
+    return FaceOfGallery(**_fields(face, sub_class_names))
 
 
-def whole_face(face: GalleryFace) -> WholeFace:
+def whole_face(face: GalleryFace, sub_class_names: Mapping[str, str]) -> WholeFace:
     """A face with its embedding and its thumbnail."""
     thumbnail = None if face.thumbnail is None else base64.b64encode(face.thumbnail).decode()
-    return WholeFace(**_fields(face), embedding=face.embedding.tolist(), thumbnail=thumbnail)
+    return WholeFace(**_fields(face, sub_class_names), embedding=face.embedding.tolist(), thumbnail=thumbnail)
 
 
 def gallery_statistics(statistics: Statistics) -> GalleryStatistics:
@@ -227,12 +231,13 @@ def read_listing_cursor(text: str) -> tuple[int, str]:
     raise QueryError("'after' must be the 'next' of the page before, as it was answered")
 
 
-def _fields(face: GalleryFace) -> dict[str, Any]:
+def _fields(face: GalleryFace, sub_class_names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": face.id,
         "label": face.label,
         "emotion": face.emotion,
         "sub_class": face.sub_class,
+        "sub_class_name": sub_class_names.get(face.sub_class or ""),
         "subject": face.subject,
         "metadata": face.metadata,
         "time": _iso(face.time),

@@ -1,6 +1,6 @@
 """The answers of the map and the atlas, and how a space becomes one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydantic import BaseModel, Field
@@ -12,11 +12,14 @@ from mien.service.schemas.faces import Rounded
 
 MAP_DECIMALS: Final = 3
 
+_NAME: Final = "Name of a sub-class in words, if it has one."
+
 
 class MapRegion(BaseModel):
     """A Gaussian as an ellipse: its centre, half its diameters at 1.5 standard deviations, and its angle."""
 
     id: str = Field(description="The emotion, or the sub-class.", examples=["happiness"])
+    name: str | None = Field(description=_NAME, examples=["happiness/closed smile"])
     x: Rounded = Field(description="Of its centroid, in embedding units.", examples=[1.92])
     y: Rounded = Field(description="Of its centroid, in embedding units.", examples=[-0.4])
     long: Rounded = Field(description="Half of its longer diameter.", examples=[0.8])
@@ -52,6 +55,10 @@ class AtlasRegion(BaseModel):
     """An emotion, or a sub-class of one."""
 
     id: str = Field(description="The emotion, or the sub-class.", examples=["happiness"])
+    name: str | None = Field(description=_NAME, examples=["happiness/closed smile"])
+    description: str | None = Field(
+        description="What its faces show, where the sub-class has a name.", examples=["Lips closed and drawn back."]
+    )
     faces: int = Field(
         description="Of the gallery that have this label or, without one, this nearest emotion.", examples=[7514]
     )
@@ -84,8 +91,8 @@ def map_answer(found: SpaceMap, *, owned: bool) -> MapAnswer:
     return MapAnswer(
         middle=found.view.middle.tolist(),
         axes=found.view.axes.tolist(),
-        emotions=_map_regions(found.emotions),
-        sub_classes=_map_regions(found.sub_classes),
+        emotions=_map_regions(found.emotions, found.sub_class_names),
+        sub_classes=_map_regions(found.sub_classes, found.sub_class_names),
         faces=found.sample.faces,
         owned=owned,
         ids=list(found.sample.ids),
@@ -114,16 +121,18 @@ def atlas_answer(found: SpaceAtlas, *, owned: bool, portraits: bool) -> Atlas:
     )
 
 
-def _map_regions(ellipses: dict[str, Ellipse]) -> list[MapRegion]:
+def _map_regions(ellipses: dict[str, Ellipse], names: Mapping[str, str]) -> list[MapRegion]:
     return [
-        MapRegion(id=name, x=each.x, y=each.y, long=each.long, short=each.short, turn=each.turn)
-        for name, each in ellipses.items()
+        MapRegion(id=id_, name=names.get(id_), x=each.x, y=each.y, long=each.long, short=each.short, turn=each.turn)
+        for id_, each in ellipses.items()
     ]
 
 
 def _atlas_region(region: Region, sub_classes: Sequence[Region]) -> AtlasRegion:
     return AtlasRegion(
         id=region.id,
+        name=region.name,
+        description=region.description,
         faces=region.faces,
         share=region.share,
         votes=region.votes,

@@ -35,7 +35,9 @@ def test_classify_answers_as_documented(client: TestClient, served_engine: Engin
     response = client.post("/classify", params=CROPPED, files={"image": crop_file})
     assert response.status_code == 200
     (face,) = response.json()["faces"]
-    assert set(face) == {"box", "detection", "emotion", "posterior", "sub_class", "distance", "typicality", "known"}
+    assert set(face) == {
+        "box", "detection", "emotion", "posterior", "sub_class", "sub_class_name", "distance", "typicality", "known",
+    }  # fmt: skip
     assert face["box"] == [0, 0, 48, 48]
     assert face["detection"] is None
     assert tuple(face["posterior"]) == EMOTIONS
@@ -44,6 +46,7 @@ def test_classify_answers_as_documented(client: TestClient, served_engine: Engin
     assert 0 <= face["typicality"] <= 1
     assert face["distance"] > 0
     assert face["sub_class"].startswith(f"{face['emotion']}/")
+    assert face["sub_class_name"] == served_engine.bundle.sub_class_names[face["sub_class"]]
     assert face["known"] is (face["typicality"] >= served_engine.bundle.mixture.min_typicality)
 
 

@@ -83,6 +83,8 @@ def test_bundle_is_made_and_interrupted_work_continues(data: Path, small_run: Sm
     assert (runs / "scores" / "scores.json").is_file()
     assert commands_of(make(tmp_path, data, small_run.checkpoint)) == [], "nothing is left to do"
 
+    assert commands_of(make(tmp_path, data, small_run.checkpoint, "-n", f"NAMES={data}")) == ["name"]
+
     (runs / "structure" / "curves.png").unlink()  # as a training leaves it that was interrupted
     again = make(tmp_path, data, small_run.checkpoint, "-n")
     assert commands_of(again) == [

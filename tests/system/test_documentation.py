@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER, read_manifest
 from mien.index.evaluation.summary import markdown
+from mien.index.fitting.naming import read_names
 from mien.service.routes.problems import ANSWERS
 from mien.service.settings import Settings
 from tests.support.data import ROOT
@@ -55,6 +57,15 @@ def test_score_in_a_table_for_comparison_is_the_bundles(
         first = re.search(r"\d\.\d+", line.split("|")[2])
         assert first is not None
         assert first.group() == f"{value:.3f}"
+
+
+def test_table_of_names_is_that_of_the_sub_classes(tmp_path: Path) -> None:
+    """Otherwise: mien name --bundle index/default_bundle --names docs/sub_class_names.csv."""
+    sub_classes = load_bundle(default_bundle()).sub_classes
+    assert sub_classes is not None
+    named = read_names(ROOT / "docs" / "sub_class_names.csv", sub_classes)
+    assert named.names == sub_classes.names
+    assert [each.description for each in named.each] == [each.description for each in sub_classes.each]
 
 
 def test_figures_on_groups_are_of_the_network_that_ships() -> None:

@@ -273,5 +273,6 @@ def test_bundle_of_format_1_loads() -> None:
     }
     assert bundle.sub_classes is not None
     assert bundle.sub_classes.highest == (1, 3)
+    assert bundle.sub_class_names == {}, "the sub-classes had no names yet"
     assert bundle.portraits_path is not None
     assert bundle.manifest.calibration == {"dataset": "FER+ PublicTest"}

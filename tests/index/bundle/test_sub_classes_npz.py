@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,22 @@ def test_sub_classes_are_read_as_written(sub_classes: SubClasses, tmp_path: Path
         assert (one.weight, one.nearest, one.emotion) == (other.weight, other.nearest, other.emotion)
         np.testing.assert_array_equal(one.covariance, other.covariance)
         np.testing.assert_array_equal(one.difference, other.difference)
+
+
+def test_names_are_read_as_written(sub_classes: SubClasses, tmp_path: Path) -> None:
+    first, second, third = sub_classes.each
+    named = replace(sub_classes, each=(first, second, replace(third, name="closed smile", description="Lips closed.")))
+    path = tmp_path / "subclasses.npz"
+    write_sub_classes(path, named, "network", FACES)
+    read = read_sub_classes(path, "network", EMOTIONS, 3, FACES)
+    assert [(each.name, each.description) for each in read.each] == [
+        (None, None),
+        (None, None),
+        ("closed smile", "Lips closed."),
+    ]
+    assert read.names == {"happiness/2": "happiness/closed smile"}
+    with pytest.raises(BundleError, match="names must be text of shape"):
+        read_sub_classes(_rewritten(path, names=np.array(["a"])), "network", EMOTIONS, 3, FACES)
 
 
 def _rewritten(path: Path, **changes: NDArray[np.generic]) -> Path:

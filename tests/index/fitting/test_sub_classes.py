@@ -63,7 +63,10 @@ def test_sub_class_that_keeps_its_faces_keeps_its_id(mixture: Mixture, faces: Di
     turned = replace(faces, embeddings=faces.embeddings @ turn)
     clear = faces.clear >= 0
     space = fit_mixture(turned.embeddings[clear], turned.clear[clear], EMOTIONS, 1.0)
-    again = discover_sub_classes(space, turned, QUICK_DISCOVERY, previous=found.sub_classes)
+    words = {each.id: (f"name of {each.id}", f"description of {each.id}") for each in found.sub_classes.each}
+    named = [replace(each, name=words[each.id][0], description=words[each.id][1]) for each in found.sub_classes.each]
+    previous = replace(found.sub_classes, each=tuple(named))
+    again = discover_sub_classes(space, turned, QUICK_DISCOVERY, previous=previous)
     same = [
         found.sub_classes.each[found.sub_classes.of_face[face]].id
         == again.sub_classes.each[again.sub_classes.of_face[face]].id
@@ -71,6 +74,8 @@ def test_sub_class_that_keeps_its_faces_keeps_its_id(mixture: Mixture, faces: Di
     ]
     assert np.mean(same) > 0.98
     assert again.sub_classes.highest == found.sub_classes.highest
+    assert {each.id: (each.name, each.description) for each in again.sub_classes.each} == words
+    assert all(each.name is None for each in found.sub_classes.each)
 
 
 def test_emotion_of_few_faces_is_not_split(mixture: Mixture, faces: DiscoveryFaces) -> None:

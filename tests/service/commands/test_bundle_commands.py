@@ -55,6 +55,22 @@ def test_commands_lead_from_faces_to_a_scored_bundle(
         "assignments.csv",
         *(f"{emotion}.png" for emotion in EMOTIONS),
     }
+    sheets, named = tmp_path / "sheets", tmp_path / "sheets" / "names.csv"
+    assert main(["name", "--bundle", str(bundle), "--sheets", str(sheets)]) == 1
+    assert "--sheets needs --data" in capsys.readouterr().err
+    assert main(["name", "--bundle", str(bundle), "--sheets", str(sheets), *data]) == 0
+    assert (sheets / "happiness.png").is_file()
+    named.write_text(named.read_text().replace(",,", ",plain,As it is.", 1))
+    assert main(["name", "--bundle", str(bundle), "--names", str(named)]) == 0
+    assert load_bundle(bundle).sub_class_names == {"neutral/1": "neutral/plain"}
+    told = read_manifest(bundle).sub_classes
+    assert told is not None
+    assert told["each"][0]["name"] == "plain"
+    assert told["held_out"], "the rest of the report stays"
+    assert main(["name", "--bundle", str(bundle), "--sheets", str(sheets), *data]) == 1
+    assert "names that somebody wrote" in " ".join(capsys.readouterr().err.split())
+    assert main(["name", "--bundle", str(small_run.bundle), "--names", str(named)]) == 1
+    assert "has no sub-classes" in capsys.readouterr().err
     assert main(["discover", "--bundle", str(bundle), *data, *found, "--previous", str(small_run.bundle)]) == 1
     assert "has no sub-classes" in capsys.readouterr().err
     scores = tmp_path / "scores"

@@ -46,6 +46,8 @@ def test_map_projects_every_face_on_its_axes(client: TestClient, served_engine: 
     assert [region["id"] for region in shown["emotions"]] == list(EMOTIONS)
     for row in rows.tolist():
         assert EMOTIONS[shown["emotion"][row]] == gallery.entries[row].emotion
+    names = {region["id"]: region["name"] for region in shown["sub_classes"]}
+    assert names == served_engine.bundle.sub_class_names
     assert all(region["long"] >= region["short"] > 0 for region in shown["emotions"] + shown["sub_classes"])
 
 
@@ -70,8 +72,11 @@ def test_atlas_has_each_emotion(client: TestClient, served_engine: Engine) -> No
     assert sum(region["share"] for region in atlas["emotions"]) == pytest.approx(1, abs=1e-4)
     for region in atlas["emotions"]:
         assert region["nearest"]
+        assert (region["name"], region["description"]) == (None, None)
         for part in region["sub_classes"]:
             assert part["id"].startswith(f"{region['id']}/")
+            assert part["name"] == served_engine.bundle.sub_class_names[part["id"]]
+            assert part["description"]
 
 
 def test_point_of_a_portrait_can_be_given_in_each_way(client: TestClient, served_engine: Engine) -> None:
