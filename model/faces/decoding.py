@@ -102,6 +102,16 @@ def decode_grey(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray
         return _pixels(image, "L")
 
 
+def upright_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8 RGB of a picture that Pillow opened or made, upright and on white as ``decode`` does.
+
+    Raises:
+        BrokenImageError: it is closed, cut off or damaged.
+    """
+    with _damage_as_error("a whole and open Pillow image, got one that is closed, cut off or damaged"):
+        return _pixels(image, "RGB")
+
+
 def _open(data: bytes, limits: DecodingLimits) -> ImageFile:
     """Read the header of an image, and check its size."""
     check_bytes(len(data), limits)
@@ -179,7 +189,9 @@ def _plugin(data: bytes) -> type[ImageFile] | None:
 
 
 @contextmanager
-def _damage_as_error() -> Iterator[None]:
+def _damage_as_error(
+    expected: str = "a whole image, got one that is cut off or damaged",
+) -> Iterator[None]:
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -187,10 +199,10 @@ def _damage_as_error() -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        raise BrokenImageError("expected a whole image, got one that is cut off or damaged") from error
+        raise BrokenImageError(f"expected {expected}") from error
 
 
-def _pixels(image: ImageFile, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
+def _pixels(image: Image.Image, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
     image.load()
     picture = _upright(image)
     if picture.mode.startswith(("I", "F")):
@@ -213,7 +225,7 @@ _TURNS: Final = {
 }
 
 
-def _upright(image: ImageFile) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     """Rotate by the EXIF orientation, if it can be read."""
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))

@@ -74,7 +74,7 @@ class FaceReader:
 
     def read_faces(
         self,
-        data: bytes,
+        data: bytes | NDArray[np.uint8],
         *,
         already_cropped: bool = False,
         timed: Callable[[Stage], AbstractContextManager[None]] = lambda _: nullcontext(),
@@ -85,7 +85,7 @@ class FaceReader:
         Of an image that is one face already, only the grey levels are decoded.
 
         Args:
-            data: the whole file.
+            data: the whole file; or (h, w, 3) uint8 RGB, pixels that are decoded and upright already.
             already_cropped: the whole image is one face, and nothing is detected.
             timed: entered around each stage.
 
@@ -97,12 +97,12 @@ class FaceReader:
         """
         if already_cropped:
             with timed("decode"):
-                return [whole_face(decode_grey(data, self.limits))]
+                return [whole_face(decode_grey(data, self.limits) if isinstance(data, bytes) else data)]
         with timed("decode"):
-            image, factor = decode_reduced(data, self.limits, MIN_DECODED_PX)
+            image, factor = decode_reduced(data, self.limits, MIN_DECODED_PX) if isinstance(data, bytes) else (data, 1)
         with timed("detect"):
             faces = self.crop_faces(image)
-        if factor > 1:
+        if factor > 1 and isinstance(data, bytes):
             if faces and min(face.box[2] for face in faces) >= MIN_FACE_PX:
                 return [_enlarged(face, factor) for face in faces]
             with timed("decode"):

@@ -9,44 +9,49 @@
 ``AsyncClient`` has the same methods to await.
 """
 
-from mien.service.client.answers import (
-    Added,
-    Answer,
+from mien.model.faces.pictures import Image
+from mien.service.answers.base import Answer
+from mien.service.answers.faces import (
     Classification,
-    ClientError,
     EmbeddedFace,
     Embedding,
     Face,
     FoundMatch,
-    GalleryFace,
     MatchedFace,
     PointRetrieval,
     Retrieval,
-    ServiceError,
-    TrackedFace,
-    VideoEnd,
-    VideoFrame,
-    VideoTrack,
 )
+from mien.service.answers.gallery import Added, Deleted, GalleryFace, GalleryStatistics, WholeFace
+from mien.service.answers.info import Info
+from mien.service.answers.options import Filter, Query
+from mien.service.answers.space import Atlas, Explanation, Map
+from mien.service.answers.video import TrackedFace, VideoEnd, VideoFrame, VideoTrack
 from mien.service.client.async_client import AsyncClient
 from mien.service.client.batches import NewFace
 from mien.service.client.client import Client
-from mien.service.client.requests import Filter, Image, Query, Retries
+from mien.service.client.requests import Retries
+from mien.service.client.responses import ClientError, ServiceError
 
 __all__ = [
     "Added",
     "Answer",
     "AsyncClient",
+    "Atlas",
     "Classification",
     "Client",
     "ClientError",
+    "Deleted",
     "EmbeddedFace",
     "Embedding",
+    "Explanation",
     "Face",
     "Filter",
     "FoundMatch",
     "GalleryFace",
+    "GalleryStatistics",
     "Image",
+    "Info",
+    "Map",
     "MatchedFace",
     "NewFace",
     "PointRetrieval",
@@ -58,4 +63,5 @@ __all__ = [
     "VideoEnd",
     "VideoFrame",
     "VideoTrack",
+    "WholeFace",
 ]

@@ -8,12 +8,25 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, Unpack
 
 import httpx
 
-from mien.service.client import operations
-from mien.service.client.answers import Added, Classification, Embedding, Retrieval, ServiceError, VideoLine
-from mien.service.client.batches import Batch, Batches, BatchOptions, NewFace, Steps
+from mien.model.faces.pictures import Image
+from mien.service.answers.faces import Classification, Embedding, Retrieval
+from mien.service.answers.gallery import Added
+from mien.service.answers.options import AdditionOptions, BatchOptions, RetrievalBatchOptions
+from mien.service.answers.video import VideoLine
+from mien.service.client import gallery_operations, operations, space_operations
+from mien.service.client.batches import Batch, Batches, NewFace, Steps, count_items
 from mien.service.client.methods import document
 from mien.service.client.operations import VideoLines
-from mien.service.client.requests import DEFAULT_RETRIES, Image, Request, Retries, attempts, headers
+from mien.service.client.requests import (
+    DEFAULT_RETRIES,
+    NO_RETRIES,
+    Request,
+    Retries,
+    address,
+    attempts,
+    headers,
+)
+from mien.service.client.responses import ServiceError
 
 AT_ONCE: Final = 4
 """Requests that are on their way at the same time."""
@@ -65,7 +78,7 @@ class AsyncClient:
         retries: Retries = DEFAULT_RETRIES,
     ) -> None:
         """Open a client: the arguments are those of ``Client``."""
-        self._http = httpx.AsyncClient(base_url=url, headers=headers(key), timeout=timeout_s)
+        self._http = httpx.AsyncClient(base_url=address(url), headers=headers(key), timeout=timeout_s)
         self._retries = retries
 
     async def __aenter__(self) -> Self:
@@ -85,8 +98,23 @@ class AsyncClient:
     embed = _answer(operations.embed)
     nearest = _answer(operations.nearest)
     matches = _iterator(operations.matches)
-    gallery = _iterator(operations.gallery)
     classify_video = _lines(operations.classify_video)
+    explain = _answer(space_operations.explain)
+    explain_point = _answer(space_operations.explain_point)
+    portrait = _answer(space_operations.portrait)
+    portraits = _answer(space_operations.portraits)
+    space_map = _answer(space_operations.space_map)
+    atlas = _answer(space_operations.atlas)
+    info = _answer(space_operations.info)
+    is_ready = _answer(space_operations.is_ready)
+    reload = _answer(space_operations.reload)
+    gallery = _iterator(gallery_operations.gallery)
+    statistics = _answer(gallery_operations.statistics)
+    get_face = _answer(gallery_operations.get_face)
+    thumbnails = _answer(gallery_operations.thumbnails)
+    update_face = _answer(gallery_operations.update_face)
+    delete_face = _answer(gallery_operations.delete_face)
+    delete_faces = _answer(gallery_operations.delete_faces)
 
     def classify_all(
         self, images: Iterable[Image], *, at_once: int = AT_ONCE, **options: Unpack[BatchOptions]
@@ -95,7 +123,7 @@ class AsyncClient:
         return self._run_batches(operations.classify_all(images, **options), at_once)
 
     def retrieve_all(
-        self, images: Iterable[Image], *, k: int = 10, at_once: int = AT_ONCE, **options: Unpack[BatchOptions]
+        self, images: Iterable[Image], *, k: int = 10, at_once: int = AT_ONCE, **options: Unpack[RetrievalBatchOptions]
     ) -> AsyncIterator[Retrieval | ServiceError]:
         """As ``Client.retrieve_all``, with ``at_once`` requests on their way."""
         return self._run_batches(operations.retrieve_all(images, k=k, **options), at_once)
@@ -112,10 +140,10 @@ class AsyncClient:
         *,
         replace: bool = False,
         at_once: int = AT_ONCE,
-        **options: Unpack[BatchOptions],
+        **options: Unpack[AdditionOptions],
     ) -> AsyncIterator[Added]:
         """As ``Client.add``, with ``at_once`` requests on their way: some after a refused one may be kept."""
-        return self._run_batches(operations.add(faces, replace=replace, **options), at_once)
+        return self._run_batches(gallery_operations.add(faces, replace=replace, **options), at_once)
 
     async def _run_batches(self, work: Batches[Item, Result], at_once: int) -> AsyncIterator[Result]:
         async def run(batch: Batch[Item]) -> list[Result]:
@@ -130,7 +158,7 @@ class AsyncClient:
                     if not running:
                         return
                     for result in await running.pop(0):
-                        advance(result)
+                        advance(count_items(result))
                         yield result
             finally:
                 for task in running:
@@ -152,7 +180,7 @@ class AsyncClient:
                 step = steps.send(response)
 
     async def _send(self, request: Request, *, stream: bool = False) -> httpx.Response:
-        steps = attempts(self._retries, self._http.base_url)
+        steps = attempts(self._retries if request.retried else NO_RETRIES, self._http.base_url)
         pause_s = next(steps)
         while True:
             await asyncio.sleep(pause_s)

@@ -4,17 +4,22 @@ The service limits the images and the bytes of a request, and does not tell the 
 too large (413) is sent again in two halves, until one image alone is too large, whose error is returned in its place.
 """
 
+import base64
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Generic, TypedDict, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import httpx
 
-from mien.service.client.answers import Added, AnswerKind, ServiceError, read_answer, read_images
-from mien.service.client.requests import Image, Request, bytes_of, parameters_of
+from mien.model.faces.pictures import Colour, Image, encode_image
+from mien.service.answers.gallery import Added
+from mien.service.answers.options import Faces, OnProgress
+from mien.service.answers.progress import count_progress
+from mien.service.client.requests import Request, parameters_of
+from mien.service.client.responses import AnswerKind, ServiceError, read_answer, read_images
 
 BATCH_IMAGES: Final = 8
 """Images of a request: half of what a service takes by default, so that it always works on two requests."""
@@ -24,40 +29,51 @@ MAX_BATCH_BYTES: Final = 16 * 2**20
 
 TOO_LARGE: Final = 413
 
-OnProgress = Callable[[int, int | None], None]
-"""Called with the number of images done and the total, None if it is not known."""
-
 
 @dataclass(frozen=True)
 class NewFace:
-    """A face to add to a gallery: the largest of its image.
+    """A face to add to a gallery: the largest of its image, or an embedding, of which exactly one is given.
 
     Attributes:
-        image: its bytes, or the path of its file.
+        image: as ``Client.classify`` takes it.
         id: unique in the gallery; None makes one from the content.
         label: the emotion that its owner gave it.
         subject: the person.
         metadata: any JSON values.
+        time: when it was taken: seconds since 1970 or ISO 8601; None takes the present.
+        embedding: as ``Client.embed`` answers it.
+
+    Raises:
+        ValueError: both or neither of image and embedding are given.
     """
 
-    image: Image
+    image: Image | None = None
     id: str | None = None
     label: str | None = None
     subject: str | None = None
     metadata: dict[str, Any] | None = None
+    time: float | str | None = None
+    embedding: Sequence[float] | None = None
 
-    def read(self) -> bytes:
-        """The bytes of its image.
+    def __post_init__(self) -> None:
+        if (self.image is None) == (self.embedding is None):
+            got = "neither" if self.image is None else "both"
+            raise ValueError(f"a new face must have either an image or an embedding, got {got}")
+
+    def read(self, colour: Colour = "rgb") -> bytes:
+        """The bytes of its image; empty for an embedding.
 
         Raises:
+            ImageError: the image cannot be sent.
             OSError: its file cannot be read.
         """
-        return bytes_of(self.image)
+        return b"" if self.image is None else encode_image(self.image, colour)
 
     def to_json(self) -> dict[str, Any]:
         """The face without its image, as the service takes it."""
-        names = ("id", "label", "subject", "metadata")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        names = ("id", "label", "subject", "metadata", "time")
+        fields = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return fields if self.embedding is None else {**fields, "embedding": [float(each) for each in self.embedding]}
 
 
 Item = TypeVar("Item")
@@ -82,15 +98,6 @@ class Batch(Generic[Item]):
         return Batch(self.items[:middle], self.files[:middle]), Batch(self.items[middle:], self.files[middle:])
 
 
-class BatchOptions(TypedDict, total=False):
-    """The options of operations on many images; ``classify_all`` explains them."""
-
-    already_cropped: bool
-    batch: int
-    progress: bool
-    on_progress: OnProgress | None
-
-
 Steps = Generator[Request | list[Result], httpx.Response, None]
 """An operation: yields requests, is sent their responses, and yields lists of results."""
 
@@ -102,35 +109,38 @@ class Batches(Generic[Item, Result]):
     Attributes:
         batches: in their order; files are read as they are taken.
         steps: the operation on a batch.
-        progress: a context around the work; gives the function to call with each result.
+        progress: a context around the work; gives the function to call with the number of further items that are done.
     """
 
     batches: Iterator[Batch[Item]]
     steps: Callable[[Batch[Item]], Steps[Result]]
-    progress: AbstractContextManager[Callable[[Result], None]]
+    progress: AbstractContextManager[Callable[[int], None]]
 
 
 def image_batches(
     kind: type[AnswerKind],
     path: str,
     images: Iterable[Image],
+    parameters: dict[str, Any],
     *,
-    k: int | None = None,
     already_cropped: bool = False,
+    faces: Faces = "all",
+    colour: Colour = "rgb",
     batch: int = BATCH_IMAGES,
     progress: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Batches[Image, AnswerKind | ServiceError]:
     """An operation whose requests go to an endpoint that answers about images."""
-    parameters = parameters_of({"already_cropped": already_cropped, "k": k})
+    sent = parameters_of({"already_cropped": already_cropped, "faces": faces, **parameters})
 
     def request(batch: Batch[Image]) -> Request:
-        return Request(path, {"params": parameters, "files": [("images", file) for file in batch.files]})
+        return Request(path, {"params": sent, "files": [("images", file) for file in batch.files]})
 
     def steps(batch: Batch[Image]) -> Steps[AnswerKind | ServiceError]:
         return _steps(batch, request, partial(read_images, kind), in_place=True)
 
-    return Batches(make_batches(images, bytes_of, batch), steps, _progress(images, on_progress, draw=progress))
+    batches = make_batches(images, partial(encode_image, colour=colour), batch)
+    return Batches(batches, steps, count_progress(images, on_progress, draw=progress))
 
 
 def addition_batches(
@@ -138,6 +148,7 @@ def addition_batches(
     *,
     replace: bool = False,
     already_cropped: bool = False,
+    colour: Colour = "rgb",
     batch: int = BATCH_IMAGES,
     progress: bool = False,
     on_progress: OnProgress | None = None,
@@ -146,14 +157,25 @@ def addition_batches(
     parameters = parameters_of({"already_cropped": already_cropped, "replace": replace})
 
     def request(batch: Batch[NewFace]) -> Request:
-        items = json.dumps([face.to_json() for face in batch.items])
+        items = [face.to_json() for face in batch.items]
+        if any(face.embedding is not None for face in batch.items):  # only JSON takes embeddings
+            for item, file in zip(items, batch.files, strict=True):
+                if file:
+                    item["image"] = base64.b64encode(file).decode()
+            return Request("/gallery", {"params": parameters, "json": {"items": items}})
         files = [("images", file) for file in batch.files]
-        return Request("/gallery", {"params": parameters, "files": files, "data": {"items": items}})
+        return Request("/gallery", {"params": parameters, "files": files, "data": {"items": json.dumps(items)}})
 
     def steps(batch: Batch[NewFace]) -> Steps[Added]:
         return _steps(batch, request, lambda response: [read_answer(Added, response)], in_place=False)
 
-    return Batches(make_batches(faces, NewFace.read, batch), steps, _progress(faces, on_progress, draw=progress))
+    batches = make_batches(faces, partial(NewFace.read, colour=colour), batch)
+    return Batches(batches, steps, count_progress(faces, on_progress, draw=progress))
+
+
+def count_items(result: object) -> int:
+    """How many items of a batch a result is about."""
+    return len(result.ids) if isinstance(result, Added) else 1
 
 
 def _steps(
@@ -206,26 +228,3 @@ def make_batches(items: Iterable[Item], read: Callable[[Item], bytes], max_items
             part, size = [], 0
     if part:
         yield Batch(*zip(*part, strict=True))
-
-
-@contextmanager
-def _progress(items: Iterable[Any], on_progress: OnProgress | None, *, draw: bool) -> Iterator[Callable[[Any], None]]:
-    total = len(items) if isinstance(items, Sized) else None
-    done = 0
-    with ExitStack() as stack:
-        bar = None
-        if draw:
-            from mien.service.commands.terminal import progress_bar  # rich is imported only for a bar
-
-            bar = stack.enter_context(progress_bar())
-            bar.add_task("images", total=total, note="")
-
-        def advance(result: Any) -> None:
-            nonlocal done
-            done += len(result.ids) if isinstance(result, Added) else 1
-            if bar is not None:
-                bar.update(bar.task_ids[0], completed=done)
-            if on_progress is not None:
-                on_progress(done, total)
-
-        yield advance

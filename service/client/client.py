@@ -8,12 +8,21 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from mien.service.client import operations
-from mien.service.client.answers import ServiceError, VideoLine
-from mien.service.client.batches import Batches, Steps
+from mien.service.answers.video import VideoLine
+from mien.service.client import gallery_operations, operations, space_operations
+from mien.service.client.batches import Batches, Steps, count_items
 from mien.service.client.methods import document
 from mien.service.client.operations import VideoLines
-from mien.service.client.requests import DEFAULT_RETRIES, Request, Retries, attempts, headers
+from mien.service.client.requests import (
+    DEFAULT_RETRIES,
+    NO_RETRIES,
+    Request,
+    Retries,
+    address,
+    attempts,
+    headers,
+)
+from mien.service.client.responses import ServiceError
 
 P = ParamSpec("P")
 Item = TypeVar("Item")
@@ -41,7 +50,7 @@ def _batches(operation: Callable[P, Batches[Item, Result]]) -> Callable[Concaten
         with work.progress as advance:
             for batch in work.batches:
                 for result in client._run(work.steps(batch)):
-                    advance(result)
+                    advance(count_items(result))
                     yield result
 
     return document(method, operation)
@@ -83,7 +92,7 @@ class Client:
             timeout_s: longest time of one answer.
             retries: when a request is sent again.
         """
-        self._http = httpx.Client(base_url=url, headers=headers(key), timeout=timeout_s)
+        self._http = httpx.Client(base_url=address(url), headers=headers(key), timeout=timeout_s)
         self._retries = retries
 
     def __enter__(self) -> Self:
@@ -103,12 +112,27 @@ class Client:
     embed = _answer(operations.embed)
     nearest = _answer(operations.nearest)
     matches = _iterator(operations.matches)
-    gallery = _iterator(operations.gallery)
     classify_all = _batches(operations.classify_all)
     retrieve_all = _batches(operations.retrieve_all)
     embed_all = _batches(operations.embed_all)
-    add = _batches(operations.add)
     classify_video = _lines(operations.classify_video)
+    explain = _answer(space_operations.explain)
+    explain_point = _answer(space_operations.explain_point)
+    portrait = _answer(space_operations.portrait)
+    portraits = _answer(space_operations.portraits)
+    space_map = _answer(space_operations.space_map)
+    atlas = _answer(space_operations.atlas)
+    info = _answer(space_operations.info)
+    is_ready = _answer(space_operations.is_ready)
+    reload = _answer(space_operations.reload)
+    gallery = _iterator(gallery_operations.gallery)
+    statistics = _answer(gallery_operations.statistics)
+    get_face = _answer(gallery_operations.get_face)
+    thumbnails = _answer(gallery_operations.thumbnails)
+    update_face = _answer(gallery_operations.update_face)
+    delete_face = _answer(gallery_operations.delete_face)
+    delete_faces = _answer(gallery_operations.delete_faces)
+    add = _batches(gallery_operations.add)
 
     def _run(self, steps: Steps[Result]) -> Iterator[Result]:
         step = next(steps, None)
@@ -125,7 +149,7 @@ class Client:
                 step = steps.send(response)
 
     def _send(self, request: Request, *, stream: bool = False) -> httpx.Response:
-        steps = attempts(self._retries, self._http.base_url)
+        steps = attempts(self._retries if request.retried else NO_RETRIES, self._http.base_url)
         pause_s = next(steps)
         while True:
             time.sleep(pause_s)

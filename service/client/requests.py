@@ -1,23 +1,14 @@
-"""What the clients send: a request of the service, the images in it, and when a request is sent again."""
+"""What the clients send: where to, a request, its parameters, and when a request is sent again."""
 
+import json
 import random
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
-from mien.service.client.answers import ClientError, problem_of
-
-Image = bytes | Path | str
-"""A picture: its bytes, or the path of its file."""
-
-Query = dict[str, Any]
-"""A point without a picture, such as ``{"emotion": "surprise"}``: see ``POST /retrieve`` in the service's /docs."""
-
-Filter = dict[str, Any]
-"""A condition on faces, such as ``{"emotion": "fear"}``: see docs/gallery.md."""
+from mien.service.client.responses import ClientError, problem_of
 
 RETRIED: Final = frozenset({429, 503})
 """Statuses after which a request is sent again."""
@@ -31,11 +22,13 @@ class Request:
         path: of the endpoint.
         options: of ``httpx.Client.build_request``: parameters and body.
         method: of HTTP.
+        retried: whether it is sent again while the service is busy or cannot be reached.
     """
 
     path: str
     options: dict[str, Any]
     method: str = "POST"
+    retried: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,6 +67,9 @@ DEFAULT_RETRIES: Final = Retries()
 Outcome = httpx.Response | httpx.TransportError
 
 
+NO_RETRIES: Final = Retries(most=0)
+
+
 def attempts(retries: Retries, url: httpx.URL) -> Generator[float, Outcome, httpx.Response]:
     """The attempts of one request: yields the pause before each, in seconds, and is sent its outcome.
 
@@ -105,15 +101,28 @@ def headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def bytes_of(image: Image) -> bytes:
-    """The bytes of a picture.
+def address(url: str) -> str:
+    """The address of a service; without a scheme, it is taken as ``http://``.
 
     Raises:
-        OSError: its file cannot be read.
+        ClientError: it has another scheme, or no host.
     """
-    return image if isinstance(image, bytes) else Path(image).read_bytes()
+    whole = url if "://" in url else f"http://{url}"
+    try:
+        parsed = httpx.URL(whole)
+    except httpx.InvalidURL as error:
+        raise ClientError(f"the address of the service cannot be read: {error}, got {url!r}") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ClientError(f"the address of the service must be such as http://127.0.0.1:8000, got {url!r}")
+    return whole
 
 
-def parameters_of(values: Mapping[str, float | None]) -> dict[str, str]:
+def parameters_of(values: Mapping[str, Any]) -> dict[str, str | list[str]]:
     """Values as they stand in an address, such as ``true``; those that are None are left out."""
-    return {name: str(value).lower() for name, value in values.items() if value is not None}
+    return {name: _text(value) for name, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return [str(each) for each in value]
+    return json.dumps(value) if isinstance(value, bool | dict) else str(value)

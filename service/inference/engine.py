@@ -88,13 +88,15 @@ class Engine:
         if not 1 <= k <= self.max_k:
             raise QueryError(f"k must be from 1 to {self.max_k}, got {k}")
 
-    def read_faces(self, file: bytes, *, already_cropped: bool, max_faces: int | None = None) -> list[Face]:
-        """Read the faces of an image file, largest first; boxes in pixels of the file's picture.
+    def read_faces(
+        self, image: bytes | NDArray[np.uint8], *, already_cropped: bool, max_faces: int | None = None
+    ) -> list[Face]:
+        """Read the faces of an image, a file or (h, w, 3) uint8 RGB, largest first; boxes in pixels of the picture.
 
         Raises:
             ImageError: the image cannot be used, or has no face.
         """
-        faces = self.pipeline.read_faces(file, already_cropped=already_cropped, timed=self.metrics.timed)
+        faces = self.pipeline.read_faces(image, already_cropped=already_cropped, timed=self.metrics.timed)
         self.metrics.faces_per_image.observe(len(faces))
         return faces[:max_faces]
 

@@ -13,7 +13,17 @@ from starlette.types import Receive, Scope, Send
 
 from mien.model.emotions import EMOTIONS
 from mien.service.app import create_app
-from mien.service.client import AsyncClient, Client, ClientError, NewFace, Retries, ServiceError, operations
+from mien.service.client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    NewFace,
+    Retries,
+    ServiceError,
+    gallery_operations,
+    operations,
+    space_operations,
+)
 from mien.service.client.batches import MAX_BATCH_BYTES, make_batches
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
@@ -355,14 +365,17 @@ def test_faces_are_added_to_the_gallery_in_batches(
 
 
 def test_methods_have_the_parameters_and_docs_of_their_operations() -> None:
-    for name in ("classify", "retrieve", "embed", "nearest", "classify_video", "matches", "gallery"):
+    of_images = [getattr(operations, name) for name in ("classify", "retrieve", "embed", "nearest", "matches")]
+    of_gallery = [gallery_operations.gallery, gallery_operations.update_face, gallery_operations.delete_faces]
+    for operation in (*of_images, *of_gallery, operations.classify_video, space_operations.explain):
+        name = operation.__name__
         for client in (Client("http://127.0.0.1:1"), AsyncClient("http://127.0.0.1:1")):
-            method, operation = getattr(client, name), getattr(operations, name)
+            method = getattr(client, name)
             assert list(inspect.signature(method).parameters) == list(inspect.signature(operation).parameters)
             assert method.__doc__ == operation.__doc__
             assert method.__name__ == name
 
 
 def test_unknown_option_is_a_type_error() -> None:
-    with Client("http://127.0.0.1:1") as client, pytest.raises(TypeError, match="colour"):
-        list(client.classify_all([b""], colour=1))  # type: ignore[call-arg]
+    with Client("http://127.0.0.1:1") as client, pytest.raises(TypeError, match="size"):
+        list(client.classify_all([b""], size=1))  # type: ignore[call-arg]

@@ -1,0 +1,1 @@
+"""Typed answers, the same from a service (``mien.Client``) and from this process (``mien.load``)."""

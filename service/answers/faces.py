@@ -1,0 +1,101 @@
+"""Answers about the faces of images, and about points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mien.service.answers.base import Answer, flatten
+
+
+class _Face(Answer):
+    box: tuple[float, float, float, float]
+    detection: float | None
+    emotion: str
+
+
+class Face(_Face):
+    """A face and its emotion: docs/answers.md explains the fields."""
+
+    posterior: dict[str, float]
+    sub_class: str | None = None
+    sub_class_name: str | None = None
+    distance: float
+    typicality: float
+    known: bool
+
+
+class FoundMatch(Answer):
+    """A face of the gallery, and its distance to the query."""
+
+    id: str
+    distance: float
+    emotion: str
+    metadata: dict[str, Any]
+    subject: str | None = None
+    sub_class: str | None = None
+    sub_class_name: str | None = None
+
+
+class MatchedFace(_Face):
+    """A face and the gallery's nearest expressions."""
+
+    matches: list[FoundMatch]
+    next: str | None = None
+
+
+class EmbeddedFace(Face):
+    """A face, its emotion, and its point in the space."""
+
+    embedding: list[float]
+
+
+class Classification(Answer):
+    """The faces of an image, largest first."""
+
+    faces: list[Face]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each face, with its number."""
+        return [{"face": number, **flatten(face.model_dump())} for number, face in enumerate(self.faces)]
+
+
+class Retrieval(Answer):
+    """The faces of an image, largest first."""
+
+    faces: list[MatchedFace]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each match, with the number and the emotion of its face."""
+        return [
+            {"face": number, "face_emotion": face.emotion, **row}
+            for number, face in enumerate(self.faces)
+            for row in _match_rows(face.matches)
+        ]
+
+
+class Embedding(Answer):
+    """The faces of an image, largest first."""
+
+    faces: list[EmbeddedFace]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each face, with its number."""
+        return [{"face": number, **flatten(face.model_dump())} for number, face in enumerate(self.faces)]
+
+
+class PointRetrieval(Answer):
+    """The faces of the gallery nearest to a point of the space."""
+
+    emotion: str
+    posterior: dict[str, float]
+    embedding: list[float]
+    matches: list[FoundMatch]
+    next: str | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each match."""
+        return _match_rows(self.matches)
+
+
+def _match_rows(matches: list[FoundMatch]) -> list[dict[str, Any]]:
+    return [{"rank": rank, **match.model_dump()} for rank, match in enumerate(matches, 1)]

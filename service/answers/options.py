@@ -1,0 +1,90 @@
+"""What is asked: queries without an image, filters, and the options of retrievals and of work on many images."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypedDict, cast
+
+from mien.model.faces.pictures import Colour
+
+Query = dict[str, Any]
+"""A point without an image, such as ``{"emotion": "surprise"}``: see ``POST /retrieve`` in the service's /docs."""
+
+Filter = dict[str, Any]
+"""A condition on faces, such as ``{"emotion": "fear"}``: see docs/gallery.md."""
+
+Faces = Literal["all", "largest"] | int
+"""Which faces of an image are answered: all, the largest, or the N largest."""
+
+OnProgress = Callable[[int, int | None], None]
+"""Called with the number of images done and the total, None if it is not known."""
+
+
+class RetrievalOptions(TypedDict, total=False):
+    """Which faces of the gallery may match.
+
+    Attributes:
+        filter: only faces that pass it.
+        one_per_subject: only the nearest face of each subject.
+        exclude_subject: a subject, or several, whose faces are left out.
+        mask_copies: leave out faces of the same image, and those as near as a copy of it.
+        max_distance: leave out what is farther, in embedding units.
+        after: ``next`` of the answer before, for the page that follows; for a single face or point.
+    """
+
+    filter: Filter | None
+    one_per_subject: bool
+    exclude_subject: str | Sequence[str]
+    mask_copies: bool
+    max_distance: float | None
+    after: str | None
+
+
+class AdditionOptions(TypedDict, total=False):
+    """The options of additions of many faces; ``classify_all`` explains them."""
+
+    already_cropped: bool
+    colour: Colour
+    batch: int
+    progress: bool
+    on_progress: OnProgress | None
+
+
+class BatchOptions(AdditionOptions, total=False):
+    """The options of answers about many images; ``classify_all`` explains them."""
+
+    faces: Faces
+
+
+class RetrievalBatchOptions(BatchOptions, RetrievalOptions, total=False):
+    """The options of retrievals with many images."""
+
+
+def retrieval_options(
+    *,
+    filter: Filter | None = None,  # noqa: A002
+    one_per_subject: bool = False,
+    exclude_subject: str | Sequence[str] = (),
+    mask_copies: bool = False,
+    max_distance: float | None = None,
+    after: str | None = None,
+) -> dict[str, Any]:
+    """``RetrievalOptions`` that differ from their defaults, as fields of a request.
+
+    Raises:
+        TypeError: there is no option of this name.
+    """
+    options = {
+        "filter": filter,
+        "one_per_subject": one_per_subject or None,
+        "exclude_subject": [exclude_subject] if isinstance(exclude_subject, str) else list(exclude_subject) or None,
+        "mask_copies": mask_copies or None,
+        "max_distance": max_distance,
+        "after": after,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def split_options(options: RetrievalBatchOptions) -> tuple[BatchOptions, RetrievalOptions]:
+    """The options of work on many images, and those of retrievals; unknown ones are with the latter."""
+    batch = {name: value for name, value in options.items() if name in BatchOptions.__annotations__}
+    retrieval = {name: value for name, value in options.items() if name not in batch}
+    return cast(BatchOptions, batch), cast(RetrievalOptions, retrieval)
