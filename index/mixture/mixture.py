@@ -22,6 +22,9 @@ disgust untypical. An emotion with thousands of faces keeps its covariance."""
 QUANTILES: Final = 1001
 """Points at which the distribution of the outlier score is kept."""
 
+NEUTRAL: Final = "neutral"
+"""The emotion that intensity begins at."""
+
 KEEP_SHARE: Final = 0.95
 """The share of faces that count as a known expression."""
 
@@ -104,6 +107,27 @@ class Mixture:
         Raters agree less than the posterior: where nine of ten call a face happy, its posterior is near 1.
         """
         return posterior_from(self.distances(embeddings), self.votes_sigma)
+
+    def intensity(self, embeddings: NDArray[np.floating], emotions: NDArray[np.integer]) -> NDArray[np.float64]:
+        """How strongly each point shows an emotion: its place on the line from neutral's centroid to the emotion's.
+
+        0 at neutral's centroid, 1 at the emotion's, and beyond; a point whose nearest centroid is the emotion's is
+        above 0.5.
+
+        Args:
+            embeddings: (n, d).
+            emotions: (n,) the emotion of each, as an index into ``emotions``.
+
+        Returns:
+            (n,) float64; NaN for neutral, and where there is no emotion of this name.
+        """
+        if NEUTRAL not in self.emotions:
+            return np.full(len(embeddings), np.nan)
+        neutral = self.centroids[self.emotions.index(NEUTRAL)]
+        lines = (self.centroids - neutral)[emotions]
+        squares = np.einsum("nd,nd->n", lines, lines)
+        along = np.einsum("nd,nd->n", embeddings - neutral, lines)
+        return np.asarray(np.divide(along, squares, out=np.full(len(squares), np.nan), where=squares > 0))
 
     def log_density(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n,) log density of (n, d) embeddings under the emotions, equally likely, with full covariances; in nats."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.model.errors import NoFaceError
-from mien.model.faces.alignment import crop_face, crop_whole
+from mien.model.faces.alignment import crop_face, crop_whole, share_outside
 from mien.model.faces.box import Box, clip
 from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
 from mien.model.faces.detection import Detector
@@ -44,12 +44,14 @@ class Face:
         crop: (48, 48) uint8 grey, framed as a FER2013 face.
         landmarks: (5, 2) float32, x and y in pixels of the upright image, in the order of ``Detection``; None for an
             image that was a face crop already.
+        outside: the share of the crop that lies outside the image, from 0 to 1; there, the image's edge is repeated.
     """
 
     box: Box
     detection: float | None
     crop: NDArray[np.uint8]
     landmarks: NDArray[np.float32] | None = None
+    outside: float = 0.0
 
 
 class FaceReader:
@@ -130,7 +132,13 @@ class FaceReader:
         inside = [(box, detection) for box, detection in boxed if box[2] > 0 and box[3] > 0]
         inside.sort(key=lambda pair: pair[0][2] * pair[0][3], reverse=True)
         return [
-            Face(box, detection.score, crop_face(image, detection.landmarks), detection.landmarks)
+            Face(
+                box,
+                detection.score,
+                crop_face(image, detection.landmarks),
+                detection.landmarks,
+                share_outside(detection.landmarks, width, height),
+            )
             for box, detection in inside[: self.max_faces]
         ]
 

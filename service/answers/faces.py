@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from mien.service.answers.base import Answer, flatten
 
 
@@ -11,6 +13,17 @@ class _Face(Answer):
     box: tuple[float, float, float, float]
     detection: float | None
     emotion: str
+
+
+class Quality(Answer):
+    """What limits how well an expression can be read."""
+
+    face_px: float
+    sharpness: float
+    yaw: float | None
+    pitch: float | None
+    roll: float | None
+    outside: float
 
 
 class Face(_Face):
@@ -22,6 +35,9 @@ class Face(_Face):
     distance: float
     typicality: float
     known: bool
+    intensity: float | None = None
+    quality: Quality | None = None  # None: an older service
+    reasons: list[str] = Field(default_factory=list)
 
 
 class FoundMatch(Answer):

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.files import files_below
+from mien.service.answers.base import flatten
 from mien.service.commands.arguments import add_answer_options
 from mien.service.commands.options import read_options
 from mien.service.commands.terminal import output, progress_bar, write_csv, write_json
@@ -39,22 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.form == "json":
         write_json(rows)
     elif arguments.form == "csv":
-        write_csv([_flat(row) for row in rows])
+        write_csv([flatten({**row, "reasons": " ".join(row["reasons"])}) for row in rows])
     elif rows:
         output.print(_table(rows))
     return 0 if rows else 1
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without nesting: each number of the box and of the posterior has a column."""
-    flat = {key: value for key, value in row.items() if key not in ("box", "posterior")}
-    flat |= dict(zip(("x", "y", "width", "height"), row["box"], strict=True))
-    flat |= row["posterior"]
-    return flat
-
-
 def _table(rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table("file", "face", "emotion", "probability", "next", "typicality")
+    table = Table("file", "face", "emotion", "probability", "next", "typicality", "doubts")
     for row in rows:
         (_, first), (second, share), *_ = sorted(row["posterior"].items(), key=lambda pair: -pair[1])
         table.add_row(
@@ -63,6 +56,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
             row["emotion"] if row["known"] else f"{row['emotion']}?",
             f"{first:.2f}",
             f"{second} {share:.2f}",
-            f"{row['typicality']:.2f}" + ("" if row["known"] else " (no known expression)"),
+            f"{row['typicality']:.2f}",
+            ", ".join(row["reasons"]).replace("_", " "),
         )
     return table

@@ -7,6 +7,7 @@ image at a time (``read_faces``) and predict those of several requests together 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from mien.index.gallery.validation import check_network
 from mien.index.mixture.labelling import sub_class_ids
 from mien.index.mixture.mixture import posterior_from
 from mien.model.errors import ImageError
+from mien.model.faces.quality import measure_quality
 from mien.model.faces.reader import Face, whole_face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.inference.prediction import InferenceRequest, Prediction
@@ -159,6 +161,8 @@ class Engine:
             typicality = mixture.typicality(embeddings)
             known = typicality >= self.min_typicality
             nearest = distances.argmin(axis=1)
+            intensity = mixture.intensity(embeddings, nearest)
+            quality = iter(measure_quality([face for request in requests for face in request.faces]))
             names = sub_class_ids(self.bundle.sub_classes, embeddings, nearest)
         ends = np.cumsum([len(request) for request in requests]).tolist()
         rows = [slice(end - len(request), end) for end, request in zip(ends, requests, strict=True)]
@@ -176,6 +180,8 @@ class Engine:
                 typicality=typicality[own],
                 known=known[own],
                 nearest=nearest[own],
+                intensity=intensity[own],
+                quality=list(islice(quality, len(request.faces))),
                 sub_classes=names[own],
                 sub_class_names=self.bundle.sub_class_names,
                 matches=found,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mien.index.gallery.fixed_gallery import Match
 from mien.index.gallery.store import EVERYTHING, SearchOptions
+from mien.model.faces.quality import FaceQuality
 from mien.model.faces.reader import Face
 
 
@@ -68,6 +69,8 @@ class Prediction:
         typicality: (n,) float64, 0 to 1.
         known: (n,) bool, whether the typicality is enough for a known expression.
         nearest: (n,) int64, column of the nearest centroid.
+        intensity: (n,) float64, how strongly each shows its emotion; NaN for neutral.
+        quality: (n,) of the faces; empty for points.
         sub_classes: (n,) id of the likeliest sub-class; None where the bundle has none.
         sub_class_names: the id of each sub-class of the bundle that has a name to that name.
         matches: (n,) matches of each, nearest first; empty without a search.
@@ -82,6 +85,8 @@ class Prediction:
     typicality: NDArray[np.float64]
     known: NDArray[np.bool_]
     nearest: NDArray[np.int64]
+    intensity: NDArray[np.float64]
+    quality: Sequence[FaceQuality]
     sub_classes: list[str | None]
     sub_class_names: Mapping[str, str]
     matches: list[list[Match]]
@@ -106,6 +111,8 @@ class Prediction:
             typicality=np.concatenate([part.typicality for part in parts]),
             known=np.concatenate([part.known for part in parts]),
             nearest=np.concatenate([part.nearest for part in parts]),
+            intensity=np.concatenate([part.intensity for part in parts]),
+            quality=[each for part in parts for each in part.quality],
             sub_classes=[each for part in parts for each in part.sub_classes],
             sub_class_names=parts[0].sub_class_names,
             matches=[each for part in parts for each in part.matches],

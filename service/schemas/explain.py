@@ -10,8 +10,8 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from mien.service.inference.explanation import FaceExplanation, SharedTraits
-from mien.service.schemas.faces import Rounded
 from mien.service.schemas.queries import Query
+from mien.service.schemas.rounded import Rounded
 from mien.service.schemas.strict import StrictModel
 
 MAX_ID_LENGTH: Final = 1000

@@ -3,20 +3,17 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field, PlainSerializer
+import numpy as np
+from pydantic import BaseModel, Field
 
 from mien.index.gallery.fixed_gallery import Match
 from mien.model.emotions import EMOTIONS
 from mien.service.inference.prediction import Prediction
 from mien.service.schemas.problem import Problem
+from mien.service.schemas.quality import Quality, Reason, reasons
 from mien.service.schemas.retrieval import RetrievalOptions, cursor
+from mien.service.schemas.rounded import Pixels, Rounded
 from mien.service.schemas.strict import StrictModel
-
-Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
-"""A number with six decimals, the precision of float32."""
-
-Pixels = Annotated[float, PlainSerializer(lambda value: round(value, 1), return_type=float)]
-"""A coordinate in an image, pixels."""
 
 _BOX: Final = [412.5, 310.2, 508.0, 655.1]
 _POSTERIOR: Final = dict(zip(EMOTIONS, (0.02, 0.9, 0.04, 0.01, 0.01, 0.01, 0.005, 0.005), strict=True))
@@ -84,6 +81,15 @@ class ClassifiedFace(Box):
     known: bool = Field(
         description="Whether the face is typical enough for a known expression; if not, its emotion means little.",
         examples=[True],
+    )
+    intensity: Rounded | None = Field(
+        description="How strong the emotion is: the face's place on the line from neutral's centroid (0) to the "
+        "emotion's (1), and beyond; null for neutral.",
+        examples=[0.94],
+    )
+    quality: Quality
+    reasons: list[Reason] = Field(
+        description="Why the answer may be wrong; empty where nothing is.", examples=[["small", "blurred"]]
     )
 
 
@@ -191,6 +197,9 @@ def classification(prediction: Prediction) -> Classification:
                 distance=prediction.distances[row, prediction.nearest[row]],
                 typicality=prediction.typicality[row],
                 known=bool(prediction.known[row]),
+                intensity=None if np.isnan(prediction.intensity[row]) else prediction.intensity[row],
+                quality=Quality(**vars(prediction.quality[row])),
+                reasons=reasons(prediction, row),
             )
             for row, face in enumerate(prediction.faces)
         ]

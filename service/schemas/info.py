@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field
 
 from mien.service.inference.engine import Engine
-from mien.service.schemas.faces import Rounded
+from mien.service.schemas.rounded import Rounded
 from mien.service.settings import Settings
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from mien.index.views.atlas import Region
 from mien.index.views.map import Ellipse
 from mien.service.inference.space import SpaceAtlas, SpaceMap
-from mien.service.schemas.faces import Rounded
+from mien.service.schemas.rounded import Rounded
 
 MAP_DECIMALS: Final = 3
 

@@ -6,8 +6,9 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from mien.service.inference.prediction import Prediction
-from mien.service.schemas.faces import ClassifiedFace, FaceQuery, Rounded, classification
+from mien.service.schemas.faces import ClassifiedFace, FaceQuery, classification
 from mien.service.schemas.problem import Problem
+from mien.service.schemas.rounded import Rounded
 
 
 class VideoQuery(FaceQuery):

@@ -179,3 +179,26 @@ def test_typical_distances_are_those_of_two_random_faces(mixture: Mixture) -> No
     same = labels[one] == labels[other]
     expected = [math.sqrt(squares[same].mean()), math.sqrt(squares[~same].mean())]
     assert mixture.typical_distances == pytest.approx(expected, rel=0.03)
+
+
+class TestIntensity:
+    def test_neutral_is_0_and_the_centroid_1(self, mixture: Mixture) -> None:
+        neutral, other = mixture.centroids[0], mixture.centroids[1]
+        points = np.stack([neutral, (neutral + other) / 2, other, neutral + 2 * (other - neutral)])
+        assert mixture.intensity(points, np.ones(4, np.int64)) == pytest.approx([0, 0.5, 1, 2])
+
+    def test_only_the_place_on_the_line_counts(self, mixture: Mixture) -> None:
+        line = mixture.centroids[1] - mixture.centroids[0]
+        across = np.ones_like(line) - line * line.sum() / (line @ line)
+        point = mixture.centroids[0] + 0.7 * line + 5 * across
+        assert mixture.intensity(point[None], np.array([1])) == pytest.approx([0.7])
+
+    def test_face_that_is_named_is_above_a_half(self, mixture: Mixture) -> None:
+        points, _ = clouds(500, seed=4)
+        named = mixture.distances(points).argmin(axis=1)
+        assert (mixture.intensity(points, named)[named > 0] > 0.5).all()
+        assert np.isnan(mixture.intensity(points, named)[named == 0]).all()
+
+    def test_mixture_without_neutral_has_none(self, mixture: Mixture) -> None:
+        other = replace(mixture, emotions=("joy", "grief", "rage"))
+        assert np.isnan(other.intensity(np.ones((2, 5)), np.array([0, 1]))).all()

@@ -12,7 +12,17 @@ from mien.service.answers.space import Atlas, Map
 from mien.service.answers.video import VideoFrame
 
 FACE = {"box": [1.0, 2.0, 3.0, 4.0], "detection": 0.9, "emotion": "fear"}
-CLASSIFIED = {**FACE, "posterior": {"fear": 0.75, "anger": 0.25}, "distance": 1.5, "typicality": 0.5, "known": True}
+QUALITY = {"face_px": 20, "sharpness": 0.2, "yaw": None, "pitch": None, "roll": None, "outside": 0}
+CLASSIFIED = {
+    **FACE,
+    "posterior": {"fear": 0.75, "anger": 0.25},
+    "distance": 1.5,
+    "typicality": 0.5,
+    "known": True,
+    "intensity": 0.9,
+    "quality": QUALITY,
+    "reasons": ["small"],
+}
 MATCH = {"id": "a", "distance": 0.1, "emotion": "fear", "metadata": {"n": [1.5], "who": {"x": 1}}}
 
 
@@ -28,12 +38,20 @@ def test_classification_has_a_row_for_each_face() -> None:
         "distance": 1.5,
         "typicality": 0.5,
         "known": True,
+        "intensity": 0.9,
+        "reasons": ["small"],
         "x": 1.0,
         "y": 2.0,
         "width": 3.0,
         "height": 4.0,
         "fear": 0.75,
         "anger": 0.25,
+        "quality_face_px": 20.0,
+        "quality_sharpness": 0.2,
+        "quality_yaw": None,
+        "quality_pitch": None,
+        "quality_roll": None,
+        "quality_outside": 0.0,
     }
     assert (second["face"], second["sub_class"]) == (1, "fear/1")
     assert answer.faces[0].rows() == [{name: value for name, value in first.items() if name != "face"}]
@@ -70,7 +88,7 @@ def test_frame_map_and_atlas_have_rows() -> None:
 def test_frame_of_pandas_has_the_rows() -> None:
     pytest.importorskip("pandas")
     frame = Classification.model_validate({"faces": [CLASSIFIED]}).to_frame()
-    assert frame.columns.tolist()[-2:] == ["fear", "anger"]
+    assert {"fear", "anger", "quality_sharpness"} <= set(frame.columns)
     assert frame["fear"].tolist() == [0.75]
     assert frame["known"].dtype == bool
 

@@ -9,10 +9,12 @@ from mien.service.schemas import explain, map  # noqa: A004
 from mien.service.schemas import faces as served_faces
 from mien.service.schemas import gallery as served_gallery
 from mien.service.schemas import info as served_info
+from mien.service.schemas import quality as served_quality
 from mien.service.schemas import video as served_video
 
 PAIRS: list[tuple[type[BaseModel], type[Answer]]] = [
     (served_faces.ClassifiedFace, faces.Face),
+    (served_quality.Quality, faces.Quality),
     (served_faces.RetrievedFace, faces.MatchedFace),
     (served_faces.FoundMatch, faces.FoundMatch),
     (served_faces.EmbeddedFace, faces.EmbeddedFace),

@@ -2,16 +2,22 @@
 
 import base64
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
+from mien.model.faces.quality import SMALL_PX
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
+from mien.service.schemas.quality import REASONS
 from mien.service.settings import Settings
 from tests.support.answers import CROPPED
+from tests.support.data import ROOT
+from tests.support.images import encode
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +256,28 @@ def test_many_faces_are_embedded_in_several_batches(served_engine: Engine, photo
     assert [face["box"] for face in parts] == [face["box"] for face in whole]
     for one, other in zip(parts, whole, strict=True):
         assert [match["id"] for match in one["matches"]] == [match["id"] for match in other["matches"]]
+
+
+class TestQuality:
+    def test_photograph_has_size_pose_and_what_is_wrong(self, client: TestClient, photograph_file: bytes) -> None:
+        for path in ("/classify", "/embed"):
+            for face in client.post(path, files={"image": photograph_file}).json()["faces"]:
+                quality = face["quality"]
+                assert quality["face_px"] == pytest.approx(face["box"][3], rel=0.6)
+                assert all(-90 <= quality[angle] <= 90 for angle in ("yaw", "pitch"))
+                assert (face["intensity"] is None) is (face["emotion"] == "neutral")
+                assert set(face["reasons"]) <= set(REASONS)
+                assert ("untypical" in face["reasons"]) is not face["known"]
+                assert ("small" in face["reasons"]) is (quality["face_px"] < SMALL_PX)
+
+    def test_small_and_blurred_crop_says_so(self, client: TestClient, crop_file: bytes) -> None:
+        with Image.open(BytesIO(crop_file)) as crop:
+            small = encode(np.asarray(crop.resize((20, 20))))
+        (face,) = client.post("/classify", params=CROPPED, files={"image": small}).json()["faces"]
+        assert face["quality"]["face_px"] == 20
+        assert face["quality"]["yaw"] is None
+        assert {"small", "blurred"} <= set(face["reasons"])
+
+    def test_each_reason_is_documented(self) -> None:
+        text = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+        assert [code for code in REASONS if f"| `{code}` |" not in text] == []
