@@ -11,14 +11,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mien.model.errors import DatasetError
-from mien.model.faces.alignment import crop_face
 from mien.model.faces.detection import Detector
-
-DETECTION_PX: Final = 192
-"""Side to which crops are scaled up for the detector."""
+from mien.model.faces.framing import frame_face
 
 FRONTAL_SHARE: Final = 0.5
 """The share of each emotion's faces that is kept, the most frontal ones."""
@@ -65,15 +61,8 @@ def align_faces(
     )
 
     def align(row: int) -> tuple[NDArray[np.uint8], float] | None:
-        scaled = (
-            Image.fromarray(crops[row]).convert("RGB").resize((DETECTION_PX, DETECTION_PX), Image.Resampling.BICUBIC)
-        )
-        image = np.asarray(scaled, dtype=np.uint8)
-        found = detector.detect(image)
-        if not found:
-            return None
-        landmarks = max(found, key=lambda each: each.box[2] * each.box[3]).landmarks
-        return crop_face(image, landmarks), _turn(landmarks)
+        found = frame_face(crops[row], detector)
+        return None if found is None else (found[0], _turn(found[1]))
 
     rows, aligned, turns = [], [], []
     with ThreadPoolExecutor(os.cpu_count()) as threads:

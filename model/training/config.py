@@ -61,6 +61,12 @@ class TrainingConfig(BaseModel):
     targets: Literal["votes", "one-hot"] = Field("votes", description="What the posterior is scored against.")
     protocol: Protocol = Field("argmax", description="Which training faces are used.")
     every: int = Field(1, ge=1, description="Train on every n-th face: 3 for a pilot, 1 otherwise.")
+    framing_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the faces that are cut out by their landmarks, as the detector does in photographs.",
+    )
     second_opinion: int = Field(
         0, ge=0, description="Votes for FER2013's own label of a face, added to those of its raters."
     )

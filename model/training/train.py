@@ -17,6 +17,7 @@ from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.files import write_table
 from mien.model.training.config import TrainingConfig
 from mien.model.training.distillation import Teacher
+from mien.model.training.framing import framed_images
 from mien.model.training.initial_weights import initial_sha256
 from mien.model.training.sampler import balanced_batches
 from mien.model.training.state import EpochReport, Run
@@ -99,7 +100,7 @@ def train(
         training: faces to learn from.
         validation: faces for the accuracy by nearest centroid after each epoch.
         config: the training settings.
-        folder: gets ``checkpoint.pt`` and ``curves.csv``.
+        folder: gets ``checkpoint.pt`` and ``curves.csv``, and with ``framing_share`` the framed faces.
         device: where to compute.
         initial: initial weights (``mien.model.training.initial_weights``); None starts from random weights.
         sub_classes: the classes with centroids are these sub-classes; the targets are still the emotions.
@@ -134,6 +135,7 @@ def train(
     )
     samples = select_training_set(training, config, sub_classes)
     images, classes, targets = (torch.from_numpy(part) for part in (samples.images, samples.classes, samples.targets))
+    both_frames = framed_images(samples, config.framing_share, folder)
     steps = len(_batches(samples, config, epoch=0))
     anchors, validation_crops = _anchors(samples, config.seed), _labelled_crops(validation)
 
@@ -162,7 +164,7 @@ def train(
                 number = run.epoch * steps + run.step_in_epoch
                 rate = learning_rate_at(number, steps, config)
                 loss = run.step(
-                    images[rows],
+                    both_frames.take(rows, seed=config.seed * 1_000_003 + number),
                     classes[rows],
                     targets[rows],
                     number=number,
