@@ -89,8 +89,8 @@ def load_bundle(folder: Path) -> Bundle:
     check_digests(folder, manifest)
     embedder_sha256 = manifest.sha256[EMBEDDER]
     mixture = read_mixture(folder / MIXTURE, embedder_sha256)
-    count, size = mixture.centroids.shape
-    faces = read_gallery(folder / GALLERY, embedder_sha256, count, size)
+    size = mixture.centroids.shape[1]
+    faces = read_gallery(folder / GALLERY, embedder_sha256, mixture.emotions, size)
     sub_classes = None
     if SUB_CLASSES in manifest.sha256:
         sub_classes = read_sub_classes(folder / SUB_CLASSES, embedder_sha256, mixture.emotions, size, faces.ids)
@@ -100,12 +100,14 @@ def load_bundle(folder: Path) -> Bundle:
 def check_fits(bundle: Bundle, embedder: Embedder) -> None:
     """Refuse an embedder that the bundle's mixture and gallery were not made with.
 
+    A mixture may have further emotions, after those that the network was trained on (``mien.index.fitting.adapt``).
+
     Raises:
         BundleError: dimensions or emotions differ.
     """
     for name, expected, found in (
         ("number of dimensions", bundle.mixture.centroids.shape[1], embedder.embedding_size),
-        ("emotions", bundle.mixture.emotions, embedder.emotions),
+        ("emotions", bundle.mixture.emotions[: len(embedder.emotions)], embedder.emotions),
     ):
         if expected != found:
             raise BundleError(f"{bundle.folder}: the mixture has the {name} {expected}, the embedder {found}")

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.npz import read_arrays
+from mien.index.bundle.npz import VOTE_COLUMNS_ARRAY, read_arrays, read_vote_columns
 from mien.index.errors import BundleError
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.sub_classes import SubClasses
@@ -19,7 +19,7 @@ _SHAPES: Final = {
     "source": "U",
     "embeddings": "f n d",
     "labels": "iu n",
-    "votes": f"iu n {len(VOTE_COLUMNS)}",
+    "votes": "iu n v",
 }
 
 
@@ -31,8 +31,9 @@ class GalleryFaces:
         ids: (n,) unique names.
         embeddings: (n, d) float32.
         labels: (n,) int64 indices into the emotions.
-        votes: (n, 10) uint8 counts, columns as in ``VOTE_COLUMNS``.
+        votes: (n, v) uint8 counts.
         source: metadata that all of them share, such as data set and split.
+        vote_columns: (v,) what the votes are for.
     """
 
     ids: tuple[str, ...]
@@ -40,6 +41,7 @@ class GalleryFaces:
     labels: NDArray[np.int64]
     votes: NDArray[np.uint8]
     source: dict[str, str]
+    vote_columns: tuple[str, ...] = VOTE_COLUMNS
 
 
 def write_gallery(path: Path, faces: GalleryFaces, embedder_sha256: str) -> None:
@@ -51,28 +53,29 @@ def write_gallery(path: Path, faces: GalleryFaces, embedder_sha256: str) -> None
         embeddings=faces.embeddings,
         labels=faces.labels.astype(np.uint8),
         votes=faces.votes,
+        vote_columns=np.array(faces.vote_columns),
         source=np.array(json.dumps(faces.source)),
     )
 
 
-def read_gallery(path: Path, embedder_sha256: str, emotions: int, size: int) -> GalleryFaces:
+def read_gallery(path: Path, embedder_sha256: str, emotions: tuple[str, ...], size: int) -> GalleryFaces:
     """Read what ``write_gallery`` wrote.
 
     Args:
         path: the file.
         embedder_sha256: of the bundle's network.
-        emotions: c, how many the bundle's mixture has.
+        emotions: (c,) names, of the bundle's mixture.
         size: d, dimensions of an embedding.
 
     Raises:
         BundleError: the file is broken, or belongs to another network.
     """
-    arrays = read_arrays(path, embedder_sha256, _SHAPES, sizes={"d": size})
+    arrays = read_arrays(path, embedder_sha256, _SHAPES, optional=(VOTE_COLUMNS_ARRAY,), sizes={"d": size})
     count = len(arrays["ids"])
     if count == 0 or len(set(arrays["ids"].tolist())) != count:
         raise BundleError(f"{path}: ids must be one or more, all different")
-    if arrays["labels"].min() < 0 or arrays["labels"].max() >= emotions:
-        raise BundleError(f"{path}: labels must be from 0 to {emotions - 1}, got up to {arrays['labels'].max()}")
+    if arrays["labels"].min() < 0 or arrays["labels"].max() >= len(emotions):
+        raise BundleError(f"{path}: labels must be from 0 to {len(emotions) - 1}, got up to {arrays['labels'].max()}")
     try:
         source = dict(json.loads(str(arrays["source"])))
     except (ValueError, TypeError):
@@ -83,6 +86,7 @@ def read_gallery(path: Path, embedder_sha256: str, emotions: int, size: int) -> 
         arrays["labels"].astype(np.int64),
         arrays["votes"].astype(np.uint8),
         source,
+        read_vote_columns(path, arrays),
     )
 
 
@@ -95,7 +99,7 @@ def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], sub_classes: SubC
             emotions[label],
             {
                 **faces.source,
-                "votes": {name: int(count) for name, count in zip(VOTE_COLUMNS, row, strict=True) if count},
+                "votes": {name: int(count) for name, count in zip(faces.vote_columns, row, strict=True) if count},
             },
             sub_class=sub_class_of.get(face_id),
         )

@@ -67,7 +67,7 @@ def read_mixture(path: Path, embedder_sha256: str) -> Mixture:
     Raises:
         BundleError: the file is broken, or belongs to another network.
     """
-    arrays = read_arrays(path, embedder_sha256, _MIXTURE, optional=CALIBRATION_ARRAYS)
+    arrays = read_arrays(path, embedder_sha256, _MIXTURE, optional=(CALIBRATION_ARRAYS,))
     check_positive(path, arrays, "sigma")
     check_ascending(path, arrays, "typical")
     check_covariances(path, arrays, "covariances")

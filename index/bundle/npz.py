@@ -1,7 +1,7 @@
 """NumPy archives (``.npz``) in a bundle: read without running code from them, and checked against a list of shapes."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.errors import BundleError
+from mien.model.emotions import VOTE_COLUMNS
+
+VOTE_COLUMNS_ARRAY: Final = {"vote_columns": "U w"}
+"""An optional array of archives with votes."""
 
 _KINDS: Final = {"f": "finite floats", "iu": "integers", "U": "text"}
 """NumPy's letters for kinds of dtypes."""
@@ -19,7 +23,7 @@ def read_arrays(
     embedder_sha256: str,
     shapes: Mapping[str, str],
     *,
-    optional: Mapping[str, str] | None = None,
+    optional: Sequence[Mapping[str, str]] = (),
     sizes: Mapping[str, int] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Read and check the arrays of an archive.
@@ -29,7 +33,7 @@ def read_arrays(
         embedder_sha256: digest of the bundle's network, which the archive must have been made with.
         shapes: array name to its kind (``f``, ``iu`` or ``U``) and dimensions, separated by spaces, such as
             ``f n d``. A dimension is a number, or a letter that stands for the same size in all arrays.
-        optional: the same for arrays of which the archive has all or none.
+        optional: the same for groups of arrays, of each of which the archive has all or none.
         sizes: what letters stand for; one that is not there stands for the size that it is first met with.
 
     Raises:
@@ -38,8 +42,9 @@ def read_arrays(
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            if optional and any(name in file.files for name in optional):
-                shapes = {**shapes, **optional}
+            for group in optional:
+                if any(name in file.files for name in group):
+                    shapes = {**shapes, **group}
             arrays = {name: file[name] for name in (*shapes, "embedder_sha256")}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is broken: {error}") from None
@@ -53,6 +58,14 @@ def read_arrays(
         _check_array(path, name, arrays[name], kind, [_size(dimension, bound) for dimension in dimensions])
         bound |= {letter: size for letter, size in zip(dimensions, arrays[name].shape, strict=True) if letter.isalpha()}
     return arrays
+
+
+def read_vote_columns(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+    """What the columns of ``votes`` are for; archives that do not say it have those of FER+."""
+    columns = tuple(arrays["vote_columns"].tolist()) if "vote_columns" in arrays else VOTE_COLUMNS
+    if len(columns) != arrays["votes"].shape[1]:
+        raise BundleError(f"{path}: votes must be for {', '.join(columns)}, got {arrays['votes'].shape[1]} columns")
+    return columns
 
 
 def check_positive(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:

@@ -6,12 +6,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from mien.index.bundle.npz import check_covariances, read_arrays
+from mien.index.bundle.npz import VOTE_COLUMNS_ARRAY, check_covariances, read_arrays, read_vote_columns
 from mien.index.errors import BundleError
 from mien.index.mixture.sub_classes import SubClass, SubClasses
-from mien.model.emotions import VOTE_COLUMNS
 
-# s sub-classes, c emotions, n faces of the gallery, d dimensions.
+# s sub-classes, c emotions, v columns of votes, n faces of the gallery, d dimensions.
 _SHAPES: Final = {
     "ids": "U s",
     "emotions": "iu s",
@@ -19,8 +18,8 @@ _SHAPES: Final = {
     "centroids": "f s d",
     "covariances": "f s d d",
     "nearest": "U s",
-    "votes": f"f s {len(VOTE_COLUMNS)}",
-    "difference": f"f s {len(VOTE_COLUMNS)}",
+    "votes": "f s v",
+    "difference": "f s v",
     "places": "iu n",
     "highest": "iu c",
 }
@@ -56,6 +55,7 @@ def write_sub_classes(path: Path, sub_classes: SubClasses, embedder_sha256: str,
         places=np.array([sub_classes.of_face[face] for face in faces], dtype=np.uint16),
         highest=np.array(sub_classes.highest, dtype=np.int64),
         **(words if sub_classes.names else {}),
+        vote_columns=np.array(sub_classes.vote_columns),
     )
 
 
@@ -75,7 +75,7 @@ def read_sub_classes(
         BundleError: the file is broken, or belongs to another network or gallery.
     """
     sizes = {"d": size, "n": len(faces), "c": len(emotions)}
-    arrays = read_arrays(path, embedder_sha256, _SHAPES, optional=_NAMES, sizes=sizes)
+    arrays = read_arrays(path, embedder_sha256, _SHAPES, optional=(_NAMES, VOTE_COLUMNS_ARRAY), sizes=sizes)
     count = len(arrays["ids"])
     check_covariances(path, arrays, "covariances")
     owners = arrays["emotions"].astype(np.int64)
@@ -104,4 +104,5 @@ def read_sub_classes(
         for row in range(count)
     )
     of_face = dict(zip(faces, arrays["places"].astype(int).tolist(), strict=True))
-    return SubClasses(emotions, each, of_face, tuple(arrays["highest"].astype(int).tolist()))
+    columns = read_vote_columns(path, arrays)
+    return SubClasses(emotions, each, of_face, tuple(arrays["highest"].astype(int).tolist()), columns)

@@ -59,26 +59,29 @@ def classification_scores(
     }
 
 
-def score_classification(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> Scores:
+def score_classification(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], emotions: tuple[str, ...] = EMOTIONS
+) -> Scores:
     """Score predicted emotions, with intervals; in addition the mean recall of the frequent emotions.
 
     Args:
-        labels: (n,) indices into ``EMOTIONS``.
+        labels: (n,) indices into ``emotions``.
         predicted: (n,) the same.
+        emotions: (c,) names.
 
     Raises:
         DatasetError: there is no face.
     """
-    scores = classification_scores(labels, predicted, EMOTIONS)
-    count = len(EMOTIONS)
+    scores = classification_scores(labels, predicted, emotions)
+    count = len(emotions)
     cells = np.eye(count**2, dtype=np.bool_)[labels * count + predicted]  # (n, c * c)
     figures, recall = _figures(resampled_means(cells).reshape(-1, count, count))
     intervals = {name: percentile_interval(values) for name, values in figures.items()}
     for column, (name, value) in enumerate(scores["recall_per_class"].items()):
         if value is not None:
             intervals[f"recall_per_class.{name}"] = percentile_interval(recall[:, column])
-    frequent = [EMOTIONS.index(name) for name in FREQUENT if scores["recall_per_class"][name] is not None]
-    recalls = [scores["recall_per_class"][EMOTIONS[column]] for column in frequent]
+    frequent = [emotions.index(name) for name in FREQUENT if scores["recall_per_class"].get(name) is not None]
+    recalls = [scores["recall_per_class"][emotions[column]] for column in frequent]
     scores["macro_recall_frequent"] = float(np.mean(recalls)) if recalls else None
     if frequent:
         intervals["macro_recall_frequent"] = percentile_interval(_mean_without_nan(recall[:, frequent]))
@@ -120,7 +123,7 @@ def clustering_scores(
     }
 
 
-def softmax_head(gallery: FixedGallery) -> Classifier:
+def softmax_head(gallery: FixedGallery, emotions: tuple[str, ...] = EMOTIONS) -> Classifier:
     """The baseline: a softmax layer on the same embeddings, fitted on the faces of a gallery."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -128,22 +131,24 @@ def softmax_head(gallery: FixedGallery) -> Classifier:
 
     # Without scaling, dimensions of very different spread stall the solver; some losses leave such spaces.
     head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    head.fit(gallery.embeddings, gallery_labels(gallery))
+    head.fit(gallery.embeddings, gallery_labels(gallery, emotions))
     return lambda queries: np.asarray(head.predict(queries), dtype=np.int64)
 
 
-def nearest_neighbour_vote(gallery: FixedGallery, queries: NDArray[np.float32]) -> NDArray[np.int64]:
+def nearest_neighbour_vote(
+    gallery: FixedGallery, queries: NDArray[np.float32], emotions: tuple[str, ...] = EMOTIONS
+) -> NDArray[np.int64]:
     """(q,) the most frequent emotion among the nearest faces; among equally frequent ones, the nearest's."""
     winners = np.empty(len(queries), dtype=np.int64)
     for query, matches in enumerate(gallery.search(queries, NEIGHBOURS)):
-        votes = [EMOTIONS.index(match.entry.emotion) for match in matches]
+        votes = [emotions.index(match.entry.emotion) for match in matches]
         winners[query] = max(votes, key=votes.count)
     return winners
 
 
-def gallery_labels(gallery: FixedGallery) -> NDArray[np.int64]:
-    """(n,) indices into ``EMOTIONS`` of a gallery's faces."""
-    return np.array([EMOTIONS.index(entry.emotion) for entry in gallery.entries], dtype=np.int64)
+def gallery_labels(gallery: FixedGallery, emotions: tuple[str, ...] = EMOTIONS) -> NDArray[np.int64]:
+    """(n,) indices into ``emotions`` of a gallery's faces."""
+    return np.array([emotions.index(entry.emotion) for entry in gallery.entries], dtype=np.int64)
 
 
 def _check(labels: NDArray[np.integer], predicted: NDArray[np.integer], class_count: int) -> None:

@@ -39,7 +39,7 @@ from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.mixture import posterior_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
-from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
+from mien.model.emotions import UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
 
 SCORES_NAME: Final = "scores.json"
@@ -79,7 +79,8 @@ def evaluate(
     Raises:
         DatasetError: no face has a strict majority of votes.
     """
-    kept = near_copies.without_leaks(faces)
+    emotions = bundle.mixture.emotions
+    kept = near_copies.without_leaks(faces.of(emotions))
     majority = labels(kept.votes, "majority")
     clear = majority != UNLABELLED
     if not clear.any():
@@ -92,26 +93,29 @@ def evaluate(
     held_out = held_out_faces(clear_faces, embeddings[clear], near_copies)
 
     on_stage("classification and calibration")
-    baseline = softmax_head(bundle.gallery)
+    baseline = softmax_head(bundle.gallery, emotions)
     parts = {
         "majority": _majority(bundle, baseline, held_out, cross_fit=calibrated_on == dataset),
         "argmax": _argmax(bundle, baseline, embeddings, kept.votes),
     }
     on_stage("clustering")
-    parts["clustering"] = clustering_scores(held_out.embeddings, held_out.labels, len(EMOTIONS)), {}
+    parts["clustering"] = clustering_scores(held_out.embeddings, held_out.labels, len(emotions)), {}
     on_stage("retrieval, leave-one-out")
-    entries = [Entry(name, EMOTIONS[label], {}) for name, label in zip(clear_faces.names, held_out.labels, strict=True)]
+    entries = [Entry(name, emotions[label], {}) for name, label in zip(clear_faces.names, held_out.labels, strict=True)]
     parts["retrieval_leave_one_out"] = score_retrieval(
         FixedGallery(entries, held_out.embeddings),
         held_out.labels,
         held_out.groups,
         held_out,
         query_rows=np.arange(len(entries)),
+        emotions=emotions,
     )
     on_stage("retrieval from the Training gallery")
     shipped = bundle.gallery
     shipped_groups = near_copies.groups_of(tuple(f"{entry.id}.png" for entry in shipped.entries))
-    parts["retrieval_from_training"] = score_retrieval(shipped, gallery_labels(shipped), shipped_groups, held_out)
+    parts["retrieval_from_training"] = score_retrieval(
+        shipped, gallery_labels(shipped, emotions), shipped_groups, held_out, emotions=emotions
+    )
     on_stage("rejection")
     outliers = seen_outliers(clear_faces.images, OUTLIER_SEED, count=outliers_of_each_kind)
     outliers += unseen_outliers(embedder.side_px, OUTLIER_SEED, count=outliers_of_each_kind)
@@ -160,7 +164,7 @@ def save_plots(
     from mien.index.evaluation.sheets import write_portrait_sheet
 
     majority = scores["majority"]
-    plots.confusion_matrix(folder / "confusion.png", majority["nearest_centroid"]["confusion"], EMOTIONS)
+    plots.confusion_matrix(folder / "confusion.png", majority["nearest_centroid"]["confusion"], bundle.mixture.emotions)
     cross_fitted = majority.get("calibration_cross_fitted")
     calibration = cross_fitted or majority["calibration"]
     plots.reliability_diagram(
@@ -175,7 +179,7 @@ def save_plots(
         face_labels,
         centroids=bundle.mixture.centroids,
         covariances=bundle.mixture.covariances,
-        names=EMOTIONS,
+        names=bundle.mixture.emotions,
     )
     if bundle.portraits_path is not None:
         write_portrait_sheet(folder / "portraits.png", bundle)
@@ -213,11 +217,12 @@ def _classification_and_calibration(
     wanted: NDArray[np.int64],
     votes: NDArray[np.float32],
 ) -> dict[str, Scores]:
-    posterior = bundle.mixture.posterior(points)
+    posterior, emotions = bundle.mixture.posterior(points), bundle.mixture.emotions
+    neighbours = nearest_neighbour_vote(bundle.gallery, points, emotions)
     return {
-        "nearest_centroid": score_classification(wanted, posterior.argmax(axis=1)),
-        "nearest_neighbours": score_classification(wanted, nearest_neighbour_vote(bundle.gallery, points)),
-        "softmax_head": score_classification(wanted, baseline(points)),
+        "nearest_centroid": score_classification(wanted, posterior.argmax(axis=1), emotions),
+        "nearest_neighbours": score_classification(wanted, neighbours, emotions),
+        "softmax_head": score_classification(wanted, baseline(points), emotions),
         "calibration": score_calibration(posterior, wanted, votes),
         "vote_shares": score_vote_shares(bundle.mixture.vote_shares(points), votes),
     }
@@ -234,7 +239,7 @@ def _rejection(
     known = typical >= mixture.min_typicality
     scores["faces_kept_per_emotion"] = {
         name: float(known[faces.labels == label].mean()) if (faces.labels == label).any() else None
-        for label, name in enumerate(EMOTIONS)
+        for label, name in enumerate(mixture.emotions)
     }
     if cross_fit:
         kept = cross_fitted_typicality(mixture, faces) >= mixture.min_typicality

@@ -104,11 +104,12 @@ class GroupFigures:
     figures: Mapping[str, Figure | None]
 
 
-def read_photographs(table: Path) -> tuple[list[Photograph], tuple[str, ...]]:
+def read_photographs(table: Path, emotions: tuple[str, ...] = EMOTIONS) -> tuple[list[Photograph], tuple[str, ...]]:
     """Read a table of labelled photographs with further columns, each of which divides people into groups.
 
     Args:
         table: in the format of ``mien.model.datasets.csv_table``, or the folder that holds it as ``labels.csv``.
+        emotions: photographs with another label are left out.
 
     Returns:
         The photographs, and the names of these columns.
@@ -116,7 +117,7 @@ def read_photographs(table: Path) -> tuple[list[Photograph], tuple[str, ...]]:
     Raises:
         DatasetError: the table cannot be read, or has no such column.
     """
-    listed = read_listing(table)
+    listed = read_listing(table, emotions=emotions)
     path = table / "labels.csv" if table.is_dir() else table
     by_path = {path.parent / (row.get("image") or row["path"]): row for _, row in rows(path, ())}
     each = [by_path[photograph] for photograph in listed.paths]
@@ -126,7 +127,7 @@ def read_photographs(table: Path) -> tuple[list[Photograph], tuple[str, ...]]:
     persons = listed.subjects or tuple(str(photograph) for photograph in listed.paths)
     groups = {column: _group_names([row[column].strip() for row in each]) for column in columns}
     photographs = [
-        Photograph(photograph, EMOTIONS[label], person, {column: groups[column][row] for column in columns})
+        Photograph(photograph, emotions[label], person, {column: groups[column][row] for column in columns})
         for row, (photograph, label, person) in enumerate(
             zip(listed.paths, listed.labels.tolist(), persons, strict=True)
         )

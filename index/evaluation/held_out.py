@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mien.index.mixture.calibration import fit_sigma
 from mien.index.mixture.mixture import Mixture, posterior_from, quantile_table, typicality_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
-from mien.model.emotions import EMOTIONS, distribution, labels
+from mien.model.emotions import distribution, labels
 from mien.model.errors import DatasetError
 
 FOLDS: Final = 5
@@ -27,8 +27,8 @@ class HeldOutFaces:
 
     Attributes:
         embeddings: (n, d) float32.
-        labels: (n,) int64 indices into ``EMOTIONS``.
-        votes: (n, 8) float32, the share of each emotion among the votes.
+        labels: (n,) int64 indices into the c emotions.
+        votes: (n, c) float32, the share of each emotion among the votes.
         groups: (n,) int64, of near copies.
     """
 
@@ -39,8 +39,8 @@ class HeldOutFaces:
 
     @property
     def one_hot(self) -> NDArray[np.float32]:
-        """(n, 8) the labels as distributions."""
-        return np.eye(len(EMOTIONS), dtype=np.float32)[self.labels]
+        """(n, c) the labels as distributions."""
+        return np.eye(self.votes.shape[1], dtype=np.float32)[self.labels]
 
 
 def held_out_faces(faces: LabelledFaces, embeddings: NDArray[np.float32], near_copies: NearCopies) -> HeldOutFaces:

@@ -178,5 +178,5 @@ def _retrieval(
     embeddings: NDArray[np.float32], emotions: NDArray[np.int64], groups: NDArray[np.int64]
 ) -> tuple[float, float]:
     """Leave-one-out recall@1 and mAP; faces of one group are passed over."""
-    scores = rank_leave_one_out(embeddings, emotions, groups)
+    scores = rank_leave_one_out(EMOTIONS, embeddings, emotions, groups)
     return scores["recall_at_1"], scores["mean_average_precision"]

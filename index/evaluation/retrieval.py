@@ -208,20 +208,22 @@ def score_retrieval(
     queries: HeldOutFaces,
     *,
     query_rows: NDArray[np.int64] | None = None,
+    emotions: tuple[str, ...] = EMOTIONS,
 ) -> Scores:
     """Rank the gallery for each query, and score the rankings, with intervals; near copies of a query are left out.
 
     Args:
         gallery: of m faces.
-        gallery_labels: (m,) indices into ``EMOTIONS``.
+        gallery_labels: (m,) indices into ``emotions``.
         gallery_groups: (m,) of near copies.
         queries: q faces, their groups numbered as the gallery's.
         query_rows: (q,) the gallery row of each query, which is left out, too; None when they are not in the gallery.
+        emotions: (c,) names.
 
     Raises:
         DatasetError: no query has a relevant gallery face.
     """
-    tally = RankingTally(EMOTIONS, gallery_labels, gallery_groups)
+    tally = RankingTally(emotions, gallery_labels, gallery_groups)
     for start in range(0, len(queries.labels), _QUERIES_AT_ONCE):
         part = slice(start, start + _QUERIES_AT_ONCE)
         ranked, _ = gallery.ranking(queries.embeddings[part], len(gallery))

@@ -58,7 +58,14 @@ def write_contact_sheets(folder: Path, faces: LabelledFaces, sub_classes: SubCla
         members = [np.flatnonzero(rows == row) for row in own]
         means = [faces.images[each].mean(axis=0) for each in members]
         samples = [faces.images[each[np.linspace(0, len(each) - 1, _SAMPLE).astype(int)]] for each in members]
-        write_contact_sheet(folder / f"{emotion}.png", [sub_classes.each[row] for row in own], crops, means, samples)
+        write_contact_sheet(
+            folder / f"{emotion}.png",
+            [sub_classes.each[row] for row in own],
+            crops,
+            means,
+            samples,
+            vote_columns=sub_classes.vote_columns,
+        )
 
 
 def write_contact_sheet(
@@ -67,6 +74,8 @@ def write_contact_sheet(
     crops: Mapping[str, NDArray[np.uint8]],
     means: Sequence[NDArray[np.floating]],
     samples: Sequence[NDArray[np.uint8]],
+    *,
+    vote_columns: tuple[str, ...] = VOTE_COLUMNS,
 ) -> None:
     """Write a PNG with a row for each sub-class: its mean face, the faces nearest to its centroid, a gap, a sample.
 
@@ -78,6 +87,7 @@ def write_contact_sheet(
         crops: gallery id to image, (h, w) uint8; other faces are left blank.
         means: (h, w) the mean image of each sub-class's faces, 0 to 255.
         samples: (m, h, w) faces of each sub-class, wherever they lie.
+        vote_columns: of the sub-classes.
     """
     first = 2 + max((len(each.nearest) for each in sub_classes), default=0)  # column of the sample
     columns = first + max(map(len, samples), default=0)
@@ -86,7 +96,7 @@ def write_contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for row, (each, average, sample) in enumerate(zip(sub_classes, means, samples, strict=True)):
         top = row * row_px + _GAP_PX
-        draw.text((_GAP_PX, top), caption(each), fill=0, font_size=16)
+        draw.text((_GAP_PX, top), caption(each, vote_columns), fill=0, font_size=16)
         faces = [_stretched(average), *(crops.get(face) for face in each.nearest)]
         for column, face in (*enumerate(faces), *enumerate(sample, first)):
             if face is not None:
@@ -102,11 +112,11 @@ def _stretched(average: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.asarray((average - low) / max(high - low, 1) * 255).astype(np.uint8)
 
 
-def caption(subclass: SubClass) -> str:
+def caption(subclass: SubClass, columns: tuple[str, ...] = VOTE_COLUMNS) -> str:
     """One line: id and name, share of the emotion, and the largest differences of its votes from its siblings'."""
     order = np.argsort(-np.abs(subclass.difference))[:3]
     differences = [
-        f"{subclass.difference[column]:+.0%} {VOTE_COLUMNS[column]}"
+        f"{subclass.difference[column]:+.0%} {columns[column]}"
         for column in order
         if abs(subclass.difference[column]) >= _MIN_DIFFERENCE
     ]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.mixture.em import GaussianMixture
 from mien.index.mixture.sub_classes import SubClasses
-from mien.model.emotions import VOTE_COLUMNS
 
 NEAREST: Final = 10
 """Faces that a retrieval within an emotion returns."""
@@ -24,7 +23,7 @@ class TrainingFaces:
         embeddings: (n, d).
         labels: (n,) indices into the emotions.
         rows: (n,) the sub-class of each.
-        votes: (n, 8) the share of each emotion among the votes.
+        votes: (n, c) the share of each emotion among the votes.
     """
 
     embeddings: NDArray[np.floating]
@@ -97,6 +96,7 @@ def score_sub_classes(
 
 def describe(sub_classes: SubClasses) -> list[dict[str, Any]]:
     """A description of each sub-class without its Gaussian: JSON values."""
+    columns = sub_classes.vote_columns
     sizes = np.bincount(list(sub_classes.of_face.values()), minlength=len(sub_classes))
     return [
         {
@@ -107,8 +107,8 @@ def describe(sub_classes: SubClasses) -> list[dict[str, Any]]:
             "weight": each.weight,
             "gallery_faces": int(sizes[row]),
             "nearest": list(each.nearest),
-            "votes": dict(zip(VOTE_COLUMNS, each.votes.round(4).tolist(), strict=True)),
-            "difference_from_siblings": dict(zip(VOTE_COLUMNS, each.difference.round(4).tolist(), strict=True)),
+            "votes": dict(zip(columns, each.votes.round(4).tolist(), strict=True)),
+            "difference_from_siblings": dict(zip(columns, each.difference.round(4).tolist(), strict=True)),
         }
         for row, each in enumerate(sub_classes.each)
     ]

@@ -4,7 +4,6 @@ from typing import Any, Final, NamedTuple
 
 from mien.index.evaluation.intervals import Interval
 from mien.index.evaluation.retrieval import RECALL_DEPTHS
-from mien.model.emotions import EMOTIONS
 
 INTERVALS: Final = "intervals"
 """Key of the intervals in the scores; they are by path of their figure."""
@@ -17,8 +16,6 @@ _MAJORITY: Final = (
     ("macro recall", "nearest_centroid.macro_recall"),
     ("macro recall, six frequent emotions", "nearest_centroid.macro_recall_frequent"),
     ("macro F1", "nearest_centroid.macro_f1"),
-    *((f"recall, {name}", f"nearest_centroid.recall_per_class.{name}") for name in EMOTIONS),
-    ("NMI of labels and predictions", "nearest_centroid.normalised_mutual_information"),
 )
 
 _RETRIEVAL: Final = (
@@ -70,8 +67,12 @@ class Figure(NamedTuple):
 
 def headline(scores: dict[str, Any]) -> list[Figure]:
     """The figures of the protocol, without those that the scores lack, as for a class without faces."""
+    recalls = "nearest_centroid.recall_per_class"
+    of_emotions = scores["majority"]["nearest_centroid"]["recall_per_class"]
     paths = [
         *((name, f"majority.{path}") for name, path in _MAJORITY),
+        *((f"recall, {emotion}", f"majority.{recalls}.{emotion}") for emotion in of_emotions),
+        ("NMI of labels and predictions", "majority.nearest_centroid.normalised_mutual_information"),
         ("accuracy, nearest centroid, argmax protocol", "argmax.nearest_centroid.accuracy"),
         ("K-means NMI", "clustering.normalised_mutual_information"),
         ("K-means ARI", "clustering.adjusted_rand_index"),

@@ -22,7 +22,6 @@ from mien.index.evaluation.retrieval import RankingTally
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.mixture import Mixture
 from mien.model.datasets.base import LabelledPhotographs
-from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, ImageError, NoFaceError, reason_of
 from mien.model.faces.box import Box
 from mien.model.faces.decoding import read_file
@@ -81,7 +80,7 @@ class CroppedPhotographs:
     """The labelled faces of a data set before they are embedded: cut out once, for any number of networks.
 
     Attributes:
-        labels: (m,) int64 indices into ``EMOTIONS``, of the photographs in which the labelled face was found.
+        labels: (m,) int64 indices into the emotions, of the photographs in which the labelled face was found.
         crops: (m, side, side) uint8.
         skipped: how many other photographs there are.
     """
@@ -94,12 +93,23 @@ class CroppedPhotographs:
 def crop_photographs(
     reader: FaceReader, photographs: LabelledPhotographs, *, on_progress: Callable[[int], object] = lambda _: None
 ) -> CroppedPhotographs:
+    """Cut out and align the labelled face of each photograph: see ``labelled_crops``."""
+    rows, crops, skipped = labelled_crops(reader, photographs, on_progress=on_progress)
+    return CroppedPhotographs(photographs.labels[rows], crops, len(skipped))
+
+
+def labelled_crops(
+    reader: FaceReader, photographs: LabelledPhotographs, *, on_progress: Callable[[int], object] = lambda _: None
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], list[Skip]]:
     """Cut out and align the labelled face of each photograph, as ``embed_photographs`` does.
 
     Args:
         reader: finds the faces.
         photographs: what is read.
         on_progress: called after each batch with the number of photographs in it.
+
+    Returns:
+        (m,) the photographs whose labelled face was found, (m, side, side) their crops, and the other photographs.
 
     Raises:
         DatasetError: no photograph could be used.
@@ -115,7 +125,7 @@ def crop_photographs(
         on_progress(len(batch))
     if not rows:
         raise _none_found(photographs, skipped)
-    return CroppedPhotographs(photographs.labels[rows], np.stack(crops), len(skipped))
+    return np.array(rows, dtype=np.int64), np.stack(crops), skipped
 
 
 def embed_photographs(
@@ -168,13 +178,13 @@ def transfer_scores(
 ) -> dict[str, Any]:
     """Score the embeddings of a data set.
 
-    The predicted emotion is that of the nearest centroid, among all eight (``all_emotions``) and among those that the
-    set has (``own_emotions``). Retrieval is leave-one-out within the set; where subjects are known, all photographs of
+    The predicted emotion is that of the nearest centroid, among all (``all_emotions``) and among those that the set
+    has (``own_emotions``). Retrieval is leave-one-out within the set; where subjects are known, all photographs of
     the query's subject are left out.
 
     Args:
-        mixture: of the bundle, over the emotions of FER+.
-        photographs: the data set.
+        mixture: of the bundle.
+        photographs: the data set; its emotions are the mixture's, in any order.
         embedded: its faces.
         on_progress: called with the queries ranked and their total.
 
@@ -185,8 +195,8 @@ def transfer_scores(
     people = None
     if photographs.subjects is not None:
         people = np.unique([photographs.subjects[row] for row in embedded.rows], return_inverse=True)[1]
-    order = [mixture.emotions.index(name) for name in EMOTIONS]
-    distances = mixture.distances(embedded.embeddings)[:, order]
+    emotions = photographs.emotions
+    distances = mixture.distances(embedded.embeddings)[:, [mixture.emotions.index(name) for name in emotions]]
     own = np.unique(photographs.labels)
     return {
         "dataset": photographs.name,
@@ -198,9 +208,9 @@ def transfer_scores(
         "subjects": len(set(photographs.subjects)) if photographs.subjects is not None else None,
         "emotions": list(photographs.classes),
         "emotions_lacking": list(photographs.missing_emotions),
-        "all_emotions": classification_scores(labels, distances.argmin(axis=1), EMOTIONS),
-        "own_emotions": classification_scores(labels, own[distances[:, own].argmin(axis=1)], EMOTIONS),
-        "retrieval_leave_one_out": _retrieval(embedded.embeddings, labels, people, on_progress),
+        "all_emotions": classification_scores(labels, distances.argmin(axis=1), emotions),
+        "own_emotions": classification_scores(labels, own[distances[:, own].argmin(axis=1)], emotions),
+        "retrieval_leave_one_out": _retrieval(emotions, embedded.embeddings, labels, people, on_progress),
         "identity_leakage": _identity(embedded.embeddings, labels, people),
     }
 
@@ -220,19 +230,19 @@ def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
     every, own, ranking = scores["all_emotions"], scores["own_emotions"], scores["retrieval_leave_one_out"]
     identity = scores["identity_leakage"]
     counts = [
-        ("photographs with an emotion of FER+", f"{scores['photographs']}"),
-        *((f"left out: {what}", f"{count}") for what, count in scores["left_out"].items()),
-        *((f"skipped: {kind}", f"{count}") for kind, count in scores["skipped"].items()),
+        ("photographs with an emotion of the bundle", f"{scores['photographs']}"),
+        *((f"left out: {what}", f"{number}") for what, number in scores["left_out"].items()),
+        *((f"skipped: {kind}", f"{number}") for kind, number in scores["skipped"].items()),
         ("faces scored", f"{scores['scored']}"),
         ("emotions that the set lacks", ", ".join(scores["emotions_lacking"]) or "none"),
         ("subjects", "not known" if scores["subjects"] is None else f"{scores['subjects']}"),
     ]
     figures = [
-        ("accuracy, nearest of all eight centroids", every["accuracy"]),
+        ("accuracy, nearest of all centroids", every["accuracy"]),
         ("accuracy, nearest centroid of the set's emotions", own["accuracy"]),
-        ("macro recall, all eight", every["macro_recall"]),
+        ("macro recall, all emotions", every["macro_recall"]),
         ("macro recall, the set's emotions", own["macro_recall"]),
-        *((f"recall, {name}, all eight", recall) for name, recall in every["recall_per_class"].items()),
+        *((f"recall, {name}, all emotions", recall) for name, recall in every["recall_per_class"].items()),
         *((f"recall, {name}, the set's emotions", recall) for name, recall in own["recall_per_class"].items()),
         *([("mAP, leave-one-out", ranking["mean_average_precision"])] if ranking else []),
         *([("recall@1, leave-one-out", ranking["recall_at_1"])] if ranking else []),
@@ -288,6 +298,7 @@ def _overlap(one: Box, other: Box) -> float:
 
 
 def rank_leave_one_out(
+    emotions: Sequence[str],
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
@@ -296,8 +307,9 @@ def rank_leave_one_out(
     """Scores of retrieval within a set; faces of the query's group are passed over.
 
     Args:
+        emotions: (c,) names.
         embeddings: (n, d).
-        labels: (n,) indices into ``EMOTIONS``.
+        labels: (n,) indices into ``emotions``.
         groups: (n,) a number for each group of faces that are no answer to one another.
         on_progress: called with the queries ranked and their total.
 
@@ -305,8 +317,8 @@ def rank_leave_one_out(
         DatasetError: no face has another of its emotion.
     """
     count = len(labels)
-    gallery = FixedGallery([Entry(str(row), EMOTIONS[label], {}) for row, label in enumerate(labels)], embeddings)
-    tally = RankingTally(EMOTIONS, labels, groups)
+    gallery = FixedGallery([Entry(str(row), emotions[label], {}) for row, label in enumerate(labels)], embeddings)
+    tally = RankingTally(emotions, labels, groups)
     queries = np.arange(count)
     if count > MAX_QUERIES:
         queries = np.sort(np.random.default_rng(0).choice(count, MAX_QUERIES, replace=False))
@@ -320,6 +332,7 @@ def rank_leave_one_out(
 
 
 def _retrieval(
+    emotions: Sequence[str],
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
     people: NDArray[np.int64] | None,
@@ -328,7 +341,7 @@ def _retrieval(
     """Scores of retrieval; None where no photograph has another of its emotion."""
     groups = people if people is not None else np.arange(len(labels))
     try:
-        return rank_leave_one_out(embeddings, labels, groups, on_progress)
+        return rank_leave_one_out(emotions, embeddings, labels, groups, on_progress)
     except DatasetError:
         return None
 

@@ -11,8 +11,8 @@ from mien.index.bundle.manifest import Manifest, check_is_replaceable, sha256_of
 from mien.index.mixture.mixture import fit_mixture
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
-from mien.model.emotions import EMOTIONS, UNLABELLED, labels
-from mien.model.errors import DatasetError, EmbedderError
+from mien.model.emotions import UNLABELLED, labels, vote_columns
+from mien.model.errors import DatasetError
 
 
 def build_bundle(
@@ -20,6 +20,7 @@ def build_bundle(
     training: LabelledFaces,
     output: Path,
     *,
+    dataset: str = "FER+",
     threads: int = 0,
     on_progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> Manifest:
@@ -30,41 +31,42 @@ def build_bundle(
 
     Args:
         embedder_path: file from ``mien export``.
-        training: FER+ Training.
+        training: those faces; votes for emotions that the network does not know count for none.
         output: folder of the bundle.
+        dataset: its name.
         threads: of ONNX Runtime; 0 leaves the choice to it.
         on_progress: called with the number of faces done and their total.
 
     Raises:
-        DatasetError: an emotion has too few faces for a Gaussian.
-        EmbedderError: the network was trained for other emotions.
+        DatasetError: an emotion of the network has too few faces for a Gaussian.
         BundleError: the output folder holds something else.
     """
     check_is_replaceable(output)
     embedder = Embedder(embedder_path, threads=threads)
-    if embedder.emotions != EMOTIONS:
-        raise EmbedderError(f"{embedder_path} knows the emotions {embedder.emotions}, FER+ has {EMOTIONS}")
+    emotions = embedder.emotions
+    training = training.of(emotions)
     labelled = training.take(labels(training.votes, "argmax") != UNLABELLED)
     embeddings = embedder.embed(labelled.images, on_progress)
 
     majority = labels(labelled.votes, "majority")
     clear = majority != UNLABELLED
-    counts = np.bincount(majority[clear], minlength=len(EMOTIONS))
+    counts = np.bincount(majority[clear], minlength=len(emotions))
     if counts.min() < 2:
         raise DatasetError(
             f"a Gaussian needs at least two faces with a strict majority of votes, "
-            f"{EMOTIONS[int(counts.argmin())]} has {int(counts.min())}"
+            f"{emotions[int(counts.argmin())]} has {int(counts.min())}"
         )
-    mixture = fit_mixture(embeddings[clear], majority[clear], EMOTIONS, embedder.sigma)
+    mixture = fit_mixture(embeddings[clear], majority[clear], emotions, embedder.sigma)
     faces = GalleryFaces(
         ids=tuple(Path(name).stem for name in labelled.names),
         embeddings=embeddings,
         labels=labels(labelled.votes, "argmax"),
         votes=labelled.votes.astype(np.uint8),
-        source={"dataset": "FER+", "split": "Training"},
+        source={"dataset": dataset, "split": "Training"},
+        vote_columns=vote_columns(emotions),
     )
     made_from = {
-        "dataset": "FER+ Training",
+        "dataset": f"{dataset} Training",
         "gallery_faces": len(labelled),
         "mixture_faces": int(clear.sum()),
         "embedder_sha256": sha256_of(embedder_path),

@@ -66,6 +66,7 @@ def calibrate_bundle(
     bundle = load_bundle(folder)
     embedder = Embedder(folder / EMBEDDER, threads=threads)
     check_fits(bundle, embedder)
+    training, validation = training.of(bundle.mixture.emotions), validation.of(bundle.mixture.emotions)
     clear_training = training.take(labels(training.votes) != UNLABELLED)
     if len(clear_training) == 0:
         raise DatasetError("calibration needs training faces with a strict majority of votes, got none")
@@ -89,7 +90,7 @@ def calibrate_bundle(
         "background": {
             "pictures": len(outlier_embeddings),
             "kinds": [each.kind for each in outliers],
-            "made_from": "FER+ Training",
+            "made_from": "training faces",
         },
         **_report(mixture, faces),
     }

@@ -27,7 +27,7 @@ from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClasses
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
-from mien.model.emotions import EMOTIONS, UNLABELLED, labels
+from mien.model.emotions import UNLABELLED, labels
 from mien.model.files import write_atomically
 
 ASSIGNMENTS_NAME: Final = "assignments.csv"
@@ -71,6 +71,7 @@ def discover_in_bundle(
         BundleError: the bundle cannot be written.
     """
     mixture = bundle.mixture
+    training, validation = training.of(mixture.emotions), validation.of(mixture.emotions)
     on_stage("embedding")
     faces = _embed_training_faces(bundle, embedder, training, near_copies, on_progress)
     clear = near_copies.without_leaks(validation)
@@ -133,7 +134,7 @@ def discovery_report(
     single = [
         fit_emotion(emotion_faces(mixture, faces, label)[1], 1, background) for label in range(len(mixture.emotions))
     ]
-    votes = faces.votes[:, : len(EMOTIONS)]
+    votes = faces.votes[:, : len(mixture.emotions)]
     training = TrainingFaces(
         faces.embeddings, faces.labels(mixture), found.rows, votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
     )

@@ -18,7 +18,7 @@ from mien.index.mixture.em import GaussianMixture
 from mien.index.mixture.emotion_mixture import EmotionFaces, fit_emotion
 from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClass, SubClasses
-from mien.model.emotions import UNLABELLED, labels
+from mien.model.emotions import UNLABELLED, labels, vote_columns
 from mien.model.errors import DatasetError
 
 NEAREST: Final = 12
@@ -52,7 +52,7 @@ class DiscoveryFaces:
     Attributes:
         ids: (n,) unique names.
         embeddings: (n, d) floating.
-        votes: (n, 10) counts, columns as in ``VOTE_COLUMNS``.
+        votes: (n, c + 2) counts, columns as in ``vote_columns``.
         groups: (n,) int64: near copies have the same number.
         in_gallery: (n,) bool: the face is in the bundle's gallery.
     """
@@ -254,10 +254,11 @@ def _assemble(
         ),
         {},
         highest,
+        vote_columns(mixture.emotions),
     )
     rows, probabilities = bare.assign(faces.embeddings, faces.labels(mixture))
     gallery = np.flatnonzero(faces.in_gallery)
-    shares = faces.votes / np.maximum(faces.votes.sum(axis=1, keepdims=True), 1)  # (n, 10)
+    shares = faces.votes / np.maximum(faces.votes.sum(axis=1, keepdims=True), 1)  # (n, c + 2)
     each = []
     for row, sub_class in enumerate(bare.each):
         members = gallery[rows[gallery] == row]

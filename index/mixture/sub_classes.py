@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.mixture.em import GaussianMixture
+from mien.model.emotions import VOTE_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class SubClass:
         centroid: (d,) float64.
         covariance: (d, d) float64, positive definite.
         nearest: ids of the gallery faces of this sub-class nearest to the centroid, nearest first.
-        votes: (10,) float64, mean share of the votes in each of ``VOTE_COLUMNS``, over its gallery faces.
-        difference: (10,) float64, how much higher these shares are than in its siblings; zero without siblings.
+        votes: (v,) float64, mean share of the votes in each column, over its gallery faces.
+        difference: (v,) float64, how much higher these shares are than in its siblings; zero without siblings.
         name: what its faces show, in a few words, such as ``closed smile``; None until somebody has named it.
         description: the same in a sentence; None without one.
     """
@@ -52,12 +53,14 @@ class SubClasses:
         of_face: gallery id to the row in ``each`` of the face's sub-class, which is one of its label.
         highest: (c,) the highest number that each emotion has ever used, so that no id is used again for another
             sub-class.
+        vote_columns: (v,) what the votes are for.
     """
 
     emotions: tuple[str, ...]
     each: tuple[SubClass, ...]
     of_face: Mapping[str, int]
     highest: tuple[int, ...]
+    vote_columns: tuple[str, ...] = VOTE_COLUMNS
 
     def __len__(self) -> int:
         return len(self.each)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mien.index.bundle.bundle import Bundle
 from mien.index.gallery.filters import AllOf, AnyOf, Comparison, Filter
 from mien.index.gallery.store import GalleryStore, SearchOptions
-from mien.model.emotions import VOTE_COLUMNS
+from mien.model.emotions import vote_columns
 
 NEAREST: Final = 8
 """Faces nearest to the centroid that a region lists."""
@@ -37,7 +37,7 @@ class Region:
         covariance: (d, d) of its faces.
         faces: how many of the gallery have this label.
         share: of the gallery's faces that have it.
-        votes: mean share of the raters' votes for each of ``VOTE_COLUMNS`` that any rater gave, over the faces of the
+        votes: mean share of the raters' votes for each of ``vote_columns`` that any rater gave, over the faces of the
             bundle's gallery.
         nearest: gallery faces with this label, nearest to the centroid first.
     """
@@ -132,7 +132,8 @@ def _votes(bundle: Bundle, rows: list[int]) -> dict[str, float]:
         if count:
             faces += 1
             shares.update({name: votes_for / count for name, votes_for in votes.items()})
-    return {name: shares[name] / faces for name in VOTE_COLUMNS if name in shares}
+    names = dict.fromkeys((*vote_columns(bundle.mixture.emotions), *shares))
+    return {name: shares[name] / faces for name in names if name in shares}
 
 
 def _nearest(bundle: Bundle, rows: list[int], centroid: NDArray[np.float64]) -> tuple[NearFace, ...]:

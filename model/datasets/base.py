@@ -1,14 +1,15 @@
 """Labelled photographs: the result of every reader of a data set."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.emotions import EMOTIONS
+from mien.model.emotions import EMOTIONS, in_order
 from mien.model.errors import DatasetError
 from mien.model.faces.box import Box
 from mien.model.files import files_below
@@ -24,11 +25,12 @@ class LabelledPhotographs:
     Attributes:
         name: of the data set and its split, for reports.
         paths: (n,) files.
-        labels: (n,) int64 indices into ``EMOTIONS``.
+        labels: (n,) int64 indices into ``emotions``.
         subjects: (n,) the person on each photograph; None if the data set does not name them.
         cropped: whether the photographs are face crops already, so that no face has to be detected.
         boxes: (n,) the box of the labelled face, None for a photograph without one; None if no photograph has one.
-        left_out: how many photographs were left out, by reason, such as a class that FER+ does not have.
+        left_out: how many photographs were left out, by reason, such as a class that is not asked for.
+        emotions: (c,) names.
     """
 
     name: str
@@ -38,32 +40,47 @@ class LabelledPhotographs:
     cropped: bool
     boxes: tuple[Box | None, ...] | None
     left_out: dict[str, int]
+    emotions: tuple[str, ...] = EMOTIONS
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The emotions in the data set, in FER+ order."""
-        return tuple(name for label, name in enumerate(EMOTIONS) if label in self.labels)
+        """The emotions that photographs have."""
+        return tuple(name for label, name in enumerate(self.emotions) if label in self.labels)
 
     @property
     def missing_emotions(self) -> tuple[str, ...]:
-        """The emotions that are not in the data set, in FER+ order."""
-        return tuple(name for name in EMOTIONS if name not in self.classes)
+        """The emotions that no photograph has."""
+        return tuple(name for name in self.emotions if name not in self.classes)
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "LabelledPhotographs":
         """The photographs at ``rows`` (indices or a mask), in that order."""
         chosen = np.arange(len(self))[rows]
-        return LabelledPhotographs(
-            self.name,
-            tuple(self.paths[row] for row in chosen),
-            self.labels[chosen],
-            tuple(self.subjects[row] for row in chosen) if self.subjects is not None else None,
-            self.cropped,
-            tuple(self.boxes[row] for row in chosen) if self.boxes is not None else None,
-            self.left_out,
+        return replace(
+            self,
+            paths=tuple(self.paths[row] for row in chosen),
+            labels=self.labels[chosen],
+            subjects=tuple(self.subjects[row] for row in chosen) if self.subjects is not None else None,
+            boxes=tuple(self.boxes[row] for row in chosen) if self.boxes is not None else None,
         )
+
+    def of(self, emotions: tuple[str, ...]) -> "LabelledPhotographs":
+        """The photographs with one of these ``emotions``; the others are counted as left out.
+
+        Raises:
+            DatasetError: there are none.
+        """
+        if emotions == self.emotions:
+            return self
+        named = [self.emotions[label] for label in self.labels.tolist()]
+        kept = np.array([name in emotions for name in named], dtype=np.bool_)
+        left_out = {**self.left_out, **Counter(name for name in named if name not in emotions)}
+        if not kept.any():
+            raise _none_of(self.name, emotions, left_out)
+        labels = np.array([emotions.index(name) for name in named if name in emotions], dtype=np.int64)
+        return replace(self.take(kept), labels=labels, left_out=left_out, emotions=emotions)
 
 
 @dataclass
@@ -73,29 +90,31 @@ class Collection:
     Attributes:
         name: of the data set and its split, for reports.
         cropped: whether the photographs are face crops already.
+        emotions: photographs with another emotion are left out; None keeps all, and those that occur are the emotions.
     """
 
     name: str
     cropped: bool = False
+    emotions: tuple[str, ...] | None = EMOTIONS
     _paths: list[Path] = field(default_factory=list)
-    _labels: list[int] = field(default_factory=list)
+    _labels: list[str] = field(default_factory=list)
     _subjects: list[str | None] = field(default_factory=list)
     _boxes: list[Box | None] = field(default_factory=list)
     _left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: Path, emotion: str, *, subject: str | None = None, box: Box | None = None) -> None:
-        """Add a photograph if its emotion is one of FER+; otherwise count its class as left out.
+        """Add a photograph, or count its emotion as left out.
 
         Raises:
             DatasetError: the file does not exist.
         """
-        if emotion not in EMOTIONS:
+        if self.emotions is not None and emotion not in self.emotions:
             self.leave_out(emotion)
             return
         if not path.is_file():
             raise DatasetError(f"expected the labelled photograph {path}, found none")
         self._paths.append(path)
-        self._labels.append(EMOTIONS.index(emotion))
+        self._labels.append(emotion)
         self._subjects.append(subject)
         self._boxes.append(box)
 
@@ -111,20 +130,25 @@ class Collection:
             DatasetError: there are none.
         """
         if not self._paths:
-            raise DatasetError(
-                f"{self.name}: expected photographs with one of the emotions {', '.join(EMOTIONS)}, got "
-                + (", ".join(f"{count} of {what!r}" for what, count in self._left_out.items()) or "none at all")
-            )
+            raise _none_of(self.name, self.emotions or (), self._left_out)
+        emotions = self.emotions or in_order(self._labels)
         subjects = tuple(subject for subject in self._subjects if subject is not None)
         return LabelledPhotographs(
             self.name,
             tuple(self._paths),
-            np.array(self._labels, dtype=np.int64),
+            np.array([emotions.index(emotion) for emotion in self._labels], dtype=np.int64),
             subjects if len(subjects) == len(self._paths) else None,
             self.cropped,
             tuple(self._boxes) if any(self._boxes) else None,
             dict(self._left_out),
+            emotions,
         )
+
+
+def _none_of(name: str, emotions: tuple[str, ...], left_out: Mapping[str, int]) -> DatasetError:
+    wanted = f"photographs with one of the emotions {', '.join(emotions)}" if emotions else "labelled photographs"
+    found = ", ".join(f"{count} of {what!r}" for what, count in left_out.items()) or "none at all"
+    return DatasetError(f"{name}: expected {wanted}, got {found}")
 
 
 def check_split(split: str, splits: tuple[str, ...], dataset: str) -> None:

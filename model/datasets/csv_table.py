@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mien.model.datasets.base import Collection, LabelledPhotographs
-from mien.model.emotions import emotion_of
+from mien.model.emotions import EMOTIONS, emotion_of
 from mien.model.errors import DatasetError
 from mien.model.faces.box import Box
 
@@ -59,12 +59,13 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
         yield line, dict(zip(heading, fields, strict=True))
 
 
-def read_listing(root: Path, split: str = "all") -> LabelledPhotographs:
+def read_listing(root: Path, split: str = "all", emotions: tuple[str, ...] | None = EMOTIONS) -> LabelledPhotographs:
     """Read a table of photographs.
 
     Args:
         root: the table, or the folder that holds it as ``labels.csv``.
         split: reads the rows with this value in the column ``split``; ``all`` reads every row.
+        emotions: photographs with another label are left out; None reads all, and their labels are the emotions.
 
     Raises:
         DatasetError: the table is missing or lacks a column, a photograph is missing or listed twice, or a field
@@ -77,7 +78,7 @@ def read_listing(root: Path, split: str = "all") -> LabelledPhotographs:
     image, label = (next((name for name in names if name in heading), names[0]) for names in (_IMAGE, _LABEL))
     boxed = any(column in heading for column in _BOX)
     columns = (image, label, *(_BOX if boxed else ()), *(() if split == "all" else ("split",)))
-    collection = Collection(f"{table.resolve().parent.name}/{table.name} {split}")
+    collection = Collection(f"{table.resolve().parent.name}/{table.name} {split}", emotions=emotions)
     seen: set[str] = set()
     for line, row in rows(table, columns):
         if split not in ("all", row.get("split")):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.model.datasets.csv_table import lines, rows
-from mien.model.emotions import EMOTIONS, UNLABELLED, VOTE_COLUMNS
+from mien.model.emotions import EMOTIONS, UNLABELLED, VOTE_COLUMNS, vote_columns
 from mien.model.errors import DatasetError
 
 Split = Literal["Training", "PublicTest", "PrivateTest"]
@@ -49,15 +49,17 @@ class LabelledFaces:
     Attributes:
         names: (n,) file names, unique within FER+, such as ``fer0000000.png``.
         images: (n, 48, 48) uint8.
-        votes: (n, 10) int64 counts, columns as in ``VOTE_COLUMNS``.
-        opinions: (n,) int64, FER2013's label of each face as an index into ``EMOTIONS``, or ``UNLABELLED``; None
+        votes: (n, c + 2) int64 counts, columns as in ``vote_columns``.
+        opinions: (n,) int64, FER2013's label of each face as an index into the emotions, or ``UNLABELLED``; None
             without the table of these labels.
+        emotions: (c,) names.
     """
 
     names: tuple[str, ...]
     images: NDArray[np.uint8]
     votes: NDArray[np.int64]
     opinions: NDArray[np.int64] | None = None
+    emotions: tuple[str, ...] = EMOTIONS
 
     def __len__(self) -> int:
         return len(self.names)
@@ -65,12 +67,35 @@ class LabelledFaces:
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "LabelledFaces":
         """The faces at ``rows`` (indices or a mask), in that order."""
         chosen = np.arange(len(self))[rows]
-        return LabelledFaces(
-            tuple(self.names[row] for row in chosen),
-            self.images[chosen],
-            self.votes[chosen],
-            self.opinions[chosen] if self.opinions is not None else None,
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in chosen),
+            images=self.images[chosen],
+            votes=self.votes[chosen],
+            opinions=self.opinions[chosen] if self.opinions is not None else None,
         )
+
+    def of(self, emotions: tuple[str, ...]) -> "LabelledFaces":
+        """The same faces with votes for other ``emotions``; votes for one that is not among them become ``unknown``."""
+        if emotions == self.emotions:
+            return self
+        former, columns = vote_columns(self.emotions), vote_columns(emotions)
+        column_of = {name: place for place, name in enumerate(columns)}
+        places = np.array([column_of.get(name, column_of["unknown"]) for name in former], dtype=np.int64)
+        votes = self.votes @ np.eye(len(columns), dtype=np.int64)[places]
+        opinions = self.opinions
+        if opinions is not None:
+            # The last entry is that of UNLABELLED, which is -1.
+            label_of = np.array([*(column_of.get(name, UNLABELLED) for name in self.emotions), UNLABELLED])
+            opinions = label_of[opinions]
+        return replace(self, votes=votes, opinions=opinions, emotions=emotions)
+
+
+def is_ferplus(root: Path) -> bool:
+    """Whether a folder holds FER+ in one of its layouts."""
+    if (root / "fer2013new.csv").is_file():
+        return True
+    return any((root / folder / "label.csv").is_file() for folder in _FOLDERS.values())
 
 
 def read_ferplus(root: Path, split: Split) -> LabelledFaces:

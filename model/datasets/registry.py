@@ -13,6 +13,7 @@ from mien.model.datasets.csv_table import read_listing
 from mien.model.datasets.folders import read_folders
 from mien.model.datasets.jaffe import read_jaffe
 from mien.model.datasets.raf_db import read_raf_db
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 
 
@@ -21,14 +22,16 @@ class Reader:
     """How a data set is read.
 
     Attributes:
-        read: takes the data set's folder and the name of a split.
+        read: takes the data set's folder, the name of a split and, with ``own_labels``, the emotions.
         default_split: the split of the transfer protocol.
         layout: what the folder holds, in a few words.
+        own_labels: whether the labels are those of the user and not those of the data set.
     """
 
-    read: Callable[[Path, str], LabelledPhotographs]
+    read: Callable[..., LabelledPhotographs]
     default_split: str
     layout: str
+    own_labels: bool = False
 
 
 DATASETS: Final[dict[str, Reader]] = {
@@ -39,18 +42,23 @@ DATASETS: Final[dict[str, Reader]] = {
     "bu-3dfe": Reader(read_bu_3dfe, "all", "F0001/F0001_AN01WH_F2D.bmp"),
     "jaffe": Reader(read_jaffe, "all", "KA.AN1.39.tiff"),
     "raf-db": Reader(read_raf_db, "all", "EmoLabel/list_patition_label.txt and Image/{aligned,original}/"),
-    "folders": Reader(read_folders, "all", "a folder of photographs per label"),
-    "csv": Reader(read_listing, "all", "a table with the columns image and label, and perhaps subject"),
+    "folders": Reader(read_folders, "all", "a folder of photographs per label", own_labels=True),
+    "csv": Reader(
+        read_listing, "all", "a table with the columns image and label, and perhaps subject", own_labels=True
+    ),
 }
 
 
-def read_dataset(name: str, root: Path, split: str | None = None) -> LabelledPhotographs:
+def read_dataset(
+    name: str, root: Path, split: str | None = None, emotions: tuple[str, ...] = EMOTIONS
+) -> LabelledPhotographs:
     """Read a data set.
 
     Args:
         name: one of ``DATASETS``.
         root: its folder.
         split: one of its splits; None takes the one of the transfer protocol.
+        emotions: photographs with another emotion are left out.
 
     Raises:
         DatasetError: there is no such data set or split, or the folder has another layout.
@@ -62,4 +70,5 @@ def read_dataset(name: str, root: Path, split: str | None = None) -> LabelledPho
             f"expected the data set {name} in the folder {root}, found {'a file' if root.exists() else 'nothing'} there"
         )
     reader = DATASETS[name]
-    return reader.read(root, reader.default_split if split is None else split)
+    split = reader.default_split if split is None else split
+    return reader.read(root, split, emotions) if reader.own_labels else reader.read(root, split).of(emotions)

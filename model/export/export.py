@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from mien.model.datasets.ferplus import FACE_PX
 from mien.model.embedder.embedder import FORMAT_VERSION, METADATA_KEY, Embedder, EmbedderMetadata
-from mien.model.emotions import EMOTIONS
 from mien.model.errors import EmbedderError
 from mien.model.export.metadata import replace_metadata
 from mien.model.networks.network import EMBEDDING_SIZE, Network
@@ -69,7 +68,7 @@ def export(checkpoint: Path, output: Path, *, mirror: bool = True) -> float:
         mien_version=version("mien"),
         side_px=FACE_PX,
         embedding_size=EMBEDDING_SIZE,
-        emotions=EMOTIONS,
+        emotions=config.emotions,
         sigma=sigma,
         mirror=mirror,
         preprocessing={

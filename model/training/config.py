@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mien.model.emotions import Protocol
+from mien.model.emotions import EMOTIONS, Protocol
 from mien.model.networks.config import NetworkConfig
 
 LossName = Literal[
@@ -115,6 +115,9 @@ class TrainingConfig(BaseModel):
     )
     average_decay: float = Field(0.998, ge=0, lt=1, description="Decay of the moving average of the weights.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, batches and augmentation.")
+    emotions: tuple[str, ...] = Field(
+        EMOTIONS, description="The emotions of the training faces.", json_schema_extra={OPTION: False}
+    )
     initial_sha256: str | None = Field(
         None,
         description="SHA-256 of the initial weights, if any.",

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mien.model.emotions import EMOTIONS
 from mien.model.losses.centroids import class_centroids, squared_distances
 from mien.model.networks.network import Network
 from mien.model.networks.preprocessing import standardise
@@ -46,7 +45,7 @@ class Teacher:
         network, _, sigma = load_network(checkpoint)
         network = network.to(device)
         embeddings = embed_with(network, samples.images, device)
-        centroids, _ = class_centroids(embeddings, torch.from_numpy(samples.emotions), len(EMOTIONS))
+        centroids, _ = class_centroids(embeddings, torch.from_numpy(samples.emotions), samples.targets.shape[1])
         return cls(network, centroids.to(device), sigma)
 
     @torch.inference_mode()

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mien.model.emotions import EMOTIONS
 from mien.model.errors import CheckpointError
 from mien.model.losses.base import EmbeddedBatch, Loss
 from mien.model.losses.build import build_loss
@@ -84,7 +83,7 @@ class Run:
         config: TrainingConfig,
         device: torch.device,
         *,
-        class_count: int = len(EMOTIONS),
+        class_count: int | None = None,
         emotion_of: NDArray[np.int64] | None = None,
         teachers: Sequence[Teacher] = (),
     ) -> "Run":
@@ -93,10 +92,11 @@ class Run:
         Args:
             config: the training settings.
             device: where to compute.
-            class_count: the number of classes with a centroid: emotions, or sub-classes.
+            class_count: the number of classes with a centroid; None for the emotions of the settings.
             emotion_of: (class_count,) the emotion of each sub-class; None if the classes are the emotions.
             teachers: whose posteriors are mixed into the targets.
         """
+        class_count = len(config.emotions) if class_count is None else class_count
         network = _to_device(new_network(config.network, config.seed), device)
         network.freeze(config.frozen_blocks)
         average = _to_device(new_network(config.network, config.seed), device)
@@ -183,7 +183,7 @@ class Run:
         Args:
             crops: (n, h, w) uint8.
             classes: (n,) int64.
-            targets: (n, 8) float.
+            targets: (n, c) float.
             number: of the step in the whole training; it and the seed determine the random numbers.
             done: share of the training that is done, from 0 to 1.
             learning_rate: of this step.
@@ -249,7 +249,7 @@ def _loss(config: TrainingConfig, class_count: int, emotion_of: NDArray[np.int64
     background = int(config.background_share > 0)
     emotions = None
     if emotion_of is not None:
-        emotions = torch.from_numpy(np.append(emotion_of, np.full(background, len(EMOTIONS))))
+        emotions = torch.from_numpy(np.append(emotion_of, np.full(background, len(config.emotions))))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         return build_loss(config, class_count + background, emotions)

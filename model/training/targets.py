@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.model.datasets.ferplus import LabelledFaces
-from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, drop_single_votes, labels
+from mien.model.emotions import EMOTIONS, NO_EMOTION, UNLABELLED, distribution, drop_single_votes, labels
 from mien.model.errors import DatasetError
 from mien.model.training.config import TrainingConfig
 
@@ -22,9 +22,9 @@ class TrainingSet:
     Attributes:
         names: (n,) names of the faces in the data set.
         images: (n, h, w) uint8 crops.
-        emotions: (n,) int64 indices into ``EMOTIONS``.
+        emotions: (n,) int64 indices into the c emotions.
         classes: (n,) int64, the class whose centroid each face belongs to: its emotion, or its sub-class.
-        targets: (n, 8) float32 rows that sum to 1.
+        targets: (n, c) float32 rows that sum to 1.
         emotion_of: (s,) int64, the emotion of each sub-class; None if the classes are the emotions.
     """
 
@@ -38,7 +38,7 @@ class TrainingSet:
     @property
     def class_count(self) -> int:
         """s, the number of classes with a centroid."""
-        return len(EMOTIONS) if self.emotion_of is None else len(self.emotion_of)
+        return self.targets.shape[1] if self.emotion_of is None else len(self.emotion_of)
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class SubClassLabels:
     sha256: str
 
 
-def read_sub_classes(path: Path) -> SubClassLabels:
-    """Read a CSV file with the columns ``name`` and ``sub_class``.
+def read_sub_classes(path: Path, emotions: tuple[str, ...] = EMOTIONS) -> SubClassLabels:
+    """Read a CSV file with the columns ``name`` and ``sub_class``, which is of one of the ``emotions``.
 
     Raises:
         DatasetError: the file cannot be read, or a row has no name or no sub-class of an emotion.
@@ -68,7 +68,7 @@ def read_sub_classes(path: Path) -> SubClassLabels:
     of_face: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
         name, sub_class = row.get("name"), row.get("sub_class")
-        if not name or not sub_class or sub_class.partition("/")[0] not in EMOTIONS:
+        if not name or not sub_class or sub_class.partition("/")[0] not in emotions:
             raise DatasetError(
                 f"{path}, line {number}: expected a name and a sub_class such as happiness/1, "
                 f"got {name!r} and {sub_class!r}"
@@ -105,7 +105,7 @@ def select_training_set(
     if len(rows) == 0:
         raise DatasetError(f"none of the {len(faces)} training faces has a sub-class: the file belongs to other faces")
     names = sorted({sub_class_of[row] for row in rows})
-    emotion_of = np.array([EMOTIONS.index(name.partition("/")[0]) for name in names], dtype=np.int64)
+    emotion_of = np.array([faces.emotions.index(name.partition("/")[0]) for name in names], dtype=np.int64)
     classes = np.array([names.index(sub_class_of[row]) for row in rows], dtype=np.int64)
     # A face without a label has the emotion of its sub-class.
     emotions = np.where(emotions[rows] != UNLABELLED, emotions[rows], emotion_of[classes])
@@ -128,8 +128,8 @@ def _with_second_opinion(faces: LabelledFaces, count: int) -> LabelledFaces:
 
 
 def targets_of(votes: NDArray[np.integer], emotions: NDArray[np.int64], config: TrainingConfig) -> NDArray[np.float32]:
-    """(n, 8) float32 targets of faces: the shares of their votes, or one-hot by their emotions."""
+    """(n, c) float32 targets of faces: the shares of their votes, or one-hot by their emotions."""
     if config.targets == "one-hot":
-        return np.eye(len(EMOTIONS), dtype=np.float32)[emotions]
+        return np.eye(votes.shape[1] - len(NO_EMOTION), dtype=np.float32)[emotions]
     cleaned = distribution(drop_single_votes(votes))
     return np.where(cleaned.sum(axis=1, keepdims=True) > 0, cleaned, distribution(votes)).astype(np.float32)

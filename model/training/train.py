@@ -76,6 +76,23 @@ def learning_rate_at(step: int, steps_per_epoch: int, config: TrainingConfig) ->
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
+def emotions_of(faces: LabelledFaces) -> tuple[str, ...]:
+    """The emotions that training faces show, in the order of ``faces.emotions``; one that none shows is left out.
+
+    Raises:
+        DatasetError: fewer than two emotions are shown, or one by a single face, which has no covariance.
+    """
+    majority = labels(faces.votes)
+    counts = np.bincount(majority[majority != UNLABELLED], minlength=len(faces.emotions)).tolist()
+    shown = {name: count for name, count in zip(faces.emotions, counts, strict=True) if count}
+    if len(shown) < 2 or min(shown.values()) < 2:
+        raise DatasetError(
+            "training faces must show two or more emotions, each by two or more faces with a strict majority of "
+            f"votes, got {', '.join(f'{count} of {name}' for name, count in shown.items()) or 'none'}"
+        )
+    return tuple(shown)
+
+
 def train(
     training: LabelledFaces,
     validation: LabelledFaces,
@@ -97,7 +114,7 @@ def train(
     resumed does the same steps as one without interruption. torch's global generators are not changed.
 
     Args:
-        training: faces to learn from.
+        training: faces to learn from; the emotions that they show are those of the network.
         validation: faces for the accuracy by nearest centroid after each epoch.
         config: the training settings.
         folder: gets ``checkpoint.pt`` and ``curves.csv``, and with ``framing_share`` the framed faces.
@@ -118,16 +135,19 @@ def train(
         CheckpointError: there is a checkpoint and ``resume`` is false, or it is broken or has other settings.
         ConfigError: the batch is too small for the classes, there is no labelled training face, the initial weights do
             not fit the network, or the loss is not finite.
-        DatasetError: no validation face has a label.
+        DatasetError: no validation face has a label, or the training faces show too few emotions.
     """
     path = folder / CHECKPOINT_NAME
     if path.exists() and not resume:
         raise CheckpointError(f"{path} exists: resume it, or choose another folder")
 
+    training = training.of(emotions_of(training))
+    validation = validation.of(training.emotions)
     if sub_classes is not None and config.loss != "gaussian":
         raise ConfigError(f"the loss must be gaussian for sub-classes, got {config.loss}")
     config = config.model_copy(
         update={
+            "emotions": training.emotions,
             "initial_sha256": initial_sha256(initial) if initial is not None else None,
             "sub_classes_sha256": sub_classes.sha256 if sub_classes is not None else None,
             "teachers_sha256": tuple(initial_sha256(teacher) for teacher in teachers),

@@ -5,13 +5,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mien.model.emotions import EMOTIONS
 from mien.model.losses.centroids import class_centroids, squared_distances
 from mien.model.networks.network import EMBEDDING_SIZE, Network
 from mien.model.networks.preprocessing import prepare
 
 LabelledCrops = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""(n, h, w) face crops and their (n,) indices into ``EMOTIONS``."""
+"""(n, h, w) face crops and their (n,) emotions."""
 
 
 def embed_with(network: Network, crops: NDArray[np.uint8], device: torch.device, batch_size: int = 512) -> Tensor:
@@ -30,8 +29,9 @@ def nearest_centroid_accuracy(
 ) -> float:
     """Share of the validation faces that are nearest to the centroid of their label, measured on the anchors."""
     (anchor_crops, anchor_labels), (crops, crop_labels) = anchors, validation
+    count = int(max(anchor_labels.max(), crop_labels.max())) + 1
     centroids, present = class_centroids(
-        embed_with(network, anchor_crops, device), torch.from_numpy(anchor_labels), len(EMOTIONS)
+        embed_with(network, anchor_crops, device), torch.from_numpy(anchor_labels), count
     )  # (c, d), (c,)
     distances = squared_distances(embed_with(network, crops, device), centroids)  # (n, c)
     nearest = distances.masked_fill(~present, torch.inf).argmin(dim=1)

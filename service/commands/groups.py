@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     from mien.index.evaluation.groups import evaluate_photographs, group_figures, read_photographs
     from mien.model.pipeline import load_pipeline
 
-    photographs, columns = read_photographs(arguments.table)
     bundle = load_bundle(arguments.bundle)
+    photographs, columns = read_photographs(arguments.table, bundle.mixture.emotions)
     pipeline = load_pipeline(bundle.embedder_path, limits=read_options(arguments, DecodingLimits), max_faces=1)
     with staged_bar("classifying") as (_, on_progress):
         figures = group_figures(evaluate_photographs(bundle, pipeline, photographs, on_progress), columns)

@@ -11,14 +11,17 @@ from mien.service.commands.terminal import console
 from mien.service.operation.installation import missing_extra
 
 COMMANDS: Final = {
-    "train": ("bundle.train", "Train a network on FER+ Training; writes a checkpoint and its curves."),
+    "train": (
+        "bundle.train",
+        "Train a network on FER+ or photographs of your own; writes a checkpoint and its curves.",
+    ),
     "average": ("bundle.average", "Average the weights of several checkpoints into one."),
     "export": ("bundle.export", "Export a checkpoint's network to ONNX and check it against torch."),
     "quantise": ("bundle.quantise", "Write an exported network in int8, for CPUs, or in float16, for GPUs."),
-    "build": ("bundle.build", "Embed FER+ Training, fit the mixture, and write a bundle."),
-    "discover": ("bundle.discover", "Find the sub-classes of each emotion in FER+ Training; changes the bundle."),
+    "build": ("bundle.build", "Embed the training faces, fit the mixture, and write a bundle."),
+    "discover": ("bundle.discover", "Find the sub-classes of each emotion in the training faces; changes the bundle."),
     "name": ("bundle.name", "Name the sub-classes in words, by contact sheets and a table; changes the bundle."),
-    "calibrate": ("bundle.calibrate", "Fit posteriors and typicality on FER+ validation; changes the bundle."),
+    "calibrate": ("bundle.calibrate", "Fit posteriors and typicality on validation faces; changes the bundle."),
     "portraits": ("bundle.portraits", "Train the painter of average faces; changes the bundle."),
     "evaluate": ("bundle.evaluate", "Score a bundle on a split of FER+ or on another data set."),
     "ablate": ("bundle.ablate", "Train each loss on the same backbone, faces, budget and seeds, and compare."),

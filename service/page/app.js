@@ -1,6 +1,8 @@
 // The application: views, addresses, light and dark.
+import { askJson } from "./api.js";
 import { showAtlas } from "./atlas.js";
 import { find } from "./dom.js";
+import { takeEmotions } from "./emotions.js";
 import { ExpressionMap } from "./map.js";
 import { startPictures } from "./picture.js";
 import { Results } from "./results.js";
@@ -50,6 +52,9 @@ find("theme").onclick = () => {
 };
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => setTheme());
 for (const each of results) listen(() => each.update());
+askJson("/info")
+  .then(({ emotions }) => takeEmotions(emotions) && results.forEach((each) => each.update()))
+  .catch(() => {}); // without an answer, those of FER+
 startPictures();
 addEventListener("hashchange", go);
 go();

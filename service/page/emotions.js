@@ -1,7 +1,26 @@
 // The emotions: names, colours and bars.
 import { make } from "./dom.js";
 
-export const EMOTIONS = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"];
+const WITH_COLOUR = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"];
+const OWN_COLOURS = 6;
+
+/** The emotions of the bundle; until the service has said which, those of FER+. */
+export let EMOTIONS = WITH_COLOUR;
+
+/** Take the emotions of the bundle; says whether they are others than before. */
+export function takeEmotions(names) {
+  const differ = names.join() !== EMOTIONS.join();
+  EMOTIONS = names;
+  return differ;
+}
+
+/** The name of an emotion's colour in the style; the emotions of one's own take turns. */
+function colourName(emotion) {
+  if (WITH_COLOUR.includes(emotion)) return emotion;
+  const place = EMOTIONS.filter((name) => !WITH_COLOUR.includes(name)).indexOf(emotion);
+  return place < 0 ? "other" : `own-${(place % OWN_COLOURS) + 1}`;
+}
+
 const OTHER_VOTES = { unknown: "unsure", NF: "no face" };
 
 export const percent = (share) => {
@@ -11,15 +30,16 @@ export const percent = (share) => {
 
 export const shown = (id) => OTHER_VOTES[id] ?? id;
 
-export const colour = (emotion) => `var(--${EMOTIONS.includes(emotion) ? emotion : "other"})`;
+export const colour = (emotion) => `var(--${colourName(emotion)})`;
 
 const painted = new Map();
 document.addEventListener("mien-theme", () => painted.clear());
 
-/** A colour as a canvas takes it; read from the style once for each theme. */
-export function paint(emotion) {
-  if (!painted.has(emotion)) painted.set(emotion, getComputedStyle(document.documentElement).getPropertyValue(`--${emotion}`).trim());
-  return painted.get(emotion);
+/** A colour as a canvas takes it, of an emotion or by its name in the style; read once for each theme. */
+export function paint(name) {
+  const variable = EMOTIONS.includes(name) ? colourName(name) : name;
+  if (!painted.has(variable)) painted.set(variable, getComputedStyle(document.documentElement).getPropertyValue(`--${variable}`).trim());
+  return painted.get(variable);
 }
 
 export function dot(emotion) {

@@ -1,7 +1,7 @@
 // The map: the points of the gallery, ellipses and the query over them.
 import { ask } from "./api.js";
 import { find, make, whileWorking } from "./dom.js";
-import { dot, EMOTIONS, paint } from "./emotions.js";
+import { dot, paint, takeEmotions } from "./emotions.js";
 import { showPhotograph } from "./photographs.js";
 import { Points } from "./points.js";
 import { portrait, show } from "./portraits.js";
@@ -54,6 +54,7 @@ export class ExpressionMap {
       find("map-words").replaceChildren(make("span", { class: "problem", role: "alert" }, problem.message));
       throw problem;
     }
+    takeEmotions(this.data.emotions.map(({ id }) => id));
     this.byId = new Map(this.data.ids.map((id, row) => [id, row]));
     this.points.take(this.data);
     this.words();
@@ -99,7 +100,7 @@ export class ExpressionMap {
   mixer() {
     const [a, b, share] = ["mix-a", "mix-b", "mix-share"].map(find);
     for (const [select, chosen] of [[a, "happiness"], [b, "surprise"]]) {
-      select.replaceChildren(...EMOTIONS.map((emotion) => make("option", { value: emotion, selected: emotion === chosen }, emotion)));
+      select.replaceChildren(...this.data.emotions.map(({ id }) => make("option", { value: id, selected: id === chosen }, id)));
     }
     const preview = () => show(find("mix-portrait"), this.mix(a.value, b.value, Number(share.value)));
     a.onchange = b.onchange = share.oninput = () => {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from mien.model.datasets.ferplus import read_ferplus, read_near_copies
-from mien.service.commands.arguments import add_data_option
+from mien.service.commands.arguments import DATA_HELP
 from mien.service.commands.bundle.training_options import add_training_options, read_training_config
 from mien.service.commands.terminal import console, output, progress_bar
 from mien.service.operation.installation import require_training_modules
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    add_data_option(parser)
+    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help=DATA_HELP)
     parser.add_argument(
         "--output",
         type=Path,

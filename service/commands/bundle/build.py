@@ -1,10 +1,9 @@
-"""``mien build``: a bundle out of an exported network and FER+ Training."""
+"""``mien build``: a bundle out of an exported network and the faces that it was trained on."""
 
 import argparse
 from pathlib import Path
 
-from mien.model.datasets.ferplus import read_ferplus
-from mien.service.commands.arguments import add_data_option
+from mien.service.commands.arguments import add_data_option, read_data
 from mien.service.commands.terminal import console, staged_bar
 
 
@@ -17,10 +16,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Build the bundle."""
     from mien.index.fitting.build import build_bundle
+    from mien.index.fitting.training_data import dataset_name
 
-    faces = read_ferplus(arguments.data, "Training")
+    faces, name = read_data(arguments, "Training"), dataset_name(arguments.data)
     with staged_bar("embedding") as (_, on_progress):
-        manifest = build_bundle(arguments.network, faces, arguments.output, on_progress=on_progress)
+        manifest = build_bundle(arguments.network, faces, arguments.output, dataset=name, on_progress=on_progress)
     size = sum(path.stat().st_size for path in arguments.output.iterdir()) / 2**20
     console.print(f"{arguments.output}: {manifest.made_from['gallery_faces']} faces in the gallery, {size:.1f} MiB")
     return 0

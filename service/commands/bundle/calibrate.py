@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
-from mien.model.datasets.ferplus import read_ferplus, read_near_copies
-from mien.service.commands.arguments import add_data_option, add_own_bundle_option
+from mien.model.datasets.ferplus import read_near_copies
+from mien.service.commands.arguments import add_data_option, add_own_bundle_option, read_data
 from mien.service.commands.terminal import console, output, staged_bar
 from mien.service.operation.installation import require_training_modules
 
@@ -20,15 +20,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Calibrate the bundle, and print the calibration errors before and after."""
     require_training_modules()
     from mien.index.fitting.calibrate import calibrate_bundle
+    from mien.index.fitting.training_data import dataset_name
 
-    training, validation = read_ferplus(arguments.data, "Training"), read_ferplus(arguments.data, "PublicTest")
+    training, validation = read_data(arguments, "Training"), read_data(arguments, "PublicTest")
     with staged_bar("embedding") as (_, on_progress):
         manifest = calibrate_bundle(
             arguments.bundle,
             training,
             validation,
             read_near_copies(arguments.data),
-            "FER+ PublicTest",
+            f"{dataset_name(arguments.data)} PublicTest",
             on_progress=on_progress,
         )
     output.print(_table(manifest.calibration or {}))

@@ -7,9 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from mien.index.fitting.sub_classes import DiscoveryConfig
-from mien.model.datasets.ferplus import read_ferplus, read_near_copies
+from mien.model.datasets.ferplus import read_near_copies
 from mien.model.errors import ConfigError
-from mien.service.commands.arguments import add_data_option, add_own_bundle_option
+from mien.service.commands.arguments import add_data_option, add_own_bundle_option, read_data
 from mien.service.commands.options import add_config_options, read_options
 from mien.service.commands.terminal import console, output, staged_bar
 from mien.service.operation.installation import require_training_modules
@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         previous = load_bundle(arguments.previous).sub_classes
         if previous is None:
             raise ConfigError(f"--previous: {arguments.previous} has no sub-classes")
-    with staged_bar("reading") as (on_stage, on_progress):
-        training, validation = read_ferplus(arguments.data, "Training"), read_ferplus(arguments.data, "PublicTest")
+    training, validation = read_data(arguments, "Training"), read_data(arguments, "PublicTest")
+    with staged_bar("embedding") as (on_stage, on_progress):
         found, report = discover_in_bundle(
             bundle,
             embedder,

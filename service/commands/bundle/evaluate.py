@@ -9,7 +9,6 @@ from rich.table import Table
 
 from mien.model.datasets.ferplus import Split, read_ferplus, read_near_copies
 from mien.model.datasets.registry import DATASETS, read_dataset
-from mien.model.emotions import EMOTIONS
 from mien.model.errors import ConfigError
 from mien.service.commands.arguments import DATA_HELP, add_bundle_option
 from mien.service.commands.terminal import console, output, progress_bar, staged_bar
@@ -99,7 +98,7 @@ def _score_dataset(arguments: argparse.Namespace) -> int:
     check_fits(bundle, pipeline.embedder)
     name, root = arguments.dataset
     with console.status("reading"):
-        photographs = read_dataset(name, Path(root), arguments.split)
+        photographs = read_dataset(name, Path(root), arguments.split, bundle.mixture.emotions)
     arguments.output.mkdir(parents=True, exist_ok=True)  # an error comes before the long work, not after it
     if arguments.already_cropped is not None:
         photographs = replace(photographs, cropped=arguments.already_cropped)
@@ -119,7 +118,7 @@ def _score_dataset(arguments: argparse.Namespace) -> int:
     for row in headline(scores):
         table.add_row(*row)
     output.print(table)
-    output.print(_confusion_table(scores["all_emotions"]["confusion"]))
+    output.print(_confusion_table(bundle.mixture.emotions, scores["all_emotions"]["confusion"]))
     for skip in embedded.skipped[:_SHOWN_SKIPS]:
         console.print(f"skipped {skip.path}: {skip.reason}")
     if len(embedded.skipped) > _SHOWN_SKIPS:
@@ -130,12 +129,12 @@ def _score_dataset(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _confusion_table(counts: list[list[int]]) -> Table:
-    """Rows are labels, columns the nearest of all eight centroids; emotions that the set lacks have no row."""
+def _confusion_table(emotions: tuple[str, ...], counts: list[list[int]]) -> Table:
+    """Rows are labels, columns the nearest of all centroids; emotions that the set lacks have no row."""
     table = Table(
-        "label", *EMOTIONS, title="faces by label and nearest centroid", box=None, padding=(0, 1), collapse_padding=True
+        "label", *emotions, title="faces by label and nearest centroid", box=None, padding=(0, 1), collapse_padding=True
     )
-    for name, row in zip(EMOTIONS, counts, strict=True):
+    for name, row in zip(emotions, counts, strict=True):
         if any(row):
             table.add_row(name, *map(str, row))
     return table

@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from mien.model.datasets.ferplus import read_ferplus
 from mien.model.errors import ConfigError
-from mien.service.commands.arguments import DATA_HELP, add_own_bundle_option
+from mien.service.commands.arguments import add_data_option, add_own_bundle_option, read_data
 from mien.service.commands.terminal import console, output
 
 TABLE_NAME: Final = "names.csv"
@@ -24,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--names", type=Path, metavar="PATH", help="Table with the names, which are written into the bundle."
     )
-    parser.add_argument("--data", type=Path, metavar="PATH", help=DATA_HELP)
+    add_data_option(parser, required=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError("--sheets needs --data: the faces that are shown")
         if table.exists():
             raise ConfigError(f"--sheets: {table} is there already, with the names that somebody wrote into it")
-        write_contact_sheets(arguments.sheets, read_ferplus(arguments.data, "Training"), bundle.sub_classes)
+        write_contact_sheets(arguments.sheets, read_data(arguments, "Training"), bundle.sub_classes)
         write_names(table, bundle.sub_classes)
         console.print(f"look at {arguments.sheets}/*.png, write names into {table}, then give it to --names")
         output.print(str(table), soft_wrap=True)

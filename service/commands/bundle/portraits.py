@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mien.model.datasets.ferplus import read_ferplus
 from mien.model.portraits.config import PortraitConfig
-from mien.service.commands.arguments import add_data_option, add_own_bundle_option
+from mien.service.commands.arguments import add_data_option, add_own_bundle_option, read_data
 from mien.service.commands.options import add_config_options, read_options
 from mien.service.commands.terminal import console, output, progress_bar
 from mien.service.operation.installation import require_training_modules
@@ -30,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mien.index.fitting.portraits import portray_bundle
 
     config = read_options(arguments, PortraitConfig)
-    faces = read_ferplus(arguments.data, "Training")
+    faces = read_data(arguments, "Training")
     with progress_bar() as bar:
         aligning = bar.add_task("aligning", total=None, note="")
         training = bar.add_task("training", total=None, note="")

@@ -3,16 +3,15 @@
 import argparse
 from pathlib import Path
 
-from mien.model.datasets.ferplus import read_ferplus
 from mien.model.errors import ConfigError
-from mien.service.commands.arguments import DATA_HELP
+from mien.service.commands.arguments import add_data_option, read_data
 from mien.service.commands.terminal import console, staged_bar
 from mien.service.operation.installation import require_training_modules
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", type=Path, metavar="NETWORK", help="The ONNX file that mien export wrote.")
-    parser.add_argument("--data", type=Path, metavar="PATH", help=f"{DATA_HELP}; needed for int8 only.")
+    add_data_option(parser, required=False)
     parser.add_argument("--half", action="store_true", help="Write float16 in place of int8.")
     parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="The ONNX file to write.")
 
@@ -29,8 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         from mien.model.export.int8 import quantise
 
+        images = read_data(arguments, "Training").images
         with staged_bar("measuring ranges") as (_, on_progress):
-            quantise(arguments.network, read_ferplus(arguments.data, "Training").images, arguments.output, on_progress)
+            quantise(arguments.network, images, arguments.output, on_progress)
     before, after = (path.stat().st_size / 2**20 for path in (arguments.network, arguments.output))
     console.print(f"{arguments.output}: {after:.1f} MiB, {before:.1f} before")
     return 0

@@ -1,11 +1,11 @@
-"""``mien train``: trains a network on FER+ Training."""
+"""``mien train``: trains a network on FER+ Training, or on photographs with labels of one's own."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.model.datasets.ferplus import read_ferplus, read_near_copies
-from mien.service.commands.arguments import add_data_option
+from mien.model.datasets.ferplus import read_near_copies
+from mien.service.commands.arguments import add_data_option, read_data
 from mien.service.commands.bundle.training_options import add_training_options, read_training_config
 from mien.service.commands.terminal import console, progress_bar, write
 from mien.service.operation.installation import require_training_modules
@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     from mien.model.training.targets import read_sub_classes
 
     device = train.choose_device(arguments.device)
-    faces, validation = read_ferplus(arguments.data, "Training"), read_ferplus(arguments.data, "PublicTest")
+    faces, validation = read_data(arguments, "Training"), read_data(arguments, "PublicTest")
+    console.print(f"emotions: {', '.join(train.emotions_of(faces))}")
     near_copies = read_near_copies(arguments.data)
     with progress_bar() as bar:
         task = bar.add_task("training", total=None, note="")
@@ -69,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.output,
             device=device,
             initial=arguments.initial_weights,
-            sub_classes=read_sub_classes(arguments.sub_classes) if arguments.sub_classes is not None else None,
+            sub_classes=read_sub_classes(arguments.sub_classes, faces.emotions)
+            if arguments.sub_classes is not None
+            else None,
             teachers=arguments.teachers,
             resume=arguments.resume,
             on_progress=on_progress,

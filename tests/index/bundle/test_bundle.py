@@ -61,7 +61,15 @@ def test_written_bundle_is_loaded(small_run: SmallRun) -> None:
 
 def test_gallery_file_has_no_pictures(small_run: SmallRun) -> None:
     with np.load(small_run.bundle / GALLERY) as file:
-        assert set(file.files) == {"embedder_sha256", "ids", "embeddings", "labels", "votes", "source"}
+        assert set(file.files) == {
+            "embedder_sha256",
+            "ids",
+            "embeddings",
+            "labels",
+            "votes",
+            "vote_columns",
+            "source",
+        }
         assert file["embeddings"].shape[1] == 64
 
 
