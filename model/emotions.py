@@ -24,6 +24,9 @@ UNLABELLED: Final = -1
 
 Protocol = Literal["majority", "argmax"]
 
+EmotionPrior = Literal["uniform", "data"]
+"""Weights of the emotions in a posterior: all the same, or their shares of the training faces."""
+
 _SPELLINGS: Final = {
     "happy": "happiness",
     "joy": "happiness",

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from mien.index.bundle.default import default_bundle
 from mien.index.gallery.vectors.policy import Device, IndexKind
 from mien.model.embedder.provider import Provider
+from mien.model.emotions import EmotionPrior
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.video.decoder import DEFAULT_LIMITS, VideoLimits
@@ -46,6 +47,10 @@ class Settings(BaseSettings):
     )
     gallery_seed: bool = Field(
         default=False, description="Add the faces that ship with the bundle to your gallery when it is created."
+    )
+    prior: EmotionPrior = Field(
+        "uniform",
+        description="Weights of the emotions in posteriors: uniform, or data, their shares of the training faces.",
     )
     gallery_index: Annotated[IndexKind, BeforeValidator(_rename_cells)] = Field(
         "auto", description="How your gallery is searched: exact, ivf (approximate), or auto: ivf above 100,000 faces."

@@ -32,6 +32,9 @@ CALIBRATION_ARRAYS: Final = {
 }
 """A calibrated mixture has all of these, another one none."""
 
+_PRIOR_ARRAYS: Final = {"data_sigma": "f"}
+"""Calibrations of before the prior could be chosen lack it."""
+
 
 def write_mixture(path: Path, mixture: Mixture, embedder_sha256: str) -> None:
     """Write a mixture that was fitted on embeddings of the network with this digest."""
@@ -54,6 +57,8 @@ def write_mixture(path: Path, mixture: Mixture, embedder_sha256: str) -> None:
             "strangeness": mixture.calibration.outlier_scores,
             "min_typicality": np.array(mixture.calibration.min_typicality),
         }
+        if mixture.calibration.data_sigma is not None:
+            arrays["data_sigma"] = np.array(mixture.calibration.data_sigma)
     np.savez_compressed(path, **arrays)
 
 
@@ -67,9 +72,11 @@ def read_mixture(path: Path, embedder_sha256: str) -> Mixture:
     Raises:
         BundleError: the file is broken, or belongs to another network.
     """
-    arrays = read_arrays(path, embedder_sha256, _MIXTURE, optional=(CALIBRATION_ARRAYS,))
+    arrays = read_arrays(path, embedder_sha256, _MIXTURE, optional=(CALIBRATION_ARRAYS, _PRIOR_ARRAYS))
     check_positive(path, arrays, "sigma")
     check_ascending(path, arrays, "typical")
+    if not (arrays["weights"] > 0).all():
+        raise BundleError(f"{path}: weights must be above 0, got {arrays['weights'].min()}")
     check_covariances(path, arrays, "covariances")
     return Mixture(
         tuple(arrays["emotions"].tolist()),
@@ -85,6 +92,8 @@ def read_mixture(path: Path, embedder_sha256: str) -> Mixture:
 def _calibration(path: Path, arrays: dict[str, NDArray[Any]]) -> Calibration:
     check_positive(path, arrays, "trained_sigma")
     check_positive(path, arrays, "votes_sigma")
+    if "data_sigma" in arrays:
+        check_positive(path, arrays, "data_sigma")
     check_ascending(path, arrays, "strangeness")
     check_covariances(path, arrays, "background_covariance")
     if not 0 <= arrays["min_typicality"] <= 1:
@@ -95,4 +104,5 @@ def _calibration(path: Path, arrays: dict[str, NDArray[Any]]) -> Calibration:
         Background(arrays["background_centroid"], arrays["background_covariance"], float(arrays["background_floor"])),
         arrays["strangeness"],
         float(arrays["min_typicality"]),
+        float(arrays["data_sigma"]) if "data_sigma" in arrays else None,
     )

@@ -190,11 +190,17 @@ def _majority(bundle: Bundle, baseline: Classifier, faces: HeldOutFaces, *, cros
     mixture = bundle.mixture
     points, wanted, votes = faces.embeddings, faces.labels, faces.votes
     parts = _classification_and_calibration(bundle, baseline, points, wanted, votes)
+    under_data = mixture.posterior(points, "data")
+    parts["data_prior"] = score_classification(wanted, under_data.argmax(axis=1))
+    parts["calibration_data_prior"] = score_calibration(under_data, wanted, votes)
     if mixture.calibration is not None:
         trained = posterior_from(mixture.distances(points), mixture.trained_sigma)
         parts["calibration_trained_sigma"] = score_calibration(trained, wanted, votes)
     if cross_fit:
         parts["calibration_cross_fitted"] = score_calibration(cross_fitted_posterior(mixture, faces), wanted, votes)
+        parts["calibration_data_prior_cross_fitted"] = score_calibration(
+            cross_fitted_posterior(mixture, faces, "data"), wanted, votes
+        )
         parts["vote_shares_cross_fitted"] = score_vote_shares(cross_fitted_vote_shares(mixture, faces), votes)
     return join_scores(parts)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mien.index.mixture.calibration import fit_sigma
 from mien.index.mixture.mixture import Mixture, posterior_from, quantile_table, typicality_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
-from mien.model.emotions import distribution, labels
+from mien.model.emotions import EmotionPrior, distribution, labels
 from mien.model.errors import DatasetError
 
 FOLDS: Final = 5
@@ -92,14 +92,16 @@ def cross_fit(
     return np.concatenate(rows)[np.argsort(np.concatenate(places))]
 
 
-def cross_fitted_posterior(mixture: Mixture, faces: HeldOutFaces) -> NDArray[np.float64]:
+def cross_fitted_posterior(
+    mixture: Mixture, faces: HeldOutFaces, prior: EmotionPrior = "uniform"
+) -> NDArray[np.float64]:
     """(n, c) posteriors of the faces that the mixture is calibrated on, with sigma from the other parts."""
-    return _cross_fitted(mixture, faces, faces.one_hot)
+    return _cross_fitted(mixture, faces, faces.one_hot, prior)
 
 
 def cross_fitted_vote_shares(mixture: Mixture, faces: HeldOutFaces) -> NDArray[np.float64]:
     """(n, c) expected votes for the faces that the mixture is calibrated on, with sigma from the other parts."""
-    return _cross_fitted(mixture, faces, faces.votes)
+    return _cross_fitted(mixture, faces, faces.votes, "uniform")
 
 
 def cross_fitted_typicality(mixture: Mixture, faces: HeldOutFaces) -> NDArray[np.float64]:
@@ -111,10 +113,13 @@ def cross_fitted_typicality(mixture: Mixture, faces: HeldOutFaces) -> NDArray[np
     )
 
 
-def _cross_fitted(mixture: Mixture, faces: HeldOutFaces, targets: NDArray[np.float32]) -> NDArray[np.float64]:
-    distances = mixture.distances(faces.embeddings)
+def _cross_fitted(
+    mixture: Mixture, faces: HeldOutFaces, targets: NDArray[np.float32], prior: EmotionPrior
+) -> NDArray[np.float64]:
+    distances, weights = mixture.distances(faces.embeddings), mixture.prior_weights(prior)
 
     def fit_and_apply(others: NDArray[np.bool_], own: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return posterior_from(distances[own], fit_sigma(distances[others], targets[others], mixture.trained_sigma))
+        sigma = fit_sigma(distances[others], targets[others], mixture.trained_sigma, weights)
+        return posterior_from(distances[own], sigma, weights)
 
     return cross_fit(fold_numbers(faces.groups), fit_and_apply)

@@ -28,6 +28,10 @@ _RETRIEVAL: Final = (
 _CALIBRATION: Final = (
     ("calibration error, cross-fitted", "calibration_cross_fitted.expected_calibration_error"),
     ("calibration error, as served", "calibration.expected_calibration_error"),
+    (
+        "calibration error, cross-fitted, prior of the data",
+        "calibration_data_prior_cross_fitted.expected_calibration_error",
+    ),
     ("calibration error, training sigma", "calibration_trained_sigma.expected_calibration_error"),
     ("calibration error that chance leaves", "calibration.chance_calibration_error"),
     ("Brier score of the posterior against the votes", "calibration.brier_score"),
@@ -72,6 +76,8 @@ def headline(scores: dict[str, Any]) -> list[Figure]:
     paths = [
         *((name, f"majority.{path}") for name, path in _MAJORITY),
         *((f"recall, {emotion}", f"majority.{recalls}.{emotion}") for emotion in of_emotions),
+        ("accuracy, prior of the data", "majority.data_prior.accuracy"),
+        ("macro recall, six frequent emotions, prior of the data", "majority.data_prior.macro_recall_frequent"),
         ("NMI of labels and predictions", "majority.nearest_centroid.normalised_mutual_information"),
         ("accuracy, nearest centroid, argmax protocol", "argmax.nearest_centroid.accuracy"),
         ("K-means NMI", "clustering.normalised_mutual_information"),

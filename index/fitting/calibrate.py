@@ -28,11 +28,15 @@ from mien.index.mixture.calibration import calibrate_mixture
 from mien.index.mixture.mixture import Mixture
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
-from mien.model.emotions import UNLABELLED, labels
+from mien.model.emotions import UNLABELLED, EmotionPrior, labels
 from mien.model.errors import DatasetError
 
 BACKGROUND_SEED: Final = 1
 """Seed of the outliers that the background is fitted on; an evaluation draws others."""
+
+
+_POSTERIORS: Final[dict[str, EmotionPrior]] = {"posterior": "uniform", "posterior_data_prior": "data"}
+"""Key in the report to the prior."""
 
 
 def calibrate_bundle(
@@ -112,11 +116,19 @@ def _report(mixture: Mixture, faces: HeldOutFaces) -> dict[str, Any]:
     cross_fitted, served = cross_fitted_typicality(mixture, faces), mixture.typicality(faces.embeddings)
     trained = replace(mixture, sigma=mixture.trained_sigma, calibration=None)
     return {
-        "sigma": {"trained": mixture.trained_sigma, "labels": mixture.sigma, "votes": mixture.votes_sigma},
-        "posterior": {
-            "trained_sigma": scores(trained.posterior(faces.embeddings)),
-            "cross_fitted": scores(cross_fitted_posterior(mixture, faces)),
-            "as_served": scores(mixture.posterior(faces.embeddings)),
+        "sigma": {
+            "trained": mixture.trained_sigma,
+            "labels": mixture.sigma,
+            "labels_data_prior": mixture.sigma_under("data"),
+            "votes": mixture.votes_sigma,
+        },
+        **{
+            name: {
+                "trained_sigma": scores(trained.posterior(faces.embeddings, prior)),
+                "cross_fitted": scores(cross_fitted_posterior(mixture, faces, prior)),
+                "as_served": scores(mixture.posterior(faces.embeddings, prior)),
+            }
+            for name, prior in _POSTERIORS.items()
         },
         "vote_shares": {
             "trained_sigma": score_vote_shares(trained.vote_shares(faces.embeddings), faces.votes)[0],

@@ -1,8 +1,8 @@
 """Calibration: posterior and typicality brought to the scale of faces that the network was not trained on.
 
 Centroids and covariances stay as they were fitted on training faces. On other faces are fitted: a sigma for the
-posterior, so that it is right as often as it says; a second sigma, under which it follows the split of the raters'
-votes; and the distribution of the outlier score, so that typicality is uniform over faces.
+posterior, so that it is right as often as it says, for each prior its own; another sigma, under which it follows the
+split of the raters' votes; and the distribution of the outlier score, so that typicality is uniform over faces.
 
 Source of the sigma, which is temperature scaling inside the Gaussian form: Guo, Pleiss, Sun, Weinberger: *On
 Calibration of Modern Neural Networks*, arXiv 1706.04599.
@@ -58,21 +58,28 @@ def calibrate_mixture(
             background=background,
             outlier_scores=table,
             min_typicality=threshold_keeping(typicality_from(outlier_scores, table), KEEP_SHARE),
+            data_sigma=fit_sigma(distances, one_hot, start, mixture.weights),
         ),
     )
 
 
-def fit_sigma(distances: NDArray[np.float64], targets: NDArray[np.floating], start: float) -> float:
+def fit_sigma(
+    distances: NDArray[np.float64],
+    targets: NDArray[np.floating],
+    start: float,
+    weights: NDArray[np.float64] | None = None,
+) -> float:
     """The sigma of greatest likelihood: with the least mean cross-entropy of targets and posterior.
 
-    ``1 / (2 sigma^2)`` multiplies the squared distances, so the nearest centroid keeps the largest posterior. The
-    cross-entropy is convex in it. Where every face lies nearest to its label, it falls down to sigma 0, and the
-    smallest sigma of the range is returned.
+    ``1 / (2 sigma^2)`` multiplies the squared distances, so with equal weights the nearest centroid keeps the largest
+    posterior. The cross-entropy is convex in it. Where every face lies nearest to its label, it falls down to sigma 0,
+    and the smallest sigma of the range is returned.
 
     Args:
         distances: (n, c) to the centroids.
         targets: (n, c) rows that sum to 1: one-hot for labels, shares for votes.
         start: middle of the range that is searched, positive.
+        weights: (c,) of the components, above 0; None takes equal ones.
 
     Raises:
         DatasetError: there is no face, or shapes differ.
@@ -85,9 +92,10 @@ def fit_sigma(distances: NDArray[np.float64], targets: NDArray[np.floating], sta
             f"a sigma is fitted on one target per face, got {targets.shape} targets for {distances.shape} distances"
         )
     squares, wanted = np.square(distances), targets.astype(np.float64)
+    log_weights = np.log(weights) if weights is not None else 0.0
 
     def cost(log_sigma: float) -> float:
-        log_posterior = log_softmax(-squares / (2 * math.exp(2 * log_sigma)), axis=1)
+        log_posterior = log_softmax(log_weights - squares / (2 * math.exp(2 * log_sigma)), axis=1)
         # Where the cross-entropy has underflowed to 0, the second term decides for the smaller sigma.
         return float(-(wanted * log_posterior).sum(axis=1).mean()) + 1e-13 * log_sigma
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from mien.index.mixture.labelling import label_points
 from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClasses
+from mien.model.emotions import EmotionPrior
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,16 @@ class Comparison:
 
 
 def compare_points(
-    mixture: Mixture, sub_classes: SubClasses | None, first: NDArray[np.floating], second: NDArray[np.floating]
+    mixture: Mixture,
+    sub_classes: SubClasses | None,
+    first: NDArray[np.floating],
+    second: NDArray[np.floating],
+    prior: EmotionPrior = "uniform",
 ) -> Comparison:
-    """Compare two points, (d,) each."""
+    """Compare two points, (d,) each; their posteriors are those under ``prior``."""
     points = np.stack([first, second]).astype(np.float32)
     (first_emotion, first_sub_class), (second_emotion, second_sub_class) = label_points(mixture, sub_classes, points)
-    posteriors = mixture.posterior(points)
+    posteriors = mixture.posterior(points, prior)
     step = points[1].astype(np.float64) - points[0]
     return Comparison(
         float(np.linalg.norm(step)),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mien.index.mixture.background import Background
 from mien.index.mixture.em import GaussianMixture
+from mien.model.emotions import EmotionPrior
 
 PRIOR_FACES: Final = 128
 """How many faces the mean covariance of all emotions counts for in that of one emotion.
@@ -39,6 +40,7 @@ class Calibration:
         background: the density of pictures without a known expression.
         outlier_scores: (q,) float64 ascending, quantiles over the faces that the mixture was calibrated on.
         min_typicality: a face below it shows no known expression.
+        data_sigma: the sigma of the posterior under the prior ``data``; None in calibrations of before.
     """
 
     trained_sigma: float
@@ -46,15 +48,17 @@ class Calibration:
     background: Background
     outlier_scores: NDArray[np.float64]
     min_typicality: float
+    data_sigma: float | None = None
 
 
 @dataclass(frozen=True)
 class Mixture:
     """Gaussians of the emotions: c components in d dimensions.
 
-    The posterior is that of the isotropic mixture which the loss shapes, with equal priors and one sigma: its
-    largest entry is always the nearest centroid. The full covariances say how typical a point is: of the emotions
-    against the background where the mixture is calibrated, and of the nearest emotion where it is not.
+    The posterior is that of the isotropic mixture which the loss shapes, with one sigma. With equal weights, the prior
+    ``uniform``, its largest entry is always the nearest centroid. The full covariances say how typical a point is,
+    whatever the prior: of the emotions against the background where the mixture is calibrated, and of the nearest
+    emotion where it is not.
 
     Attributes:
         emotions: (c,) names.
@@ -93,9 +97,22 @@ class Mixture:
         """(n, c) Euclidean distances of (n, d) embeddings to the centroids, in embedding units."""
         return centroid_distances(embeddings, self.centroids)
 
-    def posterior(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(n, c) probabilities of the emotions: rows that sum to 1, the nearest centroid's the largest."""
-        return posterior_from(self.distances(embeddings), self.sigma)
+    def sigma_under(self, prior: EmotionPrior) -> float:
+        """The sigma of the posterior under a prior."""
+        data_sigma = self.calibration.data_sigma if self.calibration else None
+        return self.sigma if prior == "uniform" or data_sigma is None else data_sigma
+
+    def posterior(self, embeddings: NDArray[np.floating], prior: EmotionPrior = "uniform") -> NDArray[np.float64]:
+        """(n, c) probabilities of the emotions at (n, d) embeddings: rows that sum to 1."""
+        return self.posterior_at(self.distances(embeddings), prior)
+
+    def posterior_at(self, distances: NDArray[np.float64], prior: EmotionPrior = "uniform") -> NDArray[np.float64]:
+        """(n, c) probabilities of the emotions, from (n, c) distances to their centroids."""
+        return posterior_from(distances, self.sigma_under(prior), self.prior_weights(prior))
+
+    def prior_weights(self, prior: EmotionPrior) -> NDArray[np.float64] | None:
+        """(c,) the weights of the emotions under a prior; None where they are equal."""
+        return self.weights if prior == "data" else None
 
     def mahalanobis(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n, c) Mahalanobis distances of (n, d) embeddings to the components, in standard deviations."""
@@ -197,9 +214,22 @@ def centroid_distances(embeddings: NDArray[np.floating], centroids: NDArray[np.f
     return np.asarray(np.sqrt(squares))
 
 
-def posterior_from(distances: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """(n, c) softmax of ``-distance^2 / (2 sigma^2)``, without overflow, and without underflow of a whole row."""
+def posterior_from(
+    distances: NDArray[np.float64], sigma: float, weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """The posterior of an isotropic mixture, without overflow, and without underflow of a whole row.
+
+    Args:
+        distances: (n, c) to the centroids.
+        sigma: standard deviation of each component.
+        weights: (c,) of the components, above 0; None takes equal ones.
+
+    Returns:
+        (n, c) softmax of ``log(weight) - distance^2 / (2 sigma^2)``.
+    """
     logits = -np.square(distances) / (2 * sigma**2)
+    if weights is not None:
+        logits += np.log(weights)
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
 

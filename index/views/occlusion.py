@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.mixture.mixture import Mixture
+from mien.model.emotions import EmotionPrior
 
 PATCH_PX: Final = 12
 STEP_PX: Final = 4
@@ -74,15 +75,18 @@ def occlude(crop: NDArray[np.uint8], embed: Embed) -> Occlusion:
     return Occlusion(embeddings[0], embeddings[1:], places, (height // STEP_PX, width // STEP_PX))
 
 
-def emotion_map(occlusion: Occlusion, mixture: Mixture, emotion: int) -> NDArray[np.float64]:
+def emotion_map(
+    occlusion: Occlusion, mixture: Mixture, emotion: int, prior: EmotionPrior = "uniform"
+) -> NDArray[np.float64]:
     """How much an emotion's probability depends on each place of a face; see ``Occlusion.score_drop``.
 
     Args:
         occlusion: of the face.
         mixture: gives the probability.
         emotion: index of the emotion.
+        prior: weights of the emotions.
     """
-    return occlusion.score_drop(lambda embeddings: mixture.posterior(embeddings)[:, emotion])
+    return occlusion.score_drop(lambda embeddings: mixture.posterior(embeddings, prior)[:, emotion])
 
 
 def closeness_map(occlusion: Occlusion, point: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -69,6 +69,7 @@ class Classification(Answer):
     """The faces of an image, largest first."""
 
     faces: list[Face]
+    prior: str = "uniform"
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each face, with its number."""
@@ -93,6 +94,7 @@ class Embedding(Answer):
     """The faces of an image, largest first."""
 
     faces: list[EmbeddedFace]
+    prior: str = "uniform"
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each face, with its number."""

@@ -14,6 +14,9 @@ Filter = dict[str, Any]
 Faces = Literal["all", "largest"] | int
 """Which faces of an image are answered: all, the largest, or the N largest."""
 
+Prior = Literal["uniform", "data"]
+"""Weights of the emotions in a posterior: all the same, or their shares of the training faces."""
+
 OnProgress = Callable[[int, int | None], None]
 """Called with the number of images done and the total, None if it is not known."""
 

@@ -12,6 +12,7 @@ from mien.service.answers.faces import Classification, Embedding, FoundMatch, Po
 from mien.service.answers.options import (
     BatchOptions,
     Faces,
+    Prior,
     Query,
     RetrievalBatchOptions,
     RetrievalOptions,
@@ -28,7 +29,12 @@ PAGE: Final = 500
 
 
 def classify(
-    image: Image, *, already_cropped: bool = False, faces: Faces = "all", colour: Colour = "rgb"
+    image: Image,
+    *,
+    already_cropped: bool = False,
+    faces: Faces = "all",
+    colour: Colour = "rgb",
+    prior: Prior | None = None,
 ) -> Steps[Classification]:
     """The faces of an image and their emotions.
 
@@ -38,6 +44,7 @@ def classify(
         already_cropped: it is a face crop: nothing is detected.
         faces: which faces are answered: all, the largest, or the N largest.
         colour: order of the channels of an array, ``rgb`` or ``bgr`` (OpenCV).
+        prior: weights of the emotions in the posterior; None leaves them to the service.
 
     Raises:
         ServiceError: the service refuses the image.
@@ -46,7 +53,7 @@ def classify(
         OSError: the file cannot be read.
         TypeError: it is no image.
     """
-    return _ask(Classification, "/classify", image, colour, already_cropped=already_cropped, faces=faces)
+    return _ask(Classification, "/classify", image, colour, already_cropped=already_cropped, faces=faces, prior=prior)
 
 
 def retrieve(
@@ -130,12 +137,13 @@ def _query_request(query: Query, k: int, options: RetrievalOptions) -> Request:
 
 
 def classify_all(
-    images: Iterable[Image], **options: Unpack[BatchOptions]
+    images: Iterable[Image], *, prior: Prior | None = None, **options: Unpack[BatchOptions]
 ) -> Batches[Image, Classification | ServiceError]:
     """``classify`` for many images, several to a request; an image that is refused has its error in its place.
 
     Args:
         images: in the order of the answers; files are read when they are needed.
+        prior: see ``classify``.
         **options: ``already_cropped``, ``faces``, ``colour``: see ``classify``. ``batch``: images of a request (8),
             fewer if the service takes no more. ``progress``: draw a progress bar on standard error.
             ``on_progress``: called with the number of images done and the total, None if it is not known.
@@ -145,7 +153,7 @@ def classify_all(
         ClientError: the service cannot be reached.
         ImageError: an image cannot be sent: see ``classify``.
     """
-    return image_batches(Classification, "/classify", images, {}, **options)
+    return image_batches(Classification, "/classify", images, {"prior": prior}, **options)
 
 
 def retrieve_all(

@@ -3,10 +3,11 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.table import Table
 
+from mien.model.emotions import EmotionPrior
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.files import files_below
 from mien.service.answers.base import flatten
@@ -17,6 +18,12 @@ from mien.service.commands.terminal import output, progress_bar, write_csv, writ
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="Images, or folders of images.")
+    parser.add_argument(
+        "--prior",
+        choices=get_args(EmotionPrior),
+        default="uniform",
+        help="Weights of the emotions in the posterior: uniform, or data, their shares of the training faces.",
+    )
     add_answer_options(parser)
 
 
@@ -25,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mien.service.commands.local_engine import load_local_engine, predict_files
     from mien.service.schemas.faces import classification
 
-    engine = load_local_engine(arguments.bundle, read_options(arguments, DecodingLimits))
+    engine = load_local_engine(arguments.bundle, read_options(arguments, DecodingLimits), prior=arguments.prior)
     files = [file for path in arguments.paths for file in files_below(path)]
     rows: list[dict[str, Any]] = []
     with progress_bar() as bar:

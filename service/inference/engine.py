@@ -22,7 +22,7 @@ from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import EVERYTHING, GalleryStore, SearchOptions
 from mien.index.gallery.validation import check_network
 from mien.index.mixture.labelling import sub_class_ids
-from mien.index.mixture.mixture import posterior_from
+from mien.model.emotions import EmotionPrior
 from mien.model.errors import ImageError
 from mien.model.faces.quality import measure_quality
 from mien.model.faces.reader import Face, whole_face
@@ -48,6 +48,7 @@ class Engine:
         metrics: Metrics | None = None,
         *,
         gallery: GalleryStore | None = None,
+        prior: EmotionPrior = "uniform",
     ) -> None:
         """Assemble the parts.
 
@@ -58,6 +59,7 @@ class Engine:
             min_typicality: faces that are less typical show no known expression; None takes the bundle's.
             metrics: measure the time of each stage.
             gallery: to search; None takes the one that ships with the bundle, read-only.
+            prior: weights of the emotions in posteriors, where a request names none.
 
         Raises:
             BundleError: the pipeline's embedder is not the bundle's.
@@ -66,6 +68,7 @@ class Engine:
         self.bundle = bundle
         self.pipeline = pipeline
         self.max_k = max_k
+        self.prior: EmotionPrior = prior
         self.min_typicality = bundle.mixture.min_typicality if min_typicality is None else min_typicality
         self.metrics = metrics or Metrics()
         self.gallery: GalleryStore = ShippedGallery(bundle) if gallery is None else gallery
@@ -154,18 +157,22 @@ class Engine:
         if not requests:
             return []
         mixture = self.bundle.mixture
+        ends = np.cumsum([len(request) for request in requests]).tolist()
+        rows = [slice(end - len(request), end) for end, request in zip(ends, requests, strict=True)]
+        priors = [request.prior or self.prior for request in requests]
         with self.metrics.timed("embed"):
             embeddings = self._embed(requests)
             distances = mixture.distances(embeddings)
-            posteriors = posterior_from(distances, mixture.sigma)
+            posteriors = mixture.posterior_at(distances, self.prior)
+            for own, prior in zip(rows, priors, strict=True):
+                if prior != self.prior:
+                    posteriors[own] = mixture.posterior_at(distances[own], prior)
             typicality = mixture.typicality(embeddings)
             known = typicality >= self.min_typicality
-            nearest = distances.argmin(axis=1)
-            intensity = mixture.intensity(embeddings, nearest)
+            likeliest = posteriors.argmax(axis=1)
+            intensity = mixture.intensity(embeddings, likeliest)
             quality = iter(measure_quality([face for request in requests for face in request.faces]))
-            names = sub_class_ids(self.bundle.sub_classes, embeddings, nearest)
-        ends = np.cumsum([len(request) for request in requests]).tolist()
-        rows = [slice(end - len(request), end) for end, request in zip(ends, requests, strict=True)]
+            names = sub_class_ids(self.bundle.sub_classes, embeddings, likeliest)
         matches: list[_Matches] = [([], [])] * len(requests)
         if any(request.k is not None for request in requests):
             with self.metrics.timed("search"):
@@ -176,10 +183,11 @@ class Engine:
                 faces=request.faces,
                 embeddings=embeddings[own],
                 distances=distances[own],
+                prior=prior,
                 posteriors=posteriors[own],
                 typicality=typicality[own],
                 known=known[own],
-                nearest=nearest[own],
+                likeliest=likeliest[own],
                 intensity=intensity[own],
                 quality=list(islice(quality, len(request.faces))),
                 sub_classes=names[own],
@@ -187,7 +195,7 @@ class Engine:
                 matches=found,
                 next_pages=next_pages,
             )
-            for request, own, (found, next_pages) in zip(requests, rows, matches, strict=True)
+            for request, own, prior, (found, next_pages) in zip(requests, rows, priors, matches, strict=True)
         ]
 
     def _embed(self, requests: list[InferenceRequest]) -> NDArray[np.float32]:
@@ -266,6 +274,8 @@ def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: Gal
     )
     if gallery is None:
         gallery = open_store(settings, bundle)
-    engine = Engine(bundle, pipeline, settings.max_k, settings.min_typicality, metrics, gallery=gallery)
+    engine = Engine(
+        bundle, pipeline, settings.max_k, settings.min_typicality, metrics, gallery=gallery, prior=settings.prior
+    )
     engine.warm_up()
     return engine

@@ -118,13 +118,13 @@ def _explain(
     match: GalleryFace | None,
 ) -> FaceExplanation:
     mixture = engine.bundle.mixture
-    posterior = mixture.posterior(point[None])[0]
+    posterior = mixture.posterior(point[None], engine.prior)[0]
     column = int(posterior.argmax()) if emotion is None else mixture.emotions.index(emotion)
     return FaceExplanation(
         emotion=mixture.emotions[column],
         probability=float(posterior[column]),
         crop=None if occluded is None else occluded.crop,
-        heat=None if occluded is None else emotion_map(occluded.occlusion, mixture, column),
+        heat=None if occluded is None else emotion_map(occluded.occlusion, mixture, column, engine.prior),
         shared=None if match is None else _compare(engine, point, occluded, match),
     )
 
@@ -133,7 +133,7 @@ def _compare(
     engine: Engine, point: NDArray[np.float32], occluded: _OccludedFace | None, match: GalleryFace
 ) -> SharedTraits:
     occluded_match = _occlude_thumbnail(engine, match)
-    comparison = compare_points(engine.bundle.mixture, engine.bundle.sub_classes, point, match.embedding)
+    comparison = compare_points(engine.bundle.mixture, engine.bundle.sub_classes, point, match.embedding, engine.prior)
     of_query, of_match = (engine.bundle.sub_class_names.get(each or "") for each in comparison.sub_classes)
     return SharedTraits(
         emotions=engine.bundle.mixture.emotions,

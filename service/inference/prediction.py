@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mien.index.gallery.fixed_gallery import Match
 from mien.index.gallery.store import EVERYTHING, SearchOptions
+from mien.model.emotions import EmotionPrior
 from mien.model.faces.quality import FaceQuality
 from mien.model.faces.reader import Face
 
@@ -22,6 +23,7 @@ class ImageQuery:
         max_faces: the largest faces that are answered; None answers all that the pipeline reads.
         k: matches of each face; None searches nothing.
         options: which faces of the gallery may match; with ``after``, the image must have one face.
+        prior: weights of the emotions in the posterior; None takes the engine's.
     """
 
     file: bytes = b""
@@ -29,6 +31,7 @@ class ImageQuery:
     max_faces: int | None = None
     k: int | None = None
     options: SearchOptions = EVERYTHING
+    prior: EmotionPrior | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class InferenceRequest:
         points: (n, d) float32 embeddings.
         k: matches of each face or point; None searches nothing.
         options: which faces of the gallery may match; with ``after``, there must be one face or point.
+        prior: weights of the emotions in the posterior; None takes the engine's.
     """
 
     faces: Sequence[Face] = ()
@@ -49,6 +53,7 @@ class InferenceRequest:
     points: NDArray[np.float32] | None = None
     k: int | None = None
     options: SearchOptions = EVERYTHING
+    prior: EmotionPrior | None = None
 
     def __len__(self) -> int:
         if self.crop_file is not None:
@@ -65,13 +70,15 @@ class Prediction:
         faces: (n,) the faces; empty for points.
         embeddings: (n, d) float32.
         distances: (n, c) float64, to the emotions' centroids.
+        prior: weights of the emotions in the posteriors.
         posteriors: (n, c) float64, rows sum to 1.
         typicality: (n,) float64, 0 to 1.
         known: (n,) bool, whether the typicality is enough for a known expression.
-        nearest: (n,) int64, column of the nearest centroid.
+        likeliest: (n,) int64, column of the largest posterior, under the prior ``uniform`` that of the nearest
+            centroid.
         intensity: (n,) float64, how strongly each shows its emotion; NaN for neutral.
         quality: (n,) of the faces; empty for points.
-        sub_classes: (n,) id of the likeliest sub-class; None where the bundle has none.
+        sub_classes: (n,) id of the likeliest sub-class of that emotion; None where the bundle has none.
         sub_class_names: the id of each sub-class of the bundle that has a name to that name.
         matches: (n,) matches of each, nearest first; empty without a search.
         next_pages: (n,) options of the next page of matches; None where nothing matched.
@@ -81,10 +88,11 @@ class Prediction:
     faces: Sequence[Face]
     embeddings: NDArray[np.float32]
     distances: NDArray[np.float64]
+    prior: EmotionPrior
     posteriors: NDArray[np.float64]
     typicality: NDArray[np.float64]
     known: NDArray[np.bool_]
-    nearest: NDArray[np.int64]
+    likeliest: NDArray[np.int64]
     intensity: NDArray[np.float64]
     quality: Sequence[FaceQuality]
     sub_classes: list[str | None]
@@ -96,8 +104,8 @@ class Prediction:
         return len(self.embeddings)
 
     def emotion_of(self, row: int) -> str:
-        """The emotion with the nearest centroid."""
-        return self.emotions[int(self.nearest[row])]
+        """The likeliest emotion."""
+        return self.emotions[int(self.likeliest[row])]
 
     @classmethod
     def concatenate(cls, parts: "Sequence[Prediction]") -> "Prediction":
@@ -107,10 +115,11 @@ class Prediction:
             faces=[face for part in parts for face in part.faces],
             embeddings=np.concatenate([part.embeddings for part in parts]),
             distances=np.concatenate([part.distances for part in parts]),
+            prior=parts[0].prior,
             posteriors=np.concatenate([part.posteriors for part in parts]),
             typicality=np.concatenate([part.typicality for part in parts]),
             known=np.concatenate([part.known for part in parts]),
-            nearest=np.concatenate([part.nearest for part in parts]),
+            likeliest=np.concatenate([part.likeliest for part in parts]),
             intensity=np.concatenate([part.intensity for part in parts]),
             quality=[each for part in parts for each in part.quality],
             sub_classes=[each for part in parts for each in part.sub_classes],

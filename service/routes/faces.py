@@ -27,6 +27,7 @@ from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems, uploads
 from mien.service.schemas.faces import (
     Classification,
+    ClassificationQuery,
     Classifications,
     Embedding,
     Embeddings,
@@ -94,7 +95,7 @@ def faces_router(runtime: Runtime) -> APIRouter:
         responses=PROBLEMS,
         openapi_extra=uploads.openapi_images("JsonImages"),
     )
-    async def classify(request: Request, query: Annotated[FaceQuery, Query()]) -> Response:
+    async def classify(request: Request, query: Annotated[ClassificationQuery, Query()]) -> Response:
         """Finds the faces of an image and names the emotion of each, largest face first.
 
         Several images, sent as `images`, are answered each on its own.
@@ -123,7 +124,7 @@ def faces_router(runtime: Runtime) -> APIRouter:
         responses=PROBLEMS,
         openapi_extra=uploads.openapi_images("JsonImages"),
     )
-    async def embed(request: Request, query: Annotated[FaceQuery, Query()]) -> Response:
+    async def embed(request: Request, query: Annotated[ClassificationQuery, Query()]) -> Response:
         """Finds the faces of an image and embeds them. Distances are Euclidean, and hold within one bundle."""
         return await _answer_request(runtime, request, query, embedding)
 
@@ -167,6 +168,8 @@ def _image_query(runtime: Runtime, loaded: LoadedEngine, parameters: FaceQuery) 
     """
     check_faces(parameters, runtime.settings.max_faces)
     query = ImageQuery(already_cropped=parameters.already_cropped, max_faces=parameters.max_faces)
+    if isinstance(parameters, ClassificationQuery):
+        return replace(query, prior=parameters.prior)
     if not isinstance(parameters, RetrievalQuery):
         return query
     loaded.engine.check_k(parameters.k)

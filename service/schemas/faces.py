@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from mien.index.gallery.fixed_gallery import Match
-from mien.model.emotions import EMOTIONS
+from mien.model.emotions import EMOTIONS, EmotionPrior
 from mien.service.inference.prediction import Prediction
 from mien.service.schemas.problem import Problem
 from mien.service.schemas.quality import Quality, Reason, reasons
@@ -40,6 +40,17 @@ class FaceQuery(StrictModel):
         return {"all": None, "largest": 1}[self.faces] if isinstance(self.faces, str) else self.faces
 
 
+class ClassificationQuery(FaceQuery):
+    """Parameters of a classification."""
+
+    prior: EmotionPrior | None = Field(
+        None,
+        description="Weights of the emotions in the posterior: uniform, or data, their shares of the training faces; "
+        "without it, MIEN_PRIOR.",
+        examples=["uniform"],
+    )
+
+
 class RetrievalQuery(FaceQuery, RetrievalOptions):
     """Parameters of a retrieval by image."""
 
@@ -47,6 +58,9 @@ class RetrievalQuery(FaceQuery, RetrievalOptions):
         None, description="Which faces may match: a filter as JSON.", examples=['{"emotion":"fear"}']
     )
     k: int = Field(10, ge=1, description="How many matches for each face; at most MIEN_MAX_K.", examples=[10])
+
+
+_EMOTION: Final = "The likeliest emotion: that of the nearest Gaussian centroid, unless the prior is data."
 
 
 class Box(BaseModel):
@@ -58,7 +72,7 @@ class Box(BaseModel):
     detection: Rounded | None = Field(
         description="The detector's score from 0 to 1; null for an image that was already cropped.", examples=[0.93]
     )
-    emotion: str = Field(description="The emotion with the nearest Gaussian centroid.", examples=["happiness"])
+    emotion: str = Field(description=_EMOTION, examples=["happiness"])
 
 
 class ClassifiedFace(Box):
@@ -97,6 +111,7 @@ class Classification(BaseModel):
     """The faces of an image, largest first."""
 
     faces: list[ClassifiedFace]
+    prior: EmotionPrior = Field(description="Weights of the emotions in the posteriors.", examples=["uniform"])
 
 
 class FoundMatch(BaseModel):
@@ -143,6 +158,7 @@ class Embedding(BaseModel):
     """The faces of an image, largest first."""
 
     faces: list[EmbeddedFace]
+    prior: EmotionPrior = Field(description="Weights of the emotions in the posteriors.", examples=["uniform"])
 
 
 class ProblemImage(BaseModel):
@@ -172,7 +188,7 @@ class Embeddings(BaseModel):
 class PointRetrieval(BaseModel):
     """The gallery's nearest expressions to a point of the embedding space."""
 
-    emotion: str = Field(description="The emotion with the nearest Gaussian centroid.", examples=["happiness"])
+    emotion: str = Field(description=_EMOTION, examples=["happiness"])
     posterior: dict[str, Rounded] = Field(
         description="Probability of each emotion under the mixture; they sum to 1.", examples=[_POSTERIOR]
     )
@@ -186,6 +202,7 @@ class PointRetrieval(BaseModel):
 def classification(prediction: Prediction) -> Classification:
     """The emotion of each face."""
     return Classification(
+        prior=prediction.prior,
         faces=[
             ClassifiedFace(
                 box=face.box,
@@ -194,7 +211,7 @@ def classification(prediction: Prediction) -> Classification:
                 posterior=_posterior(prediction, row),
                 sub_class=prediction.sub_classes[row],
                 sub_class_name=prediction.sub_class_names.get(prediction.sub_classes[row] or ""),
-                distance=prediction.distances[row, prediction.nearest[row]],
+                distance=prediction.distances[row, prediction.likeliest[row]],
                 typicality=prediction.typicality[row],
                 known=bool(prediction.known[row]),
                 intensity=None if np.isnan(prediction.intensity[row]) else prediction.intensity[row],
@@ -202,7 +219,7 @@ def classification(prediction: Prediction) -> Classification:
                 reasons=reasons(prediction, row),
             )
             for row, face in enumerate(prediction.faces)
-        ]
+        ],
     )
 
 
@@ -225,10 +242,11 @@ def retrieval(prediction: Prediction) -> Retrieval:
 def embedding(prediction: Prediction) -> Embedding:
     """Each face with its point in the embedding space."""
     return Embedding(
+        prior=prediction.prior,
         faces=[
             EmbeddedFace(**vars(face), embedding=prediction.embeddings[row].tolist())
             for row, face in enumerate(classification(prediction).faces)
-        ]
+        ],
     )
 
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,27 @@ def test_classify_answers_as_documented(client: TestClient, served_engine: Engin
     assert face["sub_class"].startswith(f"{face['emotion']}/")
     assert face["sub_class_name"] == served_engine.bundle.sub_class_names[face["sub_class"]]
     assert face["known"] is (face["typicality"] >= served_engine.bundle.mixture.min_typicality)
+
+
+def test_prior_is_a_parameter_and_a_setting(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
+    def ask(client: TestClient, path: str = "/classify", **parameters: str) -> Any:
+        return client.post(path, params=CROPPED | parameters, files={"image": crop_file})
+
+    uniform, data = ask(client).json(), ask(client, prior="data").json()
+    assert (uniform["prior"], data["prior"]) == ("uniform", "data")
+    assert uniform["faces"][0]["posterior"] != data["faces"][0]["posterior"]
+    assert uniform["faces"][0]["typicality"] == data["faces"][0]["typicality"]
+    assert ask(client, prior="uniform").json() == uniform
+    assert ask(client, "/embed", prior="data").json()["faces"][0]["posterior"] == data["faces"][0]["posterior"]
+    assert ask(client, prior="equal").status_code == 422
+    assert ask(client, "/retrieve", prior="data").status_code == 422, "a retrieval depends on no prior"
+    settings = Settings(prior="data")
+    engine = Engine(served_engine.bundle, served_engine.pipeline, settings.max_k, prior=settings.prior)
+    with TestClient(create_app(engine, settings)) as other:
+        assert ask(other).json() == data
+        assert ask(other, prior="uniform").json() == uniform
+        heat = ask(other, "/explain").json()
+        assert heat["probability"] == pytest.approx(max(data["faces"][0]["posterior"].values()), abs=1e-5)
 
 
 def test_retrieve_answers_as_documented(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:

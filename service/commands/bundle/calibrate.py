@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _table(calibration: dict[str, Any]) -> Table:
     posterior, votes, typical = (calibration[part] for part in ("posterior", "vote_shares", "typicality"))
+    under_data = calibration["posterior_data_prior"]
     sigma, far = calibration["sigma"], typical["distance_from_uniform"]
     table = Table(
         "figure", "before", "cross-fitted", "as served", title=f"{calibration['dataset']}, {calibration['faces']} faces"
@@ -50,11 +51,16 @@ def _table(calibration: dict[str, Any]) -> Table:
         (posterior, "negative log-likelihood of the label", "negative_log_likelihood"),
         (posterior, "KL divergence of the posterior from the votes", "kl_divergence"),
         (posterior, "Brier score of the posterior against the votes", "brier_score"),
+        (under_data, "prior of the data: expected calibration error", "expected_calibration_error"),
+        (under_data, "prior of the data: negative log-likelihood", "negative_log_likelihood"),
         (votes, "KL divergence of expected votes", "kl_divergence"),
         (votes, "Brier score of expected votes", "brier_score"),
     ):
         table.add_row(name, *(f"{scores[stage][figure]:.4f}" for stage in stages))
     table.add_row("sigma of the posterior", f"{sigma['trained']:.4f}", "", f"{sigma['labels']:.4f}")
+    table.add_row(
+        "sigma under the prior of the data", f"{sigma['trained']:.4f}", "", f"{sigma['labels_data_prior']:.4f}"
+    )
     table.add_row("sigma of expected votes", f"{sigma['trained']:.4f}", "", f"{sigma['votes']:.4f}")
     table.add_row(
         "typicality: distance from uniform", f"{far['on_the_scale_of_training']:.4f}", f"{far['cross_fitted']:.4f}", ""

@@ -226,6 +226,9 @@ def test_calibration_is_stored_with_the_mixture(small_run: SmallRun, calibrated:
     np.testing.assert_array_equal(after.mixture.typical, before.mixture.typical)
     assert (calibrated / "more.bin").read_bytes() == b"more"
     assert not list(calibrated.parent.glob("*.partial"))
+    assert calibration.data_sigma is None, "a calibration of before the prior could be chosen"
+    replace_mixture(calibrated, replace(after.mixture, calibration=replace(calibration, data_sigma=0.95)), {})
+    assert load_bundle(calibrated).mixture.sigma_under("data") == 0.95
 
 
 def test_bundle_in_the_working_folder_can_be_calibrated(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +250,8 @@ def test_incomplete_calibration_is_refused(calibrated: Path, name: str) -> None:
     [
         ("trained_sigma", np.array(0.0), "trained_sigma must be positive"),
         ("votes_sigma", np.array(-1.0), "votes_sigma must be positive"),
+        ("data_sigma", np.array(0.0), "data_sigma must be positive"),
+        ("weights", np.zeros(8), "weights must be above 0"),
         ("background_centroid", np.zeros(3), "background_centroid must be"),
         ("background_covariance", -np.eye(64), "background_covariance must be positive definite"),
         ("background_floor", np.array(np.nan), "background_floor must be finite"),
@@ -273,6 +278,7 @@ def test_bundle_of_format_1_loads() -> None:
     assert bundle.mixture.sigma == 0.9
     assert bundle.mixture.calibration is not None
     assert bundle.mixture.calibration.outlier_scores.tolist() == [-2.0, 0.0, 3.0]
+    assert bundle.mixture.sigma_under("data") == 0.9
     assert [entry.sub_class for entry in bundle.gallery.entries] == [*["neutral/1"] * 3, "happiness/1", "happiness/3"]
     assert bundle.gallery.get("fer4").metadata == {
         "dataset": "FER+",

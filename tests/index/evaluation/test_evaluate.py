@@ -101,12 +101,14 @@ def test_figures_on_the_faces_of_the_calibration_are_also_cross_fitted(
     scores, embeddings, face_labels = evaluate(bundle, embedder, faces, copies, "made faces", outliers_of_each_kind=FEW)
     clear, reported = scores["majority"], bundle.manifest.calibration
     assert scores["calibrated_on"] == "made faces"
-    for name, stage in (
-        ("calibration", "as_served"),
-        ("calibration_cross_fitted", "cross_fitted"),
-        ("calibration_trained_sigma", "trained_sigma"),
+    for name, prior, stage in (
+        ("calibration", "posterior", "as_served"),
+        ("calibration_cross_fitted", "posterior", "cross_fitted"),
+        ("calibration_trained_sigma", "posterior", "trained_sigma"),
+        ("calibration_data_prior", "posterior_data_prior", "as_served"),
+        ("calibration_data_prior_cross_fitted", "posterior_data_prior", "cross_fitted"),
     ):
-        expected = reported["posterior"][stage]["negative_log_likelihood"]
+        expected = reported[prior][stage]["negative_log_likelihood"]
         assert clear[name]["negative_log_likelihood"] == pytest.approx(expected, abs=1e-4), name
     expected = reported["vote_shares"]["cross_fitted"]["kl_divergence"]
     assert clear["vote_shares_cross_fitted"]["kl_divergence"] == pytest.approx(expected, abs=1e-4)
@@ -118,7 +120,8 @@ def test_figures_on_the_faces_of_the_calibration_are_also_cross_fitted(
     assert "faces_kept_cross_fitted" in scores["rejection"]
     assert scores["rejection"]["kinds"]["objects"]["seen"] is False
     assert scores["rejection"]["kinds"]["objects"]["outliers"] == 30
-    assert "calibration error, cross-fitted" in {figure.name for figure in headline(scores)}
+    names = {figure.name for figure in headline(scores)}
+    assert {"calibration error, cross-fitted", "calibration error, cross-fitted, prior of the data"} <= names
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 
     elsewhere, _, _ = evaluate(

@@ -97,6 +97,9 @@ def test_cross_fitted_figures_use_other_folds(mixture: Mixture, background: Back
         if abs(distances[row, 0] - distances[row, 1]) > 1 and p[:2].min() > 1e-6
     }
     assert len(sigmas) <= 5
+    under_data = cross_fitted_posterior(fitted, faces, "data")
+    np.testing.assert_allclose(under_data, fitted.posterior(faces.embeddings, "data"), atol=0.05)
+    assert np.abs(under_data - posterior).max() > 0.01
     shares = cross_fitted_vote_shares(fitted, faces)
     np.testing.assert_allclose(shares, fitted.vote_shares(faces.embeddings), atol=0.02)
     typical = cross_fitted_typicality(fitted, faces)

@@ -38,6 +38,15 @@ def test_no_other_sigma_has_a_higher_likelihood(seed: int) -> None:
         assert found == pytest.approx(grid[np.argmin([cost(sigma) for sigma in grid])], rel=0.01)
 
 
+def test_sigma_is_found_under_weights() -> None:
+    rng = np.random.default_rng(0)
+    weights = np.array([0.6, 0.3, 0.08, 0.02])
+    distances = rng.uniform(0.2, 3, (40_000, 4))
+    drawn = (posterior_from(distances, 0.8, weights).cumsum(axis=1) > rng.random((40_000, 1))).argmax(axis=1)
+    assert fit_sigma(distances, np.eye(4)[drawn], 1.0, weights) == pytest.approx(0.8, rel=0.03)
+    assert fit_sigma(distances, np.eye(4)[drawn], 1.0) > 0.9
+
+
 def test_sigma_does_not_depend_on_the_start() -> None:
     distances, targets = faces(500, 0.8)
     found = [fit_sigma(distances, targets, start) for start in (0.1, 1.0, 8.0)]

@@ -61,6 +61,26 @@ def test_posterior_of_a_point_far_from_everything_sums_to_1(mixture: Mixture) ->
     assert posterior.sum() == pytest.approx(1)
 
 
+def test_prior_of_the_data_weighs_the_densities(mixture: Mixture) -> None:
+    points, _ = clouds(50, seed=1)
+    for point, posterior in zip(points, mixture.posterior(points, "data"), strict=True):
+        densities = np.exp(-np.square(point - mixture.centroids).sum(axis=1) / 2) * mixture.weights
+        np.testing.assert_allclose(posterior, densities / densities.sum(), rtol=1e-3, atol=1e-9)
+    np.testing.assert_array_equal(mixture.posterior(points), mixture.posterior(points, "uniform"))
+
+
+def test_each_prior_has_its_sigma(mixture: Mixture, calibrated: Mixture) -> None:
+    assert mixture.sigma_under("data") == mixture.sigma
+    assert calibrated.calibration is not None
+    assert calibrated.sigma_under("data") == calibrated.sigma == 0.5, "that calibration has none for the data's prior"
+    both = replace(calibrated, calibration=replace(calibrated.calibration, data_sigma=0.7))
+    points, _ = clouds(20, seed=4)
+    expected = posterior_from(both.distances(points), 0.7, both.weights)
+    np.testing.assert_array_equal(both.posterior(points, "data"), expected)
+    np.testing.assert_array_equal(both.posterior(points), calibrated.posterior(points))
+    np.testing.assert_array_equal(both.typicality(points), calibrated.typicality(points))
+
+
 def test_equal_distances_give_a_uniform_posterior() -> None:
     np.testing.assert_allclose(posterior_from(np.full((2, 8), 100.0), sigma=0.5), np.full((2, 8), 1 / 8))
 

@@ -85,6 +85,10 @@ def test_each_method_returns_its_answer(keyed: tuple[str, str], crop_file: bytes
         (face,) = client.classify(crop_file, already_cropped=True).faces
         assert set(face.posterior) == set(EMOTIONS)
         assert client.classify(path, already_cropped=True).faces == [face]
+        under_data = client.classify(path, already_cropped=True, prior="data")
+        assert under_data.prior == "data"
+        assert under_data.faces[0].posterior != face.posterior
+        assert list(client.classify_all([path], already_cropped=True, prior="data")) == [under_data]
         (matched,) = client.retrieve(str(path), k=3, already_cropped=True).faces
         assert len(matched.matches) == 3
         (embedded,) = client.embed(path, already_cropped=True).faces

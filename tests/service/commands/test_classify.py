@@ -60,3 +60,11 @@ def test_image_without_a_face_is_reported(tmp_path: Path, capsys: pytest.Capture
     output = capsys.readouterr()
     assert json.loads(output.out) == []
     assert "no face was found" in output.err
+
+
+def test_prior_can_be_chosen(faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    posteriors = {}
+    for prior in ("uniform", "data"):
+        assert main(["classify", str(faces), "--already-cropped", "--json", "--prior", prior]) == 0
+        posteriors[prior] = [row["posterior"] for row in json.loads(capsys.readouterr().out)]
+    assert posteriors["uniform"] != posteriors["data"]

@@ -62,3 +62,28 @@ def test_predictions_are_concatenated_in_their_order(served_engine: Engine, make
         assert whole.emotion_of(row) == part.emotion_of(0)
         assert whole.matches[row] == part.matches[0]
         np.testing.assert_array_equal(whole.embeddings[row], part.embeddings[0])
+
+
+def test_prior_is_that_of_the_request_or_of_the_engine(served_engine: Engine, make_faces: MakeFaces) -> None:
+    mixture = served_engine.bundle.mixture
+    points = np.random.default_rng(0).choice(served_engine.bundle.gallery.embeddings, 400)
+    for engine in (served_engine, Engine(served_engine.bundle, served_engine.pipeline, max_k=10, prior="data")):
+        default, uniform, data = engine.predict(
+            [
+                InferenceRequest(points=points),
+                InferenceRequest(points=points, prior="uniform"),
+                InferenceRequest(points=points, prior="data"),
+            ]
+        )
+        for answer, prior in ((default, engine.prior), (uniform, "uniform"), (data, "data")):
+            assert isinstance(answer, Prediction)
+            assert answer.prior == prior
+            np.testing.assert_allclose(answer.posteriors, mixture.posterior(points, prior), atol=1e-12)
+            assert (answer.likeliest == answer.posteriors.argmax(axis=1)).all()
+            for row in range(len(answer)):
+                assert (answer.sub_classes[row] or "").startswith(f"{answer.emotion_of(row)}/")
+        assert isinstance(uniform, Prediction)
+        assert isinstance(data, Prediction)
+        assert (uniform.likeliest == mixture.distances(points).argmin(axis=1)).all()
+        assert (uniform.likeliest != data.likeliest).any()
+        np.testing.assert_array_equal(uniform.typicality, data.typicality)
