@@ -38,6 +38,7 @@ def test_classify_answers_as_documented(client: TestClient, served_engine: Engin
     (face,) = response.json()["faces"]
     assert set(face) == {
         "box", "detection", "emotion", "posterior", "sub_class", "sub_class_name", "distance", "typicality", "known",
+        "intensity", "quality", "reasons",
     }  # fmt: skip
     assert face["box"] == [0, 0, 48, 48]
     assert face["detection"] is None
