@@ -32,6 +32,6 @@ class Info(Answer):
 
     gallery: ServedGallery
     emotions: list[str]
-    sub_classes: list[str]
+    sub_classes: dict[str, str]
     typical_distance: TypicalDistance
     limits: Limits

@@ -80,26 +80,24 @@ export function postJson(path, body, options = {}) {
   });
 }
 
-/** POST a picture as a form. */
-export function postImage(path, blob, options = {}) {
+/** POST pictures as a form; one is answered alone, several each on its own. */
+export function postImages(path, blobs, options = {}) {
   const form = new FormData();
-  form.append("image", blob, "picture");
+  for (const blob of blobs) form.append(blobs.length > 1 ? "images" : "image", blob, "picture");
   return askJson(path, { ...options, method: "POST", body: form });
 }
 
-const PAGE = 24;
-let most = PAGE;
+let known = null;
 
-/** A page of the faces nearest to a point, and whether there may be another page. */
-export async function retrieve(query, asked = {}, options = {}) {
-  for (;;) {
-    try {
-      const answer = await (await postJson("/retrieve", { query, k: most, ...asked }, options)).json();
-      return { ...answer, more: answer.matches.length === most };
-    } catch (error) {
-      const limit = /k must be from 1 to (\d+)/.exec(error.message);
-      if (!limit || Number(limit[1]) >= most) throw error;
-      most = Number(limit[1]);
-    }
-  }
+/** What is served: the gallery, the scale of distances, the limits. Asked once, and again after `forgetInfo`. */
+export function info() {
+  known ??= askJson("/info").catch((problem) => {
+    known = null;
+    throw problem;
+  });
+  return known;
+}
+
+export function forgetInfo() {
+  known = null;
 }

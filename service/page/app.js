@@ -1,18 +1,21 @@
 // The application: views, addresses, light and dark.
-import { askJson } from "./api.js";
 import { showAtlas } from "./atlas.js";
+import { Camera } from "./camera.js";
 import { find } from "./dom.js";
-import { takeEmotions } from "./emotions.js";
+import { look, stopLooking, takeFiles } from "./look.js";
 import { ExpressionMap } from "./map.js";
-import { startPictures } from "./picture.js";
+import { pictureFace } from "./pictures.js";
+import { QueryPanel } from "./query.js";
 import { Results } from "./results.js";
 import { readAddress } from "./route.js";
-import { clear, listen, search, state } from "./state.js";
+import { showStart } from "./start.js";
+import { clear, listen, loadInfo, search, state } from "./state.js";
 
-const VIEWS = ["search", "map", "atlas", "about"];
+const VIEWS = ["search", "camera", "map", "atlas", "about"];
 const THEME = "mien-theme";
-const results = [new Results(find("found"), "search"), new Results(find("map-found"), "map")];
 const map = new ExpressionMap();
+const camera = new Camera();
+const shown = [new QueryPanel(find("query"), startOver), new Results(find("found"), "search"), new Results(find("map-found"), "map")];
 let shownView = null;
 
 /** Show the view of the address, and run its search. */
@@ -25,17 +28,43 @@ function go() {
     else link.removeAttribute("aria-current");
   }
   document.title = `${view === "search" ? "" : `${view} · `}mien · expression retrieval`;
-  if (query) find("problem").hidden = true;
-  if (query && JSON.stringify(query) !== JSON.stringify(state.query)) search(query);
+  searchFor(view, query);
+  for (const each of shown) each.update();
   if (view === "map") map.start().catch(() => {});
   if (view === "atlas") showAtlas();
-  if (shownView !== null && shownView !== view) {
+  if (view !== "camera") camera.stop();
+  if (shownView !== null && (shownView !== view || query)) {
     scrollTo(0, 0);
-    find("main").focus({ preventScroll: true });
-  } else if (query && view === "search" && innerWidth < 900) {
-    find("found").scrollIntoView({ block: "start", behavior: "smooth" });
+    if (shownView !== view) find("main").focus({ preventScroll: true });
   }
   shownView = view;
+}
+
+/** The search of an address; the start of the search view if there is none. */
+function searchFor(view, query) {
+  if (view !== "search" && view !== "map") return;
+  if (query?.picture && !pictureFace(query.picture)) {
+    query = null; // kept in another tab's memory, or in this one's before it was loaded again
+    history.replaceState(null, "", `#/${view}`);
+  }
+  if (query) find("problem").hidden = true;
+  if (query && JSON.stringify(query) !== JSON.stringify(state.query)) search(query);
+  if (!query && view === "search") clear();
+}
+
+function showAnswer() {
+  const any = Boolean(state.query || state.pending);
+  find("start").hidden = any;
+  find("answer").hidden = !any;
+  if (!any) showStart();
+}
+
+function startOver() {
+  stopLooking();
+  find("problem").hidden = true;
+  if (location.hash === "#/search") clear();
+  else location.hash = "#/search";
+  find("choose").focus();
 }
 
 function setTheme(theme) {
@@ -43,7 +72,6 @@ function setTheme(theme) {
   document.dispatchEvent(new Event("mien-theme"));
 }
 
-state.leave = clear;
 setTheme(localStorage.getItem(THEME));
 find("theme").onclick = () => {
   const dark = getComputedStyle(document.documentElement).colorScheme.trim() === "dark";
@@ -51,11 +79,11 @@ find("theme").onclick = () => {
   setTheme(dark ? "light" : "dark");
 };
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => setTheme());
-for (const each of results) listen(() => each.update());
-askJson("/info")
-  .then(({ emotions }) => takeEmotions(emotions) && results.forEach((each) => each.update()))
-  .catch(() => {}); // without an answer, those of FER+
-startPictures();
+for (const each of shown) listen(() => each.update());
+listen(showAnswer);
+loadInfo();
+find("choose").onclick = () => find("file").click();
+takeFiles((files) => look(files[0]));
 addEventListener("hashchange", go);
 go();
-globalThis.mien = { map, state };
+globalThis.mien = { map, camera, state };

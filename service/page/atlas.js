@@ -2,9 +2,10 @@
 import { ask } from "./api.js";
 import { find, make, whileWorking } from "./dom.js";
 import { bars, colour, percent } from "./emotions.js";
-import { showPhotograph } from "./photographs.js";
 import { portrait } from "./portraits.js";
 import { addressOf } from "./route.js";
+import { photographOf } from "./thumbnails.js";
+import { kindOf } from "./words.js";
 
 let shown = null;
 
@@ -17,17 +18,17 @@ export async function showAtlas() {
     if (tag === shown) return;
     const atlas = await response.json();
     shown = tag;
-    list.replaceChildren(...atlas.emotions.map((region) => emotion(region, atlas.owned)));
+    list.replaceChildren(...atlas.emotions.map(emotion));
     const faces = atlas.faces.toLocaleString("en");
     find("atlas-words").textContent = atlas.owned
-      ? `Shares and nearest faces are those of your gallery, ${faces} faces; faces with a stored picture are shown with it, marked as a photo. Large faces are portraits, the average face of a point, and the votes are those on the faces that mien was trained on.`
-      : `Shares and faces are those of the gallery that ships with mien, ${faces} faces without photographs: every face shown is a portrait, the average face of a point.`;
+      ? `Shares are those of your gallery, ${faces} faces. The large faces are portraits, averages of many people; the votes are those on the faces that mien was trained on.`
+      : `Shares are those of the gallery that ships with mien, ${faces} faces. The large faces are portraits, averages of many people.`;
   } catch (problem) {
     if (!shown) list.replaceChildren(make("p", { class: "problem", role: "alert" }, problem.message));
   }
 }
 
-function emotion(region, owned) {
+function emotion(region) {
   return make(
     "article",
     { class: "region", vars: { "--colour": colour(region.id) }, "aria-labelledby": `atlas-${region.id}` },
@@ -45,15 +46,7 @@ function emotion(region, owned) {
         bars(region.votes, { most: 4, label: `Votes on faces of ${region.id}` }),
       ),
     ),
-    make("h3", {}, owned ? "Nearest to its centre, in your gallery" : "Nearest to its centre"),
-    region.nearest.length === 0 && make("p", { class: "hint" }, "The gallery has no such face."),
-    make(
-      "ul",
-      { class: "strip" },
-      region.nearest.map((face) =>
-        make("li", {}, make("a", { href: addressOf("search", { id: face.id }), title: face.id, "aria-label": `Search from face ${face.id}, distance ${face.distance.toFixed(2)}` }, faceOf(face), make("span", { class: "card-distance" }, face.distance.toFixed(2)))),
-      ),
-    ),
+    nearest(region),
     region.sub_classes.length > 0 && [
       make("h3", {}, "Classes within it"),
       make("ul", { class: "subs" }, region.sub_classes.map((part) => subClass(part, region))),
@@ -61,20 +54,34 @@ function emotion(region, owned) {
   );
 }
 
-/** A face of the gallery: its photograph if one is stored, otherwise the average face of its point. */
-function faceOf(face) {
-  const canvas = portrait({ id: face.id }, "");
-  showPhotograph(canvas, face.id);
-  return canvas;
+/** The photographs nearest to a centre, where the gallery has any. */
+function nearest(region) {
+  const strip = make("ul", { class: "strip" });
+  const part = make("div", { hidden: true }, make("h3", {}, "Nearest to its centre"), strip);
+  Promise.all(region.nearest.map(async (face) => [face, await photographOf(face.id)])).then(
+    (faces) => {
+      const seen = faces.filter(([, address]) => address);
+      part.hidden = seen.length === 0;
+      strip.replaceChildren(
+        ...seen.map(([face, address]) =>
+          make("li", {}, make("a", { href: addressOf("search", { id: face.id }), title: face.id, "aria-label": `Search from face ${face.id}, distance ${face.distance.toFixed(2)}` }, make("span", { class: "photograph" }, make("img", { src: address, alt: "" })))),
+        ),
+      );
+    },
+    () => {},
+  );
+  return part;
 }
 
+/** A sub-class; its share is that of the faces of its emotion that have one. */
 function subClass(part, parent) {
-  const share = part.faces / Math.max(1, parent.faces);
+  const share = part.faces / Math.max(1, parent.sub_classes.reduce((sum, each) => sum + each.faces, 0));
+  const name = kindOf(part.id, { [part.id]: part.name ?? part.id });
   return make(
     "li",
     {},
-    make("a", { class: "card", href: addressOf("search", { sub_class: part.id }), "aria-label": `Search from ${part.id}` }, portrait({ sub_class: part.id }, ""), make("span", { class: "card-name", title: part.description ?? "" }, part.name ?? part.id)),
-    make("p", { class: "hint" }, `${percent(share)} of ${parent.id}`),
-    bars(part.votes, { most: 3, label: `Votes on faces of ${part.id}` }),
+    make("a", { class: "card", href: addressOf("search", { sub_class: part.id }), "aria-label": `Search from ${name}` }, portrait({ sub_class: part.id }, ""), make("span", { class: "card-name", title: part.description ?? "" }, name)),
+    make("p", { class: "hint" }, `${percent(share)} of its faces with a class`),
+    bars(part.votes, { most: 3, label: `Votes on faces of ${name}` }),
   );
 }

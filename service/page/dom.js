@@ -36,5 +36,3 @@ export async function whileWorking(promise) {
   }
 }
 
-/** Words with a capital letter at the start and a full stop at the end. */
-export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.?!]$/.test(words) ? "" : "."}`;

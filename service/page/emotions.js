@@ -46,33 +46,54 @@ export function dot(emotion) {
   return make("span", { class: "dot", vars: { "--colour": colour(emotion) }, "aria-hidden": "true" });
 }
 
+const largest = (shares) => Object.entries(shares).sort((a, b) => b[1] - a[1]);
+
 /** One bar for each share, largest first. */
 export function bars(shares, { most = 8, label = "How people would be expected to vote" } = {}) {
-  const rows = Object.entries(shares)
-    .sort((a, b) => b[1] - a[1])
-    .slice(0, most);
   return make(
     "dl",
     { class: "bars", "aria-label": label },
-    rows.map(([name, share]) =>
-      make(
-        "div",
-        { vars: { "--share": share, "--colour": colour(name) } },
-        make("dt", {}, shown(name)),
-        make("dd", {}, make("span", { class: "bar", "aria-hidden": "true" }), make("span", { class: "number" }, percent(share))),
+    largest(shares)
+      .slice(0, most)
+      .map(([name, share]) =>
+        make(
+          "div",
+          { vars: { "--share": share, "--colour": colour(name) } },
+          make("dt", {}, shown(name)),
+          make("dd", {}, make("span", { class: "bar", "aria-hidden": "true" }), make("span", { class: "number" }, percent(share))),
+        ),
       ),
-    ),
   );
 }
 
-/** The votes of raters as one bar in parts, with words for screen readers. */
+/** The shares of several faces' votes, each face counting once. */
+export function meanVotes(faces) {
+  const sums = {};
+  let counted = 0;
+  for (const { metadata } of faces) {
+    const votes = Object.entries(metadata?.votes ?? {});
+    const total = votes.reduce((sum, [, count]) => sum + count, 0);
+    if (total) counted += 1;
+    for (const [name, count] of votes) sums[name] = (sums[name] ?? 0) + count / total;
+  }
+  return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / counted]));
+}
+
+/** The largest shares in words: "happiness 82 %, neutral 12 %". */
+export const inWords = (shares, most = 2) =>
+  largest(shares)
+    .slice(0, most)
+    .map(([name, share]) => `${shown(name)} ${percent(share)}`)
+    .join(", ");
+
+/** Votes of raters as one bar in parts, with words for screen readers. */
 export function voteBar(votes) {
-  const given = Object.entries(votes).sort((a, b) => b[1] - a[1]);
-  const total = given.reduce((sum, [, count]) => sum + count, 0) || 1;
-  const words = given.map(([name, count]) => `${shown(name)} ${count}`).join(", ");
+  const total = Object.values(votes).reduce((sum, count) => sum + count, 0) || 1;
+  const shares = Object.fromEntries(Object.entries(votes).map(([name, count]) => [name, count / total]));
+  const words = `Votes: ${inWords(shares, 10)}`;
   return make(
     "span",
-    { class: "votes", role: "img", "aria-label": `Votes: ${words}`, title: `Votes: ${words}` },
-    given.map(([name, count]) => make("span", { vars: { "--share": count / total, "--colour": colour(name) } })),
+    { class: "votes", role: "img", "aria-label": words, title: words },
+    largest(shares).map(([name, share]) => make("span", { vars: { "--share": share, "--colour": colour(name) } })),
   );
 }

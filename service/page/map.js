@@ -2,11 +2,11 @@
 import { ask } from "./api.js";
 import { find, make, whileWorking } from "./dom.js";
 import { dot, paint, takeEmotions } from "./emotions.js";
-import { showPhotograph } from "./photographs.js";
 import { Points } from "./points.js";
 import { portrait, show } from "./portraits.js";
 import { addressOf } from "./route.js";
 import { listen, state } from "./state.js";
+import { photograph } from "./thumbnails.js";
 
 const HANDLE_PX = 13;
 const NEAR_PX = 9;
@@ -66,10 +66,9 @@ export class ExpressionMap {
   words() {
     const { faces, ids, owned } = this.data;
     const number = (count) => count.toLocaleString("en");
-    const whose = owned ? "your gallery" : "the gallery that ships with mien, which has no photographs";
+    const whose = owned ? "your gallery" : "the gallery that ships with mien";
     const all = faces > ids.length ? `${number(ids.length)} of the ${number(faces)} faces of ${whose}, drawn evenly` : `${number(faces)} faces of ${whose}`;
-    const seen = owned ? ". Faces with a stored picture are shown with it, marked as a photo; others as a portrait, the average face of their point." : ". A portrait is the average face of a point.";
-    find("map-words").textContent = `The points are ${all}${seen}`;
+    find("map-words").textContent = `The points are ${all}. Those with a photograph show it when you point at them.`;
   }
 
   setUp() {
@@ -413,9 +412,8 @@ export class ExpressionMap {
     this.tipTimer = setTimeout(() => {
       const emotion = under.region?.id ?? this.data.emotions[this.data.emotion[under.face]].id;
       const query = under.region ? { emotion } : { id: this.data.ids[under.face] };
-      const face = portrait(query, "");
+      const face = query.id ? photograph(query.id) : portrait(query, "");
       tip.replaceChildren(face, make("span", {}, make("strong", {}, emotion), make("br"), under.region ? "its centre" : query.id));
-      if (query.id) showPhotograph(face, query.id);
       tip.hidden = false;
     }, 90);
   }

@@ -1,10 +1,12 @@
 // Explanations: which parts of a face its emotion depends on, and what a face and a match share.
-import { postImage, postJson } from "./api.js";
-import { find, make, sentence, whileWorking } from "./dom.js";
+import { postImages, postJson } from "./api.js";
+import { find, make, whileWorking } from "./dom.js";
 import { colour, dot, percent } from "./emotions.js";
-import { showPhotograph } from "./photographs.js";
 import { portrait } from "./portraits.js";
-import { state } from "./state.js";
+import { pictureFace } from "./pictures.js";
+import { askedQuery, state } from "./state.js";
+import { photograph } from "./thumbnails.js";
+import { nameOf, sentence } from "./words.js";
 
 const SIDE = 192;
 const MIN_FALL = 0.02;
@@ -14,9 +16,10 @@ const MIN_SHARE = 0.04;
 /** Show below a face which parts its emotion depends on. */
 export async function explain(source, container, button) {
   button.disabled = true;
-  container.replaceChildren(make("p", { class: "hint" }, "Covering one part of the face after the other…"));
+  container.scrollIntoView({ block: "nearest" });
+  container.replaceChildren(make("p", { class: "hint working" }, "Covering one part of the face after the other…"));
   try {
-    const answer = await whileWorking(postImage(`/explain?${parameters(source)}`, source.blob));
+    const answer = await whileWorking(postImages(`/explain?${parameters(source)}`, [source.blob]));
     const canvas = await heatMap(answer.crop, answer.heat, `The parts of the face that ${answer.emotion} rests on: ${strongest(answer.heat)}`);
     container.replaceChildren(
       make("figure", {}, canvas, make("figcaption", {}, `Where it is bright, ${answer.emotion} (${percent(answer.probability)}) rests on it: covered, the emotion becomes less probable. Most on the ${strongest(answer.heat)}.`)),
@@ -25,6 +28,7 @@ export async function explain(source, container, button) {
     container.replaceChildren(make("p", { class: "problem", role: "alert" }, sentence(problem.message)));
   } finally {
     button.disabled = false;
+    container.scrollIntoView({ block: "nearest" });
   }
 }
 
@@ -32,23 +36,25 @@ const parameters = (source, more = {}) => new URLSearchParams({ face: source.row
 
 /** Show in a dialog what the query and a match share. */
 export async function compare(match) {
-  const { query, source, title, answer } = state;
+  const { query, title, answer } = state;
+  const found = query.picture && pictureFace(query.picture);
+  const source = found && { blob: found.picture.blob, row: found.row, cropped: found.picture.cropped };
   const dialog = find("why-dialog");
   const content = find("why-content");
   const wanted = (dialog.dataset.wanted = `${match.id} ${Date.now()}`);
-  find("why-title").textContent = `What ${title} and ${match.id} share`;
-  content.replaceChildren(make("p", { class: "hint" }, "Covering one part of the faces after the other…"));
+  find("why-title").textContent = `What ${title} and ${match.metadata?.caption ?? match.id} share`;
+  content.replaceChildren(make("p", { class: "hint working" }, "Covering one part of the faces after the other…"));
   content.setAttribute("aria-busy", "true");
   find("why-close").onclick = () => dialog.close();
   dialog.onclick = (event) => event.target === dialog && dialog.close();
   dialog.showModal();
   try {
-    const found = await whileWorking(
+    const explained = await whileWorking(
       source
-        ? postImage(`/explain?${parameters(source, { match: match.id })}`, source.blob)
-        : postJson("/explain", { query, match: match.id }).then((response) => response.json()),
+        ? postImages(`/explain?${parameters(source, { match: match.id })}`, [source.blob])
+        : postJson("/explain", { query: askedQuery(query), match: match.id }).then((response) => response.json()),
     );
-    const parts = await shared(found, title, answer);
+    const parts = await shared(explained, title, answer);
     if (dialog.dataset.wanted === wanted) content.replaceChildren(...parts);
   } catch (problem) {
     if (dialog.dataset.wanted === wanted) content.replaceChildren(make("p", { class: "problem", role: "alert" }, sentence(problem.message)));
@@ -70,7 +76,7 @@ async function shared(found, title, answer) {
     make("h3", {}, "What they are called"),
     make("p", {}, names(match)),
     agreement(match),
-    make("h3", {}, "What the distance is made of"),
+    make("h3", {}, `What the distance of ${match.distance.toFixed(2)} is made of`),
     ...apart(match),
   ];
 }
@@ -78,14 +84,12 @@ async function shared(found, title, answer) {
 /** One of the two faces: its heat map if there is a picture, otherwise the average face of its point. */
 async function side(crop, heat, otherwise, words) {
   const picture = crop && heat ? await heatMap(crop, heat, `${words}: the two are alike by the ${strongest(heat)}`) : otherwise();
-  const kind = crop ? "its picture" : "no picture: the average face of its point";
+  const kind = crop ? "its picture" : "no photograph: the average face of its point";
   return make("figure", {}, make("div", { class: "pair-picture" }, picture), make("figcaption", {}, make("strong", {}, words), make("span", { class: "hint" }, kind)));
 }
 
 function matchPicture(match) {
-  const canvas = portrait({ id: match.id }, `Average face at the point of ${match.id}`);
-  showPhotograph(canvas, match.id);
-  return canvas;
+  return photograph(match.id, "The match");
 }
 
 function heatWords({ match }) {
@@ -103,8 +107,8 @@ function names(match) {
   const first = same ? `Both lie nearest to ${match.emotion}` : `The first lies nearest to ${match.query_emotion}, the match to ${match.emotion}`;
   if (!parts) return `${first}.`;
   return same && match.query_sub_class === match.sub_class
-    ? `${first}, and within it in the same class, ${match.sub_class_name ?? match.sub_class}.`
-    : `${first}; more closely, ${match.query_sub_class_name ?? match.query_sub_class} and ${match.sub_class_name ?? match.sub_class}.`;
+    ? `${first}, and within it in the same class: ${nameOf(match)}.`
+    : `${first}; more closely, ${nameOf({ sub_class: match.query_sub_class, sub_class_name: match.query_sub_class_name })} and ${nameOf(match)}.`;
 }
 
 /** The probabilities of the two faces, emotion by emotion. */
@@ -117,7 +121,7 @@ function agreement(match) {
   return make(
     "table",
     { class: "agreement" },
-    make("caption", {}, `Their probabilities agree to ${percent(match.overlap)}`),
+    make("caption", {}, `Emotions: ${percent(match.overlap)} of their probability is shared`),
     make("thead", {}, make("tr", {}, make("td", {}), make("th", { scope: "col" }, "this one"), make("th", { scope: "col" }, "the match"))),
     make(
       "tbody",
@@ -138,9 +142,9 @@ function apart(match) {
       make(
         "ul",
         { class: "directions" },
-        leading.map((each) => make("li", {}, dot(each.emotion), `${percent(each.share)}: ${each.more ? "more" : "less"} ${each.emotion} in the match`)),
+        leading.map((each) => make("li", {}, dot(each.emotion), `${percent(each.share)} of it: the match shows ${each.more ? "more" : "less"} ${each.emotion}`)),
       ),
-    make("p", { class: "hint" }, `${percent(match.unexplained)} leads towards no emotion: differences within an expression.`),
+    make("p", { class: "hint" }, `The other ${percent(match.unexplained)} of it leads towards no emotion: differences within an expression.`),
   ].filter(Boolean);
 }
 

@@ -14,7 +14,7 @@ from mien.service.middleware.auth import IS_KEY_VALID
 from mien.service.middleware.origins import is_allowed_origin
 from mien.service.routes import problems
 from mien.service.routes.faces import check_faces
-from mien.service.schemas.faces import FaceQuery
+from mien.service.schemas.video import StreamQuery
 from mien.service.video.session import StreamSession
 
 STREAM_PATH: Final = "/stream"
@@ -50,11 +50,13 @@ def stream_router(runtime: Runtime) -> APIRouter:
     return router
 
 
-def _query(websocket: WebSocket) -> FaceQuery:
+def _query(websocket: WebSocket) -> StreamQuery:
     try:
-        return FaceQuery.model_validate(dict(websocket.query_params))
+        return StreamQuery.model_validate(dict(websocket.query_params))
     except ValidationError as error:
-        raise QueryError(f"the parameters of a stream are already_cropped and faces: {first_fault(error)}") from None
+        raise QueryError(
+            f"the parameters of a stream are already_cropped, faces and embeddings: {first_fault(error)}"
+        ) from None
 
 
 async def _refuse(websocket: WebSocket, error: Exception) -> None:

@@ -36,7 +36,10 @@ class Info(BaseModel):
 
     gallery: ServedGallery
     emotions: list[str] = Field(examples=[["neutral", "happiness"]])
-    sub_classes: list[str] = Field(description="Empty where the bundle has none.", examples=[["happiness/1"]])
+    sub_classes: dict[str, str] = Field(
+        description="Their names in words by id, or the id; empty where the bundle has none.",
+        examples=[{"happiness/2": "happiness/closed smile"}],
+    )
     typical_distance: TypicalDistance
     limits: Limits
 
@@ -44,6 +47,7 @@ class Info(BaseModel):
 def info(engine: Engine, settings: Settings) -> Info:
     """The answer about an engine that is served with some settings."""
     mixture, gallery = engine.bundle.mixture, engine.gallery
+    sub_classes, names = engine.bundle.sub_classes, engine.bundle.sub_class_names
     same_emotion, other_emotion = mixture.typical_distances
     return Info(
         gallery=ServedGallery(
@@ -52,7 +56,7 @@ def info(engine: Engine, settings: Settings) -> Info:
             keeps_thumbnails=settings.gallery_thumbnails and not gallery.read_only,
         ),
         emotions=list(mixture.emotions),
-        sub_classes=[each.id for each in engine.bundle.sub_classes.each] if engine.bundle.sub_classes else [],
+        sub_classes={each.id: names.get(each.id, each.id) for each in sub_classes.each} if sub_classes else {},
         typical_distance=TypicalDistance(same_emotion=same_emotion, other_emotion=other_emotion),
         limits=Limits(
             images=settings.max_images, body_bytes=settings.max_body_bytes, faces=settings.max_faces, k=settings.max_k

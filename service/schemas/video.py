@@ -31,6 +31,20 @@ class TrackedFace(ClassifiedFace):
     )
 
 
+class StreamQuery(FaceQuery):
+    """Parameters of a stream; others are refused."""
+
+    embeddings: bool = Field(default=False, description="Each face also has its point in the embedding space.")
+
+
+class StreamedFace(TrackedFace):
+    """A face of a frame of a stream."""
+
+    embedding: list[float] | None = Field(
+        None, description="Its point in the embedding space; left out unless the stream was opened with `embeddings`."
+    )
+
+
 class FrameLine(BaseModel):
     """A sampled frame."""
 
@@ -48,7 +62,7 @@ class StreamAnswer(BaseModel):
         description="Messages since the last answer that were dropped for a newer one.",
         examples=[1],
     )
-    faces: list[TrackedFace] = Field(description="Largest first; empty where no face was found.")
+    faces: list[StreamedFace] = Field(description="Largest first; empty where no face was found.")
     problem: Problem | None = Field(description="Why the frame was not answered; null if it was.")
 
 
@@ -92,3 +106,12 @@ def tracked_faces(prediction: Prediction, tracks: Iterable[int]) -> list[Tracked
     """The faces of a frame, with the number of each one's track."""
     faces = classification(prediction).faces
     return [TrackedFace(**dict(face), track=track) for face, track in zip(faces, tracks, strict=True)]
+
+
+def streamed_faces(prediction: Prediction, tracks: Iterable[int], *, embeddings: bool) -> list[StreamedFace]:
+    """The faces of a frame of a stream, with the number of each one's track and, if wanted, its point."""
+    faces = tracked_faces(prediction, tracks)
+    if not embeddings:
+        return [StreamedFace(**dict(face)) for face in faces]
+    points = prediction.embeddings.tolist()
+    return [StreamedFace(**dict(face), embedding=point) for face, point in zip(faces, points, strict=True)]

@@ -18,9 +18,8 @@ from mien.service.inference.runtime import Runtime
 from mien.service.middleware.rate_limit import RateLimiter
 from mien.service.operation.logs import FIELDS
 from mien.service.routes import problems
-from mien.service.schemas.faces import FaceQuery
 from mien.service.schemas.problem import Problem
-from mien.service.schemas.video import StreamAnswer, TrackedFace, tracked_faces
+from mien.service.schemas.video import StreamAnswer, StreamedFace, StreamQuery, streamed_faces
 
 FLOOD: Final = 10
 """A stream that sends this many times as many frames as are answered is closed: it is no camera."""
@@ -54,7 +53,7 @@ class StreamSession:
         runtime: Runtime,
         loaded: LoadedEngine,
         websocket: WebSocket,
-        query: FaceQuery,
+        query: StreamQuery,
         is_key_valid: Callable[[], bool],
     ) -> None:
         """Serve an open WebSocket.
@@ -139,11 +138,11 @@ class StreamSession:
             answer = await self._answer_frame(frame, dropped)
             self.answered += 1
             async with asyncio.timeout(settings.timeout_s):  # the client may not read
-                await self._websocket.send_text(answer.model_dump_json())
+                await self._websocket.send_text(answer.model_dump_json(exclude_unset=True))
 
     async def _answer_frame(self, frame: _Frame, dropped: int) -> StreamAnswer:
         """The faces of a frame, or its problem; the stream goes on either way."""
-        faces: list[TrackedFace] = []
+        faces: list[StreamedFace] = []
         problem: Problem | None = None
         try:
             faces = await self._faces(frame)
@@ -157,7 +156,7 @@ class StreamSession:
         self._runtime.metrics.frames.labels("stream", "refused" if problem else "answered").inc()
         return StreamAnswer(frame=frame.number, dropped=dropped, faces=faces, problem=problem)
 
-    async def _faces(self, frame: _Frame) -> list[TrackedFace]:
+    async def _faces(self, frame: _Frame) -> list[StreamedFace]:
         data, query, engine = frame.data, self._query, self._loaded.engine
         if data is None:
             raise MalformedImageError("expected an image as a binary message, got text")
@@ -169,4 +168,5 @@ class StreamSession:
             return []
         boxes = np.array([face.box for face in prediction.faces])
         now_s = asyncio.get_running_loop().time()
-        return tracked_faces(prediction, self._tracker.follow(now_s, boxes, prediction.embeddings))
+        tracks = self._tracker.follow(now_s, boxes, prediction.embeddings)
+        return streamed_faces(prediction, tracks, embeddings=query.embeddings)

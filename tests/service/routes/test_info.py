@@ -16,7 +16,7 @@ def test_info_has_the_gallery_the_scale_and_the_limits(served_engine: Engine) ->
         answer = client.get("/info").json()
     assert answer["gallery"] == {"faces": served_engine.gallery.count(), "read_only": True, "keeps_thumbnails": False}
     assert answer["emotions"] == list(EMOTIONS)
-    assert "happiness/1" in answer["sub_classes"]
+    assert answer["sub_classes"]["happiness/2"] == served_engine.bundle.sub_class_names["happiness/2"]
     assert 0 < answer["typical_distance"]["same_emotion"] < answer["typical_distance"]["other_emotion"]
     assert answer["limits"]["images"] == 7
 

@@ -85,6 +85,15 @@ def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine) -
         assert 'mien_frames_total{result="answered",source="stream"} 3.0' in figures
 
 
+def test_stream_answers_the_points_of_faces_if_wanted(served_engine: Engine) -> None:
+    with served(served_engine) as (client, _):
+        embedded = client.post("/embed", files={"image": picture()}).json()["faces"][0]["embedding"]
+        for path, expected in (("/stream?embeddings=true", pytest.approx(embedded, abs=1e-4)), ("/stream", None)):
+            with client.websocket_connect(path) as stream:
+                stream.send_bytes(picture())
+                assert answer(stream)["faces"][0].get("embedding") == expected
+
+
 def test_parameters_of_a_stream_are_checked(served_engine: Engine, crop_file: bytes, photograph_file: bytes) -> None:
     with served(served_engine) as (client, _):
         with client.websocket_connect("/stream?already_cropped=true") as stream:

@@ -1,0 +1,65 @@
+// Words for what the service answers in numbers, ids and kinds of problems.
+
+/** An emotion's sub-class in words: "happiness, closed smile"; without a name, "happiness 2". */
+export function nameOf({ emotion, sub_class: id, sub_class_name: name }) {
+  const [of, kind] = (name ?? id ?? emotion ?? "").split("/");
+  if (!kind) return of || "no emotion";
+  return /^\d+$/.test(kind) ? `${of} ${kind}` : `${of}, ${kind}`;
+}
+
+/** The emotion that the mixture gives a face. */
+export const emotionOf = ({ emotion, sub_class: id }) => id?.split("/")[0] ?? emotion;
+
+/** The sub-class alone, where its emotion is said beside it: "closed smile". */
+export function kindOf(id, names = {}) {
+  const [of, kind] = (names[id] ?? id).split("/");
+  return /^\d+$/.test(kind ?? "") ? `${of} ${kind}` : (kind ?? of);
+}
+
+// Shares of the typical distance of two faces of one emotion; beyond the last, a match is far.
+const STEPS = [
+  [0.3, "very close"],
+  [0.65, "close"],
+  [1, "similar"],
+  [1.35, "related"],
+];
+
+/** How near a match is, in words, and whether it is too far to be called similar. */
+export function closeness(distance, typical) {
+  const share = distance / typical.same_emotion;
+  const step = STEPS.find(([most]) => share <= most);
+  return { words: step?.[1] ?? "far", far: !step, share: Math.min(1, distance / typical.other_emotion) };
+}
+
+export const number = (count) => count.toLocaleString("en");
+
+export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+
+/** Words for a problem with a picture: what is wrong, and what helps. */
+export function problemWords(problem, file) {
+  const name = file?.name ? `“${file.name}”` : "The picture";
+  const heic = /\.(heic|heif)$/i.test(file?.name ?? "") || /hei[cf]/.test(file?.type ?? "");
+  switch (problem.kind) {
+    case "no-face":
+      return "No face was found. Try a picture in which a face is larger and looks at the camera.";
+    case "unsupported-image":
+      return heic
+        ? `${name} is a HEIC photograph, which this service cannot read. Save it as JPEG, or set the camera to “most compatible”.`
+        : `${name} is no picture that mien can read. JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF work.`;
+    case "broken-image":
+    case "empty-image":
+      return `${name} is damaged or empty.`;
+    case "image-too-large":
+    case "body-too-large":
+      return `${name} is too large for this service. Make it smaller, then try again.`;
+    case "busy":
+      return "The service is busy. Try again in a moment.";
+    case "rate":
+      return "Too many requests at once. Try again in a moment.";
+    default:
+      return problem.message;
+  }
+}
+
+/** Words with a capital letter at the start and a full stop at the end. */
+export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.?!]$/.test(words) ? "" : "."}`;
