@@ -246,9 +246,7 @@ def test_picture_is_sent_once_and_thumbnails_come_with_one_request(
     page.choose(tmp_path / "large.png")
     page.wait(".match img")
     sent = page.run("return window.sent")
-    assert [path for path, _ in sent if path != "/portraits"] == ["/embed", "/retrieve", "/retrieve"], (
-        "the thumbnails of the start are known"
-    )
+    assert [path for path, _ in sent if path != "/portraits"] == ["/embed", "/retrieve", "/retrieve", "/thumbnails"]
     assert 0 < sent[0][1] < 400_000 < (tmp_path / "large.png").stat().st_size
 
 
@@ -373,6 +371,7 @@ def test_matches_are_filtered_paged_and_followed(page: Page, served_engine: Engi
 
 def test_sub_class_is_chosen_with_the_keyboard(page: Page, url: str) -> None:
     page.open(url, "#/search/emotion/surprise")
+    page.wait(".group")
     page.wait('#found .chip[data-key="happiness"]').send_keys(Keys.ENTER)
     page.wait('#found .chip[data-key="happiness/2"]')
     page.wait(".group")
@@ -644,11 +643,8 @@ def test_page_is_accessible(page: Page, url: str, address: str, theme: str) -> N
     page.open(url)
     page.run("localStorage.setItem('mien-theme', arguments[0])", theme)
     page.open(url, address)
-    page.wait(
-        {"#/map": "#map-legend .chip", "#/atlas": ".region", "#/about": ".prose"}.get(
-            address, "#starters .chip, .group"
-        )
-    )
+    shown = {"#/map": "#map-legend .chip", "#/atlas": ".region", "#/about": ".prose", "#/camera": "#camera-start"}
+    page.wait(shown.get(address, "#starters .chip, .group"))
     time.sleep(0.6)
     page.run(source)
     found = page.driver.execute_async_script(
