@@ -90,7 +90,7 @@ export async function search(query) {
 /** Choose an emotion, a sub-class, or one face of each person: the same query is sent again with these filters. */
 export async function choose(part) {
   const chosen = { ...state.chosen, ...part };
-  await run({ chosen, answer: { ...state.answer, matches: null, more: false }, paging: true });
+  await run({ chosen, answer: { ...state.answer, matches: null, more: false }, rated: null, paging: true });
 }
 
 /** Append the next page of photographs. */
