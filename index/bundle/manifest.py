@@ -19,11 +19,12 @@ MIXTURE: Final = "mixture.npz"
 GALLERY: Final = "gallery.npz"
 PORTRAITS: Final = "portraits.onnx"
 SUB_CLASSES: Final = "subclasses.npz"
+DEMONSTRATION: Final = "demonstration.npz"
 
 FILES: Final = (EMBEDDER, MIXTURE, GALLERY)
 """The files that every bundle has."""
 
-OPTIONAL_FILES: Final = (SUB_CLASSES, PORTRAITS)
+OPTIONAL_FILES: Final = (SUB_CLASSES, PORTRAITS, DEMONSTRATION)
 
 
 class Manifest(BaseModel):

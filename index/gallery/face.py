@@ -22,7 +22,8 @@ class GalleryFace:
         metadata: any JSON values.
         content_sha256: of the image file that it came from, hexadecimal.
         time: when it was photographed or added, seconds since 1970 (UTC); None means the time of the addition.
-        thumbnail: a small image of it, as an image file.
+        thumbnail: a small image of it, as an image file; read only where it is needed.
+        has_thumbnail: whether the gallery keeps a thumbnail of it, which may not be read.
         sequence: the snapshot number from which on it is in the gallery, set by the gallery.
     """
 
@@ -37,6 +38,11 @@ class GalleryFace:
     time: float | None = None
     thumbnail: bytes | None = None
     sequence: int = 0
+    has_thumbnail: bool = False
+
+    def __post_init__(self) -> None:
+        if self.thumbnail is not None:
+            object.__setattr__(self, "has_thumbnail", True)
 
     def same_content(self, stored: "GalleryFace") -> bool:
         """Whether adding this face over ``stored`` would change nothing that the user gave.

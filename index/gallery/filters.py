@@ -7,7 +7,8 @@
     {"and": [F, ...]}  {"or": [F, ...]}  {"not": F}           conditions are combined
     {"label": "fear", "subject": "anna"}                      several fields in one object: all must match
 
-Fields are id, emotion, sub_class, subject, label, time, and metadata.NAME; further dots go into nested objects.
+Fields are id, emotion, sub_class, subject, label, time, has_thumbnail, and metadata.NAME; further dots go into nested
+objects. ``label`` is the owner's name of the emotion, ``emotion`` and ``sub_class`` are the mixture's.
 
 A comparison of different kinds is false: 7 is neither equal to "7" nor smaller. Texts are compared by code points,
 numbers as doubles; true and false are not numbers. ``time`` takes seconds since 1970 or an ISO 8601 date, with or
@@ -30,7 +31,7 @@ Operator = Literal["eq", "lt", "lte", "gt", "gte"]
 
 Scalar: TypeAlias = str | int | float | bool | None
 
-FIELDS: Final = ("id", "emotion", "sub_class", "subject", "label", "time")
+FIELDS: Final = ("id", "emotion", "sub_class", "subject", "label", "time", "has_thumbnail")
 """Fields of a face, beside ``metadata`` with a path in it."""
 
 MAX_DEPTH: Final = 16
@@ -228,6 +229,10 @@ def _field(key: Any, place: str) -> tuple[str, ...]:
 
 def _scalar(value: Any, field: tuple[str, ...], place: str, *, null: bool) -> Scalar:
     kind = kind_of(value)
+    if field == ("has_thumbnail",):
+        if not isinstance(value, bool):
+            raise FilterError(place, f"has_thumbnail must be true or false, got {excerpt(value)}")
+        return value
     if kind == "null" and null:
         return None
     if field == ("time",):

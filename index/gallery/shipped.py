@@ -1,8 +1,9 @@
-"""The gallery that ships with a bundle: it can be searched like any other, and is read-only."""
+"""The gallery that ships with a bundle, its demonstration among it: searched like any other, and read-only."""
 
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -28,17 +29,20 @@ _PAGE: Final = 2000
 
 
 class ShippedGallery(GalleryStore):
-    """The faces of a bundle; their sequence numbers are their rows, from 1."""
+    """The faces of a bundle, and after them those of its demonstration; sequence numbers are their rows, from 1."""
 
     read_only: ClassVar[bool] = True
 
     def __init__(self, bundle: Bundle) -> None:
         """Search the gallery of a bundle."""
         self._bundle = bundle
-        self._entries, self._rows = bundle.gallery.entries, bundle.gallery.rows
-        self._embeddings = np.ascontiguousarray(bundle.gallery.embeddings)
+        self._entries, self._shown = bundle.gallery.entries, bundle.demonstration
+        self._ids = [*(entry.id for entry in self._entries), *(face.id for face in self._shown)]
+        self._labels = [*(entry.emotion for entry in self._entries), *(face.label for face in self._shown)]
+        self._rows = {face_id: row for row, face_id in enumerate(self._ids)}
+        self._embeddings = np.concatenate([bundle.gallery.embeddings, *(face.embedding[None] for face in self._shown)])
         super().__init__(int(self._embeddings.shape[1]), bundle.manifest.sha256[EMBEDDER])
-        sequences = np.arange(1, len(self._entries) + 1, dtype=np.int64)
+        sequences = np.arange(1, len(self._ids) + 1, dtype=np.int64)
         self._vectors = VectorIndex(sequences, self._embeddings, self._column_values)
         self._lock = Lock()
 
@@ -55,14 +59,16 @@ class ShippedGallery(GalleryStore):
         present = [each for each in ids if each in self._rows]
         return dict(zip(present, self._faces([self._rows[each] for each in present]), strict=True))
 
-    def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:  # noqa: ARG002
-        """None: a bundle has no images."""
-        return {}
+    def thumbnails(self, ids: Sequence[str]) -> Mapping[str, bytes]:
+        kept = {face.id: face.thumbnail for face in self._shown if face.thumbnail is not None}
+        return {each: kept[each] for each in ids if each in kept}
 
     def pages(self) -> Iterator[list[GalleryFace]]:
         """See ``GalleryStore.pages``; in the order of the bundle."""
-        for start in range(0, len(self._entries), _PAGE):
-            yield self._faces(range(start, min(start + _PAGE, len(self._entries))))
+        for start in range(0, len(self._ids), _PAGE):
+            faces = self._faces(range(start, min(start + _PAGE, len(self._ids))))
+            thumbnails = self.thumbnails([face.id for face in faces if face.has_thumbnail])
+            yield [replace(face, thumbnail=thumbnails.get(face.id)) for face in faces]
 
     def delete_where(self, condition: Filter) -> NoReturn:  # noqa: ARG002
         """Refused."""
@@ -70,22 +76,21 @@ class ShippedGallery(GalleryStore):
 
     def count(self, condition: Filter | None = None) -> int:
         if condition is None:
-            return len(self._entries)
+            return len(self._ids)
         return int(self._searcher(fields_of(condition)).passing(condition).sum())
 
     def statistics(self) -> Statistics:
         emotions, sub_classes = zip(*self._names, strict=True) if self._names else ((), ())
-        labels: Counter[str | None] = Counter(entry.emotion for entry in self._entries)
-        return Statistics(len(self._entries), 0, Counter(emotions), labels, Counter(sub_classes))
+        subjects = {face.subject for face in self._shown} - {None}
+        return Statistics(len(self._ids), len(subjects), Counter(emotions), Counter(self._labels), Counter(sub_classes))
 
     def sample(self, size: int) -> Sample:
-        rows = draw_sample(np.arange(len(self._entries), dtype=np.int64), size)
-        entries = [self._entries[row] for row in rows.tolist()]
+        rows = draw_sample(np.arange(len(self._ids), dtype=np.int64), size)
         return Sample(
-            [entry.id for entry in entries],
+            [self._ids[row] for row in rows.tolist()],
             self._embeddings[rows],
-            [entry.emotion for entry in entries],
-            len(self._entries),
+            [self._labels[row] or self._names[row][0] for row in rows.tolist()],
+            len(self._ids),
         )
 
     def snapshot(self, folder: Path) -> NoReturn:  # noqa: ARG002
@@ -103,14 +108,18 @@ class ShippedGallery(GalleryStore):
         return dict(zip(sequences, self._faces([sequence - 1 for sequence in sequences]), strict=True))
 
     def ids(self, sequences: Sequence[int]) -> Mapping[int, str]:
-        return {sequence: self._entries[sequence - 1].id for sequence in sequences}
+        return {sequence: self._ids[sequence - 1] for sequence in sequences}
 
     def with_ids(self, ids: Iterable[str]) -> Sequence[int]:
         return [self._rows[each] + 1 for each in ids if each in self._rows]
 
-    def with_content(self, hashes: Iterable[str]) -> Sequence[int]:  # noqa: ARG002
-        """None: a bundle has no hashes of images."""
-        return []
+    def with_content(self, hashes: Iterable[str]) -> Sequence[int]:
+        wanted = set(hashes)
+        return [self._rows[face.id] + 1 for face in self._shown if face.content_sha256 in wanted]
+
+    def label_all(self) -> None:
+        """Label all faces, so that searches need not label their matches."""
+        _ = self._names
 
     @cached_property
     def _by_id(self) -> tuple[list[str], list[int]]:
@@ -129,18 +138,22 @@ class ShippedGallery(GalleryStore):
             names = [self._names[row] for row in rows]
         else:
             names = label_points(self._bundle.mixture, self._bundle.sub_classes, self._embeddings[list(rows)])
-        return [
-            GalleryFace(
-                self._entries[row].id,
-                self._embeddings[row],
-                label=self._entries[row].emotion,
-                emotion=emotion,
-                sub_class=sub_class,
-                metadata=self._entries[row].metadata,
-                sequence=row + 1,
-            )
-            for row, (emotion, sub_class) in zip(rows, names, strict=True)
-        ]
+        return [self._face(row, emotion, sub_class) for row, (emotion, sub_class) in zip(rows, names, strict=True)]
+
+    def _face(self, row: int, emotion: str, sub_class: str | None) -> GalleryFace:
+        if row >= len(self._entries):
+            face = self._shown[row - len(self._entries)]
+            return replace(face, emotion=emotion, sub_class=sub_class, thumbnail=None, sequence=row + 1)
+        entry = self._entries[row]
+        return GalleryFace(
+            entry.id,
+            self._embeddings[row],
+            label=entry.emotion,
+            emotion=emotion,
+            sub_class=sub_class,
+            metadata=entry.metadata,
+            sequence=row + 1,
+        )
 
     def _searcher(self, fields: set[Field]) -> FilteredSearch:
         with self._lock:
@@ -154,11 +167,12 @@ class ShippedGallery(GalleryStore):
         self.check_writable()
 
     def _find(self, face_id: str) -> GalleryFace | None:
-        return self.get_many([face_id]).get(face_id)
+        face = self.get_many([face_id]).get(face_id)
+        return None if face is None else replace(face, thumbnail=self.thumbnails([face_id]).get(face_id))
 
     def _search(self, queries: NDArray[np.float32], k: int, options: SearchOptions) -> SearchResult:
         matches = self._searcher(fields_needed(options)).matches(queries, k, options)
-        return SearchResult(matches, len(self._entries))
+        return SearchResult(matches, len(self._ids))
 
     def _list(
         self, limit: int, after: str | None, condition: Filter | None, snapshot: int | None
@@ -169,4 +183,4 @@ class ShippedGallery(GalleryStore):
             passing = self._searcher(fields_of(condition)).passing(condition)
             following = (row for row in following if passing[row])
         faces = self._faces(list(islice(following, limit)))
-        return faces, len(self._entries) if snapshot is None else snapshot
+        return faces, len(self._ids) if snapshot is None else snapshot

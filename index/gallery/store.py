@@ -12,6 +12,7 @@ tests run against each (``tests/index/gallery/test_contract.py``):
   faces that were added or replaced since, so that pages do not shift while the gallery grows.
 """
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -83,7 +84,7 @@ class GalleryWrite(Protocol):
         """
 
     def update(self, face: GalleryFace) -> None:
-        """Write the changed fields of a stored face."""
+        """Write the changed fields of a stored face, and its thumbnail where it has one."""
 
     def delete(self, ids: Sequence[str]) -> Collection[str]:
         """Delete the faces with these ids, all different; returns those that were stored."""
@@ -123,6 +124,8 @@ class GalleryStore(ABC):
     def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> AddResult:
         """Add faces, all or none.
 
+        A face that is in the gallery with the same content, but without a thumbnail, gets that of the added one.
+
         Args:
             faces: to add.
             replace: whether a face replaces the one that has its id and other content.
@@ -150,6 +153,9 @@ class GalleryStore(ABC):
             changed = [face for face in faces if face.id not in unchanged]
             if changed:
                 write.put(changed, [stored[face_id] for face_id in conflicts])
+            for face in faces:
+                if face.id in unchanged and face.thumbnail is not None and not stored[face.id].has_thumbnail:
+                    write.update(dataclasses.replace(stored[face.id], thumbnail=face.thumbnail))
         return AddResult(
             tuple(face_id for face_id in ids if face_id not in stored),
             tuple(conflicts),

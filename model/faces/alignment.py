@@ -43,7 +43,7 @@ def crop_face(image: NDArray[np.uint8], landmarks: NDArray[np.floating], side_px
     borders, and a bar of one grey would shift the mean and the contrast that the network standardises.
 
     Args:
-        image: (h, w, 3) uint8 RGB.
+        image: (h, w, 3) uint8 RGB, or (h, w) grey.
         landmarks: (5, 2) as in ``Detection``, in pixels of ``image``; not all at one point.
         side_px: height and width of the crop.
 
@@ -62,6 +62,13 @@ def crop_face(image: NDArray[np.uint8], landmarks: NDArray[np.floating], side_px
     samples = _sample(grey, (places.real - left) / factor, (places.imag - top) / factor)
     crop: NDArray[np.float64] = samples.reshape(side_px, per_side, side_px, per_side).mean(axis=(1, 3))
     return np.rint(crop).astype(np.uint8)
+
+
+def crop_in_colour(
+    image: NDArray[np.uint8], landmarks: NDArray[np.floating], side_px: int = SIDE_PX
+) -> NDArray[np.uint8]:
+    """``crop_face`` in colour: (side_px, side_px, 3) uint8 RGB."""
+    return np.stack([crop_face(image[:, :, channel], landmarks, side_px) for channel in range(3)], axis=2)
 
 
 def crop_side_px(landmarks: NDArray[np.floating]) -> float:

@@ -17,6 +17,7 @@ from mien.model.faces.alignment import crop_face, crop_whole, share_outside
 from mien.model.faces.box import Box, clip
 from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
 from mien.model.faces.detection import Detector
+from mien.model.faces.thumbnail import thumbnail
 
 MIN_DECODED_PX: Final = 1920
 """A JPEG is decoded at a fraction of its size as long as its longer side is at least this long.
@@ -45,6 +46,7 @@ class Face:
         landmarks: (5, 2) float32, x and y in pixels of the upright image, in the order of ``Detection``; None for an
             image that was a face crop already.
         outside: the share of the crop that lies outside the image, from 0 to 1; there, the image's edge is repeated.
+        thumbnail: an image file of it in colour; None unless it was asked for.
     """
 
     box: Box
@@ -52,6 +54,7 @@ class Face:
     crop: NDArray[np.uint8]
     landmarks: NDArray[np.float32] | None = None
     outside: float = 0.0
+    thumbnail: bytes | None = None
 
 
 class FaceReader:
@@ -79,6 +82,7 @@ class FaceReader:
         data: bytes | NDArray[np.uint8],
         *,
         already_cropped: bool = False,
+        thumbnails: int = 0,
         timed: Callable[[Stage], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> list[Face]:
         """Decode an image file, and find and cut out its faces.
@@ -89,6 +93,7 @@ class FaceReader:
         Args:
             data: the whole file; or (h, w, 3) uint8 RGB, pixels that are decoded and upright already.
             already_cropped: the whole image is one face, and nothing is detected.
+            thumbnails: how many faces get a thumbnail, the largest first.
             timed: entered around each stage.
 
         Returns:
@@ -99,14 +104,17 @@ class FaceReader:
         """
         if already_cropped:
             with timed("decode"):
-                return [whole_face(decode_grey(data, self.limits) if isinstance(data, bytes) else data)]
+                if not isinstance(data, bytes):
+                    return [_with_thumbnail(whole_face(data), data) if thumbnails else whole_face(data)]
+                face = whole_face(decode_grey(data, self.limits))
+                return [_with_thumbnail(face, decode(data, self.limits)) if thumbnails else face]
         with timed("decode"):
             image, factor = decode_reduced(data, self.limits, MIN_DECODED_PX) if isinstance(data, bytes) else (data, 1)
         with timed("detect"):
             faces = self.crop_faces(image)
-        if factor > 1 and isinstance(data, bytes):
-            if faces and min(face.box[2] for face in faces) >= MIN_FACE_PX:
-                return [_enlarged(face, factor) for face in faces]
+        reduced_too_far = not faces or min(face.box[2] for face in faces) < MIN_FACE_PX
+        if factor > 1 and reduced_too_far and isinstance(data, bytes):
+            factor = 1
             with timed("decode"):
                 image = decode(data, self.limits)
             with timed("detect"):
@@ -116,7 +124,8 @@ class FaceReader:
                 f"no face was found in the image of {image.shape[1]}x{image.shape[0]} pixels; "
                 "if the image is a face crop, say already_cropped"
             )
-        return faces
+        faces[:thumbnails] = [_with_thumbnail(face, image) for face in faces[:thumbnails]]
+        return faces if factor == 1 else [_enlarged(face, factor) for face in faces]
 
     def crop_faces(self, image: NDArray[np.uint8]) -> list[Face]:
         """Find the faces of decoded pixels, such as a frame of a video, and cut them out.
@@ -154,6 +163,10 @@ def whole_face(image: NDArray[np.uint8]) -> Face:
     """
     height, width = image.shape[:2]
     return Face((0.0, 0.0, float(width), float(height)), None, crop_whole(image))
+
+
+def _with_thumbnail(face: Face, image: NDArray[np.uint8]) -> Face:
+    return replace(face, thumbnail=thumbnail(image, face.landmarks))
 
 
 def _enlarged(face: Face, factor: int) -> Face:

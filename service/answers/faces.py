@@ -9,12 +9,6 @@ from pydantic import Field
 from mien.service.answers.base import Answer, flatten
 
 
-class _Face(Answer):
-    box: tuple[float, float, float, float]
-    detection: float | None
-    emotion: str
-
-
 class Quality(Answer):
     """What limits how well an expression can be read."""
 
@@ -26,9 +20,12 @@ class Quality(Answer):
     outside: float
 
 
-class Face(_Face):
+class Face(Answer):
     """A face and its emotion: docs/answers.md explains the fields."""
 
+    box: tuple[float, float, float, float]
+    detection: float | None
+    emotion: str
     posterior: dict[str, float]
     sub_class: str | None = None
     sub_class_name: str | None = None
@@ -50,19 +47,46 @@ class FoundMatch(Answer):
     subject: str | None = None
     sub_class: str | None = None
     sub_class_name: str | None = None
+    has_thumbnail: bool = False
 
 
-class MatchedFace(_Face):
-    """A face and the gallery's nearest expressions."""
+class SubClassMatches(Answer):
+    """The nearest faces of one sub-class, counted."""
+
+    emotion: str | None
+    sub_class: str | None
+    sub_class_name: str | None = None
+    faces: int
+    share: float
+    nearest: float
+    votes: dict[str, float]
+
+
+class MatchSummary(Answer):
+    """The nearest faces, counted by sub-class."""
+
+    faces: int
+    farthest: float | None
+    sub_classes: list[SubClassMatches]
+
+
+class Matches(Answer):
+    """The gallery's nearest expressions; photographs and summary where they were asked for."""
 
     matches: list[FoundMatch]
     next: str | None = None
+    photographs: list[FoundMatch] | None = None
+    summary: MatchSummary | None = None
 
 
 class EmbeddedFace(Face):
     """A face, its emotion, and its point in the space."""
 
     embedding: list[float]
+
+
+class MatchedFace(Matches, EmbeddedFace):
+    """A face, its emotion, its point in the space, and the gallery's nearest expressions."""
 
 
 class Classification(Answer):
@@ -101,14 +125,12 @@ class Embedding(Answer):
         return [{"face": number, **flatten(face.model_dump())} for number, face in enumerate(self.faces)]
 
 
-class PointRetrieval(Answer):
+class PointRetrieval(Matches):
     """The faces of the gallery nearest to a point of the space."""
 
     emotion: str
     posterior: dict[str, float]
     embedding: list[float]
-    matches: list[FoundMatch]
-    next: str | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each match."""

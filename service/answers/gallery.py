@@ -19,10 +19,11 @@ class GalleryFace(Answer):
     metadata: dict[str, Any] = Field(default_factory=dict)
     time: str | None = None
     content_sha256: str | None = None
+    has_thumbnail: bool = False
 
 
 class WholeFace(GalleryFace):
-    """A face of the gallery with all its fields; the thumbnail is a PNG file in base64."""
+    """A face of the gallery with all its fields; the thumbnail is an image file (WebP or PNG) in base64."""
 
     embedding: list[float]
     thumbnail: str | None = None
@@ -64,6 +65,6 @@ class Deleted(Answer):
 
 
 class Thumbnails(Answer):
-    """Pictures of faces: the id of each that has one, and a PNG file in base64."""
+    """Pictures of faces: the id of each that has one, and an image file (WebP or PNG) in base64."""
 
     thumbnails: dict[str, str]

@@ -30,6 +30,8 @@ class RetrievalOptions(TypedDict, total=False):
         exclude_subject: a subject, or several, whose faces are left out.
         mask_copies: leave out faces of the same image, and those as near as a copy of it.
         max_distance: leave out what is farther, in embedding units.
+        photographs: also so many of the nearest faces that have a thumbnail.
+        summary: also a count, by sub-class, of so many of the nearest faces.
         after: ``next`` of the answer before, for the page that follows; for a single face or point.
     """
 
@@ -38,6 +40,8 @@ class RetrievalOptions(TypedDict, total=False):
     exclude_subject: str | Sequence[str]
     mask_copies: bool
     max_distance: float | None
+    photographs: int
+    summary: int
     after: str | None
 
 
@@ -68,6 +72,8 @@ def retrieval_options(
     exclude_subject: str | Sequence[str] = (),
     mask_copies: bool = False,
     max_distance: float | None = None,
+    photographs: int = 0,
+    summary: int = 0,
     after: str | None = None,
 ) -> dict[str, Any]:
     """``RetrievalOptions`` that differ from their defaults, as fields of a request.
@@ -81,6 +87,8 @@ def retrieval_options(
         "exclude_subject": [exclude_subject] if isinstance(exclude_subject, str) else list(exclude_subject) or None,
         "mask_copies": mask_copies or None,
         "max_distance": max_distance,
+        "photographs": photographs or None,
+        "summary": summary or None,
         "after": after,
     }
     return {name: value for name, value in options.items() if value is not None}

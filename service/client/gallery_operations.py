@@ -73,7 +73,7 @@ def get_face(face_id: str) -> Steps[WholeFace]:
 
 
 def thumbnails(ids: Sequence[str]) -> Steps[dict[str, bytes]]:
-    """The thumbnails of faces of the gallery, as PNG files by id; those that have none are left out.
+    """The thumbnails of faces of the gallery, as image files (WebP or PNG) by id; those that have none are left out.
 
     Raises:
         ServiceError: there are too many ids for one request.

@@ -74,7 +74,8 @@ def retrieve(
         faces: see ``classify``.
         colour: see ``classify``.
         **options: which faces of the gallery may match: ``filter``, ``one_per_subject``, ``exclude_subject`` (one or
-            several), ``mask_copies``, ``max_distance``, ``after``; see docs/gallery.md.
+            several), ``mask_copies``, ``max_distance``, ``after``; and what is answered beside them:
+            ``photographs``, ``summary``; see docs/gallery.md.
 
     Raises as ``classify`` does.
     """

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "name": ("bundle.name", "Name the sub-classes in words, by contact sheets and a table; changes the bundle."),
     "calibrate": ("bundle.calibrate", "Fit posteriors and typicality on validation faces; changes the bundle."),
     "portraits": ("bundle.portraits", "Train the painter of average faces; changes the bundle."),
+    "demonstration": ("bundle.demonstration", "Give a bundle faces that are free to show, with pictures; changes it."),
     "evaluate": ("bundle.evaluate", "Score a bundle on a split of FER+ or on another data set."),
     "ablate": ("bundle.ablate", "Train each loss on the same backbone, faces, budget and seeds, and compare."),
     "classify": ("classify", "Name the emotion of each face in images, without a server."),

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.contact_sheet is not None:
         check_sheet(arguments.contact_sheet, arguments.k)
     engine = load_local_engine(arguments.bundle, read_options(arguments, DecodingLimits), arguments.gallery)
-    engine.check_k(arguments.k)
+    engine.check_retrieval(arguments.k)
     rows: list[dict[str, Any]] = []
     for _, prediction in predict_files(
         engine, [arguments.image], already_cropped=arguments.already_cropped, k=arguments.k

@@ -5,9 +5,11 @@ It knows neither HTTP nor JSON: it takes requests and gives predictions (``mien.
 image at a time (``read_faces``) and predict those of several requests together (``predict``).
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,11 @@ from mien.index.bundle.bundle import Bundle, check_fits, load_bundle
 from mien.index.bundle.manifest import EMBEDDER
 from mien.index.errors import QueryError
 from mien.index.gallery.cursor import next_page
-from mien.index.gallery.fixed_gallery import Entry, Match
+from mien.index.gallery.filters import AllOf, Comparison
 from mien.index.gallery.results import GalleryMatch
 from mien.index.gallery.shipped import ShippedGallery
-from mien.index.gallery.store import EVERYTHING, GalleryStore, SearchOptions
+from mien.index.gallery.store import GalleryStore
+from mien.index.gallery.summary import summarise
 from mien.index.gallery.validation import check_network
 from mien.index.mixture.labelling import sub_class_ids
 from mien.model.emotions import EmotionPrior
@@ -27,13 +30,12 @@ from mien.model.errors import ImageError
 from mien.model.faces.quality import measure_quality
 from mien.model.faces.reader import Face, whole_face
 from mien.model.pipeline import Pipeline, load_pipeline
-from mien.service.inference.prediction import InferenceRequest, Prediction
+from mien.service.inference.prediction import Found, InferenceRequest, Prediction
 from mien.service.inference.served_gallery import open_store
 from mien.service.operation.metrics import Metrics
 from mien.service.settings import Settings
 
-_Matches = tuple[list[list[Match]], list[SearchOptions | None]]
-"""Matches of each face of one request, and the options of each one's next page."""
+_WITH_THUMBNAIL: Final = Comparison(("has_thumbnail",), "eq", value=True)
 
 
 class Engine:
@@ -83,25 +85,44 @@ class Engine:
         blank = np.full((240, 320, 3), 127, dtype=np.uint8)
         self.pipeline.crop_faces(blank)
         self.predict([InferenceRequest(faces=[whole_face(blank)], k=1)])
+        if isinstance(self.gallery, ShippedGallery):
+            self.gallery.label_all()
 
-    def check_k(self, k: int) -> None:
-        """Check a number of matches.
+    def check_retrieval(self, k: int, photographs: int = 0, summary: int = 0) -> None:
+        """Check the numbers of faces that a retrieval asks for.
 
         Raises:
-            QueryError: it is below 1 or above ``max_k``.
+            QueryError: one is above ``max_k``, or ``k`` is below 1.
         """
-        if not 1 <= k <= self.max_k:
-            raise QueryError(f"k must be from 1 to {self.max_k}, got {k}")
+        for name, least, number in (("k", 1, k), ("photographs", 0, photographs), ("summary", 0, summary)):
+            if not least <= number <= self.max_k:
+                raise QueryError(f"{name} must be from {least} to {self.max_k}, got {number}")
 
     def read_faces(
-        self, image: bytes | NDArray[np.uint8], *, already_cropped: bool, max_faces: int | None = None
+        self,
+        image: bytes | NDArray[np.uint8],
+        *,
+        already_cropped: bool,
+        max_faces: int | None = None,
+        thumbnails: bool = False,
     ) -> list[Face]:
         """Read the faces of an image, a file or (h, w, 3) uint8 RGB, largest first; boxes in pixels of the picture.
+
+        Args:
+            image: the file, or pixels.
+            already_cropped: the whole image is one face.
+            max_faces: the largest faces that are returned; None returns all that the pipeline reads.
+            thumbnails: whether they get thumbnails.
 
         Raises:
             ImageError: the image cannot be used, or has no face.
         """
-        faces = self.pipeline.read_faces(image, already_cropped=already_cropped, timed=self.metrics.timed)
+        faces = self.pipeline.read_faces(
+            image,
+            already_cropped=already_cropped,
+            thumbnails=(max_faces or sys.maxsize) if thumbnails else 0,
+            timed=self.metrics.timed,
+        )
         self.metrics.faces_per_image.observe(len(faces))
         return faces[:max_faces]
 
@@ -173,10 +194,10 @@ class Engine:
             intensity = mixture.intensity(embeddings, likeliest)
             quality = iter(measure_quality([face for request in requests for face in request.faces]))
             names = sub_class_ids(self.bundle.sub_classes, embeddings, likeliest)
-        matches: list[_Matches] = [([], [])] * len(requests)
+        found: list[list[Found]] = [[]] * len(requests)
         if any(request.k is not None for request in requests):
             with self.metrics.timed("search"):
-                matches = self._search(requests, [embeddings[own] for own in rows])
+                found = self._search(requests, [embeddings[own] for own in rows])
         return [
             Prediction(
                 emotions=mixture.emotions,
@@ -192,10 +213,9 @@ class Engine:
                 quality=list(islice(quality, len(request.faces))),
                 sub_classes=names[own],
                 sub_class_names=self.bundle.sub_class_names,
-                matches=found,
-                next_pages=next_pages,
+                found=near,
             )
-            for request, own, prior, (found, next_pages) in zip(requests, rows, priors, matches, strict=True)
+            for request, own, prior, near in zip(requests, rows, priors, found, strict=True)
         ]
 
     def _embed(self, requests: list[InferenceRequest]) -> NDArray[np.float32]:
@@ -214,38 +234,39 @@ class Engine:
                 start += len(request)
         return np.concatenate(parts)
 
-    def _search(self, requests: list[InferenceRequest], points: list[NDArray[np.float32]]) -> list[_Matches]:
-        """The matches of each request, out of one search for all that have the same k and options."""
-        matches: list[_Matches] = [([], [])] * len(requests)
-        for k, options in dict.fromkeys((each.k, each.options) for each in requests):
-            if k is None:
-                continue
-            same = [row for row, each in enumerate(requests) if (each.k, each.options) == (k, options)]
-            # A next page is of one point: requests for the same one are searched one by one.
-            for group in [[row] for row in same] if options.after is not None else [same]:
-                found, next_pages = self._search_points(np.concatenate([points[row] for row in group]), k, options)
-                start = 0
-                for row in group:
-                    end = start + len(points[row])
-                    matches[row] = found[start:end], next_pages[start:end]
-                    start = end
-        return matches
+    def _search(self, requests: list[InferenceRequest], points: list[NDArray[np.float32]]) -> list[list[Found]]:
+        """What the gallery has near the points of each request, out of one search for all that ask for the same."""
+        found: list[list[Found]] = [[]] * len(requests)
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row, each in enumerate(requests):
+            if each.k is not None:
+                # A next page is of one point: requests for the same one are searched one by one.
+                alone = None if each.options.after is None else row
+                groups.setdefault((each.k, each.options, each.photographs, each.summary, alone), []).append(row)
+        for group in groups.values():
+            near = self._search_points(np.concatenate([points[row] for row in group]), requests[group[0]])
+            start = 0
+            for row in group:
+                found[row] = near[start : start + len(points[row])]
+                start += len(points[row])
+        return found
 
-    def _search_points(self, points: NDArray[np.float32], k: int, options: SearchOptions) -> _Matches:
-        if self.serves_shipped and options == EVERYTHING:  # shorter than through the gallery's filters
-            found, snapshot, exact = self.bundle.gallery.search(points, k), len(self.bundle.gallery), True
-        else:
-            result = self.gallery.search(points, k, options)
-            found = [[_match(each) for each in matches] for matches in result.matches]
-            snapshot, exact = result.snapshot, result.exact
-        places = ([(match.distance, match.entry.id) for match in matches] for matches in found)
-        return found, [next_page(options, snapshot, each, exact=exact) if each else None for each in places]
-
-
-def _match(found: GalleryMatch) -> Match:
-    face = found.face
-    emotion = face.label or face.emotion or ""
-    return Match(Entry(face.id, emotion, dict(face.metadata), face.subject, face.sub_class), found.distance)
+    def _search_points(self, points: NDArray[np.float32], request: InferenceRequest) -> list[Found]:
+        """What the gallery has near each of (n, d) points; ``request`` says what is asked for."""
+        k, options = request.k or 0, request.options
+        result = self.gallery.search(points, max(k, request.summary), options)
+        photographs: Sequence[list[GalleryMatch] | None] = [None] * len(points)
+        if request.photographs:
+            passing = _WITH_THUMBNAIL if options.filter is None else AllOf((options.filter, _WITH_THUMBNAIL))
+            photographs = self.gallery.search(points, request.photographs, replace(options, filter=passing)).matches
+        found = []
+        for nearest, pictures in zip(result.matches, photographs, strict=True):
+            matches = nearest[:k]
+            places = [(match.distance, match.face.id) for match in matches]
+            page = next_page(options, result.snapshot, places, exact=result.exact) if places else None
+            summary = summarise(nearest[: request.summary]) if request.summary else None
+            found.append(Found(matches, page, pictures, summary))
+        return found
 
 
 def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: GalleryStore | None = None) -> Engine:

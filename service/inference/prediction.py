@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.fixed_gallery import Match
+from mien.index.gallery.results import GalleryMatch
 from mien.index.gallery.store import EVERYTHING, SearchOptions
+from mien.index.gallery.summary import Summary
 from mien.model.emotions import EmotionPrior
 from mien.model.faces.quality import FaceQuality
 from mien.model.faces.reader import Face
@@ -24,6 +25,9 @@ class ImageQuery:
         k: matches of each face; None searches nothing.
         options: which faces of the gallery may match; with ``after``, the image must have one face.
         prior: weights of the emotions in the posterior; None takes the engine's.
+        photographs: matches with a thumbnail, beside the others, under the same options; 0 searches none.
+        summary: how many of the nearest faces are counted by sub-class; 0 counts none.
+        thumbnails: the faces get thumbnails.
     """
 
     file: bytes = b""
@@ -32,6 +36,9 @@ class ImageQuery:
     k: int | None = None
     options: SearchOptions = EVERYTHING
     prior: EmotionPrior | None = None
+    photographs: int = 0
+    summary: int = 0
+    thumbnails: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class InferenceRequest:
         k: matches of each face or point; None searches nothing.
         options: which faces of the gallery may match; with ``after``, there must be one face or point.
         prior: weights of the emotions in the posterior; None takes the engine's.
+        photographs: as of ``ImageQuery``.
+        summary: as of ``ImageQuery``.
     """
 
     faces: Sequence[Face] = ()
@@ -54,11 +63,30 @@ class InferenceRequest:
     k: int | None = None
     options: SearchOptions = EVERYTHING
     prior: EmotionPrior | None = None
+    photographs: int = 0
+    summary: int = 0
 
     def __len__(self) -> int:
         if self.crop_file is not None:
             return 1
         return len(self.faces) if self.points is None else len(self.points)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The faces of the gallery near one face or point, nearest first.
+
+    Attributes:
+        matches: the nearest.
+        next_page: options of the next page of matches; None where nothing matched.
+        photographs: the nearest with a thumbnail; None unless they were asked for.
+        summary: of the nearest; None unless it was asked for.
+    """
+
+    matches: list[GalleryMatch]
+    next_page: SearchOptions | None
+    photographs: list[GalleryMatch] | None = None
+    summary: Summary | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +108,7 @@ class Prediction:
         quality: (n,) of the faces; empty for points.
         sub_classes: (n,) id of the likeliest sub-class of that emotion; None where the bundle has none.
         sub_class_names: the id of each sub-class of the bundle that has a name to that name.
-        matches: (n,) matches of each, nearest first; empty without a search.
-        next_pages: (n,) options of the next page of matches; None where nothing matched.
+        found: (n,) what the gallery has near each; empty without a search.
     """
 
     emotions: tuple[str, ...]
@@ -97,8 +124,7 @@ class Prediction:
     quality: Sequence[FaceQuality]
     sub_classes: list[str | None]
     sub_class_names: Mapping[str, str]
-    matches: list[list[Match]]
-    next_pages: list[SearchOptions | None]
+    found: list[Found]
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -124,6 +150,5 @@ class Prediction:
             quality=[each for part in parts for each in part.quality],
             sub_classes=[each for part in parts for each in part.sub_classes],
             sub_class_names=parts[0].sub_class_names,
-            matches=[each for part in parts for each in part.matches],
-            next_pages=[each for part in parts for each in part.next_pages],
+            found=[each for part in parts for each in part.found],
         )

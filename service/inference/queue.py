@@ -170,15 +170,26 @@ class LoadedEngine:
         """
         if isinstance(query, InferenceRequest):
             return await self._submit(query)
-        k, options, prior = query.k, query.options, query.prior
-        if query.already_cropped:
-            return await self._submit(InferenceRequest(crop_file=query.file, k=k, options=options, prior=prior))
-        faces = await self._read_faces(
-            lambda: self.engine.read_faces(query.file, already_cropped=False, max_faces=query.max_faces)
+        request = InferenceRequest(
+            k=query.k,
+            options=query.options,
+            prior=query.prior,
+            photographs=query.photographs,
+            summary=query.summary,
         )
-        if options.after is not None and len(faces) != 1:
+        if query.already_cropped and not query.thumbnails:
+            return await self._submit(replace(request, crop_file=query.file))
+        faces = await self._read_faces(
+            lambda: self.engine.read_faces(
+                query.file,
+                already_cropped=query.already_cropped,
+                max_faces=query.max_faces,
+                thumbnails=query.thumbnails,
+            )
+        )
+        if query.options.after is not None and len(faces) != 1:
             raise QueryError(f"a next page is of one face: expected faces=largest, got {len(faces)} faces")
-        return await self._submit(InferenceRequest(faces=faces, k=k, options=options, prior=prior))
+        return await self._submit(replace(request, faces=faces))
 
     async def predict_frame(self, read_faces: Callable[[], list[Face]]) -> Prediction | None:
         """Predict one frame of many, whose faces ``read_faces`` reads in the pool; None where it has none."""

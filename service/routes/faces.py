@@ -172,9 +172,11 @@ def _image_query(runtime: Runtime, loaded: LoadedEngine, parameters: FaceQuery) 
         return replace(query, prior=parameters.prior)
     if not isinstance(parameters, RetrievalQuery):
         return query
-    loaded.engine.check_k(parameters.k)
+    loaded.engine.check_retrieval(parameters.k, parameters.photographs, parameters.summary)
     options = search_options(parameters, parse_filter_text(parameters.filter))
-    return replace(query, k=parameters.k, options=options)
+    return replace(
+        query, k=parameters.k, options=options, photographs=parameters.photographs, summary=parameters.summary
+    )
 
 
 def _with_file(query: ImageQuery, file: bytes) -> ImageQuery:
@@ -207,9 +209,15 @@ async def _or_problem(runtime: Runtime, answer: Awaitable[bytes]) -> bytes:
 async def _answer_point(runtime: Runtime, loaded: LoadedEngine, query: PointQuery) -> Response:
     """Answer about a point: the gallery's nearest expressions."""
     engine = loaded.engine
-    engine.check_k(query.k)
+    engine.check_retrieval(query.k, query.photographs, query.summary)
     point = point_of(query.query, engine.bundle, engine.gallery)
-    request = InferenceRequest(points=point[None], k=query.k, options=search_options(query, query.filter))
+    request = InferenceRequest(
+        points=point[None],
+        k=query.k,
+        options=search_options(query, query.filter),
+        photographs=query.photographs,
+        summary=query.summary,
+    )
     async with runtime.admit(1):
         answer = await _to_json(runtime, await loaded.predict(request), point_retrieval)
     return Response(answer, media_type=uploads.JSON)
@@ -222,7 +230,8 @@ async def _to_json(runtime: Runtime, prediction: Prediction, present: Presenter)
         answer = present(prediction)
         return answer.__pydantic_serializer__.to_json(answer)
 
-    if max(len(prediction), sum(len(matches) for matches in prediction.matches)) <= MAX_INLINE_MATCHES:
+    matches = sum(len(found.matches) + len(found.photographs or ()) for found in prediction.found)
+    if max(len(prediction), matches) <= MAX_INLINE_MATCHES:
         return serialise()
     return await runtime.pool.run(Priority.ANSWER, serialise)
 

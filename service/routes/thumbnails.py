@@ -1,22 +1,43 @@
-"""The endpoint for the thumbnails of several faces: /thumbnails."""
+"""The endpoints for thumbnails: /thumbnail and /thumbnails."""
 
 import asyncio
 import base64
-from typing import Final
+import hashlib
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from mien.index.errors import UnknownFaceError
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
-from mien.service.schemas.thumbnails import Thumbnails, ThumbnailsQuery
+from mien.service.schemas.thumbnails import ThumbnailQuery, Thumbnails, ThumbnailsQuery
 
 THUMBNAILS_PATH: Final = "/thumbnails"
 
+_PICTURE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"image/webp": {}, "image/png": {}}, "description": "A square picture, mostly in colour."}
+}
+_PNG: Final = b"\x89PNG"
+
 
 def thumbnails_router(runtime: Runtime) -> APIRouter:
-    """The router of the endpoint."""
-    router = APIRouter(tags=["gallery"], responses=problems.openapi_responses(401, 403, 422, 429, 503))
+    """The router of the endpoints."""
+    router = APIRouter(tags=["gallery"], responses=problems.openapi_responses(401, 403, 404, 422, 429, 503))
+
+    @router.get("/thumbnail", summary="Show a face", response_class=Response, responses=_PICTURE)
+    async def thumbnail(request: Request, query: Annotated[ThumbnailQuery, Query()]) -> Response:
+        """The thumbnail of a face, which a browser may keep; 404 if the gallery has none of such a face."""
+        gallery = runtime.loaded().engine.gallery
+        found = await asyncio.to_thread(gallery.thumbnails, [query.id])
+        if query.id not in found:
+            raise UnknownFaceError(f"the gallery keeps no thumbnail of a face with the id {query.id[:80]!r}")
+        file = found[query.id]
+        etag = f'"{hashlib.sha256(file).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": "private, max-age=300"}
+        if request.headers.get("if-none-match") == etag:
+            return Response(status_code=304, headers=headers)
+        return Response(file, media_type="image/png" if file.startswith(_PNG) else "image/webp", headers=headers)
 
     @router.post(THUMBNAILS_PATH, summary="Show several faces", response_model=Thumbnails)
     async def thumbnails(query: ThumbnailsQuery) -> Response:

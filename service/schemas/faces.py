@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
-from mien.index.gallery.fixed_gallery import Match
+from mien.index.gallery.results import GalleryMatch
+from mien.index.gallery.summary import Summary
 from mien.model.emotions import EMOTIONS, EmotionPrior
 from mien.service.inference.prediction import Prediction
 from mien.service.schemas.problem import Problem
@@ -129,14 +130,54 @@ class FoundMatch(BaseModel):
     sub_class_name: str | None = Field(
         None, description="Its name in words, if it has one.", examples=["happiness/closed smile"]
     )
+    has_thumbnail: bool = Field(
+        default=False, description="Whether `GET /thumbnail` has a picture of it.", examples=[False]
+    )
 
 
-class RetrievedFace(Box):
-    """A face and the gallery's nearest expressions."""
+class SubClassMatches(BaseModel):
+    """The nearest faces of one sub-class, counted."""
+
+    emotion: str | None = Field(description="That the mixture gives them.", examples=["happiness"])
+    sub_class: str | None = Field(description="Null where the bundle has none.", examples=["happiness/2"])
+    sub_class_name: str | None = Field(
+        description="Its name in words, if it has one.", examples=["happiness/closed smile"]
+    )
+    faces: int = Field(examples=[43])
+    share: Rounded = Field(description="Of the faces that are counted.", examples=[0.43])
+    nearest: Rounded = Field(description="Distance of the nearest.", examples=[0.41])
+    votes: dict[str, Rounded] = Field(
+        description="Mean shares of the raters' votes, over those that were voted on; empty without any.",
+        examples=[{"happiness": 0.91, "neutral": 0.09}],
+    )
+
+
+class MatchSummary(BaseModel):
+    """The nearest faces, counted by sub-class."""
+
+    faces: int = Field(description="How many are counted: fewer than asked for if fewer pass.", examples=[100])
+    farthest: Rounded | None = Field(description="Distance of the last; null without any.", examples=[2.31])
+    sub_classes: list[SubClassMatches] = Field(description="With most faces first.")
+
+
+class Matches(BaseModel):
+    """The gallery's nearest expressions."""
 
     matches: list[FoundMatch] = Field(description="Nearest first.")
     next: str | None = Field(
         None, description="`after` of the next page; null if nothing matched.", examples=["WzEyLCAwLjQxLCAiYSJd"]
+    )
+    photographs: list[FoundMatch] | None = Field(
+        None, description="The nearest that have a thumbnail; null unless asked for."
+    )
+    summary: MatchSummary | None = Field(None, description="Null unless asked for.")
+
+
+class RetrievedFace(Matches, ClassifiedFace):
+    """A face, its emotion, its point in the embedding space and the gallery's nearest expressions."""
+
+    embedding: list[float] = Field(
+        description="Its point in the embedding space of this bundle, not normalised.", examples=[_EMBEDDING]
     )
 
 
@@ -185,7 +226,7 @@ class Embeddings(BaseModel):
     images: list[Embedding | ProblemImage]
 
 
-class PointRetrieval(BaseModel):
+class PointRetrieval(Matches):
     """The gallery's nearest expressions to a point of the embedding space."""
 
     emotion: str = Field(description=_EMOTION, examples=["happiness"])
@@ -193,10 +234,6 @@ class PointRetrieval(BaseModel):
         description="Probability of each emotion under the mixture; they sum to 1.", examples=[_POSTERIOR]
     )
     embedding: list[float] = Field(description="The point that was searched for.", examples=[_EMBEDDING])
-    matches: list[FoundMatch] = Field(description="Nearest first.")
-    next: str | None = Field(
-        None, description="`after` of the next page; null if nothing matched.", examples=["WzEyLCAwLjQxLCAiYSJd"]
-    )
 
 
 def classification(prediction: Prediction) -> Classification:
@@ -227,14 +264,8 @@ def retrieval(prediction: Prediction) -> Retrieval:
     """The gallery's nearest expressions for each face."""
     return Retrieval(
         faces=[
-            RetrievedFace(
-                box=face.box,
-                detection=face.detection,
-                emotion=prediction.emotion_of(row),
-                matches=[_match(match, prediction.sub_class_names) for match in prediction.matches[row]],
-                next=_next(prediction, row),
-            )
-            for row, face in enumerate(prediction.faces)
+            RetrievedFace(**vars(face), **_matches(prediction, row))
+            for row, face in enumerate(embedding(prediction).faces)
         ]
     )
 
@@ -256,27 +287,43 @@ def point_retrieval(prediction: Prediction) -> PointRetrieval:
         emotion=prediction.emotion_of(0),
         posterior=_posterior(prediction, 0),
         embedding=prediction.embeddings[0].tolist(),
-        matches=[_match(match, prediction.sub_class_names) for match in prediction.matches[0]],
-        next=_next(prediction, 0),
+        **_matches(prediction, 0),
     )
+
+
+def _matches(prediction: Prediction, row: int) -> dict[str, Any]:
+    found, names = prediction.found[row], prediction.sub_class_names
+    return {
+        "matches": [_match(match, names) for match in found.matches],
+        "next": None if found.next_page is None else cursor(found.next_page),
+        "photographs": None if found.photographs is None else [_match(match, names) for match in found.photographs],
+        "summary": None if found.summary is None else _summary(found.summary, names),
+    }
 
 
 def _posterior(prediction: Prediction, row: int) -> dict[str, float]:
     return dict(zip(prediction.emotions, prediction.posteriors[row].tolist(), strict=True))
 
 
-def _match(match: Match, sub_class_names: Mapping[str, str]) -> FoundMatch:
+def _match(match: GalleryMatch, sub_class_names: Mapping[str, str]) -> FoundMatch:
+    face = match.face
     return FoundMatch(
-        id=match.entry.id,
+        id=face.id,
         distance=match.distance,
-        emotion=match.entry.emotion,
-        metadata=match.entry.metadata,
-        subject=match.entry.subject,
-        sub_class=match.entry.sub_class,
-        sub_class_name=sub_class_names.get(match.entry.sub_class or ""),
+        emotion=face.label or face.emotion or "",
+        metadata=dict(face.metadata),
+        subject=face.subject,
+        sub_class=face.sub_class,
+        sub_class_name=sub_class_names.get(face.sub_class or ""),
+        has_thumbnail=face.has_thumbnail,
     )
 
 
-def _next(prediction: Prediction, row: int) -> str | None:
-    page = prediction.next_pages[row]
-    return None if page is None else cursor(page)
+def _summary(summary: Summary, sub_class_names: Mapping[str, str]) -> MatchSummary:
+    counts = [
+        SubClassMatches(
+            **vars(each), sub_class_name=sub_class_names.get(each.sub_class or ""), share=each.faces / summary.faces
+        )
+        for each in summary.sub_classes
+    ]
+    return MatchSummary(faces=summary.faces, farthest=summary.farthest, sub_classes=counts)

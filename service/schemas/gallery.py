@@ -109,13 +109,16 @@ class FaceOfGallery(BaseModel):
     metadata: dict[str, Any] = Field(examples=[_METADATA])
     time: str | None = Field(description="ISO 8601, UTC.", examples=["2026-07-01T00:00:00+00:00"])
     content_sha256: str | None = Field(description="Of the image file it came from.", examples=["9f86d081..."])
+    has_thumbnail: bool = Field(description="Whether `GET /thumbnail` has a picture of it.", examples=[True])
 
 
 class WholeFace(FaceOfGallery):
     """A face with all its fields."""
 
     embedding: list[float] = Field(examples=[[0.12, -1.4, 0.7]])
-    thumbnail: str | None = Field(description="The aligned crop, as a PNG file in base64.", examples=["iVBORw0K..."])
+    thumbnail: str | None = Field(
+        description="The aligned face, an image file (WebP or PNG) in base64.", examples=["UklGR..."]
+    )
 
 
 class GalleryStatistics(BaseModel):
@@ -242,6 +245,7 @@ def _fields(face: GalleryFace, sub_class_names: Mapping[str, str]) -> dict[str, 
         "metadata": face.metadata,
         "time": _iso(face.time),
         "content_sha256": face.content_sha256,
+        "has_thumbnail": face.has_thumbnail,
     }
 
 

@@ -30,6 +30,12 @@ class RetrievalOptions(StrictModel):
     max_distance: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="Leave out what is farther, in embedding units.", examples=[2.5]
     )
+    photographs: int = Field(
+        default=0, ge=0, description="Also so many of the nearest faces that have a thumbnail.", examples=[12]
+    )
+    summary: int = Field(
+        default=0, ge=0, description="Also a count, by sub-class, of so many of the nearest faces.", examples=[100]
+    )
     after: str | None = Field(
         None, max_length=2000, description="The answer's `next` of the page before: for a single face or point."
     )
@@ -44,8 +50,10 @@ def search_options(options: RetrievalOptions, condition: Any) -> SearchOptions:
 
     Raises:
         FilterError: the filter cannot be read.
-        QueryError: ``after`` is no ``next`` of an answer.
+        QueryError: ``after`` is no ``next`` of an answer, or photographs or a summary are asked of a next page.
     """
+    if options.after is not None and (options.photographs or options.summary):
+        raise QueryError("photographs and summary are of the first page: expected neither of them with 'after'")
     page = EVERYTHING if options.after is None else _read_cursor(options.after)
     chosen = SearchOptions(
         filter=None if condition is None else parse_filter(condition),

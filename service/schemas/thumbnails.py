@@ -1,4 +1,4 @@
-"""Thumbnails of several faces of a gallery."""
+"""Thumbnails of faces of a gallery."""
 
 from typing import Final
 
@@ -8,6 +8,12 @@ from mien.service.schemas.strict import StrictModel
 
 MAX_THUMBNAILS: Final = 256
 """Thumbnails of one request."""
+
+
+class ThumbnailQuery(StrictModel):
+    """Parameters of the request for a thumbnail."""
+
+    id: str = Field(max_length=1000, description="Of a face of the gallery.", examples=["darwin/plate-3/5"])
 
 
 class ThumbnailsQuery(StrictModel):
@@ -20,6 +26,6 @@ class Thumbnails(BaseModel):
     """Small images of faces."""
 
     thumbnails: dict[str, str] = Field(
-        description="Image files in base64, by the face's id; a face without one is left out.",
-        examples=[{"holiday/0042": "iVBORw0K..."}],
+        description="Image files (WebP or PNG) in base64, by the face's id; a face without one is left out.",
+        examples=[{"holiday/0042": "UklGR..."}],
     )

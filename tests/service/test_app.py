@@ -74,10 +74,13 @@ def test_prior_is_a_parameter_and_a_setting(client: TestClient, served_engine: E
 
 
 def test_retrieve_answers_as_documented(client: TestClient, served_engine: Engine, crop_file: bytes) -> None:
-    response = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop_file})
+    response = client.post(
+        "/retrieve", params={**CROPPED, "k": 7, "filter": '{"has_thumbnail": false}'}, files={"image": crop_file}
+    )
     assert response.status_code == 200
     (face,) = response.json()["faces"]
-    assert set(face) == {"box", "detection", "emotion", "matches", "next"}
+    (classified,) = client.post("/embed", params=CROPPED, files={"image": crop_file}).json()["faces"]
+    assert face == classified | {name: face[name] for name in ("matches", "next", "photographs", "summary")}
     distances = [match["distance"] for match in face["matches"]]
     assert len(distances) == 7
     assert distances == sorted(distances)
@@ -249,7 +252,7 @@ def test_internal_error_does_not_show_its_message(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(served_engine.bundle.gallery, "search", fail)
+    monkeypatch.setattr(served_engine.gallery, "search", fail)
     with TestClient(create_app(served_engine, Settings()), raise_server_exceptions=False) as client:
         response = client.post("/retrieve", params=CROPPED, files={"image": crop_file})
     assert "secret" not in problem(response, 500)
@@ -289,7 +292,9 @@ def test_openapi_has_examples_and_problems(client: TestClient) -> None:
     assert "HTTPValidationError" not in schemas
     for name in ("ClassifiedFace", "RetrievedFace", "FoundMatch"):
         for field, schema in schemas[name]["properties"].items():
-            assert field == "matches" or schema.get("examples"), f"{name}.{field} has no example"
+            assert field in ("matches", "photographs", "quality", "summary") or schema.get("examples"), (
+                f"{name}.{field} has no example"
+            )
     # Every reference leads somewhere.
     for reference in {part.split('"')[0] for part in json.dumps(description).split('"#/components/schemas/')[1:]}:
         assert reference in schemas

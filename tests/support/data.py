@@ -38,10 +38,28 @@ LONDON_PROBLEM: Final = (
     "" if (LONDON / "labels.csv").is_file() else f"needs the London photographs, which are not in {LONDON}"
 )
 
+DARWIN: Final = LONDON.parent / "darwin"
+
 needs_ferplus: Final = pytest.mark.skipif(bool(FERPLUS_PROBLEM), reason=FERPLUS_PROBLEM)
+needs_darwin: Final = pytest.mark.skipif(
+    not DARWIN.is_dir(), reason=f"needs Darwin's plates, which are not in {DARWIN}"
+)
 needs_london: Final = pytest.mark.skipif(bool(LONDON_PROBLEM), reason=LONDON_PROBLEM)
 
 
 def london_photographs(emotion: str = "*") -> list[Path]:
     """The London photographs, or those of one emotion (``neutral`` or ``happiness``), in order of their names."""
     return sorted(LONDON.glob(f"{emotion}/*.jpg"))
+
+
+def shown_faces(folder: Path, london: int) -> Path:
+    """A folder with links to Darwin's plates and to some of the London photographs."""
+    (folder / "darwin").mkdir()
+    for plate in DARWIN.iterdir():
+        (folder / "darwin" / plate.name).symlink_to(plate)
+    rows = (LONDON / "labels.csv").read_text().splitlines()[: 1 + london]
+    (folder / "london-faces").mkdir()
+    (folder / "london-faces" / "labels.csv").write_text("\n".join(rows))
+    for name in ("neutral", "happiness"):
+        (folder / "london-faces" / name).symlink_to(LONDON / name)
+    return folder

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import GalleryDatabase, State
 from mien.index.gallery.embedded.folder import DATABASE, IVF, VECTORS, lock_file
-from mien.index.gallery.embedded.rows import FACE, embeddings_of, faces_by_sequence, to_face, values_of
+from mien.index.gallery.embedded.rows import READ_FACE, embeddings_of, faces_by_sequence, to_face, values_of
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import value_of
 from mien.index.gallery.vectors.columns import Column, Field
@@ -115,7 +115,7 @@ class GalleryMemory:
             deleted = [sequence for sequence, gone in changes if gone]
             touched = sorted({sequence for sequence, gone in changes if not gone and sequence <= self.seen})
             updated = faces_by_sequence(connection, touched).values()
-            added = f"SELECT {FACE} FROM faces WHERE sequence > ? ORDER BY sequence"  # noqa: S608
+            added = f"SELECT {READ_FACE} FROM faces WHERE sequence > ? ORDER BY sequence"  # noqa: S608
             rows = connection.execute(added, (self.seen,))
             seen = self.seen
             while block := rows.fetchmany(_BLOCK):

@@ -14,7 +14,12 @@ from mien.index.gallery.filters import value_at
 from mien.index.gallery.validation import json_text
 
 FACE: Final = "sequence, id, embedding, label, emotion, sub_class, subject, metadata, content_sha256, time"
-"""The columns that ``to_face`` reads."""
+"""The columns of the table."""
+
+_HAS_THUMBNAIL: Final = "EXISTS (SELECT 1 FROM thumbnails WHERE thumbnails.sequence = faces.sequence)"
+
+READ_FACE: Final = f"{FACE}, {_HAS_THUMBNAIL}"
+"""What ``to_face`` reads."""
 
 INSERT_FACE: Final = "INSERT INTO faces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 INSERT_THUMBNAIL: Final = "INSERT INTO thumbnails VALUES (?, ?)"
@@ -49,8 +54,10 @@ def to_row(face: GalleryFace) -> tuple[Any, ...]:
 
 
 def to_face(row: Sequence[Any], thumbnail: bytes | None = None) -> GalleryFace:
-    """A face from the columns of ``FACE``."""
-    sequence, face_id, embedding, label, emotion, sub_class, subject, metadata, content_sha256, time = row
+    """A face from ``READ_FACE``."""
+    sequence, face_id, embedding, label, emotion, sub_class, subject, metadata, content_sha256, time, has_thumbnail = (
+        row
+    )
     return GalleryFace(
         face_id,
         np.frombuffer(embedding, _LITTLE_ENDIAN).astype(np.float32, copy=False),
@@ -63,6 +70,7 @@ def to_face(row: Sequence[Any], thumbnail: bytes | None = None) -> GalleryFace:
         time,
         thumbnail,
         sequence,
+        bool(has_thumbnail),
     )
 
 
@@ -81,7 +89,7 @@ def delete_faces(connection: sqlite3.Connection, sequences: Sequence[int]) -> No
 
 def find_face(connection: sqlite3.Connection, face_id: str) -> GalleryFace | None:
     """The face with an id, with its thumbnail."""
-    row = connection.execute(f"SELECT {FACE} FROM faces WHERE id = ?", (face_id,)).fetchone()  # noqa: S608
+    row = connection.execute(f"SELECT {READ_FACE} FROM faces WHERE id = ?", (face_id,)).fetchone()  # noqa: S608
     if row is None:
         return None
     thumbnail = connection.execute("SELECT image FROM thumbnails WHERE sequence = ?", (row[0],)).fetchone()
@@ -90,12 +98,12 @@ def find_face(connection: sqlite3.Connection, face_id: str) -> GalleryFace | Non
 
 def faces_by_id(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, GalleryFace]:
     """The faces with some ids, without thumbnails."""
-    return {row[1]: to_face(row) for row in select_in(connection, f"SELECT {FACE} FROM faces WHERE id IN ", ids)}  # noqa: S608
+    return {row[1]: to_face(row) for row in select_in(connection, f"SELECT {READ_FACE} FROM faces WHERE id IN ", ids)}  # noqa: S608
 
 
 def faces_by_sequence(connection: sqlite3.Connection, sequences: Sequence[int]) -> dict[int, GalleryFace]:
     """The faces with some sequence numbers, without thumbnails."""
-    rows = select_in(connection, f"SELECT {FACE} FROM faces WHERE sequence IN ", sequences)  # noqa: S608
+    rows = select_in(connection, f"SELECT {READ_FACE} FROM faces WHERE sequence IN ", sequences)  # noqa: S608
     return {row[0]: to_face(row) for row in rows}
 
 
@@ -122,6 +130,8 @@ def values_of(connection: sqlite3.Connection, field: tuple[str, ...]) -> Iterato
     name, *path = field  # the name is one of a filter's fields, never user input
     in_sql = name == "metadata" and all(map(_PLAIN_KEY.fullmatch, path))
     column = "metadata -> ?" if in_sql else name
+    if name == "has_thumbnail":
+        column = _HAS_THUMBNAIL
     arguments = ["$" + "".join(f'."{key}"' for key in path)] if in_sql else []
     rows = connection.execute(f"SELECT sequence, {column} FROM faces ORDER BY sequence", arguments)  # noqa: S608
     while block := rows.fetchmany(_ROWS_AT_ONCE):
@@ -130,4 +140,6 @@ def values_of(connection: sqlite3.Connection, field: tuple[str, ...]) -> Iterato
             values = json.loads(f"[{','.join('null' if value is None else value for value in values)}]")
         elif name == "metadata":
             values = [value_at(json.loads(value), path) for value in values]
+        elif name == "has_thumbnail":
+            values = [bool(value) for value in values]
         yield np.array([row[0] for row in block], dtype=np.int64), values

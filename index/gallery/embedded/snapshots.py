@@ -8,7 +8,7 @@ from typing import Final
 from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import GalleryDatabase
 from mien.index.gallery.embedded.folder import DATABASE, open_database
-from mien.index.gallery.embedded.rows import FACE, INSERT_FACE, INSERT_THUMBNAIL, to_face
+from mien.index.gallery.embedded.rows import FACE, INSERT_FACE, INSERT_THUMBNAIL, READ_FACE, to_face
 from mien.index.gallery.face import GalleryFace
 
 _PAGE: Final = 500
@@ -70,6 +70,6 @@ def database_pages(database: GalleryDatabase) -> Iterator[list[GalleryFace]]:
     """All faces of a database at one moment, by id, with thumbnails, a page at a time."""
     thumbnail = "(SELECT image FROM thumbnails WHERE thumbnails.sequence = faces.sequence)"
     with database.reading() as connection:
-        rows = connection.execute(f"SELECT {FACE}, {thumbnail} FROM faces ORDER BY id")  # noqa: S608
+        rows = connection.execute(f"SELECT {READ_FACE}, {thumbnail} FROM faces ORDER BY id")  # noqa: S608
         while page := rows.fetchmany(_PAGE):
             yield [to_face(row[:-1], row[-1]) for row in page]

@@ -57,6 +57,8 @@ class Transaction:
             f"UPDATE faces SET ({names}) = (?, ?, ?, ?, ?, ?, ?) WHERE sequence = ?",  # noqa: S608
             (*to_row(face)[3:], face.sequence),
         )
+        if face.thumbnail is not None:
+            self._connection.execute("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", (face.sequence, face.thumbnail))
         self._record_changes([face.sequence], gone=False)
         self.updated.append(face)
 

@@ -3,10 +3,12 @@
 The name of a gallery is an alias, so that the collection behind it can be replaced whole.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from mien.index.errors import GalleryError
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.milvus import expressions
 from mien.index.gallery.milvus.address import MilvusAddress
 from mien.index.gallery.milvus.connection import MilvusConnection
@@ -53,6 +55,16 @@ class MilvusCollection:
         for start in range(0, len(ids), page):
             part = ids[start : start + page]
             yield from self.query(expressions.with_ids(part), fields, level, limit=len(part))
+
+    def flag_thumbnails(self, faces: Iterable[GalleryFace], level: Mapping[str, Any]) -> dict[str, GalleryFace]:
+        """Faces by id, each with whether the gallery keeps a thumbnail of it, which is not read."""
+        by_id = {face.id: face for face in faces}
+        ids, kept = list(by_id), set[str]()
+        for start in range(0, len(ids), MAX_ROWS):
+            part = ids[start : start + MAX_ROWS]
+            passing = expressions.every(expressions.with_ids(part), expressions.WITH_THUMBNAIL)
+            kept |= {row["id"] for row in self.query(passing, ["id"], level, limit=len(part))}
+        return {face_id: replace(face, has_thumbnail=face_id in kept) for face_id, face in by_id.items()}
 
     def pages(
         self, passing: str, fields: Sequence[str], level: Mapping[str, Any], size: int, *, after: str | None = None

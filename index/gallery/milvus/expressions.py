@@ -22,6 +22,8 @@ EVERY_FACE: Final = '(id != "")'
 
 NO_FACE: Final = '(id == "")'
 
+WITH_THUMBNAIL: Final = '(thumbnail_1 != "")'
+
 _LARGEST_INTEGER: Final = 2**63 - 1
 """The largest integer that Milvus reads."""
 
@@ -111,6 +113,8 @@ def _comparison(field: tuple[str, ...], operator: Operator, value: Scalar) -> st
         return _missing(field)
     if field[0] == "metadata":
         return _metadata(_path(field), operator, value)
+    if field == ("has_thumbnail",):
+        return WITH_THUMBNAIL if value else f"(not {WITH_THUMBNAIL})"
     if field == ("time",):
         return f"(time {_SIGNS[operator]} {float(value)!r})"
     if operator == "eq" and value == "":

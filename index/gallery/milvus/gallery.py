@@ -29,7 +29,7 @@ from mien.index.gallery.milvus.connection import all_until, sequence_of
 from mien.index.gallery.milvus.schema import FACE_FIELDS, THUMBNAIL_PARTS, WHOLE_FACE_FIELDS, face_of, thumbnail_of
 from mien.index.gallery.milvus.search import MilvusSearch
 from mien.index.gallery.milvus.write import PAGE_FACES, MilvusWrite
-from mien.index.gallery.results import Sample, SearchResult, Statistics, draw_sample
+from mien.index.gallery.results import GalleryMatch, Sample, SearchResult, Statistics, draw_sample
 from mien.index.gallery.snapshots import read_snapshot, write_snapshot
 from mien.index.gallery.store import GalleryStore, SearchOptions
 from mien.index.gallery.validation import check_faces
@@ -161,11 +161,14 @@ class MilvusGallery(GalleryStore):
 
     def _search(self, queries: NDArray[np.float32], k: int, options: SearchOptions) -> SearchResult:
         now = self._connection.now()
-        matches = self._searcher.search(queries, k, options, self._connection.recent(now))
+        level = self._connection.recent(now)
+        found = self._searcher.search(queries, k, options, level)
+        faces = self.collection.flag_thumbnails((match.face for each in found for match in each), level)
+        matches = [[GalleryMatch(faces[match.face.id], match.distance) for match in each] for each in found]
         if options.snapshot is not None:
             return SearchResult(matches, options.snapshot)
         # A face that was added during the search may be among its matches, and then belongs to the snapshot.
-        sequences = (match.face.sequence for found in matches for match in found)
+        sequences = (match.face.sequence for each in matches for match in each)
         return SearchResult(matches, max(sequence_of(now), max(sequences, default=0)))
 
     def _list(
@@ -183,7 +186,7 @@ class MilvusGallery(GalleryStore):
             faces.extend(face_of(row) for row in page)
             if len(faces) >= limit:
                 break
-        return faces[:limit], snapshot
+        return list(self.collection.flag_thumbnails(faces[:limit], level).values()), snapshot
 
 
 def open_milvus_gallery(

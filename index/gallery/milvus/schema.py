@@ -131,10 +131,11 @@ def row_of(face: GalleryFace) -> dict[str, Any]:
 
 def face_of(row: Mapping[str, Any]) -> GalleryFace:
     """A face from a row, with its thumbnail if the row has it."""
+    names: dict[str, Any] = {name: row[name] or None for name in NAMES}
     return GalleryFace(
         row["id"],
         np.asarray(row["embedding"], dtype=np.float32),
-        **{name: row[name] or None for name in NAMES},
+        **names,
         metadata=json.loads(row["metadata"]),
         time=row["time"],
         thumbnail=thumbnail_of(row),

@@ -36,7 +36,7 @@ class MilvusWrite:
 
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
         rows = self._collection.query_ids(ids, FACE_FIELDS, EVERY_WRITE, page=PAGE_FACES)
-        return {row["id"]: face_of(row) for row in rows}
+        return self._collection.flag_thumbnails(map(face_of, rows), EVERY_WRITE)
 
     def put(self, faces: Sequence[GalleryFace], replaced: Sequence[GalleryFace]) -> None:  # noqa: ARG002
         """See ``GalleryWrite.put``: Milvus replaces rows by id."""

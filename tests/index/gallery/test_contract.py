@@ -124,6 +124,36 @@ def test_pages_have_every_face_once_with_its_thumbnail(gallery: GalleryStore) ->
     ]
 
 
+def test_faces_with_a_thumbnail_are_told_apart(gallery: GalleryStore) -> None:
+    faces = random_faces(40)
+    kept = {each.id for each in faces[::4]}
+    gallery.add([replace(each, thumbnail=b"a picture") if each.id in kept else each for each in faces])
+    for wanted, expected in ((True, kept), (False, {each.id for each in faces} - kept)):
+        condition = parse_filter({"has_thumbnail": wanted})
+        assert {each.id for each in every_face(gallery, condition)} == expected
+        assert gallery.count(condition) == len(expected)
+        assert set(nearest_ids(gallery, 100, filter=condition)) == expected
+    (matches,) = gallery.search(ORIGIN, 40).matches
+    assert {match.face.id for match in matches if match.face.has_thumbnail} == kept
+    assert {each.id for each in gallery.get_many(ids(faces)).values() if each.has_thumbnail} == kept
+    assert {each.id for page in gallery.pages() for each in page if each.has_thumbnail} == kept
+    assert {each.id for each in gallery.listing(40).faces if each.has_thumbnail} == kept
+
+
+def test_face_that_lacks_a_thumbnail_gets_that_of_the_same_face(gallery: GalleryStore) -> None:
+    faces = random_faces(3)
+    gallery.add(faces[:2])
+    condition = parse_filter({"has_thumbnail": True})
+    assert gallery.count(condition) == 0
+    result = gallery.add([replace(each, thumbnail=each.id.encode()) for each in faces])
+    assert (len(result.added), len(result.unchanged)) == (1, 2)
+    assert gallery.count(condition) == 3
+    assert gallery.add([replace(each, thumbnail=b"other") for each in faces]).unchanged == tuple(ids(faces))
+    assert gallery.thumbnails(ids(faces)) == {each.id: each.id.encode() for each in faces}, "one that is there stays"
+    gallery.update("face-00001", {"label": "surprise"})
+    assert gallery.get("face-00001").thumbnail == b"face-00001"
+
+
 def test_check_measures_recall(gallery: GalleryStore) -> None:
     assert gallery.is_new()
     assert gallery.check()["faces"] == 0

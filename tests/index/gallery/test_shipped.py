@@ -20,9 +20,10 @@ def gallery(shipped_bundle: Bundle) -> GalleryStore:
 
 def test_it_has_the_faces_of_the_bundle(shipped_bundle: Bundle, gallery: GalleryStore) -> None:
     entries = shipped_bundle.gallery.entries
-    assert [face.id for page in gallery.pages() for face in page] == [entry.id for entry in entries]
-    assert [face.id for face in every_face(gallery)] == sorted(entry.id for entry in entries)
-    assert gallery.count() == gallery.statistics().faces == gallery.sample(10).faces == len(entries)
+    ids = [entry.id for entry in entries] + [face.id for face in shipped_bundle.demonstration]
+    assert [face.id for page in gallery.pages() for face in page] == ids
+    assert [face.id for face in every_face(gallery)] == sorted(ids)
+    assert gallery.count() == gallery.statistics().faces == gallery.sample(10).faces == len(ids)
     assert gallery.get(entries[5].id).label == entries[5].emotion
     assert list(gallery.get_many([entries[5].id, "unknown"])) == [entries[5].id]
     with pytest.raises(UnknownFaceError):
@@ -42,10 +43,30 @@ def test_a_face_has_the_same_labels_before_and_after_all_are_labelled(shipped_bu
 
 def test_search_agrees_with_the_search_of_the_bundle(shipped_bundle: Bundle, gallery: GalleryStore) -> None:
     queries = shipped_bundle.gallery.embeddings[::2000] + np.float32(0.1)
+    options = SearchOptions(filter=parse_filter({"has_thumbnail": False}))
     for found, wanted in zip(
-        gallery.search(queries, 10).matches, shipped_bundle.gallery.search(queries, 10), strict=True
+        gallery.search(queries, 10, options).matches, shipped_bundle.gallery.search(queries, 10), strict=True
     ):
         assert [match.face.id for match in found] == [match.entry.id for match in wanted]
+
+
+def test_demonstration_is_among_its_faces_with_thumbnails(shipped_bundle: Bundle, gallery: GalleryStore) -> None:
+    shown = {face.id: face for face in shipped_bundle.demonstration}
+    listed = list(every_face(gallery, parse_filter({"has_thumbnail": True})))
+    assert [face.id for face in listed] == sorted(shown)
+    assert all(face.has_thumbnail and face.thumbnail is None for face in listed)
+    assert gallery.thumbnails([*shown, "unknown"]) == {face_id: face.thumbnail for face_id, face in shown.items()}
+    face = shown["darwin/plate-3/5"]
+    stored = gallery.get(face.id)
+    assert (stored.label, stored.subject, stored.metadata) == ("happiness", "darwin/old-man", face.metadata)
+    assert (stored.emotion, stored.thumbnail) == ("happiness", face.thumbnail)
+    (matches,) = gallery.search(face.embedding[None], 1).matches
+    assert (matches[0].face.id, matches[0].distance) == (face.id, 0)
+    masked = SearchOptions(exclude_content=frozenset({str(face.content_sha256)}))
+    (matches,) = gallery.search(face.embedding[None], 1, masked).matches
+    assert not matches[0].face.id.startswith("darwin/plate-3")
+    assert [face.id for page in gallery.pages() for face in page if face.thumbnail] == list(shown)
+    assert gallery.statistics().subjects == len({face.subject for face in shown.values()} - {None})
 
 
 def test_filter_agrees_with_its_definition(gallery: GalleryStore) -> None:

@@ -63,7 +63,9 @@ def test_embedding_has_a_column_for_each_number() -> None:
 
 
 def test_retrieval_has_a_row_for_each_match_with_its_metadata_whole() -> None:
-    answer = Retrieval.model_validate({"faces": [{**FACE, "matches": [MATCH, {**MATCH, "id": "b"}], "next": "x"}]})
+    answer = Retrieval.model_validate(
+        {"faces": [{**CLASSIFIED, "embedding": [0.5], "matches": [MATCH, {**MATCH, "id": "b"}], "next": "x"}]}
+    )
     rows = answer.rows()
     assert [(row["face"], row["rank"], row["id"]) for row in rows] == [(0, 1, "a"), (0, 2, "b")]
     assert rows[0]["metadata"] == MATCH["metadata"]

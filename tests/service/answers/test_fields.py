@@ -17,6 +17,8 @@ PAIRS: list[tuple[type[BaseModel], type[Answer]]] = [
     (served_quality.Quality, faces.Quality),
     (served_faces.RetrievedFace, faces.MatchedFace),
     (served_faces.FoundMatch, faces.FoundMatch),
+    (served_faces.MatchSummary, faces.MatchSummary),
+    (served_faces.SubClassMatches, faces.SubClassMatches),
     (served_faces.EmbeddedFace, faces.EmbeddedFace),
     (served_faces.PointRetrieval, faces.PointRetrieval),
     (served_video.TrackedFace, video.TrackedFace),

@@ -54,8 +54,8 @@ OPERATIONS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
 ]
 """Each operation of the client, with arguments."""
 
-NO_OPERATIONS = {("GET", "/health/live"), ("GET", "/metrics")}
-"""Endpoints for machines that are no clients."""
+NO_OPERATIONS = {("GET", "/health/live"), ("GET", "/metrics"), ("GET", "/thumbnail")}
+"""Endpoints for machines that are no clients, and for browsers, which keep what they answer."""
 
 OTHER_NAMES = {
     ("GET", "/gallery"): {"limit", "after", "statistics"},  # `page`; the client follows pages; `statistics()`
@@ -178,6 +178,11 @@ def test_every_option_of_retrieval_counts(url: str, crops: list[bytes]) -> None:
         assert found(mask_copies=True) == everything[1:]
         first = client.retrieve(crops[0], already_cropped=True, k=1).faces[0]
         assert found(k=1, after=first.next) == everything[1:2]
+        assert found(photographs=3, summary=2) == everything
+        face = client.retrieve(crops[0], already_cropped=True, photographs=3, summary=2).faces[0]
+        assert [each.id for each in face.photographs or ()] == everything[:3]
+        assert face.summary is not None
+        assert face.summary.faces == 2
         paged = client.matches({"id": "0"}, page=1, exclude_subject="b")
         assert [each.id for each in paged] == [each for each in everything if each in "02"]
         with pytest.raises(TypeError, match="nearest_first"):

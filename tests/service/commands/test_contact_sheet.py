@@ -1,6 +1,7 @@
 """The contact sheet of mien retrieve."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,8 @@ def test_wrong_options_are_one_sentence(
 )
 def test_a_sheet_of_many_faces_stays_small(served_engine: Engine, faces: int, k: int, words: str) -> None:
     match = FoundMatch(id="x", distance=0.0, emotion="fear", metadata={})
-    answer = RetrievedFace(box=(0, 0, 1, 1), detection=None, emotion="fear", matches=[match] * k)
+    fields: dict[str, Any] = {"emotion": "fear", "matches": [match] * k}
+    answer = RetrievedFace.model_construct(**fields)
     face = whole_face(cartoon(100))
     with pytest.raises(QueryError, match=words):
         contact_sheet(served_engine, [face] * faces, [answer] * faces)

@@ -37,7 +37,7 @@ def test_crop_files_in_a_batch_are_predicted_as_alone(served_engine: Engine, mak
     assert isinstance(answers[1], UnsupportedImageError)
     predictions = [answer for answer in answers if isinstance(answer, Prediction)]
     assert [len(each.faces) for each in predictions] == [1, 0, 1]
-    assert [len(each.matches[0]) for each in predictions if each.matches] == [3]
+    assert [len(each.found[0].matches) for each in predictions if each.found] == [3]
     alone = served_engine.pipeline.embed(served_engine.pipeline.read_faces(first, already_cropped=True))
     np.testing.assert_allclose(predictions[0].embeddings, alone, atol=1e-4)
     np.testing.assert_allclose(predictions[1].distances, predictions[2].distances, atol=1e-4)
@@ -57,10 +57,10 @@ def test_predictions_are_concatenated_in_their_order(served_engine: Engine, make
     files = [encode(image) for image in make_faces(2).images]
     parts = [served_engine.predict_one(InferenceRequest(crop_file=file, k=2)) for file in files]
     whole = Prediction.concatenate(parts)
-    assert len(whole) == len(whole.faces) == len(whole.matches) == len(whole.next_pages) == 2
+    assert len(whole) == len(whole.faces) == len(whole.found) == 2
     for row, part in enumerate(parts):
         assert whole.emotion_of(row) == part.emotion_of(0)
-        assert whole.matches[row] == part.matches[0]
+        assert whole.found[row] is part.found[0]
         np.testing.assert_array_equal(whole.embeddings[row], part.embeddings[0])
 
 

@@ -58,7 +58,7 @@ def test_requests_and_stages_are_counted(
     assert found["mien_batch_faces_sum", ()] == 3
     assert found["mien_faces_per_image_sum", ()] == 3
     assert found["mien_rejections_total", (("problem", "unsupported-image"),)] == 1
-    assert found["mien_gallery_faces", ()] == len(served_engine.bundle.gallery)
+    assert found["mien_gallery_faces", ()] == served_engine.gallery.count()
     assert found["mien_images_held", ()] == 0
     assert found["mien_resident_bytes", ()] > 2**20
     assert found["process_resident_memory_bytes", ()] > 2**20

@@ -1,6 +1,7 @@
 """Several images, JSON bodies, points as queries, and which faces are answered."""
 
 import base64
+from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -136,11 +137,43 @@ class TestPoints:
         (face,) = client.post("/embed", params=CROPPED, files={"image": crop_file}).json()["faces"]
         (found,) = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop_file}).json()["faces"]
         answer = retrieve(client, {"embedding": face["embedding"]}, k=7)
-        assert set(answer) == {"emotion", "posterior", "embedding", "matches", "next"}
+        assert set(answer) == {"emotion", "posterior", "embedding", "matches", "next", "photographs", "summary"}
         assert answer["matches"] == found["matches"]
         assert answer["emotion"] == face["emotion"] == found["emotion"]
         assert answer["posterior"] == face["posterior"]
         assert answer["embedding"] == face["embedding"]
+
+    def test_photographs_and_summary_come_with_the_matches(self, client: TestClient, crop_file: bytes) -> None:
+        options: dict[str, Any] = {"k": 40, "photographs": 6, "summary": 30}
+        response = client.post("/retrieve", params={**CROPPED, **options}, files={"image": crop_file})
+        (face,) = response.json()["faces"]
+        answer = retrieve(client, {"embedding": face["embedding"]}, **options)
+        assert answer["photographs"] == face["photographs"]
+        assert answer["summary"] == face["summary"]
+        pictured = retrieve(client, {"embedding": face["embedding"]}, k=6, filter={"has_thumbnail": True})["matches"]
+        assert face["photographs"] == pictured
+        assert all(match["has_thumbnail"] and match["metadata"]["attribution"] for match in pictured)
+        summary, nearest = face["summary"], face["matches"][:30]
+        assert (summary["faces"], summary["farthest"]) == (30, nearest[-1]["distance"])
+        found = [match["sub_class"] for match in nearest]
+        assert {each["sub_class"]: each["faces"] for each in summary["sub_classes"]} == Counter(found)
+        assert sum(each["share"] for each in summary["sub_classes"]) == pytest.approx(1)
+        assert [each["faces"] for each in summary["sub_classes"]] == sorted(Counter(found).values(), reverse=True)
+
+    def test_photographs_and_summary_keep_to_the_filter(self, client: TestClient) -> None:
+        condition = {"metadata.collection": "London faces", "label": "neutral"}
+        answer = retrieve(client, {"emotion": "fear"}, k=1, photographs=50, summary=50, filter=condition)
+        assert len(answer["photographs"]) == answer["summary"]["faces"] == 20
+        assert {match["emotion"] for match in answer["photographs"]} == {"neutral"}
+        assert len(answer["matches"]) == 1
+        assert {bool(each["votes"]) for each in answer["summary"]["sub_classes"]} == {False}
+
+    def test_numbers_of_photographs_and_summary_are_checked(self, client: TestClient) -> None:
+        query = {"emotion": "fear"}
+        assert "photographs must be from 0 to 1000, got 1001" in refusal(client, {"query": query, "photographs": 1001})
+        assert "summary must be from 0 to 1000, got 5000" in refusal(client, {"query": query, "summary": 5000})
+        after = retrieve(client, query)["next"]
+        assert "of the first page" in refusal(client, {"query": query, "after": after, "summary": 5})
 
     def test_first_match_of_a_gallery_face_is_itself(self, client: TestClient, served_engine: Engine) -> None:
         entry = served_engine.bundle.gallery.entries[17]

@@ -240,8 +240,8 @@ def test_gallery_that_ships_is_read_only(served_engine: Engine) -> None:
         problem(client.delete("/gallery", params={"subject": "a"}), 403)
         page = client.get("/gallery", params={"limit": 2}).json()
         assert page["read_only"] is True
-        assert page["count"] == len(served_engine.bundle.gallery)
-        first = page["faces"][0]["id"]
+        assert page["count"] == served_engine.gallery.count()
+        first = served_engine.bundle.gallery.entries[0].id
         assert client.get(f"/gallery/{first}").json()["metadata"]["dataset"] == "FER+"
         body = {"query": {"emotion": "fear"}, "k": 5, "filter": {"label": "disgust"}}
         matches = client.post("/retrieve", json=body).json()["matches"]
@@ -253,10 +253,10 @@ def test_new_gallery_is_seeded_where_the_settings_say_so(served_engine: Engine, 
 
     settings = Settings(gallery=tmp_path / "gallery", gallery_seed=True)
     store = open_store(settings, served_engine.bundle)
-    assert store.count() == len(served_engine.bundle.gallery)
+    assert store.count() == served_engine.gallery.count()
     face_id = served_engine.bundle.gallery.entries[0].id
     store.delete([face_id])
     store.close()
     store = open_store(settings, served_engine.bundle)
-    assert store.count() == len(served_engine.bundle.gallery) - 1, "it is seeded once"
+    assert store.count() == served_engine.gallery.count() - 1, "it is seeded once"
     store.close()

@@ -37,8 +37,8 @@ def pixels(content: bytes) -> NDArray[np.uint8]:
 def test_map_projects_every_face_on_its_axes(client: TestClient, served_engine: Engine) -> None:
     shown = client.get("/map").json()
     gallery = served_engine.bundle.gallery
-    assert (shown["faces"], shown["owned"]) == (len(gallery), False)
-    assert shown["ids"] == [entry.id for entry in gallery.entries]
+    assert (shown["faces"], shown["owned"]) == (served_engine.gallery.count(), False)
+    assert shown["ids"] == [*gallery.rows, *(face.id for face in served_engine.bundle.demonstration)]
     rows = np.arange(0, len(gallery), 997)
     places = (gallery.embeddings[rows] - np.array(shown["middle"])) @ np.array(shown["axes"]).T
     np.testing.assert_allclose(places[:, 0], np.array(shown["x"])[rows], atol=2e-3)
@@ -66,7 +66,7 @@ def test_unchanged_answer_is_compressed_and_sent_once(client: TestClient, path: 
 
 def test_atlas_has_each_emotion(client: TestClient, served_engine: Engine) -> None:
     atlas = client.get("/atlas").json()
-    assert atlas["faces"] == len(served_engine.bundle.gallery)
+    assert atlas["faces"] == served_engine.gallery.count()
     assert atlas["portraits"] is True
     assert [region["id"] for region in atlas["emotions"]] == list(EMOTIONS)
     assert sum(region["share"] for region in atlas["emotions"]) == pytest.approx(1, abs=1e-4)

@@ -1,4 +1,4 @@
-"""Thumbnails of several faces, over HTTP."""
+"""Thumbnails over HTTP."""
 
 import base64
 from pathlib import Path
@@ -12,6 +12,7 @@ from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
 from mien.service.schemas.thumbnails import MAX_THUMBNAILS
 from mien.service.settings import Settings
+from tests.support.answers import problem
 from tests.support.cartoon import cartoon
 from tests.support.engines import gallery_engine
 from tests.support.images import encode
@@ -33,7 +34,25 @@ def test_faces_with_a_thumbnail_are_answered_with_one_request(served_engine: Eng
         assert many.status_code == 422
 
 
-def test_gallery_without_photographs_has_no_thumbnails(served_engine: Engine) -> None:
+def test_face_without_a_thumbnail_is_left_out(served_engine: Engine) -> None:
     with TestClient(create_app(served_engine, Settings())) as client:
         answer = client.post("/thumbnails", json={"ids": [served_engine.bundle.gallery.entries[0].id]}).json()
     assert answer == {"thumbnails": {}}
+
+
+def test_thumbnail_is_a_file_that_browsers_keep(served_engine: Engine) -> None:
+    face = served_engine.bundle.demonstration[3]
+    with TestClient(create_app(served_engine, Settings())) as client:
+        response = client.get("/thumbnail", params={"id": face.id})
+        assert (response.status_code, response.content) == (200, face.thumbnail)
+        assert response.headers["content-type"] == "image/webp"
+        assert response.headers["cache-control"] == "private, max-age=300"
+        again = client.get("/thumbnail", params={"id": face.id}, headers={"If-None-Match": response.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+def test_face_without_a_thumbnail_is_not_found(served_engine: Engine) -> None:
+    with TestClient(create_app(served_engine, Settings()), raise_server_exceptions=False) as client:
+        for face_id in (served_engine.bundle.gallery.entries[0].id, "unknown"):
+            assert "keeps no thumbnail" in problem(client.get("/thumbnail", params={"id": face_id}), 404)
+        problem(client.get("/thumbnail"), 422)
