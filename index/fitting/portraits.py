@@ -2,9 +2,9 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 from mien.index.bundle.bundle import Bundle, load_bundle, replace_portraits
 from mien.index.bundle.manifest import EMBEDDER, PORTRAITS
 from mien.index.errors import BundleError
-from mien.index.mixture.em import GaussianMixture
 from mien.index.views.portraits import load_painter
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import DatasetError
 from mien.model.faces.detection import Detector
+from mien.model.portraits.averages import AverageFaces, lead_of_the_closest
 from mien.model.portraits.config import PortraitConfig
 from mien.model.portraits.painter import PortraitPainter
 
 if TYPE_CHECKING:  # it imports torch
-    from mien.model.portraits.sub_class_posterior import SubClassGaussians
     from mien.model.portraits.train import Step
+
+COMPARED_FACES: Final = 500
+"""Faces of which the portraits are compared with all faces."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,14 @@ class PortraitCheck:
         emotions: (c,) the emotion of the portrait of each emotion's centroid.
         sub_classes: id of a sub-class to that of the portrait of its centroid; empty where there are no sub-classes.
         distance: mean distance between the centroid of an emotion and the embedding of its portrait.
+        leads: medians of ``lead_of_the_closest`` over faces of the gallery: of a face's portrait, and of the face
+            itself. If portraits copied faces, the first would be as large as the second. None without the faces.
     """
 
     emotions: tuple[str, ...]
     sub_classes: dict[str, str]
     distance: float
+    leads: tuple[float, float] | None = None
 
 
 def portray_bundle(
@@ -61,7 +66,6 @@ def portray_bundle(
     Raises:
         BundleError: the folder is no bundle.
         DatasetError: none of the faces is in the gallery, or none can be aligned.
-        EmbedderError: the bundle's network cannot be converted to torch.
     """
     from mien.model.portraits.aligned_faces import align_faces
     from mien.model.portraits.train import export_portraits, train_portraits
@@ -77,12 +81,11 @@ def portray_bundle(
     embeddings = bundle.gallery.embeddings[rows]
     aligned = align_faces(crops, labels, Detector(), most=config.most, seed=config.seed, on_progress=on_faces)
     network = train_portraits(
-        aligned.crops,
-        embeddings[aligned.rows],
-        labels[aligned.rows],
-        bundle.embedder_path,
+        AverageFaces(aligned.crops, embeddings[aligned.rows], config.neighbours),
+        embeddings,
+        labels,
+        Embedder(bundle.embedder_path).embed,
         middles=_centroids(bundle),
-        gaussians=sub_class_gaussians(bundle),
         config=config,
         on_step=on_step,
     )
@@ -90,34 +93,18 @@ def portray_bundle(
         draft = Path(work) / PORTRAITS
         export_portraits(network, config, bundle.manifest.sha256[EMBEDDER], draft)
         replace_portraits(folder, draft)
-    return check_portraits(load_bundle(folder), Embedder(folder / EMBEDDER))
+    bundle = load_bundle(folder)
+    some = slice(None, None, max(1, len(aligned.rows) // COMPARED_FACES))
+    portraits = PortraitPainter(folder / PORTRAITS).paint(embeddings[aligned.rows][some])
+    found = [lead_of_the_closest(each, aligned.crops) for each in (portraits, aligned.crops[some])]
+    leads = (float(np.median(found[0])), float(np.median(found[1])))
+    return replace(check_portraits(bundle, Embedder(folder / EMBEDDER)), leads=leads)
 
 
 def _centroids(bundle: Bundle) -> NDArray[np.float64]:
     """(m, d) the centroids of emotions and sub-classes."""
     sub_classes = bundle.sub_classes.each if bundle.sub_classes is not None else ()
     return np.stack([*bundle.mixture.centroids, *(each.centroid for each in sub_classes)])
-
-
-def sub_class_gaussians(bundle: Bundle) -> "SubClassGaussians":
-    """The sub-classes of a bundle, or the Gaussians of its emotions where it has none."""
-    from mien.model.portraits.sub_class_posterior import SubClassGaussians
-
-    mixture, sub_classes = bundle.mixture, bundle.sub_classes
-    emotions = range(len(mixture.emotions))
-    mixtures = (
-        sub_classes.mixtures
-        if sub_classes is not None
-        else [GaussianMixture(np.ones(1), mixture.centroids[[row]], mixture.covariances[[row]]) for row in emotions]
-    )
-    return SubClassGaussians(
-        mixture.centroids,
-        mixture.sigma,
-        np.repeat(np.arange(len(mixtures)), [len(each) for each in mixtures]),
-        np.log(np.concatenate([each.weights for each in mixtures])),
-        np.concatenate([each.means for each in mixtures]),
-        np.concatenate([each.whitening for each in mixtures]),
-    )
 
 
 def check_portraits(bundle: Bundle, embedder: Embedder) -> PortraitCheck:

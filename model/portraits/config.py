@@ -8,27 +8,20 @@ class PortraitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    width: int = Field(256, ge=4, description="Hidden units of the part that strengthens the expression.")
-    most: int = Field(1500, ge=1, description="Faces of each emotion that are aligned; the most frontal half is kept.")
-    steps: int = Field(500, ge=0, description="Steps after the linear solution.")
-    batch_size: int = Field(32, ge=2, description="Faces of a step.")
-    read_faces: int = Field(
-        24,
-        ge=3,
-        description="Portraits of a step that are embedded: of faces, of centroids and of points between them.",
+    most: int = Field(2500, ge=1, description="Faces of each emotion that are aligned; the most frontal half is kept.")
+    neighbours: int = Field(60, ge=1, description="Faces that a portrait is the average of, and their mirror images.")
+    rounds: int = Field(
+        5, ge=1, description="Tries to find the average whose embedding is nearest to the point; 1 averages around it."
     )
-    reading_share: float = Field(
-        0.02, ge=0, description="Weight of the squared distance between the point and the embedding of its portrait."
-    )
-    naming_share: float = Field(
-        0.15,
-        ge=0,
-        description="Weight of the divergence between the posteriors of the point and of its portrait, in nats.",
-    )
+    points: int = Field(8000, ge=1, description="Points whose averages the network learns.")
     balance: float = Field(
-        0.5, ge=0, le=1, description="0 draws faces as the data has them, 1 each emotion equally often."
+        0.5, ge=0, le=1, description="0 draws points as the data has them, 1 each emotion equally often."
     )
+    width: int = Field(512, ge=4, description="Hidden units of the network, in each of two layers.")
+    components: int = Field(128, ge=1, description="Principal components of the averages that a portrait consists of.")
+    steps: int = Field(3000, ge=1, description="Steps of the optimiser.")
+    batch_size: int = Field(256, ge=2, description="Points of a step.")
     learning_rate: float = Field(
-        3e-3, gt=0, description="Learning rate at the start; it falls to a hundredth of it along a cosine."
+        2e-3, gt=0, description="Learning rate at the start; it falls to a hundredth of it along a cosine."
     )
     seed: int = Field(0, ge=0, description="Seed of all random choices.")

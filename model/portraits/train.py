@@ -1,7 +1,6 @@
-"""Training and export of the portrait network.
+"""Training and export of the portrait network: it learns the average faces of points of the embedding space.
 
-It has two aims: a portrait looks like the faces near a point, and the embedder embeds it at that point. The first alone
-gives weak expressions, since averages are blurred; the second alone gives patterns that only a network takes for faces.
+The faces themselves stay with the data: the bundle gets the network alone.
 """
 
 import json
@@ -15,21 +14,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from mien.model.datasets.ferplus import FACE_PX
 from mien.model.errors import DatasetError, EmbedderError
 from mien.model.export.export import onnx_graph
 from mien.model.networks.network import EMBEDDING_SIZE
-from mien.model.networks.preprocessing import standardise, to_unit
-from mien.model.networks.torch_graph import TorchGraph
+from mien.model.portraits.averages import AverageFaces, Embed
 from mien.model.portraits.config import PortraitConfig
-from mien.model.portraits.network import PortraitNetwork, set_contrast
+from mien.model.portraits.network import PortraitNetwork
 from mien.model.portraits.painter import FORMAT_VERSION, METADATA_KEY, PortraitPainter
-from mien.model.portraits.sub_class_posterior import SubClassGaussians, SubClassPosterior
 
 PARITY_GREYS: Final = 1
 """Largest allowed difference between torch and ONNX Runtime, which is rounding, of 256 grey levels."""
+
+JITTER: Final = 0.1
+"""Standard deviation of the noise on the points of a step, in embedding units: near points have the same average."""
+
+MIDDLE_WEIGHT: Final = 20
+"""How many points a centroid counts for: its portrait is shown most often."""
 
 
 class Step(NamedTuple):
@@ -38,76 +40,80 @@ class Step(NamedTuple):
     Attributes:
         number: from 1.
         total: number of all steps.
-        pixels: mean absolute difference from the faces, of greys from 0 to 1.
-        reading: mean squared distance between points and embeddings of their portraits, in embedding units.
-        naming: divergence of the sub-classes' posteriors at the two, nats.
+        loss: mean squared difference of the portraits from the averages, of standardised greys.
     """
 
     number: int
     total: int
-    pixels: float
-    reading: float
-    naming: float
+    loss: float
 
 
 def train_portraits(
-    crops: NDArray[np.uint8],
-    embeddings: NDArray[np.float32],
+    faces: AverageFaces,
+    points: NDArray[np.float32],
     labels: NDArray[np.int64],
-    embedder: Path,
+    embed: Embed,
     *,
     middles: NDArray[np.floating],
-    gaussians: SubClassGaussians,
     config: PortraitConfig,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> PortraitNetwork:
     """Train the portrait network, on the CPU.
 
     Args:
-        crops: (n, 48, 48) uint8.
-        embeddings: (n, 64) of them.
-        labels: (n,) the emotion of each crop.
-        embedder: the exported network that embedded them.
-        middles: (m, 64) points that are often painted, such as centroids.
-        gaussians: of the sub-classes; a portrait should belong to the sub-class of its point.
+        faces: that are averaged.
+        points: (n, 64) embeddings of faces, of which some are learned.
+        labels: (n,) the emotion of each point.
+        embed: from (m, 48, 48) uint8 faces to their (m, 64) embeddings.
+        middles: (m, 64) points that are often painted, such as centroids; points between two of them are learned too.
         config: the settings.
         on_step: called after each step.
 
     Raises:
-        DatasetError: there are no crops, or not as many embeddings as crops.
-        EmbedderError: the embedder has operations that cannot be run in torch.
+        DatasetError: there are no points, or not as many labels as points.
     """
-    if len(crops) == 0 or len(crops) != len(embeddings):
-        raise DatasetError(f"portraits need one embedding per face, got {len(embeddings)} for {len(crops)} faces")
-    reader, naming = TorchGraph(embedder), SubClassPosterior(gaussians)
+    if len(points) == 0 or len(points) != len(labels):
+        raise DatasetError(f"portraits need one label per point, got {len(labels)} for {len(points)} points")
     generator = np.random.default_rng(config.seed)
+    asked = _points(points, labels, middles.astype(np.float32), config, generator)
+    distinct, places = np.unique(asked, axis=0, return_inverse=True)
+    averages = torch.from_numpy(faces.embedded_at(distinct, embed, config.rounds)[places.ravel()])
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        network = PortraitNetwork(config.width)
-    points, faces = torch.from_numpy(embeddings), standardise(to_unit(torch.from_numpy(crops)))
-    # A mirrored face has the same expression, so the linear part is fitted to both.
-    network.fit_linear_part(torch.cat([points, points]), torch.cat([faces, faces.flip(3)]).squeeze(1))
-    ends = torch.from_numpy(middles.astype(np.float32))
-    chances = _chances(labels, config.balance)
-    network.average.requires_grad_(requires_grad=False)
-    optimiser = torch.optim.AdamW(
-        [each for each in network.parameters() if each.requires_grad], lr=config.learning_rate, weight_decay=1e-4
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, config.steps), config.learning_rate / 100)
+        network = PortraitNetwork(config.width, config.components)
+    shares, inputs = network.fit_components(averages), torch.from_numpy(asked)
+    variances = network.faces.weight.square().sum(dim=0)
+    optimiser = torch.optim.AdamW(network.shares.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps, config.learning_rate / 100)
     for number in range(1, config.steps + 1):
-        rows = torch.from_numpy(generator.choice(len(crops), config.batch_size, p=chances))
-        wanted = set_contrast(faces[rows].flip(3) if generator.random() < 0.5 else faces[rows])
-        pixels = functional.l1_loss(network(points[rows]), wanted)
-        asked = _asked(points[rows[: config.read_faces]], ends, generator)
-        read = reader(_moved(network(asked), generator) * 255)
-        reading, misnamed = (read - asked).square().sum(dim=1).mean(), naming.difference(asked, read)
+        rows = torch.from_numpy(generator.integers(0, len(inputs), config.batch_size))
+        noise = torch.from_numpy(generator.normal(0, JITTER, (config.batch_size, EMBEDDING_SIZE)).astype(np.float32))
+        # The squared difference in pixels, since the components are orthogonal.
+        missing = (network.shares(inputs[rows] + noise) - shares[rows]).square() * variances
+        loss = missing.sum(dim=1).mean() / FACE_PX**2
         optimiser.zero_grad()
-        (pixels + config.reading_share * reading + config.naming_share * misnamed).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        loss.backward()
         optimiser.step()
         schedule.step()
-        on_step(Step(number, config.steps, *(float(each.detach()) for each in (pixels, reading, misnamed))))
+        on_step(Step(number, config.steps, float(loss.detach())))
     return network.eval()
+
+
+def _points(
+    points: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    middles: NDArray[np.float32],
+    config: PortraitConfig,
+    generator: np.random.Generator,
+) -> NDArray[np.float32]:
+    """(k, 64) points to learn: of faces, the middles, and a quarter as many between two middles, as for a mix."""
+    counts = np.bincount(labels)
+    chances = config.balance / (counts[labels] * (counts > 0).sum()) + (1 - config.balance) / len(labels)
+    chosen = generator.choice(len(points), min(config.points, len(points)), replace=False, p=chances)
+    ends = generator.integers(0, len(middles), (2, len(chosen) // 4))
+    share = generator.random((len(chosen) // 4, 1)).astype(np.float32)
+    between = share * middles[ends[0]] + (1 - share) * middles[ends[1]]
+    return np.concatenate([points[chosen], np.repeat(middles, MIDDLE_WEIGHT, axis=0), between])
 
 
 def export_portraits(network: PortraitNetwork, config: PortraitConfig, embedder_sha256: str, output: Path) -> None:
@@ -160,28 +166,3 @@ class _Greys(torch.nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """(n, 64) to (n, 48, 48) uint8."""
         return torch.round(self.network(embeddings) * 255).to(torch.uint8)
-
-
-def _chances(labels: NDArray[np.int64], balance: float) -> NDArray[np.float64]:
-    """(n,) the probability of each face in a draw."""
-    counts = np.bincount(labels)
-    even = 1 / (counts[labels] * (counts > 0).sum())
-    return np.asarray(balance * even + (1 - balance) / len(labels))
-
-
-def _asked(points: Tensor, middles: Tensor, generator: np.random.Generator) -> Tensor:
-    """Points to paint: a third are faces, a third middles, the rest between two middles, as are queries for a mix."""
-    third = len(points) // 3
-    chosen = torch.from_numpy(generator.choice(len(middles), third, replace=third > len(middles)))
-    between = len(points) - 2 * third
-    ends = torch.from_numpy(generator.integers(0, len(middles), (2, between)))
-    shares = torch.from_numpy(generator.random((between, 1)).astype(np.float32))
-    return torch.cat([points[:third], middles[chosen], shares * middles[ends[0]] + (1 - shares) * middles[ends[1]]])
-
-
-def _moved(faces: Tensor, generator: np.random.Generator) -> Tensor:
-    """The faces shifted by up to a pixel, with a little noise, against patterns that depend on single pixels."""
-    down, right = generator.integers(-1, 2, 2).tolist()
-    noise = torch.from_numpy(generator.normal(0, 0.02, tuple(faces.shape)).astype(np.float32))
-    padded = functional.pad(faces.unsqueeze(1), (1, 1, 1, 1), mode="replicate").squeeze(1)
-    return padded[:, 1 + down : 1 + down + FACE_PX, 1 + right : 1 + right + FACE_PX] + noise

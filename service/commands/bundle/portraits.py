@@ -35,8 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         training = bar.add_task("training", total=None, note="")
 
         def on_step(step: "Step") -> None:
-            note = f"pixels {step.pixels:.3f}, embedding {step.reading:.2f}, posterior {step.naming:.2f}"
-            bar.update(training, completed=step.number, total=step.total, note=note)
+            bar.update(training, completed=step.number, total=step.total, note=f"loss {step.loss:.3f}")
 
         found = portray_bundle(
             arguments.bundle,
@@ -51,6 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     for painted, read in found.sub_classes.items():
         table.add_row(painted, read)
     output.print(table)
+    if found.leads is not None:
+        portraits, originals = found.leads
+        console.print(f"more like one face than like the tenth: portraits by {portraits:.3f}, faces by {originals:.3f}")
     path = arguments.bundle / PORTRAITS
     console.print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
     return 0

@@ -58,9 +58,13 @@ def test_patterns_cannot_be_aligned(small_run: SmallRun) -> None:
 
 @pytest.mark.system
 def test_portraits_are_made_from_the_faces_of_the_gallery(tmp_path: Path, ferplus_root: Path) -> None:
-    """The whole command on the real faces, but short: without the steps after the linear solution."""
+    """The whole command on the real faces, but short."""
     shutil.copytree(default_bundle(), tmp_path / "bundle")
     faces = read_ferplus(ferplus_root, "Training").take(np.arange(0, 28_558, 40))
-    found = portray_bundle(tmp_path / "bundle", faces, PortraitConfig(width=4, most=30, steps=1))
+    found = portray_bundle(
+        tmp_path / "bundle",
+        faces,
+        PortraitConfig(most=60, neighbours=10, points=300, width=64, components=32, steps=300, rounds=2),
+    )
     assert found.emotions[:3] == ("neutral", "happiness", "surprise")
     assert load_painter(load_bundle(tmp_path / "bundle")) is not None

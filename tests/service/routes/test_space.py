@@ -105,7 +105,7 @@ def test_several_portraits_are_one_image(client: TestClient) -> None:
     assert strip.shape == (4 * 48, 48)
     first, second, mixed, again = strip.reshape(4, 48, 48).astype(int)
     np.testing.assert_array_equal(first, again)
-    assert np.abs(first - second).mean() > np.abs(first - mixed).mean()
+    assert min(np.abs(mixed - each).mean() for each in (first, second)) > 5
     one = pixels(client.get("/portrait", params={"emotion": "fear", "side_px": 48}).content)
     assert np.abs(one.astype(int) - second).max() <= 1
 
