@@ -2,8 +2,11 @@
 import { showAtlas } from "./atlas.js";
 import { Camera } from "./camera.js";
 import { find } from "./dom.js";
+import { GalleryView } from "./gallery_view.js";
 import { look, stopLooking, takeFiles } from "./look.js";
 import { ExpressionMap } from "./map.js";
+import { addOwn } from "./own.js";
+import { OwnView } from "./own_view.js";
 import { pictureFace } from "./pictures.js";
 import { QueryPanel } from "./query.js";
 import { Results } from "./results.js";
@@ -11,10 +14,12 @@ import { readAddress } from "./route.js";
 import { showStart } from "./start.js";
 import { clear, listen, loadInfo, search, state } from "./state.js";
 
-const VIEWS = ["search", "camera", "map", "atlas", "about"];
+const VIEWS = ["search", "pictures", "camera", "map", "gallery", "atlas", "about"];
 const THEME = "mien-theme";
 const map = new ExpressionMap();
 const camera = new Camera();
+const galleryView = new GalleryView();
+const ownView = new OwnView();
 const shown = [new QueryPanel(find("query"), startOver), new Results(find("found"), "search"), new Results(find("map-found"), "map")];
 let shownView = null;
 
@@ -32,6 +37,8 @@ function go() {
   for (const each of shown) each.update();
   if (view === "map") map.start().catch(() => {});
   if (view === "atlas") showAtlas();
+  if (view === "pictures") ownView.update();
+  if (view === "gallery") galleryView.show(query);
   if (view !== "camera") camera.stop();
   if (shownView !== null && (shownView !== view || query)) {
     scrollTo(0, 0);
@@ -67,6 +74,14 @@ function startOver() {
   find("choose").focus();
 }
 
+/** One picture is searched with; several, or any in the view of your pictures, join those; in the gallery they are added to it. */
+function take(files) {
+  if (shownView === "gallery") return galleryView.add(files);
+  if (files.length === 1 && shownView !== "pictures") return look(files[0]);
+  location.hash = "#/pictures";
+  addOwn(files);
+}
+
 function setTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
   document.dispatchEvent(new Event("mien-theme"));
@@ -83,7 +98,7 @@ for (const each of shown) listen(() => each.update());
 listen(showAnswer);
 loadInfo();
 find("choose").onclick = () => find("file").click();
-takeFiles((files) => look(files[0]));
+takeFiles(take);
 addEventListener("hashchange", go);
 go();
 globalThis.mien = { map, camera, state };

@@ -3,8 +3,10 @@ import { ask } from "./api.js";
 import { find, make, whileWorking } from "./dom.js";
 import { dot, paint, takeEmotions } from "./emotions.js";
 import { Points } from "./points.js";
-import { portrait, show } from "./portraits.js";
+import { portrait } from "./portraits.js";
 import { addressOf } from "./route.js";
+import { Mixer } from "./mixer.js";
+import { OwnOnMap } from "./map_own.js";
 import { listen, state } from "./state.js";
 import { photograph } from "./thumbnails.js";
 
@@ -85,8 +87,9 @@ export class ExpressionMap {
     find("map-out").onclick = () => this.zoom(1 / 1.5);
     find("map-all").onclick = () => this.fit();
     this.legend();
-    this.mixer();
+    this.mixer = new Mixer(this.data.emotions.map(({ id }) => id));
     listen(() => this.redraw());
+    this.own = new OwnOnMap(this);
     document.addEventListener("mien-theme", () => this.redraw());
   }
 
@@ -94,30 +97,6 @@ export class ExpressionMap {
     const chip = (region) =>
       make("a", { class: "chip", href: addressOf("map", { emotion: region.id }) }, dot(region.id), region.id);
     find("map-legend").replaceChildren(...this.data.emotions.map(chip));
-  }
-
-  mixer() {
-    const [a, b, share] = ["mix-a", "mix-b", "mix-share"].map(find);
-    for (const [select, chosen] of [[a, "happiness"], [b, "surprise"]]) {
-      select.replaceChildren(...this.data.emotions.map(({ id }) => make("option", { value: id, selected: id === chosen }, id)));
-    }
-    const preview = () => show(find("mix-portrait"), this.mix(a.value, b.value, Number(share.value)));
-    a.onchange = b.onchange = share.oninput = () => {
-      preview();
-      this.redraw();
-    };
-    find("mix").onsubmit = (event) => {
-      event.preventDefault();
-      location.hash = addressOf("map", this.mix(a.value, b.value, Number(share.value)));
-    };
-    preview();
-  }
-
-  /** The query between two emotions, at a percentage of the way from the first to the second. */
-  mix(a, b, share) {
-    if (share <= 0 || a === b) return { emotion: a };
-    if (share >= 100) return { emotion: b };
-    return { mix: [{ weight: (100 - share) / 100, query: { emotion: a } }, { weight: share / 100, query: { emotion: b } }] };
   }
 
   /** Where a point of the space is shown. */
@@ -150,6 +129,7 @@ export class ExpressionMap {
     const [low, high] = range(this.data.y, emotions.flatMap((region) => [region.y - region.short, region.y + region.short]));
     const scale = 0.92 * Math.min(this.canvas.width / (right - left), this.canvas.height / (high - low));
     this.view = { x: (left + right) / 2, y: (low + high) / 2, scale };
+    this.fittedScale = scale;
     this.redraw();
   }
 
@@ -175,6 +155,7 @@ export class ExpressionMap {
     this.drawn += 1;
     this.points.draw(this.context, this.view, this.ratio);
     this.ellipses();
+    this.own.draw();
     this.found();
     this.handles();
   }
@@ -280,6 +261,8 @@ export class ExpressionMap {
       const width = this.width(region.id) / 2 + 9 * ratio;
       if (Math.abs(px - x) <= width && Math.abs(py - y) <= HANDLE_PX * ratio) return { region };
     }
+    const picture = this.own.under(px, py);
+    if (picture) return { picture };
     const [x, y] = this.toSpace(px, py);
     const reach = (NEAR_PX * ratio) / this.view.scale;
     let best = reach * reach;
@@ -348,10 +331,11 @@ export class ExpressionMap {
     const { drag } = this;
     this.stop(event.pointerId);
     if (!drag) return;
-    if (drag.from && drag.over) return this.between(drag.from.id, drag.over.id);
+    if (drag.from && drag.over) return this.mixer.between(drag.from.id, drag.over.id);
     if (drag.moved) return;
     const under = this.under(drag.px, drag.py);
     if (under?.region) location.hash = addressOf("map", { emotion: under.region.id });
+    else if (under?.picture) location.hash = addressOf("map", { picture: under.picture.key });
     else if (under) location.hash = addressOf("map", { id: this.data.ids[under.face] });
   }
 
@@ -360,14 +344,6 @@ export class ExpressionMap {
     else this.pointers.delete(pointer);
     this.drag = null;
     this.redraw();
-  }
-
-  between(a, b) {
-    find("mix-a").value = a;
-    find("mix-b").value = b;
-    find("mix-share").value = 50;
-    find("mix-share").dispatchEvent(new Event("input"));
-    location.hash = addressOf("map", this.mix(a, b, 50));
   }
 
   wheel(event) {
@@ -401,7 +377,7 @@ export class ExpressionMap {
   tip(under, event) {
     const tip = find("map-tip");
     clearTimeout(this.tipTimer);
-    if (!under) {
+    if (!under || under.picture) {
       tip.hidden = true;
       return;
     }

@@ -10,14 +10,16 @@ export async function addPicture(file, { cropped = false, onReady, signal } = {}
   const url = URL.createObjectURL(blob);
   onReady?.(url);
   const { faces } = await postImages(`/embed?already_cropped=${cropped}`, [blob], { signal });
-  const number = keepPicture({ file, blob, width, height, url, cropped, faces, bitmap });
+  const { number } = await keepPicture({ file, blob, width, height, url, cropped, faces, bitmap });
   return number;
 }
 
-/** Keep a picture whose faces are known. */
-export function keepPicture({ bitmap, ...picture }) {
-  const crops = picture.faces.map((face) => (bitmap ? cropFace(bitmap, face.box) : null));
-  return pictures.push({ ...picture, crops }) - 1;
+/** Keep a picture whose faces are known, with a small picture of each face: { blob, url }. */
+export async function keepPicture({ bitmap, url, ...rest }) {
+  const crops = bitmap ? await Promise.all(rest.faces.map((face) => cropFace(bitmap, face.box))) : rest.faces.map(() => null);
+  bitmap?.close?.();
+  const picture = { ...rest, url: url ?? URL.createObjectURL(rest.blob), crops };
+  return { picture, number: pictures.push(picture) - 1 };
 }
 
 /** The picture and the face that an address names, "3.0", or null if this tab does not have them. */

@@ -53,8 +53,7 @@ function faceStrip({ faces, crops }, number, row) {
   const { faces: most } = state.info?.limits ?? {};
   const words = faces.length === most ? `The ${most} largest faces; this service answers no more of one picture.` : `${faces.length} faces; the largest first.`;
   const link = (face, each) => {
-    const picture = crops[each] ?? make("span");
-    picture.setAttribute("aria-hidden", "true");
+    const picture = crops[each] ? make("img", { src: crops[each].url, alt: "" }) : make("span");
     return make(
       "a",
       {

@@ -26,12 +26,13 @@ export async function shrink(file, maxSide = MAX_SIDE) {
   return { blob, width: canvas.width, height: canvas.height, bitmap: canvas };
 }
 
-/** A square around a face, with some of its surroundings, as a canvas. */
-export function cropFace(bitmap, [x, y, w, h], side = 160) {
-  const size = Math.max(w, h) * 1.5;
+/** A square around a face, with some of its surroundings, as a small picture: { blob, url }. */
+export async function cropFace(bitmap, [x, y, w, h], { side = 160, surroundings = 1.3 } = {}) {
+  const size = Math.max(w, h) * surroundings;
   const canvas = make("canvas", { width: side, height: side });
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, x + w / 2 - size / 2, y + h / 2 - size / 2, size, size, 0, 0, side, side);
-  return canvas;
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/webp", QUALITY));
+  return { blob, url: URL.createObjectURL(blob) };
 }

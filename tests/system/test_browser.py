@@ -465,6 +465,146 @@ def test_camera_follows_a_face_and_freezes(page: Page, photographs_url: str, pic
     assert page.run("return document.getElementById('video').srcObject") is None, "the camera is off"
 
 
+@pytest.fixture
+def folder(tmp_path: Path, photograph_file: bytes) -> Path:
+    """Ten pictures with two faces each, one of a wall, and one that is no picture."""
+    two = Image.open(io.BytesIO(photograph_file)).convert("RGB")
+    for number in range(10):
+        two.resize((1000 - 20 * number, 500 - 10 * number)).save(tmp_path / f"{number}.jpg")
+    Image.new("RGB", (300, 300), "gray").save(tmp_path / "wall.png")
+    (tmp_path / "notes.jpg").write_text("no picture")
+    return tmp_path
+
+
+def choose_folder(page: Page, folder: Path) -> None:
+    files = sorted(each for each in folder.iterdir() if each.suffix in {".jpg", ".png"})
+    page.driver.find_element(By.ID, "file").send_keys("\n".join(map(str, files)))
+    page.until("document.getElementById('own-words').textContent === '20 faces of 12 pictures'")
+
+
+def test_own_pictures_are_laid_out_by_expression_and_likeness(page: Page, url: str, folder: Path) -> None:
+    page.open(url)
+    choose_folder(page, folder)
+    assert page.driver.current_url.endswith("#/pictures")
+    page.until("document.querySelectorAll('.own-face img').length === 20")
+    counts = [int(count.text) for count in page.all(".own-group .group-count")]
+    assert sum(counts) == 20
+    page.wait("#own-skipped summary").click()
+    skipped = page.text("#own-skipped")
+    assert "2 pictures left out" in skipped
+    assert "No face was found in “wall.png”" in skipped
+    assert "“notes.jpg” is no picture" in skipped
+
+    page.all(".own-face")[0].send_keys(Keys.ENTER)
+    page.wait(".own-chosen")
+    words = [face.text for face in page.all(".own-face")]
+    assert words[0] == "chosen"
+    distances = [float(word.split()[-1]) for word in words[1:]]
+    assert distances == sorted(distances)
+    assert page.run("return document.activeElement.getAttribute('aria-pressed')") == "true"
+
+    page.wait("#own-on-map").click()
+    page.wait("#map-own input")
+    page.until("window.mien.map.own.faces.size === 20")
+    page.driver.back()
+    page.wait(".own-chosen a").click()
+    page.wait(".group")
+    assert "#/search/picture/" in page.driver.current_url
+
+    page.run("location.hash = '#/pictures'")
+    page.wait("#own-keep").click()
+    page.until("document.getElementById('own-kept').textContent.includes('MIEN_GALLERY')")
+    page.wait("#own-forget").click()
+    page.wait("#own-empty")
+    assert not page.all(".own-face")
+
+
+def test_own_pictures_are_kept_as_a_gallery_on_request(
+    page: Page, served_engine: Engine, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = Settings(rate_per_s=0, gallery_thumbnails=True)
+    with (
+        gallery_engine(served_engine, tmp_path_factory.mktemp("own")) as engine,
+        served_app(create_app(engine, settings), ws="auto") as url,
+    ):
+        page.open(url)
+        choose_folder(page, folder)
+        assert engine.gallery.count() == 0, "nothing is written unless it is asked for"
+        page.wait("#own-keep").click()
+        page.until("document.getElementById('own-kept').textContent.startsWith('20 faces added')")
+        assert engine.gallery.count() == 20
+        face = engine.gallery.get("3.jpg#2")
+        assert face.metadata == {"path": "3.jpg"}
+        assert face.thumbnail is not None
+
+
+def test_gallery_is_filtered_and_a_face_is_relabelled_and_deleted(
+    page: Page, served_engine: Engine, tmp_path: Path, picture: Path
+) -> None:
+    points = served_engine.bundle.gallery.embeddings[:70]
+    people = ["anna", "ben", None]
+    with (
+        gallery_engine(served_engine, tmp_path / "gallery") as engine,
+        served_app(create_app(engine, Settings(rate_per_s=0)), ws="auto") as url,
+    ):
+        engine.gallery.add(
+            [
+                GalleryFace(f"{row:02}", point, subject=people[row % 3], time=86_400.0 * row, **named(engine, point))
+                for row, point in enumerate(points)
+            ]
+        )
+        page.open(url, "#/gallery")
+        page.until("document.querySelectorAll('#gallery-faces li').length === 60")
+        page.wait("#gallery-more").click()
+        page.until("document.querySelectorAll('#gallery-faces li').length === 70")
+        page.wait('[name="subject"]').send_keys("anna", Keys.TAB)
+        page.until("document.getElementById('gallery-words').textContent === '24 faces'")
+        page.run(
+            "const to = document.querySelector('[name=to]'); to.value = '1970-01-10';"
+            "to.dispatchEvent(new Event('change', { bubbles: true }))"
+        )
+        page.until("document.getElementById('gallery-words').textContent === '4 faces'")
+        emotion = named(engine, points[0])["emotion"]
+        page.wait(f'[name="emotion"] option[value="{emotion}"]').click()
+        page.until("/^[1-4] faces?$/.test(document.getElementById('gallery-words').textContent)")
+
+        page.wait("#gallery-faces a").click()
+        page.wait(".face-form")
+        assert "00" in page.text(".fields")
+        page.wait('.face-form [name="label"] option[value="fear"]').click()
+        page.wait('.face-form button[type="submit"]').click()
+        page.until("document.querySelector('.fields')?.textContent.includes('fear')")
+        assert engine.gallery.get("00").label == "fear"
+        page.wait(".neighbours .match")
+
+        buttons = {button.text: button for button in page.all(".face-actions button")}
+        buttons["Delete"].click()
+        page.wait("#confirm-dialog[open]")
+        page.driver.switch_to.active_element.send_keys(Keys.ENTER)
+        time.sleep(0.3)
+        assert engine.gallery.count() == 70, "the button that has the focus keeps the face"
+        buttons["Delete everything of anna"].click()
+        page.wait("#confirm-dialog .danger").click()
+        page.wait("#gallery-words")
+        assert page.driver.current_url.endswith("#/gallery")
+        assert engine.gallery.count() == 46
+
+        page.choose(picture)
+        page.until("document.getElementById('gallery-added').textContent.startsWith('1 face added')")
+        assert engine.gallery.get("two.jpg").metadata == {"path": "two.jpg"}
+
+
+def test_gallery_that_ships_is_read_only(page: Page, url: str, picture: Path) -> None:
+    page.open(url, "#/gallery/id/fer0000002")
+    page.wait(".fields, #gallery-face .problem")
+    assert not page.all(".face-form")
+    page.run("location.hash = '#/gallery'")
+    page.until("document.getElementById('gallery-words').textContent !== ''")
+    assert not page.all("#gallery-add")
+    page.choose(picture)
+    page.until("document.getElementById('gallery-added').textContent.includes('writes nothing')")
+
+
 def test_search_starts_from_the_map(page: Page, url: str) -> None:
     page.open(url, "#/map")
     page.wait("#map-legend .chip")
@@ -495,7 +635,7 @@ def test_search_starts_from_the_map(page: Page, url: str) -> None:
     assert "/map/mix/" in page.driver.current_url
     assert "50 % happiness, 50 % surprise" in page.text("#map-found")
     page.wait("#map-found .group")
-    assert {row.text.split()[0] for row in page.all("#map-found .group strong")} >= {"happiness", "surprise"}
+    assert {row.text.split(",")[0] for row in page.all("#map-found .group strong")} >= {"happiness", "surprise"}
 
 
 def test_map_is_moved_with_the_keyboard(page: Page, url: str) -> None:
@@ -625,7 +765,7 @@ def test_page_asks_for_a_key(page: Page, served_engine: Engine, tmp_path: Path) 
         page.wait("#found .group .portrait.painted")
 
 
-@pytest.mark.parametrize("view", ["search", "camera", "map", "atlas", "about"])
+@pytest.mark.parametrize("view", ["search", "pictures", "camera", "map", "gallery", "atlas", "about"])
 def test_page_fits_a_narrow_screen(page: Page, url: str, view: str) -> None:
     size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -636,7 +776,10 @@ def test_page_fits_a_narrow_screen(page: Page, url: str, view: str) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("address", ["#/search", "#/search/emotion/anger", "#/camera", "#/map", "#/atlas", "#/about"])
+@pytest.mark.parametrize(
+    "address",
+    ["#/search", "#/search/emotion/anger", "#/pictures", "#/camera", "#/map", "#/gallery", "#/atlas", "#/about"],
+)
 def test_page_is_accessible(page: Page, url: str, address: str, theme: str) -> None:
     """axe-core finds no violation of WCAG 2.2, levels A and AA."""
     source = axe_source()
@@ -646,6 +789,7 @@ def test_page_is_accessible(page: Page, url: str, address: str, theme: str) -> N
     page.run("localStorage.setItem('mien-theme', arguments[0])", theme)
     page.open(url, address)
     shown = {"#/map": "#map-legend .chip", "#/atlas": ".region", "#/about": ".prose", "#/camera": "#camera-start"}
+    shown |= {"#/pictures": "#own-add", "#/gallery": "#gallery-words"}
     page.wait(shown.get(address, "#starters .chip, .group"))
     time.sleep(0.6)
     page.run(source)

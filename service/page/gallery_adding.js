@@ -1,0 +1,43 @@
+// Adding faces to the gallery, in batches; what cannot be added is skipped with its reason.
+import { askJson, forgetInfo, info } from "./api.js";
+
+const SKIPPED = new Set(["no-face", "unsupported-image", "broken-image", "empty-image", "image-too-large", "face-conflict"]);
+const SHARE_OF_BODY = 0.9; // the rest is for the fields around the pictures
+
+/**
+ * Add faces: [{ blob, item, file }], of which `item` has the fields.
+ * Resolves to { added, unchanged, skipped: [{ file, problem }] }; `onProgress` gets how many are done.
+ */
+export async function addToGallery(entries, onProgress = () => {}) {
+  const { limits } = await info();
+  const count = { added: 0, unchanged: 0, skipped: [] };
+  const waiting = [...entries];
+  let done = 0;
+  while (waiting.length) {
+    let bytes = 0;
+    const fits = waiting.findIndex(({ blob }) => (bytes += blob.size) > SHARE_OF_BODY * limits.body_bytes);
+    const batch = waiting.splice(0, Math.max(1, Math.min(limits.images, fits < 0 ? waiting.length : fits)));
+    await add(batch, count);
+    onProgress((done += batch.length));
+  }
+  forgetInfo();
+  return count;
+}
+
+/** A request adds all of its faces or none: where one is refused, each is added by itself. */
+async function add(batch, count) {
+  const form = new FormData();
+  for (const { blob } of batch) form.append("images", blob, "picture");
+  form.append("items", JSON.stringify(batch.map(({ item }) => item)));
+  try {
+    const answer = await askJson("/gallery", { method: "POST", body: form });
+    count.added += answer.added;
+    count.unchanged += answer.unchanged;
+  } catch (problem) {
+    if (!SKIPPED.has(problem.kind)) throw problem;
+    if (batch.length === 1) count.skipped.push({ file: batch[0].file, problem });
+    else for (const each of batch) await add([each], count);
+  }
+}
+
+export const READ_ONLY = "This service serves the gallery that ships with mien, and writes nothing. Start it with a folder of your own (MIEN_GALLERY=faces mien serve) to keep faces.";
