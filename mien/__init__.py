@@ -1,5 +1,8 @@
 """Expression retrieval: a face to a point, the point to its neighbours and its emotion.
 
+    mien.load().classify("photo.jpg")              in this process
+    mien.Client("localhost:8000").classify(...)    from a service
+
 The public names are loaded when they are first used: ``import mien`` alone loads none of the engines (ONNX Runtime,
 FAISS, torch) and no web framework.
 """
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from mien.service.client import ClientError as ClientError
     from mien.service.client import NewFace as NewFace
     from mien.service.client import ServiceError as ServiceError
+    from mien.service.local.load import load as load
 
 _HOMES: Final = {
     "AsyncClient": "mien.service.client",
@@ -22,10 +26,11 @@ _HOMES: Final = {
     "MienError": "mien.model.errors",
     "NewFace": "mien.service.client",
     "ServiceError": "mien.service.client",
+    "load": "mien.service.local.load",
 }
 """Where each public name is defined."""
 
-__all__ = ["AsyncClient", "Client", "ClientError", "MienError", "NewFace", "ServiceError"]
+__all__ = ["AsyncClient", "Client", "ClientError", "MienError", "NewFace", "ServiceError", "load"]
 
 
 def __getattr__(name: str) -> object:

@@ -23,7 +23,8 @@ class Answer(BaseModel):
     def rows(self) -> list[dict[str, Any]]:
         """The answer as rows without nesting: one for each face, or for each match of a retrieval.
 
-        A box is four columns (x, y, width, height), a posterior one for each emotion, an embedding one for each number.
+        A box is four columns (x, y, width, height), a posterior one for each emotion, an embedding one for each number;
+        reasons are words with spaces between.
         """
         return [flatten(self.model_dump())]
 
@@ -46,7 +47,7 @@ class Answer(BaseModel):
 
 def flatten(fields: dict[str, Any]) -> dict[str, Any]:
     """Fields without nesting: those that have several values come last, a column for each value."""
-    flat = {name: value for name, value in fields.items() if not _is_wide(name, value)}
+    flat = {name: _text(value) for name, value in fields.items() if not _is_wide(name, value)}
     for name, value in fields.items():
         if not _is_wide(name, value):
             continue
@@ -58,6 +59,12 @@ def flatten(fields: dict[str, Any]) -> dict[str, Any]:
             parts = value.items() if isinstance(value, dict) else enumerate(value)
             flat |= {f"{name}_{part}": each for part, each in parts}
     return flat
+
+
+def _text(value: Any) -> Any:
+    """Words as one text, anything else as it is."""
+    is_words = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return " ".join(value) if is_words else value
 
 
 def _is_wide(name: str, value: Any) -> bool:

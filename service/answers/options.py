@@ -45,6 +45,24 @@ class RetrievalOptions(TypedDict, total=False):
     after: str | None
 
 
+class FaceOptions(TypedDict, total=False):
+    """How an image is read, and which of its faces are answered; ``Client.classify`` explains them."""
+
+    already_cropped: bool
+    faces: Faces
+    colour: Colour
+
+
+class ClassificationOptions(FaceOptions, total=False):
+    """The options of a classification of an image."""
+
+    prior: Prior | None
+
+
+class RetrievalFaceOptions(FaceOptions, RetrievalOptions, total=False):
+    """The options of a retrieval with an image."""
+
+
 class AdditionOptions(TypedDict, total=False):
     """The options of additions of many faces; ``classify_all`` explains them."""
 
@@ -59,6 +77,12 @@ class BatchOptions(AdditionOptions, total=False):
     """The options of answers about many images; ``classify_all`` explains them."""
 
     faces: Faces
+
+
+class ClassificationBatchOptions(BatchOptions, total=False):
+    """The options of classifications of many images."""
+
+    prior: Prior | None
 
 
 class RetrievalBatchOptions(BatchOptions, RetrievalOptions, total=False):
@@ -96,6 +120,6 @@ def retrieval_options(
 
 def split_options(options: RetrievalBatchOptions) -> tuple[BatchOptions, RetrievalOptions]:
     """The options of work on many images, and those of retrievals; unknown ones are with the latter."""
-    batch = {name: value for name, value in options.items() if name in BatchOptions.__annotations__}
+    batch = {name: value for name, value in options.items() if name in ClassificationBatchOptions.__annotations__}
     retrieval = {name: value for name, value in options.items() if name not in batch}
     return cast(BatchOptions, batch), cast(RetrievalOptions, retrieval)

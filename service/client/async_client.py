@@ -11,7 +11,7 @@ import httpx
 from mien.model.faces.pictures import Image
 from mien.service.answers.faces import Classification, Embedding, Retrieval
 from mien.service.answers.gallery import Added
-from mien.service.answers.options import AdditionOptions, BatchOptions, Prior, RetrievalBatchOptions
+from mien.service.answers.options import AdditionOptions, ClassificationBatchOptions, RetrievalBatchOptions
 from mien.service.answers.video import VideoLine
 from mien.service.client import gallery_operations, operations, space_operations
 from mien.service.client.batches import Batch, Batches, NewFace, Steps, count_items
@@ -120,12 +120,11 @@ class AsyncClient:
         self,
         images: Iterable[Image],
         *,
-        prior: Prior | None = None,
         at_once: int = AT_ONCE,
-        **options: Unpack[BatchOptions],
+        **options: Unpack[ClassificationBatchOptions],
     ) -> AsyncIterator[Classification | ServiceError]:
         """As ``Client.classify_all``, with ``at_once`` requests on their way; answers come in the order of images."""
-        return self._run_batches(operations.classify_all(images, prior=prior, **options), at_once)
+        return self._run_batches(operations.classify_all(images, **options), at_once)
 
     def retrieve_all(
         self, images: Iterable[Image], *, k: int = 10, at_once: int = AT_ONCE, **options: Unpack[RetrievalBatchOptions]
@@ -134,7 +133,7 @@ class AsyncClient:
         return self._run_batches(operations.retrieve_all(images, k=k, **options), at_once)
 
     def embed_all(
-        self, images: Iterable[Image], *, at_once: int = AT_ONCE, **options: Unpack[BatchOptions]
+        self, images: Iterable[Image], *, at_once: int = AT_ONCE, **options: Unpack[ClassificationBatchOptions]
     ) -> AsyncIterator[Embedding | ServiceError]:
         """As ``Client.embed_all``, with ``at_once`` requests on their way."""
         return self._run_batches(operations.embed_all(images, **options), at_once)

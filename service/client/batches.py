@@ -16,7 +16,7 @@ import httpx
 
 from mien.model.faces.pictures import Colour, Image, encode_image
 from mien.service.answers.gallery import Added
-from mien.service.answers.options import Faces, OnProgress
+from mien.service.answers.options import Faces, OnProgress, Prior
 from mien.service.answers.progress import count_progress
 from mien.service.client.requests import Request, parameters_of
 from mien.service.client.responses import AnswerKind, ServiceError, read_answer, read_images
@@ -126,12 +126,13 @@ def image_batches(
     already_cropped: bool = False,
     faces: Faces = "all",
     colour: Colour = "rgb",
+    prior: Prior | None = None,
     batch: int = BATCH_IMAGES,
     progress: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Batches[Image, AnswerKind | ServiceError]:
     """An operation whose requests go to an endpoint that answers about images."""
-    sent = parameters_of({"already_cropped": already_cropped, "faces": faces, **parameters})
+    sent = parameters_of({"already_cropped": already_cropped, "faces": faces, "prior": prior, **parameters})
 
     def request(batch: Batch[Image]) -> Request:
         return Request(path, {"params": sent, "files": [("images", file) for file in batch.files]})

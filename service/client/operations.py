@@ -10,7 +10,7 @@ from typing import Any, Final, Unpack
 from mien.model.faces.pictures import Colour, Image, Video, encode_image, read_video
 from mien.service.answers.faces import Classification, Embedding, FoundMatch, PointRetrieval, Retrieval
 from mien.service.answers.options import (
-    BatchOptions,
+    ClassificationBatchOptions,
     Faces,
     Prior,
     Query,
@@ -84,10 +84,15 @@ def retrieve(
 
 
 def embed(
-    image: Image, *, already_cropped: bool = False, faces: Faces = "all", colour: Colour = "rgb"
+    image: Image,
+    *,
+    already_cropped: bool = False,
+    faces: Faces = "all",
+    colour: Colour = "rgb",
+    prior: Prior | None = None,
 ) -> Steps[Embedding]:
     """The faces of an image and their points in the space; arguments and errors as of ``classify``."""
-    return _ask(Embedding, "/embed", image, colour, already_cropped=already_cropped, faces=faces)
+    return _ask(Embedding, "/embed", image, colour, already_cropped=already_cropped, faces=faces, prior=prior)
 
 
 def _ask(kind: type[AnswerKind], path: str, image: Image, colour: Colour, **parameters: Any) -> Steps[AnswerKind]:
@@ -138,15 +143,14 @@ def _query_request(query: Query, k: int, options: RetrievalOptions) -> Request:
 
 
 def classify_all(
-    images: Iterable[Image], *, prior: Prior | None = None, **options: Unpack[BatchOptions]
+    images: Iterable[Image], **options: Unpack[ClassificationBatchOptions]
 ) -> Batches[Image, Classification | ServiceError]:
     """``classify`` for many images, several to a request; an image that is refused has its error in its place.
 
     Args:
         images: in the order of the answers; files are read when they are needed.
-        prior: see ``classify``.
-        **options: ``already_cropped``, ``faces``, ``colour``: see ``classify``. ``batch``: images of a request (8),
-            fewer if the service takes no more. ``progress``: draw a progress bar on standard error.
+        **options: ``already_cropped``, ``faces``, ``colour``, ``prior``: see ``classify``. ``batch``: images of a
+            request (8), fewer if the service takes no more. ``progress``: draw a progress bar on standard error.
             ``on_progress``: called with the number of images done and the total, None if it is not known.
 
     Raises:
@@ -154,7 +158,7 @@ def classify_all(
         ClientError: the service cannot be reached.
         ImageError: an image cannot be sent: see ``classify``.
     """
-    return image_batches(Classification, "/classify", images, {"prior": prior}, **options)
+    return image_batches(Classification, "/classify", images, {}, **options)
 
 
 def retrieve_all(
@@ -166,7 +170,9 @@ def retrieve_all(
     return image_batches(Retrieval, "/retrieve", images, parameters, **batch_options)
 
 
-def embed_all(images: Iterable[Image], **options: Unpack[BatchOptions]) -> Batches[Image, Embedding | ServiceError]:
+def embed_all(
+    images: Iterable[Image], **options: Unpack[ClassificationBatchOptions]
+) -> Batches[Image, Embedding | ServiceError]:
     """``embed`` for many images, with the options of ``classify_all``."""
     return image_batches(Embedding, "/embed", images, {}, **options)
 

@@ -8,12 +8,12 @@ from typing import Any, get_args
 from rich.table import Table
 
 from mien.model.emotions import EmotionPrior
+from mien.model.errors import reason_of
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.files import files_below
-from mien.service.answers.base import flatten
 from mien.service.commands.arguments import add_answer_options
 from mien.service.commands.options import read_options
-from mien.service.commands.terminal import output, progress_bar, write_csv, write_json
+from mien.service.commands.terminal import LeftEllipsis, console, output, write_csv, write_json
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,25 +29,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Classify, and write a row for each face; 0 if there is a face, else 1."""
-    from mien.service.commands.local_engine import load_local_engine, predict_files
-    from mien.service.schemas.faces import classification
+    from mien.service.answers.faces import Classification
+    from mien.service.local.load import load
 
-    engine = load_local_engine(arguments.bundle, read_options(arguments, DecodingLimits), prior=arguments.prior)
+    local = load(arguments.bundle, limits=read_options(arguments, DecodingLimits))
     files = [file for path in arguments.paths for file in files_below(path)]
-    rows: list[dict[str, Any]] = []
-    with progress_bar() as bar:
-        task = bar.add_task("classifying", total=len(files), note="")
-        for path, prediction in predict_files(engine, files, already_cropped=arguments.already_cropped):
-            if prediction is not None:
-                rows += [
-                    {"path": str(path), "face": number, **face.model_dump(mode="json")}
-                    for number, face in enumerate(classification(prediction).faces)
-                ]
-            bar.advance(task)
+    answers: list[tuple[str, Classification]] = []
+    found = local.classify_all(files, prior=arguments.prior, already_cropped=arguments.already_cropped, progress=True)
+    for path, answer in zip(files, found, strict=True):
+        if isinstance(answer, Classification):
+            answers.append((str(path), answer))
+        else:
+            console.print(f"left out {path}: {reason_of(answer)}")
+    rows = [
+        {"path": path, "face": number, **face.model_dump(mode="json")}
+        for path, answer in answers
+        for number, face in enumerate(answer.faces)
+    ]
     if arguments.form == "json":
         write_json(rows)
     elif arguments.form == "csv":
-        write_csv([flatten({**row, "reasons": " ".join(row["reasons"])}) for row in rows])
+        write_csv([{"path": path, **row} for path, answer in answers for row in answer.rows()])
     elif rows:
         output.print(_table(rows))
     return 0 if rows else 1
@@ -58,7 +60,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
     for row in rows:
         (_, first), (second, share), *_ = sorted(row["posterior"].items(), key=lambda pair: -pair[1])
         table.add_row(
-            row["path"],
+            LeftEllipsis(row["path"]),
             str(row["face"]),
             row["emotion"] if row["known"] else f"{row['emotion']}?",
             f"{first:.2f}",

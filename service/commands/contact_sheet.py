@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.index.errors import QueryError
 from mien.model.errors import ConfigError
 from mien.model.faces.reader import Face
+from mien.service.answers.faces import FoundMatch, MatchedFace
 from mien.service.inference.engine import Engine
 from mien.service.inference.portraits import PortraitCache
-from mien.service.schemas.faces import FoundMatch, RetrievedFace
 from mien.service.schemas.queries import FaceIdQuery, point_of
 
 MAX_MATCHES: Final = 200
@@ -43,7 +43,7 @@ def check_sheet(path: Path, k: int) -> None:
         raise QueryError(f"a contact sheet shows at most {MAX_MATCHES} matches of a face, got k={k}")
 
 
-def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[RetrievedFace]) -> Image.Image:
+def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[MatchedFace]) -> Image.Image:
     """The sheet: for each face its crop, in a frame, and its matches, nearest first.
 
     A match is shown as its thumbnail where the gallery keeps one, else as the portrait of its point.

@@ -1,29 +1,23 @@
 """``mien embed``: the faces of many images in one NumPy archive."""
 
 import argparse
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.errors import ConfigError, ImageError, reason_of
-from mien.model.faces.decoding import DecodingLimits, read_file
+from mien.model.errors import ConfigError, reason_of
+from mien.model.faces.decoding import DecodingLimits
 from mien.model.files import files_below, write_atomically
 from mien.service.commands.arguments import add_bundle_option
 from mien.service.commands.options import add_config_options, read_options
-from mien.service.commands.terminal import console, progress_bar
+from mien.service.commands.terminal import console
 
 if TYPE_CHECKING:
     from mien.index.mixture.mixture import Mixture
-    from mien.model.faces.reader import Face
-    from mien.model.pipeline import Pipeline
-
-_FILES_AT_ONCE: Final = 64
+    from mien.service.local.client import LocalClient
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,27 +32,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Embed, and write the archive; 0 if there is a face, else 1."""
-    from mien.index.bundle.bundle import check_fits, load_bundle
     from mien.index.bundle.manifest import EMBEDDER
-    from mien.model.pipeline import load_pipeline
+    from mien.service.local.load import load
 
     output: Path = arguments.output
     if output.exists() and not output.is_file():
         raise ConfigError(f"--output must be a file, got {output}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    bundle = load_bundle(arguments.bundle)
-    pipeline = load_pipeline(bundle.embedder_path, limits=read_options(arguments, DecodingLimits))
-    check_fits(bundle, pipeline.embedder)
+    local = load(arguments.bundle, limits=read_options(arguments, DecodingLimits))
     files = [file for path in arguments.paths for file in files_below(path)]
     files = [file for file in files if not (output.exists() and file.exists() and file.samefile(output))]
-    with progress_bar() as bar:
-        task = bar.add_task("embedding", total=len(files), note="")
-        embedded = _embed_files(
-            pipeline,
-            files,
-            already_cropped=arguments.already_cropped,
-            on_progress=lambda count: bar.advance(task, count),
-        )
+    embedded = _embed_files(local, files, already_cropped=arguments.already_cropped)
+    bundle = local.engine.bundle
     embedded.save(output, bundle.mixture, bundle.manifest.sha256[EMBEDDER])
     for path, reason in embedded.unreadable:
         console.print(f"left out {path}: {reason}")
@@ -101,34 +86,17 @@ class _EmbeddedFiles:
             )
 
 
-def _embed_files(
-    pipeline: "Pipeline",
-    files: Sequence[Path],
-    *,
-    already_cropped: bool,
-    on_progress: Callable[[int], object],
-) -> _EmbeddedFiles:
+def _embed_files(local: "LocalClient", files: list[Path], *, already_cropped: bool) -> _EmbeddedFiles:
     """Embed the faces of all files that can be read; memory grows only with the result."""
+    from mien.service.inference.prediction import Prediction
+
     embedded = _EmbeddedFiles()
-
-    def find(path: Path) -> "list[Face] | str":
-        try:
-            return pipeline.read_faces(read_file(path, pipeline.limits), already_cropped=already_cropped)
-        except (ImageError, OSError) as error:
-            return reason_of(error)
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for start in range(0, len(files), _FILES_AT_ONCE):
-            batch = files[start : start + _FILES_AT_ONCE]
-            faces: list[Face] = []
-            for path, found in zip(batch, threads.map(find, batch), strict=True):
-                if isinstance(found, str):
-                    embedded.unreadable.append((path, found))
-                    continue
-                embedded.paths.extend([str(path)] * len(found))
-                embedded.boxes.extend(face.box for face in found)
-                faces.extend(found)
-            if faces:
-                embedded.embeddings.append(pipeline.embed(faces))
-            on_progress(len(batch))
+    predictions = local.predict_all(files, already_cropped=already_cropped, progress=True)
+    for path, prediction in zip(files, predictions, strict=True):
+        if not isinstance(prediction, Prediction):
+            embedded.unreadable.append((path, reason_of(prediction)))
+            continue
+        embedded.paths.extend([str(path)] * len(prediction))
+        embedded.boxes.extend(face.box for face in prediction.faces)
+        embedded.embeddings.append(prediction.embeddings)
     return embedded

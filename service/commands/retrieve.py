@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from mien.model.errors import reason_of
 from mien.model.faces.decoding import DecodingLimits
 from mien.service.commands.arguments import add_answer_options
 from mien.service.commands.options import read_options
-from mien.service.commands.terminal import output, write_csv, write_json
+from mien.service.commands.terminal import console, output, write_csv, write_json
 
 _SHOWN_VOTES: Final = 3
 
@@ -33,29 +34,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Search, and write a row for each match; 0 if there is a face, else 1."""
+    from mien.service.answers.faces import Retrieval
     from mien.service.commands.contact_sheet import check_sheet, contact_sheet
-    from mien.service.commands.local_engine import load_local_engine, predict_files
+    from mien.service.inference.prediction import Prediction
+    from mien.service.local.client import typed
+    from mien.service.local.load import load
     from mien.service.schemas.faces import retrieval
 
     if arguments.contact_sheet is not None:
         check_sheet(arguments.contact_sheet, arguments.k)
-    engine = load_local_engine(arguments.bundle, read_options(arguments, DecodingLimits), arguments.gallery)
-    engine.check_retrieval(arguments.k)
     rows: list[dict[str, Any]] = []
-    for _, prediction in predict_files(
-        engine, [arguments.image], already_cropped=arguments.already_cropped, k=arguments.k
-    ):
-        if prediction is None:
-            continue
-        answers = retrieval(prediction).faces
-        if arguments.contact_sheet is not None:
-            contact_sheet(engine, prediction.faces, answers).save(arguments.contact_sheet, "PNG")
-        rows += [
-            {"face": number, "face_emotion": face.emotion, "rank": rank, **match.model_dump(mode="json")}
-            for number, face in enumerate(answers)
-            for rank, match in enumerate(face.matches, 1)
-        ]
-    engine.gallery.close()
+    limits = read_options(arguments, DecodingLimits)
+    with load(arguments.bundle, gallery=arguments.gallery, limits=limits) as local:
+        predicted = local.predict_all([arguments.image], k=arguments.k, already_cropped=arguments.already_cropped)
+        for prediction in predicted:
+            if not isinstance(prediction, Prediction):
+                console.print(f"left out {arguments.image}: {reason_of(prediction)}")
+                continue
+            answer = typed(Retrieval, retrieval, prediction)
+            if arguments.contact_sheet is not None:
+                sheet = contact_sheet(local.engine, prediction.faces, answer.faces)
+                sheet.save(arguments.contact_sheet, "PNG")
+            rows += answer.rows()
     if arguments.form == "json":
         write_json(rows)
     elif arguments.form == "csv":

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+_MIN_PATH_CELLS: Final = 16
 
 console: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 """Standard error."""
@@ -36,6 +40,28 @@ def write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     write(text.getvalue().rstrip("\n"))
+
+
+class LeftEllipsis:
+    """Text of one line, such as a path, whose end matters: where it is too long for its column, its beginning goes."""
+
+    def __init__(self, text: str) -> None:
+        """Show ``text``."""
+        self.text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The text, or an ellipsis and its end."""
+        text = self.text
+        if cell_len(text) > options.max_width:
+            while text and cell_len(text) >= options.max_width:
+                text = text[1:]
+            text = f"…{text}"
+        yield Text(text, no_wrap=True)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """The whole text if there is room, at least a file's name of usual length."""
+        width = cell_len(self.text)
+        return Measurement(min(width, _MIN_PATH_CELLS), width)
 
 
 class RateColumn(ProgressColumn):

@@ -5,7 +5,6 @@ its predictions are turned into the answer (``mien.service.schemas.faces``).
 """
 
 import asyncio
-import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -43,7 +42,7 @@ from mien.service.schemas.faces import (
     retrieval,
 )
 from mien.service.schemas.queries import JsonImages, PointQuery, RetrievalBody, point_of
-from mien.service.schemas.retrieval import parse_filter_text, search_options
+from mien.service.schemas.retrieval import parse_filter_text, search_options, without_image
 
 PROBLEMS: Final = problems.openapi_responses(400, 401, 403, 408, 413, 415, 422, 429, 503, 504)
 
@@ -180,10 +179,7 @@ def _image_query(runtime: Runtime, loaded: LoadedEngine, parameters: FaceQuery) 
 
 
 def _with_file(query: ImageQuery, file: bytes) -> ImageQuery:
-    options = query.options
-    if options.copies_within is not None:
-        options = replace(options, exclude_content=frozenset({hashlib.sha256(file).hexdigest()}))
-    return replace(query, file=file, options=options)
+    return replace(query, file=file, options=without_image(query.options, file))
 
 
 async def _read_body(request: Request, parameters: FaceQuery, max_images: int) -> uploads.Images | PointQuery:

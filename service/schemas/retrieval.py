@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import hashlib
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import Field
@@ -67,6 +69,13 @@ def search_options(options: RetrievalOptions, condition: Any) -> SearchOptions:
         marks_until=page.marks_until,
     )
     return EVERYTHING if chosen == EVERYTHING else chosen
+
+
+def without_image(options: SearchOptions, file: bytes) -> SearchOptions:
+    """The options of a search with the faces of an image file: where copies are masked, also those of the same file."""
+    if options.copies_within is None:
+        return options
+    return replace(options, exclude_content=frozenset({hashlib.sha256(file).hexdigest()}))
 
 
 def parse_filter_text(text: str | None) -> Any:

@@ -1,29 +1,24 @@
 """The answer about a video: one line for each frame, while the next frame is being decoded."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing
 from typing import Final, TypeVar
 
-import numpy as np
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mien.model.errors import VideoError, VideoTooLargeError
 from mien.model.video.decoder import Video, VideoEnd, VideoFrame
-from mien.model.video.tracker import MAX_GAP_S, Tracker
 from mien.service.errors import NotReadyError, RequestError, TooLateError
 from mien.service.inference.queue import LoadedEngine
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems
-from mien.service.schemas.video import EndLine, FrameLine, Skipped, TrackLine, VideoQuery, tracked_faces
-from mien.service.video.summary import TrackSummaries
+from mien.service.schemas.video import EndLine, FrameLine, TrackLine, VideoQuery
+from mien.service.video.lines import VideoLines
 
 NDJSON: Final = "application/x-ndjson"
-
-GAP_FRAMES: Final = 2.5
-"""Sampled frames after which a track ends, however far apart they are: a face may be missed in two of them."""
 
 Result = TypeVar("Result")
 
@@ -52,11 +47,8 @@ class VideoAnswer:
             raise
         self._resources.callback(self._end_decoder)
         self._deadline = asyncio.get_running_loop().time() + runtime.settings.video_timeout_s
-        self._tracker = Tracker(max(MAX_GAP_S, GAP_FRAMES / query.fps))
-        self._summaries = TrackSummaries(loaded.engine.bundle.mixture.emotions)
+        self._lines = VideoLines(loaded.engine.bundle.mixture.emotions, query.fps)
         self._stopping = False
-        self._frames = 0
-        self._last = VideoEnd(frames=0, damaged=0, last_s=0.0, cut=False)
 
     def close(self) -> None:
         """Stop, and release everything."""
@@ -79,12 +71,11 @@ class VideoAnswer:
                 async for line in frames:
                     yield _to_json(line)
         except (VideoError, RequestError) as error:
-            if self._frames == 0:
+            if self._lines.frames == 0:
                 raise
             problem = error
-        for track in self._summaries.lines():
-            yield _to_json(track)
-        yield _to_json(self._end(problem))
+        for ending in self._end(problem):
+            yield _to_json(ending)
 
     async def _frame_lines(self) -> AsyncGenerator[FrameLine, None]:
         """The line of each sampled frame.
@@ -98,18 +89,18 @@ class VideoAnswer:
             while True:
                 step = await self._in_time(ahead)
                 if isinstance(step, VideoEnd):
-                    self._last = step
+                    self._lines.last = step
                     break
-                if self._frames == self._runtime.settings.max_video_frames:
+                if self._lines.frames == self._runtime.settings.max_video_frames:
                     raise VideoTooLargeError(
-                        f"of a video {self._frames} frames are answered, this one has more: ask for a lower fps"
+                        f"of a video {self._lines.frames} frames are answered, this one has more: ask for a lower fps"
                     )
                 ahead = asyncio.create_task(self._decode())
                 yield await self._in_time(asyncio.create_task(self._frame_line(step)))
         finally:
             ahead.cancel()
             ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
-        if self._last.cut:
+        if self._lines.last.cut:
             limit_s = self._runtime.settings.max_video_s
             raise VideoTooLargeError(f"a video may have {limit_s:g} s, this one has more")
 
@@ -130,15 +121,8 @@ class VideoAnswer:
         prediction = await self._loaded.predict_frame(
             lambda: engine.detect(frame.image, already_cropped=query.already_cropped, max_faces=query.max_faces)
         )
-        tracked = []
-        if prediction is not None:
-            boxes = np.array([face.box for face in prediction.faces])
-            tracked = tracked_faces(prediction, self._tracker.follow(frame.time_s, boxes, prediction.embeddings))
-        self._frames += 1
-        self._last = VideoEnd(frame.number + 1, self._last.damaged, frame.time_s, cut=False)
-        self._summaries.add(frame.time_s, tracked)
         self._runtime.metrics.frames.labels("video", "answered").inc()
-        return FrameLine(time_s=frame.time_s, frame=frame.number, faces=tracked)
+        return self._lines.frame(frame, prediction)
 
     async def _in_time(self, task: "asyncio.Task[Result]") -> Result:
         """The result of a task, within the deadline.
@@ -161,20 +145,12 @@ class VideoAnswer:
                 f"an answer about a video may take {settings.video_timeout_s:g} s, this one would have taken longer"
             ) from None
 
-    def _end(self, error: Exception | None) -> EndLine:
-        last = self._last
-        self._runtime.metrics.frames.labels("video", "damaged").inc(last.damaged)
+    def _end(self, error: Exception | None) -> Iterator[TrackLine | EndLine]:
+        self._runtime.metrics.frames.labels("video", "damaged").inc(self._lines.last.damaged)
         problem = problems.problem_of(error) if error is not None else None
         if problem is not None:
             self._runtime.metrics.rejections.labels(problems.kind_of(problem)).inc()
-        return EndLine(
-            frames=self._frames,
-            last_s=last.last_s,
-            tracks=len(self._summaries),
-            skipped=Skipped(between=last.frames - self._frames, damaged=last.damaged),
-            complete=problem is None,
-            problem=problem,
-        )
+        return self._lines.end(problem)
 
 
 class VideoResponse(StreamingResponse):

@@ -39,7 +39,7 @@ def test_classification_has_a_row_for_each_face() -> None:
         "typicality": 0.5,
         "known": True,
         "intensity": 0.9,
-        "reasons": ["small"],
+        "reasons": "small",
         "x": 1.0,
         "y": 2.0,
         "width": 3.0,

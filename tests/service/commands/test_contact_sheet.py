@@ -9,10 +9,10 @@ from PIL import Image
 
 from mien.index.errors import QueryError
 from mien.model.faces.reader import whole_face
+from mien.service.answers.faces import FoundMatch, MatchedFace
 from mien.service.commands.contact_sheet import contact_sheet
 from mien.service.commands.main import main
 from mien.service.inference.engine import Engine
-from mien.service.schemas.faces import FoundMatch, RetrievedFace
 from tests.support.cartoon import cartoon
 
 
@@ -74,7 +74,7 @@ def test_wrong_options_are_one_sentence(
 def test_a_sheet_of_many_faces_stays_small(served_engine: Engine, faces: int, k: int, words: str) -> None:
     match = FoundMatch(id="x", distance=0.0, emotion="fear", metadata={})
     fields: dict[str, Any] = {"emotion": "fear", "matches": [match] * k}
-    answer = RetrievedFace.model_construct(**fields)
+    answer = MatchedFace.model_construct(**fields)
     face = whole_face(cartoon(100))
     with pytest.raises(QueryError, match=words):
         contact_sheet(served_engine, [face] * faces, [answer] * faces)

@@ -297,7 +297,7 @@ def test_failing_decoder_ends_the_answer_with_a_problem(two_frames: TwoFrames, m
     original = VideoAnswer._step
 
     def step(self: VideoAnswer) -> Any:
-        if self._frames == 2:
+        if self._lines.frames == 2:
             raise BrokenVideoError("expected a whole video, got one on which the decoder fails")
         return original(self)
 

@@ -1,0 +1,1 @@
+"""mien without a service: the methods and answers of the client, from a bundle in this process."""
