@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.gallery.filters import AllOf, AnyOf, Comparison, Filter
+from mien.index.gallery.filters import Comparison
 from mien.index.gallery.store import GalleryStore, SearchOptions
 from mien.model.emotions import vote_columns
 
@@ -35,11 +35,11 @@ class Region:
         description: of a sub-class in a sentence.
         centroid: (d,) mean.
         covariance: (d, d) of its faces.
-        faces: how many of the gallery have this label.
+        faces: how many of a gallery the mixture gives this.
         share: of the gallery's faces that have it.
         votes: mean share of the raters' votes for each of ``vote_columns`` that any rater gave, over the faces of the
-            bundle's gallery.
-        nearest: gallery faces with this label, nearest to the centroid first.
+            bundle's gallery with this label.
+        nearest: such faces, nearest to the centroid first.
     """
 
     id: str
@@ -61,7 +61,7 @@ def emotion_regions(bundle: Bundle) -> list[Region]:
     for row, entry in enumerate(bundle.gallery.entries):
         members.setdefault(entry.emotion, []).append(row)
     return [
-        _with_faces(Region(emotion, emotion, centroid, covariance), bundle, members[emotion])
+        Region(emotion, emotion, centroid, covariance, votes=_votes(bundle, members[emotion]))
         for emotion, centroid, covariance in zip(mixture.emotions, mixture.centroids, mixture.covariances, strict=True)
     ]
 
@@ -76,51 +76,30 @@ def sub_class_regions(bundle: Bundle) -> list[Region]:
         if entry.id in sub_classes.of_face:
             members[sub_classes.of_face[entry.id]].append(row)
     return [
-        _with_faces(
-            Region(
-                each.id, each.emotion, each.centroid, each.covariance, sub_classes.names.get(each.id), each.description
-            ),
-            bundle,
-            rows,
+        Region(
+            each.id,
+            each.emotion,
+            each.centroid,
+            each.covariance,
+            sub_classes.names.get(each.id),
+            each.description,
+            votes=_votes(bundle, rows),
         )
         for each, rows in zip(sub_classes.each, members, strict=True)
     ]
 
 
 def regions_in(regions: Iterable[Region], store: GalleryStore) -> list[Region]:
-    """The same regions, with the counts, shares and nearest faces of another gallery than the bundle's.
-
-    Args:
-        regions: of a bundle.
-        store: the writable gallery; a face without a label counts as the emotion that the mixture gives it.
-    """
+    """The same regions, with the counts, shares and nearest faces of a gallery: by what the mixture gives each face."""
     faces = store.count()
     counted = []
     for region in regions:
-        own = _members(region)
+        own = Comparison(("emotion" if region.id == region.emotion else "sub_class",), "eq", region.id)
         count = store.count(own)
         (matches,) = store.search(region.centroid[None].astype(np.float32), NEAREST, SearchOptions(filter=own)).matches
         nearest = tuple(NearFace(match.face.id, match.distance) for match in matches)
         counted.append(replace(region, faces=count, share=count / faces if faces else 0.0, nearest=nearest))
     return counted
-
-
-def _members(region: Region) -> Filter:
-    without_label = AllOf((Comparison(("label",), "eq", None), Comparison(("emotion",), "eq", region.emotion)))
-    labelled = Comparison(("label",), "eq", region.emotion)
-    own = AnyOf((labelled, without_label))
-    return own if region.id == region.emotion else AllOf((own, Comparison(("sub_class",), "eq", region.id)))
-
-
-def _with_faces(region: Region, bundle: Bundle, rows: list[int]) -> Region:
-    """The region with its faces of the bundle's gallery, by their rows."""
-    return replace(
-        region,
-        faces=len(rows),
-        share=len(rows) / len(bundle.gallery),
-        votes=_votes(bundle, rows),
-        nearest=_nearest(bundle, rows, region.centroid),
-    )
 
 
 def _votes(bundle: Bundle, rows: list[int]) -> dict[str, float]:
@@ -134,11 +113,3 @@ def _votes(bundle: Bundle, rows: list[int]) -> dict[str, float]:
             shares.update({name: votes_for / count for name, votes_for in votes.items()})
     names = dict.fromkeys((*vote_columns(bundle.mixture.emotions), *shares))
     return {name: shares[name] / faces for name in names if name in shares}
-
-
-def _nearest(bundle: Bundle, rows: list[int], centroid: NDArray[np.float64]) -> tuple[NearFace, ...]:
-    if not rows:
-        return ()
-    distances = np.linalg.norm(bundle.gallery.embeddings[rows].astype(np.float64) - centroid, axis=1)
-    order = distances.argsort(kind="stable")[:NEAREST].tolist()
-    return tuple(NearFace(bundle.gallery.entries[rows[each]].id, float(distances[each])) for each in order)

@@ -42,7 +42,8 @@ class FoundMatch(Answer):
 
     id: str
     distance: float
-    emotion: str
+    label: str | None = None
+    emotion: str | None = None
     metadata: dict[str, Any]
     subject: str | None = None
     sub_class: str | None = None

@@ -73,7 +73,7 @@ def contact_sheet(engine: Engine, faces: Sequence[Face], answers: Sequence[Match
         _place(sheet, line, 0, Image.fromarray(face.crop), (answer.emotion, "query"), frame=True)
         pictures = _pictures(engine, portraits, answer.matches)
         for rank, (match, picture) in enumerate(zip(answer.matches, pictures, strict=True)):
-            caption = (match.emotion, f"{match.distance:.2f}")
+            caption = (match.label or match.emotion or "", f"{match.distance:.2f}")
             _place(sheet, line + rank // _COLUMNS, 1 + rank % _COLUMNS, picture, caption)
         line += height_lines
     return sheet

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _table(path: Path, rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table("face", "rank", "match", "distance", "emotion", "votes", title=str(path))
+    table = Table("face", "rank", "match", "distance", "label", "emotion", "votes", title=str(path))
     for row in rows:
         votes = sorted(row["metadata"].get("votes", {}).items(), key=lambda pair: -pair[1])[:_SHOWN_VOTES]
         table.add_row(
@@ -74,7 +74,8 @@ def _table(path: Path, rows: Sequence[dict[str, Any]]) -> Table:
             str(row["rank"]),
             row["id"],
             f"{row['distance']:.3f}",
-            row["emotion"],
+            row["label"] or "",
+            row["emotion"] or "",
             ", ".join(f"{name} {count}" for name, count in votes),
         )
     return table

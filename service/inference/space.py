@@ -104,9 +104,7 @@ class Space:
         Raises:
             GalleryError: the gallery fails.
         """
-        emotions, sub_classes = self._emotions, self._sub_classes
-        if not self.gallery.read_only:
-            emotions, sub_classes = regions_in(emotions, self.gallery), regions_in(sub_classes, self.gallery)
+        emotions, sub_classes = (regions_in(each, self.gallery) for each in (self._emotions, self._sub_classes))
         return SpaceAtlas(self.gallery.count(), emotions, sub_classes)
 
     @cached_property

@@ -120,13 +120,16 @@ class FoundMatch(BaseModel):
 
     id: str = Field(description="Its id in the gallery.", examples=["fer0012345"])
     distance: Rounded = Field(description="Euclidean distance to the query, in embedding units.", examples=[0.41])
-    emotion: str = Field(description="Its label in the gallery.", examples=["happiness"])
+    label: str | None = Field(
+        None, description="The emotion that its owner gives it; of FER+, that of most raters.", examples=["happiness"]
+    )
+    emotion: str | None = Field(description="The emotion that the mixture gives it.", examples=["happiness"])
     metadata: dict[str, Any] = Field(
         description="Its other fields in the gallery.",
         examples=[{"dataset": "FER+", "split": "Training", "votes": {"happiness": 9, "neutral": 1}}],
     )
     subject: str | None = Field(None, description="The person, where known.", examples=["anna"])
-    sub_class: str | None = Field(None, description="Its sub-class, where known.", examples=["happiness/2"])
+    sub_class: str | None = Field(None, description="Of that emotion, where known.", examples=["happiness/2"])
     sub_class_name: str | None = Field(
         None, description="Its name in words, if it has one.", examples=["happiness/closed smile"]
     )
@@ -310,7 +313,8 @@ def _match(match: GalleryMatch, sub_class_names: Mapping[str, str]) -> FoundMatc
     return FoundMatch(
         id=face.id,
         distance=match.distance,
-        emotion=face.label or face.emotion or "",
+        label=face.label,
+        emotion=face.emotion,
         metadata=dict(face.metadata),
         subject=face.subject,
         sub_class=face.sub_class,

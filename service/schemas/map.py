@@ -59,15 +59,13 @@ class AtlasRegion(BaseModel):
     description: str | None = Field(
         description="What its faces show, where the sub-class has a name.", examples=["Lips closed and drawn back."]
     )
-    faces: int = Field(
-        description="Of the gallery that have this label or, without one, this nearest emotion.", examples=[7514]
-    )
+    faces: int = Field(description="Of the gallery that the mixture gives this.", examples=[7514])
     share: Rounded = Field(description="Of the gallery's faces, 0 to 1.", examples=[0.264])
     votes: dict[str, Rounded] = Field(
-        description="Mean shares of the raters' votes on such faces of the gallery that ships.",
+        description="Mean shares of the raters' votes on the faces of the gallery that ships with this label.",
         examples=[{"happiness": 0.91, "neutral": 0.05}],
     )
-    nearest: list[NearestFace] = Field(description="Faces with this label nearest to the centroid.")
+    nearest: list[NearestFace] = Field(description="Such faces, nearest to the centroid first.")
     sub_classes: list["AtlasRegion"] = Field(description="Of an emotion, where the bundle has any.")
 
 

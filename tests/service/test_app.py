@@ -91,7 +91,7 @@ def test_retrieve_answers_as_documented(client: TestClient, served_engine: Engin
     np.testing.assert_allclose(distances, np.sort(all_distances)[:7], atol=1e-4)
     for match in face["matches"]:
         entry = served_engine.bundle.gallery.get(match["id"])
-        assert match["emotion"] == entry.emotion
+        assert match["label"] == entry.emotion
         assert match["metadata"] == entry.metadata
         assert match["metadata"]["votes"]
 

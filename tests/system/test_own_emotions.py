@@ -79,7 +79,7 @@ def test_service_answers_with_them(client: TestClient) -> None:
     assert np.mean([LABELS[row % 8] == name for row, name in zip(rows, named, strict=True)]) > 0.8
     assert set(answers[0].json()["faces"][0]["posterior"]) == set(LABELS)
     matches = client.post("/retrieve", json={"query": {"emotion": "wink"}, "k": 5}).json()["matches"]
-    assert {match["emotion"] for match in matches} == {"wink"}
+    assert {match["label"] for match in matches} == {"wink"}
     assert matches[0]["metadata"]["votes"] == {"wink": 1}
     assert client.get("/info").json()["emotions"] == ["happiness", "concentration", "wink"]
     assert [region["id"] for region in client.get("/map").json()["emotions"]] == ["happiness", "concentration", "wink"]

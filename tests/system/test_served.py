@@ -50,7 +50,7 @@ def test_smiles_find_smiles(url: str) -> None:
     for photograph in london_photographs("happiness"):
         answer = httpx2.post(f"{url}/retrieve", params={"k": 10}, files={"image": photograph.read_bytes()}, timeout=30)
         matches = answer.json()["faces"][0]["matches"]
-        shares.append(sum(match["emotion"] == "happiness" for match in matches) / 10)
+        shares.append(sum(match["label"] == "happiness" for match in matches) / 10)
     assert sum(shares) / len(shares) > 0.6  # all ten of a smile's matches, none of a faint one's
 
 

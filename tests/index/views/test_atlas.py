@@ -2,13 +2,21 @@ import numpy as np
 import pytest
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.views.atlas import NEAREST, emotion_regions, sub_class_regions
+from mien.index.gallery.filters import Comparison
+from mien.index.gallery.shipped import ShippedGallery
+from mien.index.gallery.store import GalleryStore, every_face
+from mien.index.views.atlas import NEAREST, emotion_regions, regions_in, sub_class_regions
 
 
-def test_emotions_share_out_the_gallery(shipped_bundle: Bundle) -> None:
-    regions = emotion_regions(shipped_bundle)
+@pytest.fixture(scope="module")
+def gallery(shipped_bundle: Bundle) -> GalleryStore:
+    return ShippedGallery(shipped_bundle)
+
+
+def test_emotions_share_out_the_gallery(shipped_bundle: Bundle, gallery: GalleryStore) -> None:
+    regions = regions_in(emotion_regions(shipped_bundle), gallery)
     assert [region.id for region in regions] == list(shipped_bundle.mixture.emotions)
-    assert sum(region.faces for region in regions) == len(shipped_bundle.gallery)
+    assert {region.id: region.faces for region in regions} == gallery.statistics().emotions
     assert sum(region.share for region in regions) == pytest.approx(1)
 
 
@@ -18,20 +26,20 @@ def test_votes_are_shares_and_most_are_for_the_emotion(shipped_bundle: Bundle) -
         assert max(region.votes, key=region.votes.__getitem__) == region.emotion
 
 
-def test_nearest_faces_are_those_of_a_plain_search(shipped_bundle: Bundle) -> None:
-    region = emotion_regions(shipped_bundle)[5]
-    rows = [row for row, entry in enumerate(shipped_bundle.gallery.entries) if entry.emotion == region.emotion]
-    distances = np.linalg.norm(shipped_bundle.gallery.embeddings[rows] - region.centroid, axis=1)
+def test_nearest_faces_are_those_of_a_plain_search(shipped_bundle: Bundle, gallery: GalleryStore) -> None:
+    (region,) = regions_in(emotion_regions(shipped_bundle)[5:6], gallery)
+    faces = list(every_face(gallery, Comparison(("emotion",), "eq", region.emotion)))
+    distances = np.linalg.norm(np.stack([face.embedding for face in faces]) - region.centroid, axis=1)
     assert [match.distance for match in region.nearest] == pytest.approx(
         np.sort(distances)[:NEAREST].tolist(), abs=1e-5
     )
-    assert {shipped_bundle.gallery.get(match.id).emotion for match in region.nearest} == {region.emotion}
+    assert {gallery.get(match.id).emotion for match in region.nearest} == {region.emotion}
 
 
-def test_sub_classes_share_out_the_faces_of_their_emotion(shipped_bundle: Bundle) -> None:
-    parts = sub_class_regions(shipped_bundle)
+def test_sub_classes_share_out_the_faces_of_their_emotion(shipped_bundle: Bundle, gallery: GalleryStore) -> None:
+    parts = regions_in(sub_class_regions(shipped_bundle), gallery)
     if shipped_bundle.sub_classes is None:
         assert parts == []
         return
-    for region in emotion_regions(shipped_bundle):
+    for region in regions_in(emotion_regions(shipped_bundle), gallery):
         assert sum(part.faces for part in parts if part.emotion == region.emotion) == region.faces

@@ -85,7 +85,7 @@ def test_comparison_with_a_match_has_the_documented_fields(
     match = answer["match"]
     assert match["id"] == nearest["id"]
     assert match["distance"] == pytest.approx(nearest["distance"], abs=1e-3)
-    assert match["label"] == nearest["emotion"]
+    assert match["label"] == nearest["label"]
     assert np.array(match["heat"]).shape == (12, 12)
     assert match["picture"] is None  # the gallery that ships has no photographs
     posteriors = np.array([list(match[name].values()) for name in ("query_posterior", "posterior")])

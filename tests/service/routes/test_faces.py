@@ -164,7 +164,7 @@ class TestPoints:
         condition = {"metadata.collection": "London faces", "label": "neutral"}
         answer = retrieve(client, {"emotion": "fear"}, k=1, photographs=50, summary=50, filter=condition)
         assert len(answer["photographs"]) == answer["summary"]["faces"] == 20
-        assert {match["emotion"] for match in answer["photographs"]} == {"neutral"}
+        assert {match["label"] for match in answer["photographs"]} == {"neutral"}
         assert len(answer["matches"]) == 1
         assert {bool(each["votes"]) for each in answer["summary"]["sub_classes"]} == {False}
 

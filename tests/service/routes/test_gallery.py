@@ -67,8 +67,9 @@ def test_added_face_is_found_listed_changed_and_deleted(served: Served) -> None:
     assert answer.json() == {"ids": ["a", "b/c"], "added": 2, "replaced": 0, "unchanged": 0}
     assert ids(retrieve(served)) == ["a", "b/c"]
     (first, second) = retrieve(served).json()["matches"]
-    assert (first["emotion"], first["subject"], first["metadata"]) == ("happiness", "s1", {"x": 1})
-    assert second["emotion"] in served.engine.bundle.mixture.emotions
+    assert (first["label"], first["subject"], first["metadata"]) == ("happiness", "s1", {"x": 1})
+    assert second["label"] is None
+    assert {first["emotion"], second["emotion"]} <= set(served.engine.bundle.mixture.emotions)
     page = served.client.get("/gallery").json()
     assert (page["count"], page["read_only"], page["next"]) == (2, False, None)
     assert page["statistics"]["labels"] == {"happiness": 1, "": 1}
@@ -245,7 +246,27 @@ def test_gallery_that_ships_is_read_only(served_engine: Engine) -> None:
         assert client.get(f"/gallery/{first}").json()["metadata"]["dataset"] == "FER+"
         body = {"query": {"emotion": "fear"}, "k": 5, "filter": {"label": "disgust"}}
         matches = client.post("/retrieve", json=body).json()["matches"]
-        assert [match["emotion"] for match in matches] == ["disgust"] * 5
+        assert [match["label"] for match in matches] == ["disgust"] * 5
+
+
+def test_emotion_means_the_same_in_filter_answer_statistics_and_atlas(served_engine: Engine) -> None:
+    with TestClient(create_app(served_engine, Settings()), raise_server_exceptions=False) as client:
+        statistics = client.get("/gallery", params={"limit": 1}).json()["statistics"]
+        atlas = client.get("/atlas").json()
+        assert {each["id"]: each["faces"] for each in atlas["emotions"]} == statistics["emotions"]
+        parts = [part for each in atlas["emotions"] for part in each["sub_classes"]]
+        assert {part["id"]: part["faces"] for part in parts if part["faces"]} == statistics["sub_classes"]
+        assert sum(part["share"] for part in parts) == pytest.approx(1, abs=1e-3)
+        for field in ("emotion", "label"):
+            body = {"query": {"emotion": "surprise"}, "k": 200, "filter": {field: "fear"}, "summary": 200}
+            answer = client.post("/retrieve", json=body).json()
+            assert {match[field] for match in answer["matches"]} == {"fear"}
+            other = {match["emotion" if field == "label" else "label"] for match in answer["matches"]}
+            assert len(other) > 1, "raters and mixture differ on some"
+            assert ({each["emotion"] for each in answer["summary"]["sub_classes"]} == {"fear"}) is (field == "emotion")
+        condition = json.dumps({"emotion": "fear"})
+        page = client.get("/gallery", params={"filter": condition, "limit": 1, "statistics": "false"}).json()
+        assert page["count"] == statistics["emotions"]["fear"]
 
 
 def test_new_gallery_is_seeded_where_the_settings_say_so(served_engine: Engine, tmp_path: Path) -> None:
