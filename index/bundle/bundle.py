@@ -7,6 +7,7 @@
                      ``mien calibrate`` also the calibration   (``mixture_npz``)
     gallery.npz      ids, embeddings, labels and votes of the faces that ship with it   (``gallery_npz``)
     portraits.onnx   optional: paints the average face of any point   (``mien.model.portraits``)
+    covering.npz     optional: the test of covered mouths and eyes   (``covering_npz``)
     subclasses.npz   optional: the sub-classes of each emotion, and that of each gallery face   (``sub_classes_npz``)
     demonstration.npz   optional: faces that are free to show, with their pictures   (``demonstration_npz``)
 
@@ -22,9 +23,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mien.index.bundle.covering_npz import read_covering, write_covering
 from mien.index.bundle.demonstration_npz import read_demonstration, write_demonstration
 from mien.index.bundle.gallery_npz import GalleryFaces, read_gallery, to_gallery, write_gallery
 from mien.index.bundle.manifest import (
+    COVERING,
     DEMONSTRATION,
     EMBEDDER,
     FORMAT_VERSION,
@@ -44,6 +47,7 @@ from mien.index.bundle.sub_classes_npz import read_sub_classes, write_sub_classe
 from mien.index.errors import BundleError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.fixed_gallery import FixedGallery
+from mien.index.mixture.covering import CoveringTest
 from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClasses
 from mien.model.embedder.embedder import Embedder
@@ -60,6 +64,7 @@ class Bundle:
         gallery: the faces that ship with it, searchable.
         sub_classes: the sub-classes of the emotions; None until they are discovered.
         demonstration: faces that are free to show, with their thumbnails; they are served beside those of ``gallery``.
+        covering: the test of covered mouths and eyes; None until it is fitted.
     """
 
     folder: Path
@@ -68,6 +73,7 @@ class Bundle:
     gallery: FixedGallery
     sub_classes: SubClasses | None = None
     demonstration: tuple[GalleryFace, ...] = ()
+    covering: CoveringTest | None = None
 
     @property
     def sub_class_names(self) -> Mapping[str, str]:
@@ -104,7 +110,10 @@ def load_bundle(folder: Path) -> Bundle:
     demonstration: tuple[GalleryFace, ...] = ()
     if DEMONSTRATION in manifest.sha256:
         demonstration = read_demonstration(folder / DEMONSTRATION, embedder_sha256, size, gallery.rows)
-    return Bundle(folder, manifest, mixture, gallery, sub_classes, demonstration)
+    covering = None
+    if COVERING in manifest.sha256:
+        covering = read_covering(folder / COVERING, embedder_sha256, size)
+    return Bundle(folder, manifest, mixture, gallery, sub_classes, demonstration, covering)
 
 
 def check_fits(bundle: Bundle, embedder: Embedder) -> None:
@@ -185,6 +194,17 @@ def replace_sub_classes(folder: Path, sub_classes: SubClasses, report: dict[str,
         SUB_CLASSES,
         lambda path, embedder_sha256: write_sub_classes(path, sub_classes, embedder_sha256, ids),
         {"sub_classes": report},
+    )
+
+
+def replace_covering(folder: Path, test: CoveringTest) -> Manifest:
+    """Give a bundle another test of covered mouths and eyes.
+
+    Raises:
+        BundleError: the folder is no bundle.
+    """
+    return _replace_file(
+        folder, COVERING, lambda path, embedder_sha256: write_covering(path, test, embedder_sha256), {}
     )
 
 

@@ -20,11 +20,12 @@ GALLERY: Final = "gallery.npz"
 PORTRAITS: Final = "portraits.onnx"
 SUB_CLASSES: Final = "subclasses.npz"
 DEMONSTRATION: Final = "demonstration.npz"
+COVERING: Final = "covering.npz"
 
 FILES: Final = (EMBEDDER, MIXTURE, GALLERY)
 """The files that every bundle has."""
 
-OPTIONAL_FILES: Final = (SUB_CLASSES, PORTRAITS, DEMONSTRATION)
+OPTIONAL_FILES: Final = (SUB_CLASSES, PORTRAITS, DEMONSTRATION, COVERING)
 
 
 class Manifest(BaseModel):

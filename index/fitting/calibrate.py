@@ -1,6 +1,7 @@
 """``mien calibrate``: fits the calibration of a bundle's mixture on validation faces, and reports what it is worth.
 
 The background is fitted on distorted training faces, the rest on validation; see ``mien.index.mixture.calibration``.
+The test of covered mouths and eyes is fitted as well (``mien.index.fitting.covering``).
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.bundle import check_fits, load_bundle, replace_mixture
+from mien.index.bundle.bundle import check_fits, load_bundle, replace_covering, replace_mixture
 from mien.index.bundle.manifest import EMBEDDER, Manifest
 from mien.index.evaluation.calibration import calibration_scores, score_vote_shares
 from mien.index.evaluation.held_out import (
@@ -23,6 +24,7 @@ from mien.index.evaluation.held_out import (
     held_out_faces,
 )
 from mien.index.evaluation.outliers import COUNT, seen_outliers
+from mien.index.fitting.covering import fit_covering
 from mien.index.mixture.background import fit_background
 from mien.index.mixture.calibration import calibrate_mixture
 from mien.index.mixture.mixture import Mixture
@@ -59,7 +61,7 @@ def calibrate_bundle(
             strict majority of votes are left out.
         near_copies: of both.
         dataset: the name of ``validation``, for the manifest.
-        outliers_of_each_kind: how many the background is fitted on.
+        outliers_of_each_kind: how many the background is fitted on; also the drawn coverings of each kind.
         threads: of ONNX Runtime; 0 leaves the choice to it.
         on_progress: called with the number of pictures embedded and their total.
 
@@ -87,6 +89,7 @@ def calibrate_bundle(
 
     background = fit_background(outlier_embeddings, bundle.mixture.log_density(bundle.gallery.embeddings))
     mixture = calibrate_mixture(bundle.mixture, background, faces.embeddings, faces.one_hot, faces.votes)
+    covering = fit_covering(embedder, clear_training.images, clear.images, count=outliers_of_each_kind)
     report = {
         "dataset": dataset,
         "faces": len(clear),
@@ -98,7 +101,8 @@ def calibrate_bundle(
         },
         **_report(mixture, faces),
     }
-    return replace_mixture(folder, mixture, report)
+    replace_mixture(folder, mixture, report)
+    return replace_covering(folder, covering)
 
 
 def distance_from_uniform(typicality: NDArray[np.floating]) -> float:

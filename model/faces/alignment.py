@@ -50,7 +50,7 @@ def crop_face(image: NDArray[np.uint8], landmarks: NDArray[np.floating], side_px
     Returns:
         (side_px, side_px) uint8 grey (ITU-R 601).
     """
-    turn, shift = _similarity(landmarks, TEMPLATE * side_px)
+    turn, shift = similarity(landmarks, TEMPLATE * side_px)
     # Against aliasing, the image is averaged down until 2 to 4 of its pixels cover a pixel of the crop. It is then
     # sampled at least once per pixel, and the samples in each pixel of the crop are averaged.
     spacing_px = 1 / abs(turn)
@@ -73,13 +73,13 @@ def crop_in_colour(
 
 def crop_side_px(landmarks: NDArray[np.floating]) -> float:
     """Side of the square of an image that ``crop_face`` cuts out, in pixels of the image."""
-    turn, _ = _similarity(landmarks, TEMPLATE)
+    turn, _ = similarity(landmarks, TEMPLATE)
     return 1 / abs(turn)
 
 
 def share_outside(landmarks: NDArray[np.floating], width: int, height: int) -> float:
     """The share of the square that ``crop_face`` cuts out which lies outside an image, in steps of 1/256."""
-    turn, shift = _similarity(landmarks, TEMPLATE)
+    turn, shift = similarity(landmarks, TEMPLATE)
     places = (_GRID - shift) / turn
     inside = (places.real >= 0) & (places.real <= width) & (places.imag >= 0) & (places.imag <= height)
     return 1.0 - float(inside.mean())
@@ -104,7 +104,7 @@ def crop_whole(image: NDArray[np.uint8], side_px: int = SIDE_PX) -> NDArray[np.u
     return np.array(grey, dtype=np.uint8)
 
 
-def _similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> tuple[complex, complex]:
+def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> tuple[complex, complex]:
     """Rotation, uniform scale and shift that map ``source`` to ``target`` with the least squared error.
 
     Points are complex numbers x + iy, and the result is (a, b) of z -> a z + b. In the plane and without mirroring,

@@ -21,7 +21,10 @@ COMMANDS: Final = {
     "build": ("bundle.build", "Embed the training faces, fit the mixture, and write a bundle."),
     "discover": ("bundle.discover", "Find the sub-classes of each emotion in the training faces; changes the bundle."),
     "name": ("bundle.name", "Name the sub-classes in words, by contact sheets and a table; changes the bundle."),
-    "calibrate": ("bundle.calibrate", "Fit posteriors and typicality on validation faces; changes the bundle."),
+    "calibrate": (
+        "bundle.calibrate",
+        "Fit posteriors, typicality and doubts of covered faces on validation faces; changes the bundle.",
+    ),
     "portraits": ("bundle.portraits", "Train the painter of average faces; changes the bundle."),
     "demonstration": ("bundle.demonstration", "Give a bundle faces that are free to show, with pictures; changes it."),
     "evaluate": ("bundle.evaluate", "Score a bundle on a split of FER+ or on another data set."),

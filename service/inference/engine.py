@@ -8,7 +8,7 @@ image at a time (``read_faces``) and predict those of several requests together 
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import compress, islice
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +24,7 @@ from mien.index.gallery.shipped import ShippedGallery
 from mien.index.gallery.store import GalleryStore
 from mien.index.gallery.summary import summarise
 from mien.index.gallery.validation import check_network
+from mien.index.mixture.covering import PARTS, Part
 from mien.index.mixture.labelling import sub_class_ids
 from mien.model.emotions import EmotionPrior
 from mien.model.errors import ImageError
@@ -192,7 +193,8 @@ class Engine:
             known = typicality >= self.min_typicality
             likeliest = posteriors.argmax(axis=1)
             intensity = mixture.intensity(embeddings, likeliest)
-            quality = iter(measure_quality([face for request in requests for face in request.faces]))
+            faces = [face for request in requests for face in request.faces]
+            quality, covered = iter(measure_quality(faces)), iter(self._covered(requests, faces, embeddings))
             names = sub_class_ids(self.bundle.sub_classes, embeddings, likeliest)
         found: list[list[Found]] = [[]] * len(requests)
         if any(request.k is not None for request in requests):
@@ -211,6 +213,7 @@ class Engine:
                 likeliest=likeliest[own],
                 intensity=intensity[own],
                 quality=list(islice(quality, len(request.faces))),
+                covered=list(islice(covered, len(request.faces))),
                 sub_classes=names[own],
                 sub_class_names=self.bundle.sub_class_names,
                 found=near,
@@ -233,6 +236,17 @@ class Engine:
                 parts.append(embedded[start : start + len(request)])
                 start += len(request)
         return np.concatenate(parts)
+
+    def _covered(
+        self, requests: list[InferenceRequest], faces: list[Face], embeddings: NDArray[np.float32]
+    ) -> list[tuple[Part, ...]]:
+        """The parts of each face that are covered; none where the bundle has no test of it."""
+        if self.bundle.covering is None or not faces:
+            return [()] * len(faces)
+        is_face = np.repeat([each.points is None for each in requests], [len(each) for each in requests])
+        crops = np.stack([face.crop for face in faces])
+        rows = self.bundle.covering.covered(crops, embeddings[is_face]).tolist()
+        return [tuple(compress(PARTS, row)) for row in rows]
 
     def _search(self, requests: list[InferenceRequest], points: list[NDArray[np.float32]]) -> list[list[Found]]:
         """What the gallery has near the points of each request, out of one search for all that ask for the same."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mien.index.gallery.results import GalleryMatch
 from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.index.gallery.summary import Summary
+from mien.index.mixture.covering import Part
 from mien.model.emotions import EmotionPrior
 from mien.model.faces.quality import FaceQuality
 from mien.model.faces.reader import Face
@@ -106,6 +107,7 @@ class Prediction:
             centroid.
         intensity: (n,) float64, how strongly each shows its emotion; NaN for neutral.
         quality: (n,) of the faces; empty for points.
+        covered: (n,) the parts of each face that are covered; empty for points.
         sub_classes: (n,) id of the likeliest sub-class of that emotion; None where the bundle has none.
         sub_class_names: the id of each sub-class of the bundle that has a name to that name.
         found: (n,) what the gallery has near each; empty without a search.
@@ -122,6 +124,7 @@ class Prediction:
     likeliest: NDArray[np.int64]
     intensity: NDArray[np.float64]
     quality: Sequence[FaceQuality]
+    covered: Sequence[tuple[Part, ...]]
     sub_classes: list[str | None]
     sub_class_names: Mapping[str, str]
     found: list[Found]
@@ -148,6 +151,7 @@ class Prediction:
             likeliest=np.concatenate([part.likeliest for part in parts]),
             intensity=np.concatenate([part.intensity for part in parts]),
             quality=[each for part in parts for each in part.quality],
+            covered=[each for part in parts for each in part.covered],
             sub_classes=[each for part in parts for each in part.sub_classes],
             sub_class_names=parts[0].sub_class_names,
             found=[each for part in parts for each in part.found],

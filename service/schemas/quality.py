@@ -4,11 +4,12 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
+from mien.index.mixture.covering import Part
 from mien.model.faces.quality import Fault
 from mien.service.inference.prediction import Prediction
 from mien.service.schemas.rounded import Degrees, Hundredths, Pixels
 
-Reason = Literal["untypical"] | Fault
+Reason = Literal["untypical", "mouth_covered", "eyes_covered"] | Fault
 
 REASONS: Final[dict[Reason, str]] = {
     "untypical": "The face is unlike those with a known expression: `known` is false.",
@@ -16,8 +17,12 @@ REASONS: Final[dict[Reason, str]] = {
     "blurred": "The face lacks fine detail: it is out of focus, moved, or enlarged.",
     "turned": "The face is turned aside, up or down.",
     "cut_off": "A part of the face is outside the photograph.",
+    "mouth_covered": "The mouth is covered, as by a mask or a hand.",
+    "eyes_covered": "The eyes are covered, as by sunglasses.",
 }
 """The codes of reasons, each in a sentence."""
+
+_COVERED: Final[dict[Part, Reason]] = {"mouth": "mouth_covered", "eyes": "eyes_covered"}
 
 
 class Quality(BaseModel):
@@ -42,4 +47,5 @@ class Quality(BaseModel):
 def reasons(prediction: Prediction, row: int) -> list[Reason]:
     """The reasons to doubt the answer about one face of a prediction."""
     untypical: list[Reason] = [] if prediction.known[row] else ["untypical"]
-    return [*untypical, *prediction.quality[row].faults]
+    covered = [_COVERED[part] for part in prediction.covered[row]]
+    return [*untypical, *prediction.quality[row].faults, *covered]

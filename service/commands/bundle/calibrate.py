@@ -1,4 +1,4 @@
-"""``mien calibrate``: fits a bundle's posterior and typicality on FER+ validation."""
+"""``mien calibrate``: fits a bundle's posterior, typicality and test of covered faces on FER+."""
 
 import argparse
 from typing import Any

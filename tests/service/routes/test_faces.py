@@ -11,13 +11,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from mien.index.fitting.drawn_coverings import SEEN, cover_photograph
 from mien.model.faces.quality import SMALL_PX
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.schemas.quality import REASONS
 from mien.service.settings import Settings
 from tests.support.answers import CROPPED
-from tests.support.data import ROOT
+from tests.support.data import ROOT, london_photographs, needs_london
 from tests.support.images import encode
 
 
@@ -310,6 +311,25 @@ class TestQuality:
         assert face["quality"]["face_px"] == 20
         assert face["quality"]["yaw"] is None
         assert {"small", "blurred"} <= set(face["reasons"])
+
+    @needs_london
+    @pytest.mark.parametrize(("part", "kind"), [("mouth", 0), ("eyes", 6)])
+    def test_covered_photograph_says_what_is_covered(
+        self, client: TestClient, served_engine: Engine, part: str, kind: int
+    ) -> None:
+        photographs = [
+            np.array(Image.open(path).convert("RGB").resize((600, 600))) for path in london_photographs()[:3]
+        ]
+        noticed = 0
+        for photograph in photographs:
+            clear = client.post("/classify", files={"image": encode(photograph)}).json()["faces"][0]
+            assert f"{part}_covered" not in clear["reasons"]
+            (face, *_) = served_engine.pipeline.crop_faces(photograph)
+            assert face.landmarks is not None
+            drawn = cover_photograph(photograph, SEEN[kind], face.landmarks, seed=1)
+            faces = client.post("/classify", files={"image": encode(drawn)}).json()["faces"]
+            noticed += f"{part}_covered" in faces[0]["reasons"]
+        assert noticed >= 2
 
     def test_each_reason_is_documented(self) -> None:
         text = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
