@@ -13,6 +13,7 @@ INITIAL_WEIGHTS ?= package/models/faceres.json
 TRAIN_OPTIONS ?=
 DISCOVER_OPTIONS ?=
 PORTRAIT_OPTIONS ?=
+EVALUATE_OPTIONS ?=
 
 # A table of names for the sub-classes (mien name), where somebody has written one, such as docs/sub_class_names.csv for
 # the bundle that ships. It comes last: names that were written for other sub-classes are refused.
@@ -84,7 +85,7 @@ $(BUNDLE).painted: $(BUNDLE).sub-classes
 	touch $@
 
 $(RUNS)/scores/scores.json: $(BUNDLE).painted
-	$(MIEN) evaluate --bundle $(BUNDLE) --data $(FERPLUS) --output $(@D) --record
+	$(MIEN) evaluate --bundle $(BUNDLE) --data $(FERPLUS) --output $(@D) --record $(EVALUATE_OPTIONS)
 
 $(BUNDLE).named: $(RUNS)/scores/scores.json $(NAMES)
 	$(MIEN) name --bundle $(BUNDLE) --names $(NAMES)

@@ -26,7 +26,7 @@ from mien.index.mixture.calibration import calibrate_mixture
 from mien.index.mixture.mixture import fit_mixture
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.emotions import EMOTIONS, UNLABELLED, labels
-from mien.model.errors import DatasetError
+from mien.model.errors import ConfigError, DatasetError
 from mien.model.files import write_table
 from mien.model.training.config import TrainingConfig
 
@@ -46,6 +46,9 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
     "+ annealed sigma": {"loss": "gaussian", "sigma": 1.5, "sigma_schedule": "annealed", "sigma_end": 0.75},
     "+ learned sigma": {"loss": "gaussian", "sigma_schedule": "learned"},
     "+ background class": {"loss": "gaussian", "background_share": 0.15},
+    "+ mixing, as in the authors' code": {"loss": "gaussian", "mixing": 2.0},
+    "+ balanced batches, as in the paper": {"loss": "gaussian", "balance": 1.0},
+    "+ prior in training": {"loss": "gaussian", "prior_power": 1.0},
     "prototypical cross-entropy, votes": {"loss": "prototypical"},
     "softmax cross-entropy": {"loss": "softmax", "targets": "one-hot"},
     "softmax cross-entropy, votes": {"loss": "softmax"},
@@ -61,8 +64,11 @@ DECISIVE: Final = (
     "+ votes as targets",
     "softmax cross-entropy, votes",
     "triplet, margin 1",
+    "multi-threshold triplet",
 )
 """Rows that are trained with every seed; the others are trained with the first one."""
+
+DECISIVE_NAME: Final = "decisive"
 
 FIGURES: Final = {
     "accuracy": "accuracy",
@@ -111,6 +117,21 @@ class AblationRow:
     kl_divergence: float
     auroc: float
     seconds: float
+
+
+def choose_rows(names: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """The rows of these names; ``decisive`` stands for those of ``DECISIVE``, and None for all.
+
+    Raises:
+        ConfigError: there is no such row.
+    """
+    if names is None:
+        return ROWS
+    chosen = {row for name in names for row in (DECISIVE if name == DECISIVE_NAME else (name,))}
+    unknown = chosen - ROWS.keys()
+    if unknown:
+        raise ConfigError(f"a row must be {DECISIVE_NAME} or one of {'; '.join(ROWS)}, got {min(unknown)}")
+    return {name: changes for name, changes in ROWS.items() if name in chosen}
 
 
 def ablate(

@@ -1,6 +1,6 @@
 """Agreement of predicted emotions, and of clusters, with the raters' labels; two classifiers to compare with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -81,11 +81,16 @@ def score_classification(
         if value is not None:
             intervals[f"recall_per_class.{name}"] = percentile_interval(recall[:, column])
     frequent = [emotions.index(name) for name in FREQUENT if scores["recall_per_class"].get(name) is not None]
-    recalls = [scores["recall_per_class"][emotions[column]] for column in frequent]
-    scores["macro_recall_frequent"] = float(np.mean(recalls)) if recalls else None
+    scores["macro_recall_frequent"] = mean_recall(scores["recall_per_class"], FREQUENT)
     if frequent:
         intervals["macro_recall_frequent"] = percentile_interval(_mean_without_nan(recall[:, frequent]))
     return scores, intervals
+
+
+def mean_recall(recall_per_class: Mapping[str, float | None], names: Iterable[str]) -> float | None:
+    """Mean recall of the classes of these names that have any; None where none has."""
+    recalls = [recall for name in names if (recall := recall_per_class.get(name)) is not None]
+    return float(np.mean(recalls)) if recalls else None
 
 
 def clustering_scores(

@@ -39,8 +39,11 @@ from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.mixture import posterior_from
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
 from mien.model.embedder.embedder import Embedder
-from mien.model.emotions import UNLABELLED, distribution, labels
+from mien.model.emotions import EMOTIONS, UNLABELLED, distribution, labels
 from mien.model.errors import DatasetError
+
+FER2013_EMOTIONS: Final = frozenset(EMOTIONS) - {"contempt"}
+"""The seven labels of FER2013."""
 
 SCORES_NAME: Final = "scores.json"
 TABLE_NAME: Final = "scores.md"
@@ -80,7 +83,9 @@ def evaluate(
         DatasetError: no face has a strict majority of votes.
     """
     emotions = bundle.mixture.emotions
-    kept = near_copies.without_leaks(faces.of(emotions))
+    whole = faces.of(emotions)
+    is_kept = np.array([name not in near_copies.leaks for name in whole.names], dtype=np.bool_)
+    kept = whole.take(is_kept)
     majority = labels(kept.votes, "majority")
     clear = majority != UNLABELLED
     if not clear.any():
@@ -88,7 +93,8 @@ def evaluate(
     calibrated_on = (bundle.manifest.calibration or {}).get("dataset")
 
     on_stage("embedding")
-    embeddings = embedder.embed(kept.images, on_progress)
+    every_embedding = embedder.embed(whole.images, on_progress)
+    embeddings = every_embedding[is_kept]
     clear_faces = kept.take(clear)
     held_out = held_out_faces(clear_faces, embeddings[clear], near_copies)
 
@@ -98,6 +104,13 @@ def evaluate(
         "majority": _majority(bundle, baseline, held_out, cross_fit=calibrated_on == dataset),
         "argmax": _argmax(bundle, baseline, embeddings, kept.votes),
     }
+    if whole.opinions is not None and (whole.opinions != UNLABELLED).any():
+        parts["fer2013_labels"] = join_scores(
+            {
+                "all": _fer2013_labels(bundle, every_embedding, whole.opinions),
+                "without_near_copies": _fer2013_labels(bundle, embeddings, whole.opinions[is_kept]),
+            }
+        )
     on_stage("clustering")
     parts["clustering"] = clustering_scores(held_out.embeddings, held_out.labels, len(emotions)), {}
     on_stage("retrieval, leave-one-out")
@@ -213,6 +226,23 @@ def _argmax(bundle: Bundle, baseline: Classifier, embeddings: NDArray[np.float32
         _classification_and_calibration(
             bundle, baseline, embeddings[rows], face_labels[rows], distribution(votes[rows])
         )
+    )
+
+
+def _fer2013_labels(bundle: Bundle, points: NDArray[np.float32], opinions: NDArray[np.int64]) -> Scores:
+    """Classification by FER2013's seven labels, as published figures on FER2013 are: the nearest of seven centroids.
+
+    Args:
+        bundle: to score.
+        points: (n, d) embeddings.
+        opinions: (n,) FER2013's labels as indices into the bundle's emotions, or ``UNLABELLED``.
+    """
+    emotions = bundle.mixture.emotions
+    seven = [column for column, name in enumerate(emotions) if name in FER2013_EMOTIONS]
+    rows = np.flatnonzero(np.isin(opinions, seven))
+    nearest = bundle.mixture.distances(points[rows])[:, seven].argmin(axis=1)
+    return score_classification(
+        np.searchsorted(seven, opinions[rows]), nearest, tuple(emotions[column] for column in seven)
     )
 
 

@@ -48,6 +48,15 @@ _REJECTION: Final = (
     ("outliers rejected, mean of all kinds", "outliers_rejected"),
 )
 
+_PHOTOGRAPHS: Final = (
+    ("faces found", "found"),
+    ("accuracy", "all_emotions.accuracy"),
+    ("recall of the frequent emotions", "all_emotions.recall_of_frequent"),
+    ("recall@1, leave-one-out", "retrieval_leave_one_out.recall_at_1"),
+    ("mAP, leave-one-out", "retrieval_leave_one_out.mean_average_precision"),
+)
+"""Scores of ``mien evaluate --world`` and ``--studio``."""
+
 _FORMER_PATHS: Final = {
     "rejection.auroc_unseen": "rejection.auroc_unrehearsed",
     "rejection.outliers_rejected": "rejection.non_faces_rejected",
@@ -80,6 +89,9 @@ def headline(scores: dict[str, Any]) -> list[Figure]:
         ("macro recall, six frequent emotions, prior of the data", "majority.data_prior.macro_recall_frequent"),
         ("NMI of labels and predictions", "majority.nearest_centroid.normalised_mutual_information"),
         ("accuracy, nearest centroid, argmax protocol", "argmax.nearest_centroid.accuracy"),
+        ("accuracy, FER2013's own seven labels", "fer2013_labels.all.accuracy"),
+        ("the same without near copies of Training", "fer2013_labels.without_near_copies.accuracy"),
+        ("macro recall, FER2013's own seven labels", "fer2013_labels.all.macro_recall"),
         ("K-means NMI", "clustering.normalised_mutual_information"),
         ("K-means ARI", "clustering.adjusted_rand_index"),
         *((f"{name}, leave-one-out", f"retrieval_leave_one_out.{path}") for name, path in _RETRIEVAL),
@@ -88,6 +100,12 @@ def headline(scores: dict[str, Any]) -> list[Figure]:
         *((name, f"rejection.{path}") for name, path in _REJECTION),
         *((f"AUROC, faces against {kind}", f"rejection.kinds.{kind}.auroc") for kind in scores["rejection"]["kinds"]),
     ]
+    paths += [(f"photographs of the world: {name}", f"world.{path}") for name, path in _PHOTOGRAPHS]
+    paths += [
+        (f"photographs of the world: recall, {emotion}", f"world.all_emotions.recall_per_class.{emotion}")
+        for emotion in scores.get("world", {}).get("frequent_emotions", ())
+    ]
+    paths += [(f"studio photographs: {name}", f"studio.{path}") for name, path in _PHOTOGRAPHS]
     intervals = scores[INTERVALS]
     figures = []
     for name, path in paths:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.classification import classification_scores
+from mien.index.evaluation.classification import classification_scores, mean_recall
 from mien.index.evaluation.identity import identity_leakage
 from mien.index.evaluation.retrieval import RankingTally
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
@@ -38,6 +38,9 @@ Detectors draw boxes of different sizes, some to the hair and some to the eyebro
 overlap so much."""
 
 SKIPPED_NAME: Final = "skipped.csv"
+
+FREQUENT_PHOTOGRAPHS: Final = 90
+"""An emotion with more photographs than this takes part in the mean recall of the frequent emotions."""
 
 _FILES_AT_ONCE: Final = 64
 
@@ -197,7 +200,9 @@ def transfer_scores(
         people = np.unique([photographs.subjects[row] for row in embedded.rows], return_inverse=True)[1]
     emotions = photographs.emotions
     distances = mixture.distances(embedded.embeddings)[:, [mixture.emotions.index(name) for name in emotions]]
-    own = np.unique(photographs.labels)
+    own, counts = np.unique(photographs.labels, return_counts=True)
+    every = classification_scores(labels, distances.argmin(axis=1), emotions)
+    frequent = [emotions[label] for label in own[counts > FREQUENT_PHOTOGRAPHS]]
     return {
         "dataset": photographs.name,
         "photographs": len(photographs),
@@ -208,7 +213,8 @@ def transfer_scores(
         "subjects": len(set(photographs.subjects)) if photographs.subjects is not None else None,
         "emotions": list(photographs.classes),
         "emotions_lacking": list(photographs.missing_emotions),
-        "all_emotions": classification_scores(labels, distances.argmin(axis=1), emotions),
+        "all_emotions": every | {"recall_of_frequent": mean_recall(every["recall_per_class"], frequent)},
+        "frequent_emotions": frequent,
         "own_emotions": classification_scores(labels, own[distances[:, own].argmin(axis=1)], emotions),
         "retrieval_leave_one_out": _retrieval(emotions, embedded.embeddings, labels, people, on_progress),
         "identity_leakage": _identity(embedded.embeddings, labels, people),
@@ -242,6 +248,7 @@ def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
         ("accuracy, nearest centroid of the set's emotions", own["accuracy"]),
         ("macro recall, all emotions", every["macro_recall"]),
         ("macro recall, the set's emotions", own["macro_recall"]),
+        (f"recall, emotions with more than {FREQUENT_PHOTOGRAPHS} photographs", every["recall_of_frequent"]),
         *((f"recall, {name}, all emotions", recall) for name, recall in every["recall_per_class"].items()),
         *((f"recall, {name}, the set's emotions", recall) for name, recall in own["recall_per_class"].items()),
         *([("mAP, leave-one-out", ranking["mean_average_precision"])] if ranking else []),

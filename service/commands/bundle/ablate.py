@@ -36,6 +36,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="The decisive rows are trained with each seed, the others with the first (default: 0 1).",
     )
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="NAME",
+        help='Names of the rows to train, such as "+ votes as targets", or decisive: those that are trained with each '
+        "seed (default: all).",
+    )
     add_training_options(parser)
 
 
@@ -45,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_training_modules()
     from mien.index.evaluation import ablation, plots
 
+    trials = ablation.choose_rows(arguments.rows)
     with progress_bar() as bar:
         networks = bar.add_task("networks", total=None, note="")
         steps = bar.add_task("training", total=None, note="")
@@ -66,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             initial=arguments.initial_weights,
             seeds=arguments.seeds,
+            trials=trials,
             faces=arguments.faces,
             on_trial=on_trial,
             on_step=on_step,

@@ -1,9 +1,10 @@
 """``mien evaluate``: scores a bundle on FER+, or by the transfer protocol on another data set."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from rich.table import Table
 
@@ -13,6 +14,9 @@ from mien.model.errors import ConfigError
 from mien.service.commands.arguments import DATA_HELP, add_bundle_option
 from mien.service.commands.terminal import console, output, progress_bar, staged_bar
 from mien.service.operation.installation import require_training_modules
+
+if TYPE_CHECKING:
+    from mien.index.bundle.bundle import Bundle
 
 _DATASET_HELP: Final = "A data set and its folder: " + "; ".join(
     f"{name} ({reader.layout})" for name, reader in DATASETS.items()
@@ -38,6 +42,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="The photographs of the data set are face crops: detect nothing (default: as the data set is published).",
     )
+    for name, what in (("world", "photographs of the world"), ("studio", "studio photographs")):
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            metavar="PATH",
+            help=f"With --data: a folder of {what} with labels.csv, scored through the detector as well. They are for "
+            "measuring only: a network that is chosen or tuned by them needs others to be measured on.",
+        )
     parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder for scores and plots.")
     parser.add_argument("--record", action="store_true", help="Also keep the scores on FER+ in the bundle's manifest.")
 
@@ -47,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dataset is not None:
         if arguments.record:
             raise ConfigError("--record keeps the scores on FER+: expected --data, got --dataset")
+        if arguments.world is not None or arguments.studio is not None:
+            raise ConfigError("--world and --studio go with --data: a single set is scored by --dataset csv")
         require_training_modules()
         return _score_dataset(arguments)
     if arguments.already_cropped is not None:
@@ -73,6 +87,10 @@ def _score_ferplus(arguments: argparse.Namespace, split: Split) -> int:
         scores, embeddings, labels = evaluation.evaluate(
             bundle, embedder, faces, near_copies, f"FER+ {split}", on_stage=on_stage, on_progress=on_progress
         )
+        for name in ("world", "studio"):
+            if (root := getattr(arguments, name)) is not None:
+                on_stage(f"{name}: {root}")
+                scores[name] = _score_photographs(bundle, root, on_progress)
     path = evaluation.save_scores(arguments.output, scores)
     evaluation.save_table(arguments.output, scores)
     evaluation.save_plots(arguments.output, bundle, scores, embeddings, labels)
@@ -83,8 +101,31 @@ def _score_ferplus(arguments: argparse.Namespace, split: Split) -> int:
     for name, value, interval in headline(scores):
         table.add_row(name, f"{value:.4f}", f"[{interval.low:.4f}, {interval.high:.4f}]" if interval else "")
     output.print(table)
+    for name in ("world", "studio"):
+        if name in scores:
+            confusion = scores[name]["all_emotions"]["confusion"]
+            right = sum(row[place] for place, row in enumerate(confusion))
+            console.print(f"{name}: {right} of {scores[name]['photographs']} photographs right")
     console.print(f"all scores: {path}")
     return 0
+
+
+def _score_photographs(bundle: "Bundle", root: Path, on_progress: Callable[[int, int], None]) -> dict[str, Any]:
+    """Scores of a folder of photographs, which are read as uploads are."""
+    from mien.index.evaluation.transfer import embed_photographs, transfer_scores
+    from mien.model.pipeline import load_pipeline
+
+    photographs = read_dataset("csv", root, None, bundle.mixture.emotions)
+    done = 0
+
+    def on_batch(count: int) -> None:
+        nonlocal done
+        done += count
+        on_progress(done, len(photographs))
+
+    embedded = embed_photographs(load_pipeline(bundle.embedder_path), photographs, on_progress=on_batch)
+    scores = transfer_scores(bundle.mixture, photographs, embedded)
+    return {"found": scores["scored"] / scores["photographs"], **scores}
 
 
 def _score_dataset(arguments: argparse.Namespace) -> int:

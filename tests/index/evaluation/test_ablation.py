@@ -4,9 +4,18 @@ from typing import Any
 
 import pytest
 
-from mien.index.evaluation.ablation import ABLATION_NAME, DECISIVE, ROWS, AblationRow, ablate, by_name, read_rows
+from mien.index.evaluation.ablation import (
+    ABLATION_NAME,
+    DECISIVE,
+    ROWS,
+    AblationRow,
+    ablate,
+    by_name,
+    choose_rows,
+    read_rows,
+)
 from mien.model.datasets.ferplus import LabelledFaces, NearCopies
-from mien.model.errors import DatasetError
+from mien.model.errors import ConfigError, DatasetError
 from mien.model.networks.config import NetworkConfig
 from mien.model.training.config import TrainingConfig
 
@@ -28,6 +37,17 @@ def test_rows_are_valid_and_different_settings() -> None:
     configs = [TrainingConfig.model_validate(CONFIG.model_dump() | changes) for changes in ROWS.values()]
     assert len({config.model_dump_json() for config in configs}) == len(ROWS)  # no two rows are the same training
     assert set(DECISIVE) < ROWS.keys()
+
+
+def test_rows_can_be_chosen() -> None:
+    assert choose_rows(None) == ROWS
+    assert tuple(choose_rows(["decisive"])) == DECISIVE
+    names = ["+ prior in training", "decisive", "+ balanced batches, as in the paper"]
+    chosen = choose_rows(names)
+    assert set(chosen) == {*DECISIVE, names[0], names[2]}
+    assert chosen[names[0]] == {"loss": "gaussian", "prior_power": 1.0}
+    with pytest.raises(ConfigError, match=r"a row must be decisive or one of .*, got triplets"):
+        choose_rows(["triplets"])
 
 
 def test_rows_are_trained_scored_and_kept(tmp_path: Path, make_faces: MakeFaces) -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,27 @@ def test_figures_on_the_faces_of_the_calibration_are_also_cross_fitted(
     )
     assert not any("cross_fitted" in name for name in [*elsewhere["majority"], *elsewhere["rejection"]])
     assert "calibration_trained_sigma" in elsewhere["majority"]
+
+
+def test_labels_of_fer2013_are_seven(small_run: SmallRun, make_faces: MakeFaces) -> None:
+    """Contempt is none of them: a face is named by the nearest of the seven other centroids."""
+    bundle = load_bundle(small_run.bundle)
+    embedder = Embedder(bundle.embedder_path, provider="cpu")
+    faces = make_faces(80, seed=2)
+    opinions = np.random.default_rng(0).integers(-1, 8, 80)
+    copies = NearCopies({}, frozenset(faces.names[:10]))
+    scores, _, _ = evaluate(
+        bundle, embedder, replace(faces, opinions=opinions), copies, "made faces", outliers_of_each_kind=FEW
+    )
+    seven = [column for column, name in enumerate(bundle.mixture.emotions) if name != "contempt"]
+    nearest = bundle.mixture.distances(embedder.embed(faces.images))[:, seven].argmin(axis=1)
+    for name, first in (("all", 0), ("without_near_copies", 10)):
+        rows = np.flatnonzero(np.isin(opinions[first:], seven)) + first
+        found = scores["fer2013_labels"][name]
+        assert found["faces"] == len(rows)
+        assert list(found["recall_per_class"]) == [bundle.mixture.emotions[column] for column in seven]
+        assert found["accuracy"] == pytest.approx((nearest[rows] == opinions[rows]).mean())
+    assert "accuracy, FER2013's own seven labels" in {figure.name for figure in headline(scores)}
+
+    without, _, _ = evaluate(bundle, embedder, faces, copies, "made faces", outliers_of_each_kind=FEW)
+    assert "fer2013_labels" not in without

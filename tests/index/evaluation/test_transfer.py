@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mien.index.bundle.bundle import load_bundle
+from mien.index.evaluation import transfer
 from mien.index.evaluation.classification import classification_scores
 from mien.index.evaluation.transfer import (
     EmbeddedPhotographs,
@@ -87,6 +88,14 @@ def test_accuracy_over_all_emotions_and_over_those_of_the_set(mixture: Mixture) 
     assert own["confusion"][1] == [0, 2, 0, 0, 0, 0, 0, 0]
     assert scores["subjects"] is None
     assert json.loads(json.dumps(scores)) == scores
+
+
+def test_recall_of_the_emotions_with_many_photographs(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "FREQUENT_PHOTOGRAPHS", 1)
+    scores = transfer_scores(mixture, made_set([1, 1, 2, 6, 6]), at([10.0, 0.0, 0.0, 61.0, 69.0]))
+    assert scores["frequent_emotions"] == ["happiness", "fear"]
+    assert scores["all_emotions"]["recall_of_frequent"] == 0.5
+    assert scores["all_emotions"]["macro_recall"] == pytest.approx(1 / 3)
 
 
 def test_own_emotions_of_a_face_far_from_all_of_them(mixture: Mixture) -> None:
@@ -336,6 +345,7 @@ def test_every_kind_of_data_set_is_scored(name: str, small_run: SmallRun, tmp_pa
         (["--dataset", "fer", "."], "expected one of the data sets affectnet"),
         (["--dataset", "jaffe", ".", "--split", "test"], "JAFFE has the splits all, got 'test'"),
         (["--dataset", "jaffe", ".", "--record"], "--record keeps the scores on FER+"),
+        (["--dataset", "jaffe", ".", "--world", "."], "--world and --studio go with --data"),
         (["--data", ".", "--already-cropped"], "--already-cropped is for --dataset"),
         (["--data", ".", "--split", "Test"], "--split: expected one of Training, PublicTest, PrivateTest, got 'Test'"),
     ],

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.manifest import read_manifest
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS
 from mien.service.commands.main import main
+from tests.support.cartoon import cartoon
 from tests.support.small_run import SmallRun
 
 
@@ -73,15 +75,27 @@ def test_commands_lead_from_faces_to_a_scored_bundle(
     assert "has no sub-classes" in capsys.readouterr().err
     assert main(["discover", "--bundle", str(bundle), *data, *found, "--previous", str(small_run.bundle)]) == 1
     assert "has no sub-classes" in capsys.readouterr().err
-    scores = tmp_path / "scores"
-    assert main(["evaluate", "--bundle", str(bundle), *data, "--output", str(scores), "--record"]) == 0
-    table = capsys.readouterr().out
+    scores, photographs = tmp_path / "scores", tmp_path / "photographs"
+    photographs.mkdir()
+    for name in ("one", "two"):
+        Image.fromarray(cartoon(200)).save(photographs / f"{name}.png")
+    Image.new("RGB", (64, 64)).save(photographs / "none.png")
+    (photographs / "labels.csv").write_text("image,label\none.png,fear\ntwo.png,fear\nnone.png,happiness\n")
+    sets = ["--world", str(photographs), "--studio", str(photographs)]
+    assert main(["evaluate", "--bundle", str(bundle), *data, *sets, "--output", str(scores), "--record"]) == 0
+    printed = capsys.readouterr()
+    assert " of 3 photographs right" in printed.err
+    table = printed.out
+    assert "photographs of the world: accuracy" in table
+    assert "studio photographs: faces found" in table
     assert "accuracy, nearest centroid" in table
     assert "95 % interval" in table
     assert "calibration error, cross-fitted" in table
     assert (scores / "scores.json").is_file()
     manifest = read_manifest(bundle)
     assert manifest.scores is not None
+    assert manifest.scores["world"]["found"] == pytest.approx(2 / 3)
+    assert manifest.scores["world"]["skipped"] == {"no face found": 1}
     assert manifest.made_from["training"]["network"]["widths"] == [4, 8]
 
     assert main(["train", *data, "--output", str(tmp_path / "run"), *tiny]) == 1
