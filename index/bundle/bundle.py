@@ -236,20 +236,52 @@ def record_scores(folder: Path, scores: dict[str, Any]) -> None:
     write_manifest(folder, read_manifest(folder).model_copy(update={"scores": scores}))
 
 
-def _replace_file(folder: Path, name: str, write: Callable[[Path, str], object], update: dict[str, Any]) -> Manifest:
-    """Replace one file of a bundle and update its manifest, all or nothing: in a copy that then takes its place.
+def write_adapted(
+    bundle: Bundle, output: Path, mixture: Mixture, sub_classes: SubClasses | None, report: dict[str, Any]
+) -> Manifest:
+    """Write a bundle with another mixture over the same network and gallery; its scores are dropped.
 
-    ``write`` is called with the path of the file and the SHA-256 of the embedder.
+    Args:
+        bundle: the one to start from; it stays as it is, unless the output is its folder.
+        output: folder of the new bundle.
+        mixture: whose first emotions are those of the bundle.
+        sub_classes: of the mixture; None where the bundle has none.
+        report: of the adaptation, JSON values.
+
+    Raises:
+        BundleError: the output folder holds something else.
     """
-    manifest = read_manifest(folder)
-    folder = folder.resolve()  # "." has no name from which to make the draft's
-    draft = _empty_draft(folder)
-    shutil.copytree(folder, draft)
-    write(draft / name, manifest.sha256[EMBEDDER])
-    manifest = manifest.model_copy(update={"sha256": manifest.sha256 | {name: sha256_of(draft / name)}, **update})
+    check_is_replaceable(output)
+    ids = tuple(entry.id for entry in bundle.gallery.entries)
+    writers: dict[str, Callable[[Path, str], object]] = {MIXTURE: lambda path, sha: write_mixture(path, mixture, sha)}
+    if sub_classes is not None:
+        writers[SUB_CLASSES] = lambda path, sha: write_sub_classes(path, sub_classes, sha, ids)
+    return _write_changed(bundle.folder, output, writers, {"adaptation": report, "scores": None})
+
+
+def _replace_file(folder: Path, name: str, write: Callable[[Path, str], object], update: dict[str, Any]) -> Manifest:
+    """Replace one file of a bundle and update its manifest, all or nothing."""
+    return _write_changed(folder, folder, {name: write}, update)
+
+
+def _write_changed(
+    source: Path, output: Path, writers: Mapping[str, Callable[[Path, str], object]], update: dict[str, Any]
+) -> Manifest:
+    """Write a bundle with some files of another changed, in a copy that then takes its place.
+
+    Each of ``writers`` is called with the path of the file and the SHA-256 of the embedder.
+    """
+    manifest = read_manifest(source)
+    output = output.resolve()  # "." has no name from which to make the draft's
+    draft = _empty_draft(output)
+    shutil.copytree(source, draft)
+    for name, write in writers.items():
+        write(draft / name, manifest.sha256[EMBEDDER])
+    digests = {name: sha256_of(draft / name) for name in writers}
+    manifest = manifest.model_copy(update={"sha256": manifest.sha256 | digests, **update})
     write_manifest(draft, manifest)
-    shutil.rmtree(folder)
-    draft.rename(folder)
+    shutil.rmtree(output, ignore_errors=True)
+    draft.rename(output)
     return manifest
 
 

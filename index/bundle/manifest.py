@@ -40,6 +40,7 @@ class Manifest(BaseModel):
         calibration: report of ``mien calibrate``.
         sub_classes: report of ``mien discover``.
         scores: from ``mien evaluate --record``.
+        adaptation: report of ``mien adapt``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -52,6 +53,7 @@ class Manifest(BaseModel):
     calibration: dict[str, Any] | None = None
     sub_classes: dict[str, Any] | None = None
     scores: dict[str, Any] | None = None
+    adaptation: dict[str, Any] | None = None
 
     @field_validator("sha256")
     @classmethod

@@ -25,6 +25,7 @@ COMMANDS: Final = {
         "bundle.calibrate",
         "Fit posteriors, typicality and doubts of covered faces on validation faces; changes the bundle.",
     ),
+    "adapt": ("bundle.adapt", "Adapt a bundle to a few photographs of your own, or add emotions to it."),
     "portraits": ("bundle.portraits", "Train the painter of average faces; changes the bundle."),
     "demonstration": ("bundle.demonstration", "Give a bundle faces that are free to show, with pictures; changes it."),
     "evaluate": ("bundle.evaluate", "Score a bundle on a split of FER+ or on another data set."),
