@@ -27,7 +27,7 @@ Protocol = Literal["majority", "argmax"]
 EmotionPrior = Literal["uniform", "data"]
 """Weights of the emotions in a posterior: all the same, or their shares of the training faces."""
 
-_SPELLINGS: Final = {
+SPELLINGS: Final = {
     "happy": "happiness",
     "joy": "happiness",
     "surprised": "surprise",
@@ -48,7 +48,7 @@ def emotion_of(name: str) -> str:
         ('happiness', 'sleepy')
     """
     small = name.strip().lower()
-    return _SPELLINGS.get(small, small)
+    return SPELLINGS.get(small, small)
 
 
 def vote_columns(emotions: tuple[str, ...]) -> tuple[str, ...]:

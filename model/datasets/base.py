@@ -3,19 +3,23 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.emotions import EMOTIONS, in_order
+from mien.model.emotions import EMOTIONS, SPELLINGS, emotion_of, in_order
 from mien.model.errors import DatasetError
 from mien.model.faces.box import Box
 from mien.model.files import files_below
 
 SUFFIXES: Final = frozenset((".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """Suffixes of the names of photographs, in lower case."""
+
+_NEAR: Final = 0.8
+"""A label as near to an emotion as this (difflib's ratio) is a misspelt one."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class LabelledPhotographs:
         boxes: (n,) the box of the labelled face, None for a photograph without one; None if no photograph has one.
         left_out: how many photographs were left out, by reason, such as a class that is not asked for.
         emotions: (c,) names.
+        metadata: further columns of the data set, each with (n,) texts.
     """
 
     name: str
@@ -41,6 +46,7 @@ class LabelledPhotographs:
     boxes: tuple[Box | None, ...] | None
     left_out: dict[str, int]
     emotions: tuple[str, ...] = EMOTIONS
+    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -64,6 +70,7 @@ class LabelledPhotographs:
             labels=self.labels[chosen],
             subjects=tuple(self.subjects[row] for row in chosen) if self.subjects is not None else None,
             boxes=tuple(self.boxes[row] for row in chosen) if self.boxes is not None else None,
+            metadata={name: tuple(values[row] for row in chosen) for name, values in self.metadata.items()},
         )
 
     def of(self, emotions: tuple[str, ...]) -> "LabelledPhotographs":
@@ -100,15 +107,32 @@ class Collection:
     _labels: list[str] = field(default_factory=list)
     _subjects: list[str | None] = field(default_factory=list)
     _boxes: list[Box | None] = field(default_factory=list)
+    _metadata: list[Mapping[str, str]] = field(default_factory=list)
     _left_out: Counter[str] = field(default_factory=Counter)
 
-    def add(self, path: Path, emotion: str, *, subject: str | None = None, box: Box | None = None) -> None:
+    def add(
+        self,
+        path: Path,
+        emotion: str,
+        *,
+        subject: str | None = None,
+        box: Box | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         """Add a photograph, or count its emotion as left out.
 
+        Args:
+            path: its file.
+            emotion: its label.
+            subject: the person; None where it is not known.
+            box: of the labelled face.
+            metadata: its further columns: those of the first photograph.
+
         Raises:
-            DatasetError: the file does not exist.
+            DatasetError: the file does not exist, or the emotion is a misspelt one.
         """
         if self.emotions is not None and emotion not in self.emotions:
+            check_spelling(emotion, self.emotions)
             self.leave_out(emotion)
             return
         if not path.is_file():
@@ -117,6 +141,7 @@ class Collection:
         self._labels.append(emotion)
         self._subjects.append(subject)
         self._boxes.append(box)
+        self._metadata.append(metadata or {})
 
     def leave_out(self, what: str, count: int = 1) -> None:
         """Count photographs that are left out."""
@@ -142,6 +167,7 @@ class Collection:
             tuple(self._boxes) if any(self._boxes) else None,
             dict(self._left_out),
             emotions,
+            {name: tuple(each[name] for each in self._metadata) for name in self._metadata[0]},
         )
 
 
@@ -149,6 +175,18 @@ def _none_of(name: str, emotions: tuple[str, ...], left_out: Mapping[str, int]) 
     wanted = f"photographs with one of the emotions {', '.join(emotions)}" if emotions else "labelled photographs"
     found = ", ".join(f"{count} of {what!r}" for what, count in left_out.items()) or "none at all"
     return DatasetError(f"{name}: expected {wanted}, got {found}")
+
+
+def check_spelling(label: str, emotions: tuple[str, ...]) -> None:
+    """Refuse a label that is nearly one of the emotions: left out, it would leave a wrong score.
+
+    Raises:
+        DatasetError: the label is misspelt.
+    """
+    spellings = {spelling: name for spelling in (*emotions, *SPELLINGS) if (name := emotion_of(spelling)) in emotions}
+    near = get_close_matches(label.lower(), spellings, n=1, cutoff=_NEAR)
+    if near and label not in emotions:
+        raise DatasetError(f"no emotion is called {label!r}: did you mean {spellings[near[0]]}?")
 
 
 def check_split(split: str, splits: tuple[str, ...], dataset: str) -> None:

@@ -3,7 +3,8 @@
     image,label,subject,x,y,width,height,split
     01/smile.jpg,happiness,01,120,80,200,200,test
 
-Only ``image`` (or ``path``) and ``label`` (or ``emotion``) are required. Paths are relative to the table's folder.
+Only ``image`` (or ``path``) and ``label`` (or ``emotion``) are required; further columns are metadata. Paths are
+relative to the table's folder. The delimiter is the comma, semicolon, tab or bar, whichever the first line has most of.
 """
 
 import csv
@@ -20,6 +21,8 @@ from mien.model.faces.box import Box
 _IMAGE: Final = ("image", "path")
 _LABEL: Final = ("label", "emotion")
 _BOX: Final = ("x", "y", "width", "height")
+_OTHER: Final = frozenset((*_IMAGE, *_LABEL, *_BOX, "subject", "split"))
+_DELIMITERS: Final = ",;\t|"
 
 
 def lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -29,13 +32,20 @@ def lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         DatasetError: the file is not UTF-8 CSV text.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
+        reader = csv.reader(file, delimiter=_delimiter(path))
         try:
             for row in reader:
                 if row:
                     yield reader.line_num, row
         except (csv.Error, UnicodeDecodeError) as error:
             raise DatasetError(f"{path}, after line {reader.line_num}: expected UTF-8 CSV text, got {error}") from None
+
+
+def _delimiter(path: Path) -> str:
+    """The delimiter of which the first line has most; the comma where it has none."""
+    with path.open("rb") as file:
+        first = file.readline()
+    return max(_DELIMITERS, key=lambda each: first.count(each.encode()))
 
 
 def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -80,7 +90,9 @@ def read_listing(root: Path, split: str = "all", emotions: tuple[str, ...] | Non
     columns = (image, label, *(_BOX if boxed else ()), *(() if split == "all" else ("split",)))
     collection = Collection(f"{table.resolve().parent.name}/{table.name} {split}", emotions=emotions)
     seen: set[str] = set()
+    splits: dict[str, None] = {}
     for line, row in rows(table, columns):
+        splits[row.get("split", "")] = None
         if split not in ("all", row.get("split")):
             continue
         try:
@@ -88,9 +100,14 @@ def read_listing(root: Path, split: str = "all", emotions: tuple[str, ...] | Non
                 raise DatasetError(f"expected each photograph once, got {row[image]} again")  # noqa: TRY301  line added below
             seen.add(row[image])
             box = _box(row) if boxed else None
-            collection.add(table.parent / row[image], emotion_of(row[label]), subject=_subject(row), box=box)
+            metadata = {name: row[name].strip() for name in heading if name not in _OTHER}
+            collection.add(
+                table.parent / row[image], emotion_of(row[label]), subject=_subject(row), box=box, metadata=metadata
+            )
         except DatasetError as error:
             raise DatasetError(f"{table}, line {line}: {error}") from None
+    if split != "all" and split not in splits:
+        raise DatasetError(f"{table}: its column split has {', '.join(splits) or 'no rows'}; got {split!r}")
     return collection.photographs()
 
 

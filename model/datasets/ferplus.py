@@ -116,8 +116,14 @@ def read_ferplus(root: Path, split: Split) -> LabelledFaces:
         return _with_opinions(faces, root / OPINIONS_NAME)
     raise DatasetError(
         f"{root} holds no FER+ {split} split: expected {_FOLDERS[split]}/label.csv with its PNG files, "
-        "or fer2013.csv and fer2013new.csv"
+        f"or fer2013.csv and fer2013new.csv; it has {_splits_in(root)}"
     )
+
+
+def _splits_in(root: Path) -> str:
+    """The splits that are in a folder, in words."""
+    found = [split for split, folder in _FOLDERS.items() if (root / folder / "label.csv").is_file()]
+    return f"the splits {', '.join(found)}" if found else "none of the splits"
 
 
 def _with_opinions(faces: LabelledFaces, path: Path) -> LabelledFaces:

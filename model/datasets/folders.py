@@ -10,7 +10,7 @@ out and counted, or are labels of one's own.
 from pathlib import Path
 from typing import Final
 
-from mien.model.datasets.base import SUFFIXES, Collection, LabelledPhotographs
+from mien.model.datasets.base import SUFFIXES, Collection, LabelledPhotographs, check_spelling
 from mien.model.emotions import EMOTIONS, emotion_of
 from mien.model.errors import DatasetError
 from mien.model.files import files_below
@@ -40,6 +40,7 @@ def read_folders(root: Path, split: str = "all", emotions: tuple[str, ...] | Non
         parts = [root]
     if not any(map(_folders, parts)):
         wanted = f"named as the emotions {', '.join(emotions)}" if emotions is not None else "named as labels"
+        _check_spelling(_folders(root), emotions)
         raise DatasetError(
             f"{root}{'' if split == 'all' else f', part {split}'}: expected folders {wanted}, "
             f"got {', '.join(folder.name for folder in _folders(root)) or 'no folder'}"
@@ -53,6 +54,13 @@ def read_folders(root: Path, split: str = "all", emotions: tuple[str, ...] | Non
                 else:
                     collection.leave_out("no photograph by its name")
     return collection.photographs()
+
+
+def _check_spelling(folders: list[Path], emotions: tuple[str, ...] | None) -> None:
+    """Refuse folders that are named nearly as emotions."""
+    if emotions is not None:
+        for folder in folders:
+            check_spelling(folder.name, emotions)
 
 
 def _folders(root: Path) -> list[Path]:

@@ -15,14 +15,19 @@ from mien.model.errors import DatasetError
 
 SPLITS: Final = ("all",)
 
-_NAME: Final = re.compile(r"(?P<subject>[A-Z]{2})\.(?P<expression>[A-Z]{2})\d\.\d+\.tiff", re.ASCII | re.IGNORECASE)
+ENDINGS: Final = (".tiff", ".tif", ".png")
+"""The owners distribute TIFF files, copies of the set are PNG files; the first kind that is there is read."""
+
+_NAME: Final = re.compile(
+    r"(?P<subject>[A-Z]{2})\.(?P<expression>[A-Z]{2})\d\.\d+\.(tiff?|png)", re.ASCII | re.IGNORECASE
+)
 
 
 def read_jaffe(root: Path, split: str = "all") -> LabelledPhotographs:
     """Read JAFFE.
 
     Args:
-        root: the folder that holds the TIFF files, at any depth.
+        root: the folder that holds the files, at any depth.
         split: ``all``.
 
     Raises:
@@ -30,7 +35,8 @@ def read_jaffe(root: Path, split: str = "all") -> LabelledPhotographs:
     """
     check_split(split, SPLITS, "JAFFE")
     collection = Collection("JAFFE all")
-    for name, path in files_by_name(root, ".tiff").items():
+    files = next((found for ending in ENDINGS if (found := files_by_name(root, ending))), {})
+    for name, path in files.items():
         parts = _NAME.fullmatch(name)
         if parts is None or parts["expression"].upper() not in EXPRESSIONS:
             raise DatasetError(f"{path}: expected a name such as KA.AN1.39.tiff")

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mien.model.datasets.csv_table import lines, read_listing, rows
@@ -103,3 +104,32 @@ def test_faults_name_file_and_line(tmp_path: Path) -> None:
         list(rows(write_text(tmp_path / "t.csv", ""), ("a",)))
     with pytest.raises(DatasetError, match=r"t\.csv, after line 0: expected UTF-8 CSV text"):
         list(lines(write_text(tmp_path / "t.csv", "ä,1\n", "latin-1")))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiter_is_found_out(tmp_path: Path, delimiter: str) -> None:
+    fields = (("a", "b", "c"), ("1", '"x, y; z"', "3"))
+    table = write_text(tmp_path / "t.csv", "".join(delimiter.join(each) + "\n" for each in fields))
+    assert list(rows(table, ("a", "c"))) == [(2, {"a": "1", "b": "x, y; z", "c": "3"})]
+
+
+def test_path_and_emotion_are_understood_and_further_columns_are_metadata(tmp_path: Path) -> None:
+    text = "path;emotion;subject;age;camera\n1.jpg;happy;ann;31;one\n2.jpg;sad;bob; ;two\n"
+    photographs = read_listing(write(tmp_path, text, "1.jpg", "2.jpg"))
+    assert photographs.classes == ("happiness", "sadness")
+    assert photographs.metadata == {"age": ("31", ""), "camera": ("one", "two")}
+    assert photographs.take(np.array([1])).metadata == {"age": ("",), "camera": ("two",)}
+
+
+def test_misspelt_label_is_an_error_with_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"line 3: no emotion is called 'happyness': did you mean happiness\?"):
+        read_listing(write(tmp_path, "image,label\n1.jpg,sad\n2.jpg,Happyness\n", "1.jpg", "2.jpg"))
+    with pytest.raises(DatasetError, match="'angri': did you mean anger"):
+        read_listing(write(tmp_path, "image,label\n1.jpg,angri\n", "1.jpg"))
+    assert read_listing(write(tmp_path, "image,label\n1.jpg,sad\n2.jpg,bored\n", "1.jpg")).left_out == {"bored": 1}
+
+
+def test_unknown_split_says_what_is_there(tmp_path: Path) -> None:
+    table = write(tmp_path, "image,label,split\n1.jpg,sad,train\n2.jpg,sad,test\n", "1.jpg", "2.jpg")
+    with pytest.raises(DatasetError, match="its column split has train, test; got 'dev'"):
+        read_listing(table, "dev")

@@ -56,3 +56,13 @@ def test_folders_without_a_known_label_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "sad/readme.txt")
     with pytest.raises(DatasetError, match="got 1 of '0', 1 of '1', 1 of 'no photograph by its name'"):
         read_folders(tmp_path)
+
+
+def test_misspelt_folder_is_an_error_with_a_suggestion(tmp_path: Path) -> None:
+    write(tmp_path, "neutral/a.png", "happyness/b.png")
+    with pytest.raises(DatasetError, match=r"no emotion is called 'happyness': did you mean happiness\?"):
+        read_folders(tmp_path)
+    write(tmp_path / "all", "suprise/a.png", "neutrel/b.png")
+    with pytest.raises(DatasetError, match=r"no emotion is called 'neutrel': did you mean neutral\?"):
+        read_folders(tmp_path / "all")
+    assert read_folders(tmp_path / "all", emotions=None).classes == ("neutrel", "suprise")

@@ -42,3 +42,11 @@ def test_folder_without_photographs_is_refused(tmp_path: Path) -> None:
         read_jaffe(tmp_path)
     with pytest.raises(DatasetError, match="JAFFE has the splits all, got 'test'"):
         read_jaffe(tmp_path, "test")
+
+
+def test_copies_as_png_files_are_read(tmp_path: Path) -> None:
+    for name in ("KA.AN1.39", "KL.HA1.158"):
+        (tmp_path / f"{name}.png").touch()
+    assert [EMOTIONS[label] for label in read_jaffe(tmp_path).labels] == ["anger", "happiness"]
+    (tmp_path / "TM.NE3.179.tiff").touch()
+    assert [path.suffix for path in read_jaffe(tmp_path).paths] == [".tiff"]
