@@ -9,7 +9,7 @@ import { addressOf } from "./route.js";
 import { askedQuery, state, titleOf } from "./state.js";
 import { photograph } from "./thumbnails.js";
 import { explain } from "./why.js";
-import { nameOf } from "./words.js";
+import { doubtsAbout, nameOf, sourcesOf } from "./words.js";
 
 /** The panel about the query; `another` starts over. */
 export class QueryPanel {
@@ -70,6 +70,7 @@ function faceStrip({ faces, crops }, number, row) {
 
 function faceCard(face, picture, row) {
   const why = make("div", { class: "why" });
+  const doubts = doubtsAbout(face);
   const source = { blob: picture.blob, row, cropped: picture.cropped };
   return make(
     "article",
@@ -83,13 +84,8 @@ function faceCard(face, picture, row) {
     face.known && face.sub_class && make("p", { class: "face-kind" }, nameOf(face)),
     why,
     allBars(face.posterior),
-    make(
-      "p",
-      { class: "typical" },
-      face.known
-        ? `More typical of the known expressions than ${percent(face.typicality)} of faces.`
-        : "Hardly any face is less typical of the known expressions: its emotion means little here.",
-    ),
+    face.intensity && make("p", { class: "typical" }, `Strength ${percent(face.intensity)}: neutral is 0, a typical face of ${face.emotion} 100 %.`),
+    doubts && make("p", { class: "typical doubts" }, doubts),
   );
 }
 
@@ -114,7 +110,7 @@ function ofGallery(id) {
 }
 
 function aboutFace(face, id) {
-  const { caption, source, attribution, votes } = face.metadata;
+  const { caption, votes } = face.metadata;
   return [
     make("div", { class: "row between" }, emotionTitle(face.emotion ?? face.label), make("a", { class: "quiet-link", href: addressOf("gallery", { id }) }, "In the gallery")),
     face.sub_class && make("p", { class: "face-kind" }, nameOf(face)),
@@ -122,7 +118,7 @@ function aboutFace(face, id) {
     face.label && face.label !== face.emotion && make("p", { class: "hint" }, `Labelled ${face.label}.`),
     votes && make("div", {}, make("h3", {}, "How people voted"), voteBar(votes)),
     make("p", { class: "hint" }, caption ?? id),
-    (source || attribution) && make("p", { class: "hint" }, [source, attribution].filter(Boolean).join(", ")),
+    make("p", { class: "hint" }, sourcesOf([face]).join()),
   ];
 }
 

@@ -6,7 +6,7 @@ import { choose, showMore, state } from "./state.js";
 import { summary } from "./summary.js";
 import { photograph } from "./thumbnails.js";
 import { compare } from "./why.js";
-import { closeness, emotionOf, kindOf, nameOf, sentence } from "./words.js";
+import { closeness, emotionOf, kindOf, nameOf, sentence, sourcesOf } from "./words.js";
 
 const GHOSTS = 9;
 
@@ -94,11 +94,11 @@ export class Results {
   }
 
   match(match) {
-    const { caption, attribution, source } = match.metadata ?? {};
+    const { caption } = match.metadata ?? {};
     const near = closeness(match.distance, state.info.typical_distance);
     const name = nameOf(match);
     const label = match.label && match.label !== emotionOf(match) ? `labelled ${match.label}` : null;
-    const link = make("a", { class: "match-picture", href: addressOf(this.view, { id: match.id }), title: [caption, source, attribution, match.id].filter(Boolean).join(" · ") }, photograph(match.id), make("span", { class: "visually-hidden" }, `More like ${caption ?? match.id}`));
+    const link = make("a", { class: "match-picture", href: addressOf(this.view, { id: match.id }), title: [caption, ...sourcesOf([match]), match.id].filter(Boolean).join(" · ") }, photograph(match.id), make("span", { class: "visually-hidden" }, `More like ${caption ?? match.id}`));
     link.dataset.key = match.id;
     const why = make("button", { type: "button", class: "plain", "aria-label": `Why is ${caption ?? match.id} near? What the two share`, onclick: () => compare(match) }, "Why?");
     why.dataset.key = `why ${match.id}`;
@@ -116,7 +116,7 @@ export class Results {
     const { same_emotion: same, other_emotion: other } = state.info.typical_distance;
     const button = make("button", { type: "button", "aria-disabled": String(state.paging), onclick: () => state.paging || showMore() }, "Show more");
     button.dataset.key = "more";
-    const sources = [...new Set((state.answer.matches ?? []).map(({ metadata }) => [metadata?.source, metadata?.attribution].filter(Boolean).join(", ")))].filter(Boolean);
+    const sources = sourcesOf(state.answer.matches ?? []);
     if (!state.answer.matches?.length) return null;
     return make(
       "div",

@@ -5,7 +5,7 @@ import { dot, EMOTIONS } from "./emotions.js";
 import { addressOf } from "./route.js";
 import { PHOTOGRAPHED } from "./state.js";
 import { photograph } from "./thumbnails.js";
-import { nameOf } from "./words.js";
+import { nameOf, sourcesOf } from "./words.js";
 
 const TRIED = 8;
 let shown = false;
@@ -21,7 +21,7 @@ export async function showStart() {
     const chosen = varied(faces, TRIED);
     find("tries").hidden = chosen.length === 0;
     find("try-list").replaceChildren(...chosen.map(tried));
-    const sources = [...new Set(chosen.map(({ metadata }) => [metadata.source, metadata.attribution].filter(Boolean).join(", ")))].filter(Boolean);
+    const sources = sourcesOf(chosen);
     find("try-sources").textContent = sources.length ? `Photographs: ${sources.join("; ")}.` : "";
   } catch {
     shown = false;
@@ -32,23 +32,20 @@ function tried(face) {
   return make("li", {}, make("a", { class: "try", href: addressOf("search", { id: face.id }), title: face.metadata.caption ?? face.id }, photograph(face.id), make("span", {}, dot(face.emotion), face.emotion), make("span", { class: "visually-hidden" }, `: search with ${face.metadata.caption ?? nameOf(face)}`)));
 }
 
-/** Faces of as many emotions, sources and people as there are, in turn. */
+/** Faces of as many emotions, sources and people as there are, in turn; first those whose owner agrees with the mixture. */
 function varied(faces, count) {
-  const groups = faces.reduce((map, face) => map.set(face.emotion, [...(map.get(face.emotion) ?? []), face]), new Map());
+  const sure = (face) => (face.label ? (face.label === face.emotion ? 0 : 2) : 1);
+  const used = { emotion: {}, source: {}, person: {} };
+  const keys = (face) => ({ emotion: face.emotion, source: sourcesOf([face])[0], person: face.subject ?? face.id });
+  const seen = (face, kind) => used[kind][keys(face)[kind]] ?? 0;
   const chosen = [];
-  const people = new Set();
-  const spread = (group) => group.filter((_, place) => place % Math.max(1, Math.floor(group.length / count)) === 0);
-  const queues = [...groups.values()].map((group) => [...spread(group), ...group]);
-  while (chosen.length < count && queues.some((queue) => queue.length)) {
-    for (const queue of queues) {
-      let face;
-      do face = queue.shift();
-      while (face && (chosen.includes(face) || (face.subject && people.has(face.subject))));
-      if (face && chosen.length < count) {
-        chosen.push(face);
-        people.add(face.subject);
-      }
-    }
+  const waiting = new Set(faces);
+  while (chosen.length < count && waiting.size) {
+    const cost = (face) => 100 * seen(face, "person") + 10 * seen(face, "emotion") + 4 * seen(face, "source") + 3 * sure(face);
+    const [next] = [...waiting].sort((a, b) => cost(a) - cost(b));
+    waiting.delete(next);
+    chosen.push(next);
+    for (const [kind, key] of Object.entries(keys(next))) used[kind][key] = seen(next, kind) + 1;
   }
   return chosen;
 }

@@ -5,7 +5,7 @@ import { takeEmotions } from "./emotions.js";
 import { pictureFace } from "./pictures.js";
 import { closeness } from "./words.js";
 
-export const PAGE = 24;
+export const PAGE = 13; // a large photograph with four beside it, and two rows of four
 const SUMMARISED = 100;
 /** Faces that ship as points, without photographs: each has the votes of ten raters. */
 export const RATED = { "metadata.dataset": "FER+" };
@@ -71,7 +71,7 @@ const ask = async (body, signal) => (await postJson("/retrieve", body, { signal 
 /** A page of the nearest photographs. A face of the gallery is its own first match, and is left out. */
 async function photographs(query, after, signal) {
   const { chosen, info: served } = state;
-  const k = Math.min(PAGE + 1, served.limits.k);
+  const k = Math.min(PAGE + (query.id ? 1 : 0), served.limits.k);
   const page = await ask(
     { query, k, filter: filterOf(PHOTOGRAPHED), one_per_subject: chosen.onePerPerson || undefined, after },
     signal,

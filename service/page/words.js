@@ -31,6 +31,27 @@ export function closeness(distance, typical) {
   return { words: step?.[1] ?? "far", far: !step, share: Math.min(1, distance / typical.other_emotion) };
 }
 
+/** Where photographs come from and under which terms, each source once. */
+export function sourcesOf(faces) {
+  const source = ({ metadata: { source, attribution, licence } = {} }) => [source, attribution, attribution?.includes(licence) ? null : licence].filter(Boolean).join(", ");
+  return [...new Set(faces.map(source))].filter(Boolean);
+}
+
+// Reasons to doubt an answer about a face, as the service names them.
+const DOUBTS = {
+  untypical: "it is unlike the known expressions",
+  small: "it has few pixels",
+  blurred: "it is blurred",
+  turned: "it is turned away",
+  cut_off: "a part of it is outside the picture",
+};
+
+/** "Take this with care: it is blurred." or null where nothing speaks against the answer. */
+export function doubtsAbout({ reasons = [], known }) {
+  const words = (reasons.length || known ? reasons : ["untypical"]).map((reason) => DOUBTS[reason] ?? reason);
+  return words.length ? `Take this face with care: ${words.join(", ")}.` : null;
+}
+
 export const number = (count) => count.toLocaleString("en");
 
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
