@@ -359,7 +359,7 @@ def test_matches_are_filtered_paged_and_followed(page: Page, served_engine: Engi
         assert page.text('#found .chip[aria-pressed="true"]') == "happiness"
         assert all(name.text.startswith("happiness") for name in page.all(".match-name"))
         links = page.all(".match-picture")
-        assert len(links) == engine.gallery.statistics().emotions["happiness"]
+        assert len(links) == min(13, engine.gallery.statistics().emotions["happiness"])
         more_like = links[1].get_attribute("href")
         links[1].click()
         page.wait(".query-face")
