@@ -1,6 +1,8 @@
 """``mien serve``: the service on uvicorn."""
 
 import asyncio
+import errno
+import logging
 import os
 import socket
 import sys
@@ -18,9 +20,12 @@ from mien.service.inference.runtime import Runtime
 from mien.service.middleware.auth import is_loopback
 from mien.service.operation import logs
 from mien.service.operation.header_timeout import protocol_with_header_timeout
-from mien.service.operation.supervisor import serve_in_processes
+from mien.service.operation.logs import FIELDS
+from mien.service.operation.supervisor import address_of, serve_in_processes
 from mien.service.operation.traces import otlp_provider, trace_requests
 from mien.service.settings import Settings
+
+_log = logging.getLogger("mien.server")
 
 SWITCH_S: Final = 0.0005
 """How long a thread keeps the interpreter lock while another waits for it.
@@ -35,14 +40,15 @@ def serve(settings: Settings) -> int:
 
     Raises:
         ArtifactError: the bundle or the detector cannot be used.
-        ConfigError: the provider is not installed, the key file cannot be used, or other machines could call the
-            service without keys.
+        ConfigError: the provider is not installed, the key file cannot be used, the port is in use, or other machines
+            could call the service without keys.
     """
     if settings.keys is None and not settings.allow_public and not is_loopback(settings.host):
         raise ConfigError(
             f"{settings.host} is open to other machines, and no keys are set: expected --keys (mien keys create makes "
             "one), or --allow-public to serve without keys"
         )
+    check_port(settings.host, settings.port)
     if settings.processes > 1:
         return serve_in_processes(settings, _serve_one)
     _serve_one(settings, None)
@@ -60,12 +66,49 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     if provider is not None:
         app = trace_requests(app, runtime.metrics, provider)
     config = uvicorn_config(app, settings)
-    if listening is None:
-        console.print(f"mien serves {settings.bundle} with {engine.gallery.count()} faces", markup=False)
     try:
         _Server(config, runtime).run(sockets=None if listening is None else [listening])
     finally:
         runtime.engine.gallery.close()
+
+
+def check_port(host: str, port: int) -> None:
+    """Check that a port can be listened on, before the bundle is loaded.
+
+    Raises:
+        ConfigError: it is in use, needs other rights, or the host is not of this machine.
+    """
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program listens there: stop it, or take another with --port (0 takes a free one)"
+        elif error.errno == errno.EACCES:
+            reason = "ports below 1024 need the rights of root: take another with --port"
+        else:
+            reason = f"{error.strerror or error}: --host must be an address of this machine"
+        raise ConfigError(f"cannot listen on port {port} of {host}: {reason}") from None
+
+
+def announce(runtime: Runtime, port: int, *, show: bool) -> None:
+    """Say where what is served: in a terminal as one line for a person, else in the log.
+
+    Args:
+        runtime: that answers.
+        port: that is listened on.
+        show: whether to say it in a terminal; several processes do not say it one after the other.
+    """
+    settings, faces = runtime.settings, runtime.engine.gallery.count()
+    address = address_of(settings.host, port)
+    if not sys.stderr.isatty():
+        fields = {"address": address, "bundle": str(settings.bundle), "gallery": settings.gallery, "faces": faces}
+        _log.info("serving", extra={FIELDS: fields})
+    elif show:
+        gallery = "the faces that ship with it" if settings.gallery is None else f"the gallery {settings.gallery}"
+        console.print(f"mien serves {address} with {settings.bundle} and {gallery} ({faces:,}); Ctrl+C stops it")
 
 
 def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -97,9 +140,12 @@ class _Server(uvicorn.Server):
         self._draining = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and reload at each SIGHUP."""
+        """Listen, say where, and reload at each SIGHUP."""
         await super().startup(sockets)
         self._runtime.reload_on_hangup()
+        if self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            announce(self._runtime, port, show=sockets is None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain; stop at once at a second signal."""

@@ -1,7 +1,10 @@
 """Export of a checkpoint's network to ONNX with its preprocessing, checked against torch."""
 
+import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -23,6 +26,8 @@ PARITY_TOLERANCE: Final = 1e-3
 """Largest allowed difference between torch and ONNX Runtime, in embedding units."""
 
 OPSET: Final = 18
+
+_EXPORTER_LOGGERS: Final = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
 class ExportedNetwork(nn.Module):
@@ -139,9 +144,7 @@ def onnx_graph(
     Raises:
         EmbedderError: torch returns no graph.
     """
-    with warnings.catch_warnings():
-        # The exporter warns about deprecations in its own code.
-        warnings.simplefilter("ignore")
+    with _quiet_exporter():
         program = torch.onnx.export(
             module,
             (example,),
@@ -158,3 +161,19 @@ def onnx_graph(
     replace_metadata(graph, key, about)
     onnx.checker.check_model(graph)
     return graph
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Leave out what torch's exporter says about itself: deprecations in its code, libraries that it does not need."""
+    loggers = [logging.getLogger(name) for name in _EXPORTER_LOGGERS]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

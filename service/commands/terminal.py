@@ -10,7 +10,16 @@ from typing import Any, Final
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 _MIN_PATH_CELLS: Final = 16
@@ -86,6 +95,26 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[note]}", markup=False),
         console=console,
     )
+
+
+def show_step(bar: Progress, task: TaskID, *, completed: int, total: int, **fields: Any) -> None:
+    """Show that one more step is done.
+
+    Where the count jumps, at a new epoch or in a run that is resumed, the rate starts again: it counts neither steps
+    that were done before nor the time of a validation between.
+
+    Args:
+        bar: has the task.
+        task: whose steps are counted.
+        completed: steps that are done.
+        total: all steps.
+        **fields: further fields of the task, such as its description.
+    """
+    shown = next(each for each in bar.tasks if each.id == task)
+    if completed == shown.completed + 1:
+        bar.update(task, completed=completed, total=total, **fields)
+    else:
+        bar.reset(task, completed=completed, total=total, **fields)
 
 
 @contextmanager

@@ -42,7 +42,9 @@ def serve_in_processes(settings: Settings, serve_one: ServeOne) -> int:
         tempfile.TemporaryDirectory(prefix="mien-metrics-") as metrics,
     ):
         os.environ[SHARED_FOLDER] = metrics
-        console.print(f"mien serves in {settings.processes} processes", markup=False)
+        if sys.stderr.isatty():  # elsewhere each process says it in its log
+            address = address_of(settings.host, listening.getsockname()[1])
+            console.print(f"mien serves {address} in {settings.processes} processes; Ctrl+C stops them")
         return _Supervisor(settings, serve_one, listening).run()
 
 
@@ -104,3 +106,8 @@ def _run_process(serve_one: ServeOne, settings: Settings, listening: socket.sock
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def address_of(host: str, port: int) -> str:
+    """The address of a service, as it is typed into a browser."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mien.model.datasets.ferplus import read_near_copies
 from mien.service.commands.arguments import add_data_option, read_data
 from mien.service.commands.bundle.training_options import add_training_options, read_training_config
-from mien.service.commands.terminal import console, progress_bar, write
+from mien.service.commands.terminal import console, progress_bar, show_step, write
 from mien.service.operation.installation import require_training_modules
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         task = bar.add_task("training", total=None, note="")
 
         def on_progress(progress: "Progress") -> None:
-            bar.update(
+            show_step(
+                bar,
                 task,
                 description=f"epoch {progress.epoch}/{progress.epochs}",
                 completed=progress.step,
