@@ -61,7 +61,8 @@ class Settings(BaseSettings):
         "where there is none, require refuses.",
     )
     gallery_thumbnails: bool = Field(
-        default=False, description="Keep the aligned crop of each added face, from which it can be embedded again."
+        default=False,
+        description="Keep a thumbnail of each added face, in colour, from which it can be embedded again.",
     )
     detector: Path | None = Field(None, description="YuNet's ONNX file; without it, the one that mien carries.")
     provider: Provider = Field(

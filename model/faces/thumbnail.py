@@ -49,10 +49,10 @@ def crop_of_thumbnail(file: bytes, side_px: int = SIDE_PX) -> NDArray[np.uint8]:
     """The crop (side_px, side_px) uint8 grey that the network reads of a thumbnail.
 
     Raises:
-        ImageError: the file cannot be decoded, or is not square.
+        ImageError: the file cannot be decoded, or is not square or smaller.
     """
     picture = decode(file, _LIMITS)
     height, width = picture.shape[:2]
-    if height != width:
-        raise BrokenImageError(f"a thumbnail must be square, got {width}x{height} pixels")
+    if height != width or height < side_px:
+        raise BrokenImageError(f"a thumbnail must be a square of at least {side_px} pixels, got {width}x{height}")
     return crop_whole(picture, side_px)

@@ -63,20 +63,27 @@ class RetrievalFaceOptions(FaceOptions, RetrievalOptions, total=False):
     """The options of a retrieval with an image."""
 
 
-class AdditionOptions(TypedDict, total=False):
-    """The options of additions of many faces; ``classify_all`` explains them."""
+class BatchOptions(TypedDict, total=False):
+    """The options of answers about many images; ``classify_all`` explains them."""
 
     already_cropped: bool
+    faces: Faces
     colour: Colour
     batch: int
     progress: bool
     on_progress: OnProgress | None
 
 
-class BatchOptions(AdditionOptions, total=False):
-    """The options of answers about many images; ``classify_all`` explains them."""
+class AdditionOptions(TypedDict, total=False):
+    """The options of additions of many faces; ``add`` explains them."""
 
-    faces: Faces
+    already_cropped: bool
+    which: Faces
+    thumbnails: bool | None
+    colour: Colour
+    batch: int
+    progress: bool
+    on_progress: OnProgress | None
 
 
 class ClassificationBatchOptions(BatchOptions, total=False):

@@ -23,7 +23,6 @@ from mien.model.faces.detection import Detector
 from mien.model.faces.reader import FaceReader
 from mien.service.bulk.report import ImportReport
 from mien.service.bulk.stages import Draft, PrepareStage, WriteStage, embed_drafts
-from mien.service.inference.gallery_additions import to_png
 
 Row = dict[str, Any]
 
@@ -42,7 +41,8 @@ class ClusterJob:
         limits: of an image.
         provider: where the network runs.
         already_cropped: images are face crops.
-        thumbnails: keep the aligned crops.
+        max_faces: the largest faces of an image that are imported; None imports all.
+        thumbnails: faces get thumbnails.
         replacing: replace faces that the gallery has with the same id and other content.
     """
 
@@ -55,6 +55,7 @@ class ClusterJob:
     limits: DecodingLimits
     provider: Provider
     already_cropped: bool
+    max_faces: int | None
     thumbnails: bool
     replacing: bool
 
@@ -78,24 +79,20 @@ class ClusterJob:
         """The network, on one thread, as there are as many actors as cores."""
         return Embedder(self.bundle / EMBEDDER, threads=1, provider=self.provider)
 
-    def embed(self, drafts: list[Draft], embedder: Embedder) -> list[Draft]:
-        """The second stage."""
-        return embed_drafts(drafts, embedder, to_png if self.thumbnails else None)
-
 
 class PrepareActor:
     """An actor that reads, decodes, detects and aligns."""
 
     def __init__(self, job: ClusterJob) -> None:
         job.check()
-        reader = FaceReader(Detector(job.detector), job.limits, 1)
-        self._stage = PrepareStage(reader, job.embedding_size, job.already_cropped)
+        reader = FaceReader(Detector(job.detector), job.limits, job.max_faces)
+        self._stage = PrepareStage(reader, job.embedding_size, job.already_cropped, job.max_faces, job.thumbnails)
         self._node = _this_node()
 
     def drafts(self, row: Row) -> list[Draft]:
         """The drafts of a parcel."""
         entries, stored = pickle.loads(row["parcel"])  # noqa: S301 our own, from within the cluster
-        return [self._stage.prepare(entry, stored.get(entry.id)) for entry in entries]
+        return [draft for entry in entries for draft in self._stage.prepare(entry, stored.get(entry.id))]
 
     def __call__(self, row: Row) -> Row:
         """The drafts as a row of Ray Data."""
@@ -107,11 +104,11 @@ class PrepareAndEmbedActor(PrepareActor):
 
     def __init__(self, job: ClusterJob) -> None:
         super().__init__(job)
-        self._job, self._embedder = job, job.load_embedder()
+        self._embedder = job.load_embedder()
 
     def drafts(self, row: Row) -> list[Draft]:
         """The embedded drafts of a parcel."""
-        return self._job.embed(super().drafts(row), self._embedder)
+        return embed_drafts(super().drafts(row), self._embedder)
 
 
 class EmbedActor:
@@ -119,12 +116,12 @@ class EmbedActor:
 
     def __init__(self, job: ClusterJob) -> None:
         job.check()
-        self._job, self._embedder = job, job.load_embedder()
+        self._embedder = job.load_embedder()
 
     def __call__(self, batch: Row) -> Row:
         """Embed several parcels at once, as large batches are faster."""
         parcels = [pickle.loads(parcel) for parcel in batch["drafts"]]  # noqa: S301
-        drafts = iter(self._job.embed([draft for parcel in parcels for draft in parcel], self._embedder))
+        drafts = iter(embed_drafts([draft for parcel in parcels for draft in parcel], self._embedder))
         return {"node": batch["node"], "drafts": [pack(list(islice(drafts, len(parcel)))) for parcel in parcels]}
 
 

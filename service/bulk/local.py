@@ -1,7 +1,7 @@
 """Import by the threads of this process.
 
 An import that was interrupted is run again: a face that the gallery has with the same content is skipped before its
-image is decoded.
+image is decoded, unless a thumbnail or further faces are asked for.
 """
 
 import os
@@ -17,7 +17,6 @@ from mien.service.bulk.manifests import Manifest, ManifestFace
 from mien.service.bulk.report import ImportReport
 from mien.service.bulk.stages import (
     PrepareStage,
-    Thumbnail,
     WriteStage,
     embed_drafts,
     mark_duplicates,
@@ -41,7 +40,8 @@ class Importer:
         pipeline: reads and embeds the images.
         already_cropped: images are face crops.
         replacing: replace faces that the gallery has with the same id and other content, instead of skipping them.
-        thumbnail: makes the thumbnail of a crop; None keeps none.
+        max_faces: the largest faces of an image that are imported; None imports all.
+        thumbnails: faces get thumbnails, also those that the gallery has without.
     """
 
     store: GalleryStore
@@ -49,7 +49,8 @@ class Importer:
     pipeline: Pipeline
     already_cropped: bool = False
     replacing: bool = False
-    thumbnail: Thumbnail | None = None
+    max_faces: int | None = 1
+    thumbnails: bool = False
 
     def run(self, manifest: Manifest, on_progress: OnProgress = lambda _: None) -> ImportReport:
         """Import every face that can be imported.
@@ -58,15 +59,18 @@ class Importer:
             GalleryError: the gallery fails, or the embeddings are of another network. Faces that were added stay.
         """
         manifest.check_embedder_matches(self.store.embedder_sha256)
-        first = PrepareStage(self.pipeline, self.store.embedding_size, self.already_cropped)
+        first = PrepareStage(
+            self.pipeline, self.store.embedding_size, self.already_cropped, self.max_faces, self.thumbnails
+        )
         last = WriteStage(self.store, self.bundle, self.replacing)
         report, seen = ImportReport(), set[str]()
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for batch in _batches(manifest.faces):
                 faces = mark_duplicates(batch, seen)
                 stored = stored_faces(self.store, faces)
-                drafts = list(threads.map(first.prepare, faces, [stored.get(entry.id) for entry in faces]))
-                report.include(last.write(embed_drafts(drafts, self.pipeline.embedder, self.thumbnail)))
+                prepared = threads.map(first.prepare, faces, [stored.get(entry.id) for entry in faces])
+                drafts = [draft for each in prepared for draft in each]
+                report.include(last.write(embed_drafts(drafts, self.pipeline.embedder)))
                 on_progress(len(batch))
         return report
 

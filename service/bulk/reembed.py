@@ -3,14 +3,12 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.gallery.face import GalleryFace
@@ -18,7 +16,9 @@ from mien.index.gallery.store import GalleryStore, every_face
 from mien.index.mixture.labelling import label_points
 from mien.model.errors import ImageError
 from mien.model.faces.decoding import read_file
+from mien.model.faces.thumbnail import crop_of_thumbnail
 from mien.model.pipeline import Pipeline
+from mien.service.inference.gallery_additions import image_and_number
 
 _FACES_AT_ONCE: Final = 128
 
@@ -40,22 +40,36 @@ class CropSource:
     already_cropped: bool
 
     def crop_of(self, face: GalleryFace, thumbnail: bytes | None) -> NDArray[np.uint8] | str:
-        """The crop of a face, (side, side) uint8, or why there is none."""
-        if thumbnail is not None:
-            crop = np.asarray(Image.open(BytesIO(thumbnail)).convert("L"), dtype=np.uint8)
-            side = self.pipeline.embedder.side_px
-            return crop if crop.shape == (side, side) else f"its thumbnail must have {side} pixels, got {crop.shape}"
-        if self.originals is None:
+        """The crop of a face, (side, side) uint8, or why there is none.
+
+        It is cut out of the original where that is there, else it is made of the thumbnail, which has lost some detail.
+        """
+        if self.originals is not None:
+            crop = self._crop_of_original(self.originals, face)
+            if not isinstance(crop, str) or thumbnail is None:
+                return crop
+        if thumbnail is None:
             return "it has no thumbnail, and there is no folder of originals"
         try:
-            data = read_file(self.originals / face.id, self.pipeline.limits)
+            return crop_of_thumbnail(thumbnail, self.pipeline.embedder.side_px)
+        except ImageError as error:
+            return str(error)
+
+    def _crop_of_original(self, folder: Path, face: GalleryFace) -> NDArray[np.uint8] | str:
+        name, number = image_and_number(face.id)
+        path = folder / name
+        try:
+            data = read_file(path, self.pipeline.limits)
             if face.content_sha256 not in (None, hashlib.sha256(data).hexdigest()):
-                return f"{self.originals / face.id} is not the image that it came from"
-            return self.pipeline.read_faces(data, already_cropped=self.already_cropped)[0].crop
+                return f"{path} is not the image that it came from"
+            faces = self.pipeline.read_faces(data, already_cropped=self.already_cropped)
         except ImageError as error:
             return str(error)
         except OSError as error:
-            return f"{self.originals / face.id}: {error.strerror or error}"
+            return f"{path}: {error.strerror or error}"
+        return (
+            faces[number - 1].crop if number <= len(faces) else f"{path} has {len(faces)} faces, it was number {number}"
+        )
 
 
 def re_embed(

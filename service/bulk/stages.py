@@ -5,9 +5,11 @@ has a fault, or the gallery has the face already.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +25,9 @@ from mien.model.errors import ImageError
 from mien.model.faces.decoding import read_file
 from mien.model.faces.reader import FaceReader
 from mien.service.bulk.manifests import ManifestFace
+from mien.service.bulk.object_store import StoredFile
 from mien.service.bulk.report import ImportReport
-
-Thumbnail = Callable[[NDArray[np.uint8]], bytes]
-"""Makes the file of a thumbnail out of a crop."""
+from mien.service.inference.gallery_additions import numbered_id
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,27 +55,32 @@ class PrepareStage:
         reader: reads the faces of images.
         embedding_size: d, the dimensions of the gallery.
         already_cropped: images are face crops.
+        max_faces: the largest faces of an image that are imported; None imports all.
+        thumbnails: faces get thumbnails, also those that the gallery has without.
     """
 
     reader: FaceReader
     embedding_size: int
     already_cropped: bool = False
+    max_faces: int | None = 1
+    thumbnails: bool = False
 
-    def prepare(self, entry: ManifestFace, stored: GalleryFace | None) -> Draft:
-        """A draft with a crop or with the embedding of the manifest, or a finished one.
+    def prepare(self, entry: ManifestFace, stored: GalleryFace | None) -> list[Draft]:
+        """Drafts with crops, or one with the embedding of the manifest or a finished one.
 
         Args:
             entry: of the manifest.
-            stored: the gallery's face with the same id. If its image is the same, nothing is decoded.
+            stored: the gallery's face with the same id. If its image is the same, nothing is decoded, unless it may
+                have further faces or its thumbnail is missing.
         """
         if entry.fault is not None:
-            return Draft(entry, fault=entry.fault)
+            return [Draft(entry, fault=entry.fault)]
         face = GalleryFace(
             entry.id,
             np.zeros(self.embedding_size, np.float32) if entry.embedding is None else entry.embedding,
             entry.label,
             subject=entry.subject,
-            metadata=entry.metadata,
+            metadata=entry.metadata if entry.path is None else {"path": _text(entry.path), **entry.metadata},
             content_sha256=entry.content_sha256,
             time=entry.time,
             thumbnail=entry.thumbnail,
@@ -82,27 +88,51 @@ class PrepareStage:
         try:
             check_face(face, self.embedding_size)
             if entry.path is None:
-                return Draft(entry, face)
+                return [Draft(entry, face)]
             limits = self.reader.limits
             data = read_file(entry.path, limits) if isinstance(entry.path, Path) else entry.path.read(limits)
             face = replace(face, content_sha256=hashlib.sha256(data).hexdigest())
-            if stored is not None and face.same_content(stored):
-                return Draft(entry)
-            return Draft(entry, face, self.reader.read_faces(data, already_cropped=self.already_cropped)[0].crop)
+            if stored is not None:
+                again = _with_path_of(face, stored, entry.metadata)
+                if again.same_content(stored):
+                    face = again
+                    if self.max_faces == 1 and (stored.has_thumbnail or not self.thumbnails):
+                        return [Draft(entry)]
+            found = self.reader.read_faces(
+                data,
+                already_cropped=self.already_cropped,
+                thumbnails=(self.max_faces or sys.maxsize) if self.thumbnails else 0,
+            )
         except (ImageError, QueryError) as error:
-            return Draft(entry, fault=str(error))
+            return [Draft(entry, fault=str(error))]
         except OSError as error:
-            return Draft(entry, fault=error.strerror or str(error).partition("\n")[0])
+            return [Draft(entry, fault=error.strerror or str(error).partition("\n")[0])]
+        return [
+            Draft(
+                replace(entry, id=numbered_id(entry.id, number)),
+                replace(face, id=numbered_id(face.id, number), thumbnail=each.thumbnail),
+                each.crop,
+            )
+            for number, each in enumerate(found[: self.max_faces], 1)
+        ]
 
 
-def embed_drafts(drafts: Sequence[Draft], embedder: Embedder, thumbnail: Thumbnail | None = None) -> list[Draft]:
-    """The second stage: an embedding for each crop.
+def _text(path: Path | StoredFile) -> str:
+    return str(path.absolute()) if isinstance(path, Path) else str(path)
 
-    Args:
-        drafts: those without a crop are returned unchanged.
-        embedder: of the gallery's network.
-        thumbnail: makes the thumbnail of a crop; None keeps none.
-    """
+
+def _with_path_of(face: GalleryFace, stored: GalleryFace, given: Mapping[str, Any]) -> GalleryFace:
+    """The face with the path of the stored one, as a folder may have moved; unless its path was given as metadata."""
+    if "path" in given:
+        return face
+    metadata = {name: value for name, value in face.metadata.items() if name != "path"}
+    if "path" in stored.metadata:
+        metadata["path"] = stored.metadata["path"]
+    return replace(face, metadata=metadata)
+
+
+def embed_drafts(drafts: Sequence[Draft], embedder: Embedder) -> list[Draft]:
+    """The second stage: an embedding for each crop; drafts without a crop are returned unchanged."""
     crops = [draft.crop for draft in drafts if draft.crop is not None]
     if not crops:
         return list(drafts)
@@ -111,8 +141,7 @@ def embed_drafts(drafts: Sequence[Draft], embedder: Embedder, thumbnail: Thumbna
     def embed(draft: Draft) -> Draft:
         if draft.crop is None or draft.face is None:
             return draft
-        file = None if thumbnail is None else thumbnail(draft.crop)
-        return replace(draft, face=replace(draft.face, embedding=next(embeddings), thumbnail=file), crop=None)
+        return replace(draft, face=replace(draft.face, embedding=next(embeddings)), crop=None)
 
     return [embed(draft) for draft in drafts]
 

@@ -149,13 +149,22 @@ def addition_batches(
     *,
     replace: bool = False,
     already_cropped: bool = False,
+    which: Faces = "largest",
+    thumbnails: bool | None = None,
     colour: Colour = "rgb",
     batch: int = BATCH_IMAGES,
     progress: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Batches[NewFace, Added]:
     """The operation that adds faces to the gallery."""
-    parameters = parameters_of({"already_cropped": already_cropped, "replace": replace})
+    parameters = parameters_of(
+        {
+            "already_cropped": already_cropped,
+            "replace": replace,
+            "faces": None if which == "largest" else which,
+            "thumbnails": thumbnails,
+        }
+    )
 
     def request(batch: Batch[NewFace]) -> Request:
         items = [face.to_json() for face in batch.items]

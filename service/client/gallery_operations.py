@@ -130,7 +130,9 @@ def add(
     Args:
         faces: in the order of the ids that are returned. Those of a request are added together or not at all.
         replace: replace faces that the gallery has with the same id and other content.
-        **options: of ``classify_all``, except ``faces``.
+        **options: of ``classify_all``, with ``which`` in place of ``faces``: which faces of each image are added, the
+            largest one without it; further ones have the id of the first with #2, #3 and so on. ``thumbnails``: keep a
+            thumbnail of each face, or none; without it, as the service's setting says.
 
     Raises:
         ServiceError: the service refuses a request; the faces of the requests before it are kept.

@@ -1,16 +1,16 @@
 """Explanations: which parts of a face its emotion rests on, and what a face and a match have in common."""
 
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.mixture.comparison import Comparison, compare_points
 from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
+from mien.model.errors import ImageError
+from mien.model.faces.thumbnail import crop_of_thumbnail
 from mien.service.inference.engine import Engine
 
 
@@ -159,10 +159,7 @@ def _occlude_thumbnail(engine: Engine, face: GalleryFace) -> _OccludedFace | Non
         return None
     embedder = engine.pipeline.embedder
     try:
-        picture = Image.open(BytesIO(face.thumbnail))
-        if picture.size != (embedder.side_px, embedder.side_px):  # before anything is decoded
-            return None
-        crop = np.asarray(picture.convert("L"), dtype=np.uint8)
-    except (OSError, ValueError):
+        crop = crop_of_thumbnail(face.thumbnail, embedder.side_px)
+    except ImageError:
         return None
     return _OccludedFace(crop, occlude(crop, embedder.embed))

@@ -3,13 +3,11 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from io import BytesIO
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mien.index.errors import FaceFieldError
 from mien.index.gallery.face import GalleryFace
@@ -28,7 +26,7 @@ class Addition:
     """A face to add: its image or its embedding, of which exactly one is given, and the fields of ``GalleryFace``.
 
     Attributes:
-        image: the image file; its largest face is added.
+        image: the image file; its largest face is added, or several.
         embedding: numbers, of any length.
         id: None takes a digest of the content.
         label: see ``GalleryFace``.
@@ -47,7 +45,12 @@ class Addition:
 
 
 async def embed_additions(
-    loaded: LoadedEngine, additions: Sequence[Addition], *, already_cropped: bool, keep_thumbnails: bool
+    loaded: LoadedEngine,
+    additions: Sequence[Addition],
+    *,
+    already_cropped: bool = False,
+    max_faces: int | None = 1,
+    thumbnails: bool = False,
 ) -> list[GalleryFace]:
     """Embed and label faces.
 
@@ -55,36 +58,53 @@ async def embed_additions(
         loaded: embeds and labels.
         additions: the faces.
         already_cropped: their images are face crops.
-        keep_thumbnails: whether the faces get their crops as thumbnails.
+        max_faces: the largest faces of an image that are added; None adds all that the pipeline reads. Further faces
+            have the id of the first, with their number (``numbered_id``).
+        thumbnails: whether the faces get thumbnails.
 
     Returns:
-        The faces, in the order of the additions.
+        The faces, in the order of the additions, those of an image largest first.
 
     Raises:
         ImageError: an image cannot be used, or has no face.
         FaceFieldError: an embedding has another size than the gallery's, or metadata are no JSON values.
     """
 
-    async def face(row: int, addition: Addition) -> GalleryFace:
+    async def embed(row: int, addition: Addition) -> list[GalleryFace]:
         if addition.image is None:
             embedding = _check_embedding(row, addition.embedding or (), loaded.engine.gallery.embedding_size)
-            return _gallery_face(addition, embedding, None)
+            return [_gallery_face(addition, embedding, None)]
+        query = ImageQuery(addition.image, already_cropped, max_faces, thumbnails=thumbnails)
         try:
-            prediction = await loaded.predict(ImageQuery(addition.image, already_cropped, max_faces=1))
+            prediction = await loaded.predict(query)
         except ImageError as error:
             if len(additions) == 1:
                 raise
             raise type(error)(f"image {row}: {error}") from None
-        crop = prediction.faces[0].crop
-        return _gallery_face(addition, prediction.embeddings[0], to_png(crop) if keep_thumbnails else None)
+        return [
+            _gallery_face(addition, embedding, face.thumbnail, number)
+            for number, (face, embedding) in enumerate(zip(prediction.faces, prediction.embeddings, strict=True), 1)
+        ]
 
-    faces = await asyncio.gather(*(face(row, addition) for row, addition in enumerate(additions)))
+    found = await asyncio.gather(*(embed(row, addition) for row, addition in enumerate(additions)))
+    faces = [face for each in found for face in each]
     bundle = loaded.engine.bundle
     labels = label_points(bundle.mixture, bundle.sub_classes, np.stack([face.embedding for face in faces]))
     return [
-        GalleryFace(**(vars(face) | {"emotion": emotion, "sub_class": sub_class}))
+        replace(face, emotion=emotion, sub_class=sub_class)
         for face, (emotion, sub_class) in zip(faces, labels, strict=True)
     ]
+
+
+def numbered_id(face_id: str, number: int) -> str:
+    """The id of the ``number``-th face of an image, from 1: ``a.jpg``, ``a.jpg#2``, ..."""
+    return face_id if number == 1 else f"{face_id}#{number}"
+
+
+def image_and_number(face_id: str) -> tuple[str, int]:
+    """What ``numbered_id`` made an id of."""
+    name, mark, number = face_id.rpartition("#")
+    return (name, int(number)) if mark and number.isascii() and number.isdigit() and int(number) > 1 else (face_id, 1)
 
 
 def _check_embedding(row: int, numbers: Sequence[float], size: int) -> NDArray[np.float32]:
@@ -96,10 +116,12 @@ def _check_embedding(row: int, numbers: Sequence[float], size: int) -> NDArray[n
     return embedding.astype(np.float32)
 
 
-def _gallery_face(addition: Addition, embedding: NDArray[np.float32], thumbnail: bytes | None) -> GalleryFace:
+def _gallery_face(
+    addition: Addition, embedding: NDArray[np.float32], thumbnail: bytes | None, number: int = 1
+) -> GalleryFace:
     content = None if addition.image is None else hashlib.sha256(addition.image).hexdigest()
     return GalleryFace(
-        addition.id if addition.id is not None else _id_of(addition, embedding, content),
+        numbered_id(addition.id if addition.id is not None else _id_of(addition, embedding, content), number),
         embedding,
         label=addition.label,
         subject=addition.subject,
@@ -119,10 +141,3 @@ def _id_of(addition: Addition, embedding: NDArray[np.float32], content: str | No
     except ValueError as error:
         raise FaceFieldError(f"metadata must be JSON values: {error}") from None
     return hashlib.sha256(embedding.tobytes() + fields.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def to_png(crop: NDArray[np.uint8]) -> bytes:
-    """A crop (h, w) uint8 as a PNG file."""
-    buffer = BytesIO()
-    Image.fromarray(crop).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -16,6 +16,7 @@ from mien.service.errors import MalformedBodyError, MissingFieldError
 from mien.service.inference.gallery_additions import Addition, embed_additions
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
+from mien.service.routes.faces import check_faces
 from mien.service.schemas.gallery import (
     AddedFaces,
     AddingQuery,
@@ -83,13 +84,15 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
         loaded = runtime.loaded()
         gallery = loaded.engine.gallery
         gallery.check_writable()
+        check_faces(query, runtime.settings.max_faces)
         additions = await _read_additions(request, runtime.settings.max_images)
         async with runtime.admit(max(1, sum(each.image is not None for each in additions))):
             faces = await embed_additions(
                 loaded,
                 additions,
                 already_cropped=query.already_cropped,
-                keep_thumbnails=runtime.settings.gallery_thumbnails,
+                max_faces=query.max_faces,
+                thumbnails=runtime.settings.gallery_thumbnails if query.thumbnails is None else query.thumbnails,
             )
         result = await asyncio.to_thread(gallery.add, faces, replace=query.replace)
         _count_faces(runtime, gallery)

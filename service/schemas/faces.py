@@ -23,13 +23,17 @@ _POSTERIOR: Final = dict(zip(EMOTIONS, (0.02, 0.9, 0.04, 0.01, 0.01, 0.01, 0.005
 _EMBEDDING: Final = [0.12, -1.4, 0.7]
 
 
+FaceChoice = Literal["all", "largest"] | Annotated[int, Field(ge=1)]
+"""Which faces of an image, largest first."""
+
+
 class FaceQuery(StrictModel):
     """Parameters of every endpoint that takes images; others are refused, so that a misspelt one is noticed."""
 
     already_cropped: bool = Field(
         default=False, description="The image is a face crop, framed from forehead to chin: nothing is detected."
     )
-    faces: Literal["all", "largest"] | Annotated[int, Field(ge=1)] = Field(
+    faces: FaceChoice = Field(
         default="all",
         description="Which faces of an image: all (at most MIEN_MAX_FACES), the largest one, or the N largest.",
         examples=["largest"],

@@ -15,6 +15,7 @@ from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import seconds_of
 from mien.index.gallery.results import Statistics
 from mien.service.inference.gallery_additions import Addition
+from mien.service.schemas.faces import FaceChoice, FaceQuery
 from mien.service.schemas.strict import StrictModel
 
 _ID = "holiday/0042"
@@ -41,7 +42,7 @@ class NewFace(FaceFields):
     embedding: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
         None, max_length=4096, description="As POST /embed answers it.", examples=[[0.12, -1.4, 0.7]]
     )
-    image: str | None = Field(None, description="An image file in base64; its largest face is added.")
+    image: str | None = Field(None, description="An image file in base64.")
 
 
 class NewFaces(StrictModel):
@@ -59,11 +60,19 @@ class FaceChanges(StrictModel):
     time: float | str | None = Field(None, examples=["2026-07-01T12:00:00Z"])
 
 
-class AddingQuery(StrictModel):
+class AddingQuery(FaceQuery):
     """Parameters of an addition."""
 
     replace: bool = Field(default=False, description="Faces replace those with the same id and other content.")
-    already_cropped: bool = Field(default=False, description="The images are face crops: nothing is detected.")
+    faces: FaceChoice = Field(
+        default="largest",
+        description="Which faces of an image: all (at most MIEN_MAX_FACES), the largest one, or the N largest. Further "
+        "faces have the id of the first with #2, #3 and so on.",
+        examples=["all"],
+    )
+    thumbnails: bool | None = Field(
+        None, description="Keep a thumbnail of each face; without it, as MIEN_GALLERY_THUMBNAILS says."
+    )
 
 
 class ListingQuery(StrictModel):

@@ -105,7 +105,7 @@ def test_gallery_import(file: Path, embedding: NDArray[np.float32], tmp_path: Pa
 def test_import_by_a_cluster(pipeline: Pipeline, file: Path, embedding: NDArray[np.float32]) -> None:
     """Its machines have a reader without a network, and embed what they prepared."""
     preparing = PrepareStage(FaceReader(pipeline.detector, max_faces=1), embedding.shape[1])
-    draft = preparing.prepare(ManifestFace("large.jpg", "large.jpg", path=file), None)
-    (embedded,) = embed_drafts([draft], pipeline.embedder)
+    drafts = preparing.prepare(ManifestFace("large.jpg", "large.jpg", path=file), None)
+    (embedded,) = embed_drafts(drafts, pipeline.embedder)
     assert embedded.face is not None
     np.testing.assert_allclose([embedded.face.embedding], embedding, atol=1e-4)

@@ -33,12 +33,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="Import by a Ray cluster: auto is the one that this machine belongs to, local this machine alone, or "
         "HOST:PORT of its head.",
     )
+    parser.add_argument(
+        "--faces",
+        type=face_choice,
+        default=1,
+        metavar="WHICH",
+        help="Which faces of an image: largest, all, or the N largest; further ones get the id with #2, #3 and so on "
+        "(default: largest).",
+    )
+    parser.add_argument(
+        "--thumbnails",
+        action=argparse.BooleanOptionalAction,
+        help="Keep a small picture of each face, also of those that the gallery has without "
+        "(default: MIEN_GALLERY_THUMBNAILS).",
+    )
     parser.add_argument("--already-cropped", action="store_true", help="The images are face crops: detect nothing.")
     parser.add_argument(
         "--replace", action="store_true", help="Replace faces that the gallery has with the same id and other content."
     )
     parser.add_argument("--skipped", type=Path, metavar="FILE", help="CSV file for the faces skipped, with reasons.")
     add_config_options(parser, DecodingLimits)
+
+
+def face_choice(text: str) -> int | None:
+    """How many faces of an image, largest first; None for all.
+
+    Raises:
+        ValueError: it is none of ``largest``, ``all`` and a number from 1.
+    """
+    number = {"largest": 1, "all": 0}[text] if text in ("largest", "all") else int(text)
+    if number < 1 and text != "all":
+        raise ValueError(text)
+    return number or None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,9 +99,9 @@ def _importer(
     from mien.service.bulk.actors import ClusterJob
     from mien.service.bulk.local import Importer
     from mien.service.bulk.ray import ClusterImporter
-    from mien.service.inference.gallery_additions import to_png
 
     limits = read_options(arguments, DecodingLimits)
+    thumbnails = settings.gallery_thumbnails if arguments.thumbnails is None else arguments.thumbnails
     if arguments.cluster is not None:
         job = ClusterJob(
             bundle=bundle.folder.resolve(),
@@ -87,12 +113,17 @@ def _importer(
             limits=limits,
             provider=settings.provider,
             already_cropped=arguments.already_cropped,
-            thumbnails=settings.gallery_thumbnails,
+            max_faces=arguments.faces,
+            thumbnails=thumbnails,
             replacing=arguments.replace,
         )
         return ClusterImporter(gallery, bundle, job, arguments.cluster)
     pipeline = load_pipeline(
-        bundle.embedder_path, detector=settings.detector, limits=limits, max_faces=1, provider=settings.provider
+        bundle.embedder_path,
+        detector=settings.detector,
+        limits=limits,
+        max_faces=arguments.faces,
+        provider=settings.provider,
     )
     check_fits(bundle, pipeline.embedder)
     return Importer(
@@ -101,7 +132,8 @@ def _importer(
         pipeline,
         already_cropped=arguments.already_cropped,
         replacing=arguments.replace,
-        thumbnail=to_png if settings.gallery_thumbnails else None,
+        max_faces=arguments.faces,
+        thumbnails=thumbnails,
     )
 
 

@@ -7,6 +7,9 @@ from mien.service.commands.sub_commands import add_sub_commands
 
 ACTIONS: Final = {
     "import": ("gallery.import_faces", "Add faces from folders, tables (CSV, Parquet) or archives (faces.npz)."),
+    "list": ("gallery.list_faces", "List the faces, or those that are selected by label, emotion, person or time."),
+    "show": ("gallery.show", "Show a face and the faces nearest to it; prints JSON."),
+    "delete": ("gallery.delete", "Delete faces by their ids, or all that are selected."),
     "export": ("gallery.export", "Write all faces, with their embeddings, to a Parquet file."),
     "snapshot": ("gallery.snapshot", "Write the gallery as it is at this moment to a new folder."),
     "restore": ("gallery.restore", "Replace the gallery's content by that of a snapshot."),

@@ -39,19 +39,28 @@ def read_place(arguments: argparse.Namespace) -> tuple[str, Settings]:
 
 
 @contextmanager
-def open_place(arguments: argparse.Namespace) -> Iterator[tuple["GalleryStore", "Bundle", Settings]]:
+def open_place(
+    arguments: argparse.Namespace, *, create: bool = True
+) -> Iterator[tuple["GalleryStore", "Bundle", Settings]]:
     """The gallery, open until the end of the block, and the bundle whose network made its embeddings.
 
+    Args:
+        arguments: with the options of ``add_place_options``.
+        create: a folder that does not exist becomes an empty gallery.
+
     Raises:
-        ConfigError: no gallery is named, or a setting is wrong.
+        ConfigError: no gallery is named or it does not exist, or a setting is wrong.
         ArtifactError: the gallery or the bundle cannot be used.
     """
     from mien.index.bundle.bundle import load_bundle
     from mien.index.bundle.manifest import EMBEDDER
+    from mien.index.gallery.milvus.address import is_address
     from mien.index.gallery.open import open_gallery
     from mien.service.inference.served_gallery import index_policy
 
     place, settings = read_place(arguments)
+    if not create and not is_address(place) and not Path(place).is_dir():
+        raise ConfigError(f"expected the folder of a gallery, got {place}, which is not there")
     bundle = load_bundle(settings.bundle)
     size = bundle.mixture.centroids.shape[1]
     gallery = open_gallery(place, size, bundle.manifest.sha256[EMBEDDER], policy=index_policy(settings))

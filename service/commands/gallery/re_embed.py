@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     new_sha256 = bundle.manifest.sha256[EMBEDDER]
     if old_sha256 == new_sha256:
         raise GalleryError(f"{place} was made by the network of {settings.bundle} already: there is nothing to do")
-    pipeline = load_pipeline(bundle.embedder_path, max_faces=1)
+    pipeline = load_pipeline(bundle.embedder_path)
     check_fits(bundle, pipeline.embedder)
     with (
         closing(open_embedded_gallery(Path(place), old_size, old_sha256)) as old,

@@ -74,7 +74,7 @@ def test_crop_of_its_own_size_comes_back_bit_for_bit(reader: FaceReader, image_f
 
 
 def test_file_that_is_no_thumbnail_is_refused() -> None:
-    with pytest.raises(BrokenImageError, match="must be square, got 20x10 pixels"):
+    with pytest.raises(BrokenImageError, match="must be a square of at least 48 pixels, got 20x10"):
         crop_of_thumbnail(encode(Image.new("RGB", (20, 10))))
     for file in (b"", b"no image", bytes(70_000)):
         with pytest.raises(ImageError):

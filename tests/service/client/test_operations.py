@@ -78,7 +78,7 @@ def first_request(operation: Callable[..., Any], arguments: tuple[Any, ...]) -> 
 def parameters(operation: Callable[..., Any]) -> set[str]:
     names = set(inspect.signature(operation).parameters)
     names |= set(RetrievalOptions.__annotations__) if operation in (images.retrieve, images.nearest) else set()
-    return names | ({"already_cropped"} if operation is gallery.add else set())
+    return names | ({"already_cropped", "thumbnails"} if operation is gallery.add else set())
 
 
 def test_every_endpoint_and_parameter_of_http_is_in_the_client(served_engine: Engine) -> None:
@@ -134,7 +134,7 @@ def test_faces_are_added_shown_changed_and_deleted(url: str, crops: list[bytes])
             NewFace(embedding=point.embedding, id="four", label="fear"),
         ]
         (added,) = client.add(faces, already_cropped=True)
-        assert client.thumbnails(["two"])["two"][:4] == b"\x89PNG"
+        assert client.thumbnails(["two"])["two"][:4] == b"RIFF"
         assert (added.added, added.ids) == (4, ["one/1 ä?#.", "two", "three", "four"])
         face = client.get_face("one/1 ä?#.")
         assert (face.subject, face.time, len(face.embedding)) == ("anna", "2026-07-01T00:00:00+00:00", 64)
@@ -194,6 +194,9 @@ def test_faces_option_chooses_the_largest(url: str, photograph_file: bytes) -> N
         both = client.classify(photograph_file).faces
         assert len(both) == 2
         assert client.classify(photograph_file, faces="largest").faces == both[:1]
+        (added,) = client.add([NewFace(photograph_file, id="group")], which="all", thumbnails=False)
+        assert added.ids == ["group", "group#2"]
+        assert client.thumbnails(added.ids) == {}
         (answer,) = client.embed_all([photograph_file], faces=1)
         assert not isinstance(answer, ServiceError)
         assert len(answer.faces) == 1

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ from PIL import Image
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER, read_manifest, sha256_of
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder
+from mien.model.faces.thumbnail import crop_of_thumbnail
+from mien.model.pipeline import load_pipeline
 from mien.service.commands.main import main
+from tests.support.cartoon import cartoon
 from tests.support.faces import MakeFaces
+from tests.support.images import two_faces
 from tests.support.small_run import SmallRun
 
 SIZE = 64
@@ -103,7 +109,9 @@ def test_table_gives_labels_subjects_and_metadata(pictures: Path, tmp_path: Path
     assert main(["gallery", "import", str(table), "--already-cropped", "--skipped", str(skipped)]) == 1
     faces = contents(tmp_path)
     assert sorted(faces) == ["a", "pictures/others/2.png"]
-    assert (faces["a"].label, faces["a"].subject, faces["a"].metadata) == ("fear", "anna", {"camera": {"n": 1}})
+    path = str(pictures / "others" / "0.png")
+    metadata = {"path": path, "camera": {"n": 1}}
+    assert (faces["a"].label, faces["a"].subject, faces["a"].metadata) == ("fear", "anna", metadata)
     assert faces["a"].time == 1_767_225_600
     with skipped.open(encoding="utf-8") as file:
         assert [row[1] for row in list(csv.reader(file))[1:]] == ["c", "d", "a", "e"]
@@ -162,8 +170,7 @@ def test_thumbnails_survive_export_and_import(pictures: Path, tmp_path: Path, mo
     assert theirs.thumbnails(ids) == ours.thumbnails(ids)
     assert bare.thumbnails(ids) == {}
     np.testing.assert_array_equal(
-        np.asarray(Image.open(io.BytesIO(theirs.get("0.png").thumbnail or b""))),
-        np.asarray(Image.open(pictures / "others" / "0.png")),
+        crop_of_thumbnail(theirs.get("0.png").thumbnail or b""), np.asarray(Image.open(pictures / "others" / "0.png"))
     )
     for store in (ours, theirs, bare):
         store.close()
@@ -230,3 +237,158 @@ def test_gallery_is_embedded_again_for_another_network(
     np.testing.assert_allclose(anew["happiness/1.png"].embedding, embedder.embed(crop[None])[0], atol=1e-4)
     crop = np.asarray(Image.open(pictures / "others" / "0.png"))
     np.testing.assert_allclose(anew["0.png"].embedding, embedder.embed(crop[None])[0], atol=1e-4)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A photograph of two people and one of one person, each large enough to be detected."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    two_faces().save(folder / "group.jpg", quality=95)
+    Image.fromarray(cartoon(400)).save(folder / "one.png")
+    return folder
+
+
+def test_thumbnails_are_filled_in_and_paths_are_kept(photographs: Path, tmp_path: Path) -> None:
+    command = ["gallery", "import", str(photographs)]
+    assert main(command) == 0
+    faces = contents(tmp_path)
+    assert {face_id: face.metadata for face_id, face in faces.items()} == {
+        name: {"path": str(photographs / name)} for name in ("group.jpg", "one.png")
+    }
+    assert not any(face.has_thumbnail for face in faces.values())
+    store = opened(tmp_path)
+    store.update("one.png", {"metadata": {"path": None}})  # as it was before paths were kept
+    store.close()
+    moved = photographs.rename(tmp_path / "moved")
+    assert main(["gallery", "import", str(moved), "--thumbnails"]) == 0
+    filled = contents(tmp_path)
+    assert all(face.has_thumbnail for face in filled.values())
+    assert filled["group.jpg"].metadata == {"path": str(photographs / "group.jpg")}
+    assert filled["one.png"].metadata == {}
+    store = opened(tmp_path)
+    picture = Image.open(io.BytesIO(store.thumbnails(["one.png"])["one.png"]))
+    store.close()
+    assert (picture.format, picture.size) == ("WEBP", (160, 160))
+
+
+def test_all_faces_of_photographs_are_imported_on_request(photographs: Path, tmp_path: Path) -> None:
+    assert main(["gallery", "import", str(photographs)]) == 0
+    for _ in range(2):
+        assert main(["gallery", "import", str(photographs), "--faces", "all", "--thumbnails"]) == 0
+        faces = contents(tmp_path)
+        assert sorted(faces) == ["group.jpg", "group.jpg#2", "one.png"]
+        assert all(face.has_thumbnail for face in faces.values())
+    first, second = faces["group.jpg"], faces["group.jpg#2"]
+    assert (first.content_sha256, first.metadata) == (second.content_sha256, second.metadata)
+    assert not np.array_equal(first.embedding, second.embedding)
+    with pytest.raises(SystemExit):
+        main(["gallery", "import", str(photographs), "--faces", "0"])
+
+
+def test_further_faces_are_embedded_again_from_originals(
+    photographs: Path, tmp_path: Path, small_run: SmallRun
+) -> None:
+    assert main(["gallery", "import", str(photographs), "--faces", "all"]) == 0
+    anew = ["gallery", "re-embed", str(tmp_path / "anew"), "--bundle", str(small_run.bundle)]
+    assert main([*anew, "--originals", str(photographs)]) == 0
+    pipeline = load_pipeline(small_run.network)
+    store = open_embedded_gallery(tmp_path / "anew", pipeline.embedder.embedding_size, sha256_of(small_run.network))
+    expected = pipeline.embed(pipeline.read_faces((photographs / "group.jpg").read_bytes()))
+    np.testing.assert_allclose(store.get("group.jpg#2").embedding, expected[1], atol=1e-4)
+    store.close()
+
+
+class TestSelection:
+    @pytest.fixture(autouse=True)
+    def faces(self, tmp_path: Path) -> None:
+        store = opened(tmp_path)
+        store.add(
+            [
+                GalleryFace(
+                    f"face-{row}",
+                    np.full(SIZE, row, dtype=np.float32),
+                    label=("fear", "anger", None)[row % 3],
+                    emotion=("fear", "happiness")[row % 2],
+                    sub_class=("fear/1", "happiness/2")[row % 2],
+                    subject=("anna", "ben")[row // 6],
+                    time=1_767_225_600.0 + 86_400 * row,
+                    thumbnail=b"a picture" if row < 2 else None,
+                )
+                for row in range(12)
+            ]
+        )
+        store.close()
+
+    @staticmethod
+    def listed(capsys: pytest.CaptureFixture[str], *options: str) -> list[int]:
+        main(["gallery", "list", "--json", *options])
+        return sorted(int(row["id"].removeprefix("face-")) for row in json.loads(capsys.readouterr().out))
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ([], range(12)),
+            (["--label", "fear"], [0, 3, 6, 9]),
+            (["--label", "fear", "--label", "anger", "--subject", "anna"], [0, 1, 3, 4]),
+            (["--emotion", "happiness", "--label", "fear"], [3, 9]),
+            (["--sub-class", "fear/1", "--subject", "ben"], [6, 8, 10]),
+            (["--since", "2026-01-03", "--until", "2026-01-05"], [2, 3]),
+            (["--until", "1767225601"], [0]),
+            (["--thumbnail"], [0, 1]),
+            (["--no-thumbnail", "--filter", '{"label": null}'], [2, 5, 8, 11]),
+        ],
+    )
+    def test_faces_are_listed_by_what_is_known_of_them(
+        self, options: list[str], expected: Sequence[int], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.listed(capsys, *options) == list(expected)
+
+    def test_list_is_a_table_with_a_limit(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["gallery", "list", "--limit", "3", "--csv"]) == 0
+        shown = capsys.readouterr()
+        assert len(list(csv.DictReader(shown.out.splitlines()))) == 3
+        assert "3 of 12 faces" in shown.err
+        assert main(["gallery", "list", "--subject", "nobody"]) == 1
+        assert "0 of 0 faces" in capsys.readouterr().err
+
+    def test_face_is_shown_with_its_neighbours(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["gallery", "show", "face-1", "--neighbours", "2", "--thumbnail", str(tmp_path / "face")]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert (shown["id"], shown["label"], shown["emotion"]) == ("face-1", "anger", "happiness")
+        assert [each["id"] for each in shown["neighbours"]] == ["face-0", "face-2"]
+        assert (tmp_path / "face").read_bytes() == b"a picture"
+        assert main(["gallery", "show", "face-5", "--thumbnail", str(tmp_path / "none")]) == 1
+        assert not (tmp_path / "none").exists()
+        capsys.readouterr()
+        assert main(["gallery", "show", "nobody"]) == 1
+        assert "no face with the id 'nobody'" in capsys.readouterr().err
+
+    def test_faces_are_deleted_by_id_and_by_selection(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["gallery", "delete", "--subject", "ben", "--dry-run"]) == 0
+        assert "6 faces would be deleted" in capsys.readouterr().err
+        assert len(self.listed(capsys)) == 12
+        assert main(["gallery", "delete", "--subject", "ben", "--label", "fear"]) == 0
+        assert "2 faces deleted" in capsys.readouterr().err
+        assert main(["gallery", "delete", "face-0", "nobody"]) == 1
+        told = capsys.readouterr().err
+        assert "no face with the id nobody" in told
+        assert "1 faces deleted" in told
+        assert self.listed(capsys) == [1, 2, 3, 4, 5, 7, 8, 10, 11]
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["delete"], "which faces?"),
+            (["delete", "face-1", "--label", "fear"], "which faces?"),
+            (["list", "--since", "yesterday"], "expected seconds since 1970 or an ISO 8601 date"),
+            (["list", "--filter", "{"], "not JSON"),
+            (["list", "--gallery", "nowhere"], "got nowhere, which is not there"),
+        ],
+    )
+    def test_wrong_options_are_one_sentence(
+        self, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["gallery", *options]) == 1
+        assert words in " ".join(capsys.readouterr().err.split())
+        assert not Path("nowhere").exists()

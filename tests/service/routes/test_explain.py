@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mien.index.gallery.face import GalleryFace
+from mien.model.faces.thumbnail import crop_of_thumbnail
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
@@ -156,15 +157,14 @@ def test_both_sides_have_heat_where_the_match_has_a_thumbnail(gallery_client: Te
         "/explain", params={"match": smiles[1].stem}, files={"image": smiles[0].read_bytes()}
     ).json()["match"]
     kept = gallery_client.get(f"/gallery/{smiles[1].stem}").json()["thumbnail"]
-    stored, shown = (
-        np.asarray(Image.open(BytesIO(base64.b64decode(each)))) for each in (kept, first["picture"]["crop"])
-    )
-    np.testing.assert_array_equal(stored, shown)
+    shown = np.asarray(Image.open(BytesIO(base64.b64decode(first["picture"]["crop"]))))
+    np.testing.assert_array_equal(crop_of_thumbnail(base64.b64decode(kept)), shown)
     by_ids = gallery_client.post("/explain", json={"query": {"id": smiles[0].stem}, "match": smiles[1].stem}).json()
     assert by_ids["crop"] is not None
-    np.testing.assert_allclose(by_ids["match"]["heat"], first["heat"], atol=1e-3)
+    own, by_thumbnail = np.array(first["heat"]), np.array(by_ids["match"]["heat"])
+    assert np.corrcoef(own.ravel(), by_thumbnail.ravel())[0, 1] > 0.9
     back = gallery_client.post("/explain", json={"query": {"id": smiles[1].stem}, "match": smiles[0].stem}).json()
-    np.testing.assert_allclose(back["match"]["picture"]["heat"], first["heat"], atol=1e-3)
+    np.testing.assert_allclose(back["match"]["picture"]["heat"], by_thumbnail, atol=1e-3)
 
 
 def test_unreadable_thumbnail_is_ignored(served_engine: Engine, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from mien.model.faces.thumbnail import crop_of_thumbnail
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.settings import Settings
@@ -114,7 +115,7 @@ def test_images_are_added_by_form_and_by_json(served: Served, make_faces: MakeFa
     face = served.client.get("/gallery/one").json()
     embedding = served.engine.pipeline.embed(served.engine.pipeline.read_faces(crops[0], already_cropped=True))[0]
     np.testing.assert_allclose(face["embedding"], embedding, atol=1e-4)
-    kept = np.asarray(Image.open(BytesIO(base64.b64decode(face["thumbnail"]))))
+    kept = crop_of_thumbnail(base64.b64decode(face["thumbnail"]))
     np.testing.assert_array_equal(kept, make_faces(3).images[0])
     (answer,) = served.client.post("/retrieve", params=CROPPED, files={"image": crops[0]}).json()["faces"]
     assert answer["matches"][0]["id"] == "one"
@@ -123,6 +124,42 @@ def test_images_are_added_by_form_and_by_json(served: Served, make_faces: MakeFa
     assert "one" not in [match["id"] for match in masked.json()["faces"][0]["matches"]]
     (by_id,) = served.client.post("/retrieve", json={"query": {"id": "one"}, "k": 1}).json()["matches"]
     assert by_id["id"] == "one"
+
+
+def test_all_faces_of_a_photograph_are_added_on_request(served: Served, photograph_file: bytes) -> None:
+    def post(**parameters: Any) -> Any:
+        said = '[{"id": "group.jpg", "subject": "family"}]'
+        return served.client.post(
+            "/gallery", params=parameters, files={"images": photograph_file}, data={"items": said}
+        )
+
+    assert post().json()["ids"] == ["group.jpg"]
+    answer = post(faces="all").json()
+    assert answer == {"ids": ["group.jpg", "group.jpg#2"], "added": 1, "replaced": 0, "unchanged": 1}
+    assert post(faces=2).json()["unchanged"] == 2
+    faces = served.client.get("/gallery").json()["faces"]
+    assert [(face["id"], face["subject"], face["has_thumbnail"]) for face in faces] == [
+        ("group.jpg", "family", True),
+        ("group.jpg#2", "family", True),
+    ]
+    assert len({face["content_sha256"] for face in faces}) == 1
+    first, second = (served.client.get("/thumbnail", params={"id": face["id"]}).content for face in faces)
+    assert first != second
+    assert "faces must be all, largest, or from 1 to" in problem(post(faces=1000), 422)
+
+
+def test_thumbnails_are_kept_where_the_request_says_so(served: Served, photograph_file: bytes) -> None:
+    def post(**parameters: Any) -> Any:
+        return served.client.post("/gallery", params=parameters, files={"image": photograph_file}).json()
+
+    (face_id,) = post(thumbnails="false")["ids"]
+    assert served.client.get(f"/gallery/{face_id}").json()["has_thumbnail"] is False
+    assert post()["unchanged"] == 1, "the setting keeps them"
+    face = served.client.get(f"/gallery/{face_id}").json()
+    picture = Image.open(BytesIO(base64.b64decode(face["thumbnail"])))
+    assert (picture.format, picture.size) == ("WEBP", (160, 160))
+    listed = served.client.get("/gallery", params={"filter": '{"has_thumbnail": true}'}).json()
+    assert [each["id"] for each in listed["faces"]] == [face_id]
 
 
 def test_retrieval_with_filters_and_exclusions(served: Served) -> None:
