@@ -106,7 +106,7 @@ def discover_sub_classes(
         faces: embedded by the mixture's network.
         config: settings.
         previous: sub-classes of an earlier round, possibly of another network. EM starts from their faces, and a
-            sub-class that keeps its faces keeps its id, its name and its description.
+            sub-class that keeps faces keeps its id and, where half of its faces are from there, name and description.
         on_emotion: called with the name of each emotion when its turn comes.
 
     Raises:
@@ -244,11 +244,10 @@ def _assemble(
 ) -> Discovery:
     """Assign each face to a sub-class, and complete the sub-classes with their faces, votes and former names."""
     no_votes = np.zeros(faces.votes.shape[1])
-    words = {each.id: (each.name, each.description) for each in (previous.each if previous is not None else ())}
     bare = SubClasses(
         mixture.emotions,
         tuple(
-            SubClass(name, emotion, float(weight), mean, covariance, (), no_votes, no_votes, *words.get(name, ()))
+            SubClass(name, emotion, float(weight), mean, covariance, (), no_votes, no_votes)
             for emotion, names, fit in zip(mixture.emotions, ids, fits, strict=True)
             for name, weight, mean, covariance in zip(names, fit.weights, fit.means, fit.covariances, strict=True)
         ),
@@ -266,9 +265,22 @@ def _assemble(
         votes = shares[members].mean(axis=0) if len(members) else no_votes
         difference = votes - shares[siblings].mean(axis=0) if len(siblings) else no_votes
         nearest = _nearest(faces, members, sub_class.centroid)
-        each.append(replace(sub_class, nearest=nearest, votes=votes, difference=difference))
+        former = _former_self(previous, sub_class.id, [faces.ids[face] for face in members])
+        name, description = (former.name, former.description) if former is not None else (None, None)
+        each.append(
+            replace(sub_class, nearest=nearest, votes=votes, difference=difference, name=name, description=description)
+        )
     of_face = {faces.ids[face]: int(rows[face]) for face in gallery}
     return Discovery(replace(bare, each=tuple(each), of_face=of_face), candidates, rows, probabilities)
+
+
+def _former_self(previous: SubClasses | None, sub_class_id: str, members: list[str]) -> SubClass | None:
+    """The former sub-class of this id, if half of the members were in it: then its name holds for them."""
+    if previous is None:
+        return None
+    former = [previous.each[previous.of_face[face]] for face in members if face in previous.of_face]
+    same = [each for each in former if each.id == sub_class_id]
+    return same[0] if same and 2 * len(same) >= len(former) else None
 
 
 def _nearest(faces: DiscoveryFaces, members: NDArray[np.int64], centroid: NDArray[np.float64]) -> tuple[str, ...]:

@@ -78,6 +78,26 @@ def test_sub_class_that_keeps_its_faces_keeps_its_id(mixture: Mixture, faces: Di
     assert all(each.name is None for each in found.sub_classes.each)
 
 
+def test_sub_class_of_other_faces_keeps_no_name(mixture: Mixture, faces: DiscoveryFaces, found: Discovery) -> None:
+    """Four in ten faces of a sub-class had its id before: the id stays, but what was seen there is not seen here."""
+    each = [replace(each, name="name", description="description") for each in found.sub_classes.each]
+    first = next(place for place, sub_class in enumerate(each) if sub_class.id == "happiness/1")
+    each.insert(first + 2, replace(each[first + 1], id="happiness/3"))
+    of_face: dict[str, int] = {}
+    for number, (face, place) in enumerate(found.sub_classes.of_face.items()):
+        if place == first:
+            of_face[face] = first + (0, 0, 0, 0, 1, 1, 1, 2, 2, 2)[number % 10]
+        elif place != first + 1:
+            of_face[face] = place if place < first else place + 1
+    previous = replace(found.sub_classes, each=tuple(each), of_face=of_face)
+    again = discover_sub_classes(mixture, faces, QUICK_DISCOVERY, previous=previous).sub_classes
+    names = {sub_class.id: sub_class.name for sub_class in again.each}
+    assert names["neutral/1"] == "name"
+    assert names["happiness/1"] is None
+    members = [face for face, place in again.of_face.items() if again.each[place].id == "happiness/1"]
+    assert {found.sub_classes.of_face[face] for face in members} == {first}
+
+
 def test_emotion_of_few_faces_is_not_split(mixture: Mixture, faces: DiscoveryFaces) -> None:
     found = discover_sub_classes(mixture, faces, QUICK_DISCOVERY.model_copy(update={"least_faces": 100}))
     assert len(found.sub_classes) == len(EMOTIONS)
