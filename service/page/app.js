@@ -96,7 +96,7 @@ find("theme").onclick = () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => setTheme());
 for (const each of shown) listen(() => each.update());
 listen(showAnswer);
-loadInfo();
+loadInfo().then((differ) => differ && showStart());
 find("choose").onclick = () => find("file").click();
 takeFiles(take);
 addEventListener("hashchange", go);

@@ -129,12 +129,13 @@ export function clear() {
   change({ query: null, title: "", answer: null, rated: null, problem: null, loading: false, paging: false, chosen });
 }
 
-/** Ask what is served before it is needed; a search asks again if this fails. */
+/** Ask what is served before it is needed, and say whether its emotions are new; a search asks again if this fails. */
 export async function loadInfo() {
   const served = await info().catch(() => null);
-  if (!served) return;
-  takeEmotions(served.emotions);
+  if (!served) return false;
+  const differ = takeEmotions(served.emotions);
   change({ info: served });
+  return differ;
 }
 
 /** A picture that is on its way to the service: { url }, or null. */

@@ -24,6 +24,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from mien.index.fitting.adapt import EmbeddedFaces, adapt_bundle, write_adaptation
+from mien.index.fitting.adaptation import AdaptationFaces
 from mien.index.gallery.face import GalleryFace
 from mien.index.mixture.labelling import label_points
 from mien.model.emotions import EMOTIONS
@@ -34,7 +36,7 @@ from mien.service.middleware.api_keys import create_key
 from mien.service.settings import Settings
 from tests.support.cartoon import cartoon
 from tests.support.data import london_photographs, needs_london
-from tests.support.engines import gallery_engine
+from tests.support.engines import EMBEDDING_SIZE, gallery_engine
 from tests.support.images import encode
 from tests.support.serving import served_app
 
@@ -196,6 +198,25 @@ def test_start_page_offers_the_emotions(page: Page, url: str) -> None:
     page.all("#starters .chip")[1].click()
     page.wait("#found .found-title")
     assert page.driver.current_url.endswith("#/search/emotion/happiness")
+
+
+def test_emotion_of_ones_own_has_a_name_and_a_colour(page: Page, served_engine: Engine, tmp_path: Path) -> None:
+    bundle = served_engine.bundle
+    points = bundle.gallery.embeddings[:1] + np.random.default_rng(0).normal(3, 0.1, (10, EMBEDDING_SIZE))
+    faces = AdaptationFaces(points, np.full(10, len(EMOTIONS)), np.arange(10), (*EMOTIONS, "wink"))
+    adaptation, report = adapt_bundle(bundle, EmbeddedFaces(faces, "photograph", {}), "points")
+    write_adaptation(bundle, adaptation, report, tmp_path / "bundle")
+    with served(load_engine(Settings(provider="cpu", bundle=tmp_path / "bundle"))) as url:
+        page.open(url)
+        page.until("document.querySelectorAll('#starters .chip').length === 9")
+        page.all("#starters .chip")[-1].click()
+        page.until("mien.state.title.includes('wink')")
+        dot, root = "[...document.querySelectorAll('#starters .dot')].at(-1)", "document.documentElement"
+        colours = page.run(
+            f"return [getComputedStyle({dot}).getPropertyValue('--colour'), "
+            f"getComputedStyle({root}).getPropertyValue('--own-1')]"
+        )
+        assert colours[0] == colours[1] != ""
 
 
 def test_photograph_of_the_gallery_is_tried_with_one_click(page: Page, photographs_url: str) -> None:

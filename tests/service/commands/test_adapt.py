@@ -122,6 +122,24 @@ def test_bad_input_is_said_in_a_sentence(
     assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
 
 
+def test_adapted_bundle_is_calibrated_and_scored(
+    small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FER+ has no faces of the new emotion, which takes no part in the means."""
+    root, out = write_expressions(tmp_path / "photographs", {"wink": 8}), tmp_path / "bundle"
+    command = ["adapt", str(root), "--new", "wink", "--already-cropped", "--bundle", str(small_run.bundle)]
+    assert main([*command, "--output", str(out)]) == 0
+    assert main(["calibrate", "--bundle", str(out), "--data", str(small_run.data)]) == 0
+    data = ["--data", str(small_run.data), "--output", str(tmp_path / "scores")]
+    assert main(["evaluate", "--bundle", str(out), *data, "--record"]) == 0
+    scores = load_bundle(out).manifest.scores
+    assert scores is not None
+    assert scores["majority"]["nearest_centroid"]["recall_per_class"]["wink"] is None
+    assert scores["majority"]["nearest_centroid"]["accuracy"] > 0.8
+    assert main(["discover", "--bundle", str(out), *data]) == 1
+    assert "wink has 0" in capsys.readouterr().err
+
+
 def test_commands_of_the_guide_run(adapted: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = (Path(__file__).parents[3] / "docs" / "adapt.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\$ mien (adapt photographs.*?)(?: +#.*)?$", guide, re.MULTILINE)
