@@ -1,6 +1,9 @@
 """``gallery.npz``: the faces that ship with a bundle, as embeddings, labels and votes."""
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -93,16 +96,29 @@ def read_gallery(path: Path, embedder_sha256: str, emotions: tuple[str, ...], si
 def to_gallery(faces: GalleryFaces, emotions: tuple[str, ...], sub_classes: SubClasses | None = None) -> FixedGallery:
     """A searchable gallery; the votes become each face's metadata."""
     sub_class_of = {face: sub_classes.each[row].id for face, row in sub_classes.of_face.items()} if sub_classes else {}
-    entries = [
-        Entry(
-            face_id,
-            emotions[label],
-            {
-                **faces.source,
-                "votes": {name: int(count) for name, count in zip(faces.vote_columns, row, strict=True) if count},
-            },
-            sub_class=sub_class_of.get(face_id),
-        )
-        for face_id, label, row in zip(faces.ids, faces.labels.tolist(), faces.votes.tolist(), strict=True)
-    ]
+    with _without_collections():
+        entries = [
+            Entry(
+                face_id,
+                emotions[label],
+                {
+                    **faces.source,
+                    "votes": {name: int(count) for name, count in zip(faces.vote_columns, row, strict=True) if count},
+                },
+                sub_class=sub_class_of.get(face_id),
+            )
+            for face_id, label, row in zip(faces.ids, faces.labels.tolist(), faces.votes.tolist(), strict=True)
+        ]
     return FixedGallery(entries, faces.embeddings)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Pause the garbage collector, which would look at tens of thousands of new entries over and over again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

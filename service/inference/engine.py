@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import compress, islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,10 @@ from mien.model.faces.quality import measure_quality
 from mien.model.faces.reader import Face, whole_face
 from mien.model.pipeline import Pipeline, load_pipeline
 from mien.service.inference.prediction import Found, InferenceRequest, Prediction
-from mien.service.inference.served_gallery import open_store
 from mien.service.operation.metrics import Metrics
-from mien.service.settings import Settings
+
+if TYPE_CHECKING:
+    from mien.service.settings import Settings
 
 _WITH_THUMBNAIL: Final = Comparison(("has_thumbnail",), "eq", value=True)
 
@@ -283,7 +284,7 @@ class Engine:
         return found
 
 
-def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: GalleryStore | None = None) -> Engine:
+def load_engine(settings: "Settings", metrics: Metrics | None = None, gallery: GalleryStore | None = None) -> Engine:
     """Load a bundle and everything that predicts from it, and warm it up.
 
     Args:
@@ -295,6 +296,8 @@ def load_engine(settings: Settings, metrics: Metrics | None = None, gallery: Gal
         ArtifactError: a part is missing, broken, or does not fit the others; the gallery cannot be opened.
         ConfigError: the provider is not installed.
     """
+    from mien.service.inference.served_gallery import open_store  # with the settings, which mien.load does without
+
     bundle = load_bundle(settings.bundle)
     if gallery is not None:
         network = bundle.manifest.sha256[EMBEDDER], bundle.mixture.centroids.shape[1]

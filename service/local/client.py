@@ -237,11 +237,11 @@ class LocalClient:
             QueryError: an option is out of range.
             TypeError: there is no such option.
         """
-        given = retrieval_options(**options)
-        condition = given.pop("filter", None)
-        chosen = _read(RetrievalOptionsModel.model_validate, given)
+        given = retrieval_options(**options) if options else {}
         if k is None:
             return Search()
+        condition = given.pop("filter", None)
+        chosen = _read(RetrievalOptionsModel.model_validate, given)
         self.engine.check_retrieval(k, chosen.photographs, chosen.summary)
         return Search(k, search_options(chosen, condition), chosen.photographs, chosen.summary)
 

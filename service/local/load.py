@@ -38,8 +38,6 @@ def load(
         from mien.index.bundle.bundle import load_bundle
         from mien.index.bundle.default import default_bundle
         from mien.index.bundle.manifest import EMBEDDER
-        from mien.index.gallery.milvus.address import is_address
-        from mien.index.gallery.open import open_gallery
         from mien.model.faces.decoding import DEFAULT_LIMITS
         from mien.model.pipeline import load_pipeline
         from mien.service.inference.engine import Engine
@@ -54,6 +52,9 @@ def load(
     pipeline = load_pipeline(embedder, limits=limits or DEFAULT_LIMITS, threads=threads, provider=provider)
     if gallery is None:
         return LocalClient(Engine(loaded, pipeline, max_k=len(loaded.gallery)))
+    from mien.index.gallery.milvus.address import is_address
+    from mien.index.gallery.open import open_gallery
+
     place = str(gallery)
     if not is_address(place) and not Path(place).is_dir():  # opening it would make an empty one
         raise ConfigError(f"expected the folder of a gallery, got {place}, which is not there")

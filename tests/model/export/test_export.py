@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,25 @@ def test_exported_equals_torch(small_run: SmallRun, make_faces: MakeFaces) -> No
     np.testing.assert_allclose(embedder.embed(crops), expected.numpy(), atol=1e-4)
     assert embedder.sigma == sigma == config.sigma
     assert embedder.metadata.training == config.model_dump(mode="json")
+
+
+def test_exporter_is_quiet_only_while_it_runs(small_run: SmallRun, tmp_path: Path) -> None:
+    """It warns, through its log, of each library that it looks for and does not need."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    records: list[logging.LogRecord] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return True
+
+    before = log.getEffectiveLevel()
+    log.addFilter(note)
+    try:
+        export(small_run.checkpoint, tmp_path / "quiet.onnx")
+    finally:
+        log.removeFilter(note)
+    assert not records
+    assert log.getEffectiveLevel() == before
 
 
 def test_mirrored_face_has_the_same_embedding(small_run: SmallRun, make_faces: MakeFaces) -> None:

@@ -216,7 +216,19 @@ def run(program: str) -> str:
 
 
 def test_load_needs_neither_a_web_framework_nor_an_http_client() -> None:
-    heavy = ("fastapi", "starlette", "uvicorn", "httpx", "torch", "pymilvus", "rich", "pandas", "scipy", "sklearn")
+    heavy = (
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "httpx",
+        "torch",
+        "pymilvus",
+        "pydantic_settings",
+        "rich",
+        "pandas",
+        "scipy",
+        "sklearn",
+    )
     program = f"""
 import sys, mien
 mien.load()
