@@ -115,6 +115,11 @@ def _verdict(report: dict[str, Any]) -> list[str]:
         lines = [f"these faces do not show that it helps: {change}"]
     for what, count in report["left_out"].items():
         lines.append(f"left out: {count} {what}")
+    lines += [
+        f"{name} is shown by one person: how it is named on other people cannot be measured"
+        for name, groups in report["new_emotions"].items()
+        if groups == 1
+    ]
     unfit = [emotion for emotion, fit in report["sub_classes"].items() if fit < 0]
     if unfit:
         lines.append(f"the sub-classes of {', '.join(unfit)} do not describe these faces better than one Gaussian does")

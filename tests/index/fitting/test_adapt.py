@@ -117,7 +117,7 @@ def test_report_and_bundle_of_a_new_emotion(bundle: Bundle, pipeline: Pipeline, 
     adaptation, report = adapt_bundle(bundle, embedded, "drawn")
     assert json.loads(json.dumps(report)) == report
     assert report["helps"]
-    assert report["new_emotions"] == ["wink"]
+    assert report["new_emotions"] == {"wink": 12}
     wink = report["figures"]["recall, wink"]
     assert (wink["before"], wink["gain"]) == (0.0, wink["after"])
     assert wink["after"] > 0.8

@@ -122,6 +122,17 @@ def test_bad_input_is_said_in_a_sentence(
     assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
 
 
+def test_expression_of_one_person_is_said_to_be_one(
+    small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_expressions(tmp_path, {"wink": 6, "fear": 6})
+    rows = [f"{label}/{n}.png,{label},{'me' if label == 'wink' else n}" for label in ("wink", "fear") for n in range(6)]
+    (root / "labels.csv").write_text("\n".join(["image,label,subject", *rows]), encoding="utf-8")
+    command = ["adapt", str(root), "--new", "wink", "--already-cropped", "--bundle", str(small_run.bundle)]
+    assert main(command) == 0
+    assert "wink is shown by one person" in " ".join(capsys.readouterr().err.split())
+
+
 def test_adapted_bundle_is_calibrated_and_scored(
     small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
