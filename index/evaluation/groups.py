@@ -17,7 +17,7 @@ import numpy as np
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.evaluation.intervals import Interval
-from mien.model.datasets.csv_table import read_listing, rows
+from mien.model.datasets.csv_table import read_listing
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, NoFaceError
 from mien.model.faces.decoding import read_file
@@ -29,7 +29,6 @@ EVERYBODY: Final = "everybody"
 NOT_SAID: Final = "not said"
 """Name of the group of people for whom a column is empty."""
 
-_NOT_GROUPS: Final = frozenset({"image", "path", "label", "emotion", "subject", "x", "y", "width", "height", "split"})
 _MAX_NUMBERS: Final = 5
 """A column with more different numbers is split into thirds."""
 
@@ -118,14 +117,13 @@ def read_photographs(table: Path, emotions: tuple[str, ...] = EMOTIONS) -> tuple
         DatasetError: the table cannot be read, or has no such column.
     """
     listed = read_listing(table, emotions=emotions)
-    path = table / "labels.csv" if table.is_dir() else table
-    by_path = {path.parent / (row.get("image") or row["path"]): row for _, row in rows(path, ())}
-    each = [by_path[photograph] for photograph in listed.paths]
-    columns = tuple(name for name in (each[0] if each else {}) if name not in _NOT_GROUPS)
+    columns = tuple(listed.metadata)
     if not columns:
-        raise DatasetError(f"{path} must have a column with the group of each person, besides image, label and subject")
+        raise DatasetError(
+            f"{table} must have a column with the group of each person, besides image, label and subject"
+        )
     persons = listed.subjects or tuple(str(photograph) for photograph in listed.paths)
-    groups = {column: _group_names([row[column].strip() for row in each]) for column in columns}
+    groups = {column: group_names(values) for column, values in listed.metadata.items()}
     photographs = [
         Photograph(photograph, emotions[label], person, {column: groups[column][row] for column in columns})
         for row, (photograph, label, person) in enumerate(
@@ -135,7 +133,7 @@ def read_photographs(table: Path, emotions: tuple[str, ...] = EMOTIONS) -> tuple
     return photographs, columns
 
 
-def _group_names(values: list[str]) -> list[str]:
+def group_names(values: Sequence[str]) -> list[str]:
     """The group of each value of a column: the value or, for many different numbers, one of three ranges."""
     numbers = [float(value) for value in values if _is_number(value)]
     filled = [value for value in values if value]
@@ -158,6 +156,8 @@ def evaluate_photographs(
     pipeline: Pipeline,
     photographs: Sequence[Photograph],
     on_progress: Callable[[int, int], None] = lambda _, __: None,
+    *,
+    already_cropped: bool = False,
 ) -> list[Result]:
     """Classify photographs as the service does.
 
@@ -166,6 +166,7 @@ def evaluate_photographs(
         pipeline: with its network.
         photographs: to classify.
         on_progress: called with the number of photographs done and their total.
+        already_cropped: the photographs are face crops: nothing is detected.
 
     Raises:
         ImageError: a photograph cannot be read.
@@ -174,7 +175,8 @@ def evaluate_photographs(
     results = []
     for done, photograph in enumerate(photographs, 1):
         try:
-            face = pipeline.read_faces(read_file(photograph.path, pipeline.limits))[0]
+            file = read_file(photograph.path, pipeline.limits)
+            face = pipeline.read_faces(file, already_cropped=already_cropped)[0]
         except NoFaceError:
             results.append(Result(photograph, found=False))
         else:

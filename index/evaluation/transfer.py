@@ -235,6 +235,12 @@ def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
     """The main figures by name, as text; ``scores.json`` has the rest."""
     every, own, ranking = scores["all_emotions"], scores["own_emotions"], scores["retrieval_leave_one_out"]
     identity = scores["identity_leakage"]
+    # Among the emotions of a set that has one, everything is named correctly.
+    own_figures = [
+        ("accuracy, nearest centroid of the set's emotions", own["accuracy"]),
+        ("macro recall, the set's emotions", own["macro_recall"]),
+        *((f"recall, {name}, the set's emotions", recall) for name, recall in own["recall_per_class"].items()),
+    ]
     counts = [
         ("photographs with an emotion of the bundle", f"{scores['photographs']}"),
         *((f"left out: {what}", f"{number}") for what, number in scores["left_out"].items()),
@@ -245,12 +251,10 @@ def headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     figures = [
         ("accuracy, nearest of all centroids", every["accuracy"]),
-        ("accuracy, nearest centroid of the set's emotions", own["accuracy"]),
         ("macro recall, all emotions", every["macro_recall"]),
-        ("macro recall, the set's emotions", own["macro_recall"]),
         (f"recall, emotions with more than {FREQUENT_PHOTOGRAPHS} photographs", every["recall_of_frequent"]),
         *((f"recall, {name}, all emotions", recall) for name, recall in every["recall_per_class"].items()),
-        *((f"recall, {name}, the set's emotions", recall) for name, recall in own["recall_per_class"].items()),
+        *(own_figures if len(scores["emotions"]) > 1 else ()),
         *([("mAP, leave-one-out", ranking["mean_average_precision"])] if ranking else []),
         *([("recall@1, leave-one-out", ranking["recall_at_1"])] if ranking else []),
         *([("precision@10, leave-one-out", ranking["precision_at_10"])] if ranking else []),

@@ -22,9 +22,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "table",
         type=Path,
         metavar="TABLE",
-        help="CSV with the columns image, label and subject; every further column, such as gender, divides people "
-        "into groups.",
+        help="CSV with the columns image (or path), label (or emotion) and subject; every further column, such as "
+        "gender, divides people into groups.",
     )
+    parser.add_argument("--already-cropped", action="store_true", help="The images are face crops: detect nothing.")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="Also write the figures as a document.")
     parser.add_argument("--json", dest="as_json", action="store_true", help="Write JSON.")
     add_bundle_option(parser)
@@ -42,7 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     photographs, columns = read_photographs(arguments.table, bundle.mixture.emotions)
     pipeline = load_pipeline(bundle.embedder_path, limits=read_options(arguments, DecodingLimits), max_faces=1)
     with staged_bar("classifying") as (_, on_progress):
-        figures = group_figures(evaluate_photographs(bundle, pipeline, photographs, on_progress), columns)
+        results = evaluate_photographs(
+            bundle, pipeline, photographs, on_progress, already_cropped=arguments.already_cropped
+        )
+        figures = group_figures(results, columns)
     if arguments.as_json:
         write_json([asdict(each) for each in figures])
     else:

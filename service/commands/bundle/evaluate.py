@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -12,7 +11,8 @@ from mien.model.datasets.ferplus import Split, read_ferplus, read_near_copies
 from mien.model.datasets.registry import DATASETS, read_dataset
 from mien.model.errors import ConfigError
 from mien.service.commands.arguments import DATA_HELP, add_bundle_option
-from mien.service.commands.terminal import console, output, progress_bar, staged_bar
+from mien.service.commands.bundle.evaluate_dataset import add_dataset_options, score_dataset
+from mien.service.commands.terminal import console, output, staged_bar
 from mien.service.operation.installation import require_training_modules
 
 if TYPE_CHECKING:
@@ -22,14 +22,13 @@ _DATASET_HELP: Final = "A data set and its folder: " + "; ".join(
     f"{name} ({reader.layout})" for name, reader in DATASETS.items()
 )
 
-_SHOWN_SKIPS: Final = 5
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_bundle_option(parser)
     faces = parser.add_mutually_exclusive_group(required=True)
     faces.add_argument("--data", type=Path, metavar="PATH", help=DATA_HELP)
     faces.add_argument("--dataset", nargs=2, metavar=("NAME", "PATH"), help=_DATASET_HELP)
+    faces.add_argument("--faces", metavar="TABLE", help="A table of photographs: short for --dataset csv TABLE.")
     parser.add_argument(
         "--split",
         metavar="NAME",
@@ -50,21 +49,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             help=f"With --data: a folder of {what} with labels.csv, scored through the detector as well. They are for "
             "measuring only: a network that is chosen or tuned by them needs others to be measured on.",
         )
+    add_dataset_options(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="Folder for scores and plots.")
     parser.add_argument("--record", action="store_true", help="Also keep the scores on FER+ in the bundle's manifest.")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score the bundle, save the scores and print the main ones."""
+    if arguments.faces is not None:
+        arguments.dataset = ("csv", arguments.faces)
     if arguments.dataset is not None:
         if arguments.record:
             raise ConfigError("--record keeps the scores on FER+: expected --data, got --dataset")
         if arguments.world is not None or arguments.studio is not None:
             raise ConfigError("--world and --studio go with --data: a single set is scored by --dataset csv")
         require_training_modules()
-        return _score_dataset(arguments)
+        return score_dataset(arguments)
     if arguments.already_cropped is not None:
         raise ConfigError("--already-cropped is for --dataset: the faces of FER+ are crops")
+    if arguments.predictions is not None or arguments.by or arguments.against is not None:
+        raise ConfigError("--predictions, --by and --against go with --dataset or --faces, got --data")
     name = arguments.split or "PublicTest"
     split: Split | None = next((known for known in get_args(Split) if known == name), None)
     if split is None:
@@ -126,56 +130,3 @@ def _score_photographs(bundle: "Bundle", root: Path, on_progress: Callable[[int,
     embedded = embed_photographs(load_pipeline(bundle.embedder_path), photographs, on_progress=on_batch)
     scores = transfer_scores(bundle.mixture, photographs, embedded)
     return {"found": scores["scored"] / scores["photographs"], **scores}
-
-
-def _score_dataset(arguments: argparse.Namespace) -> int:
-    from mien.index.bundle.bundle import check_fits, load_bundle
-    from mien.index.evaluation.evaluate import save_scores
-    from mien.index.evaluation.transfer import embed_photographs, headline, save_skips, transfer_scores
-    from mien.model.pipeline import load_pipeline
-
-    bundle = load_bundle(arguments.bundle)
-    pipeline = load_pipeline(bundle.embedder_path)
-    check_fits(bundle, pipeline.embedder)
-    name, root = arguments.dataset
-    with console.status("reading"):
-        photographs = read_dataset(name, Path(root), arguments.split, bundle.mixture.emotions)
-    arguments.output.mkdir(parents=True, exist_ok=True)  # an error comes before the long work, not after it
-    if arguments.already_cropped is not None:
-        photographs = replace(photographs, cropped=arguments.already_cropped)
-    with progress_bar() as bar:
-        task = bar.add_task("embedding", total=len(photographs), note="")
-        embedded = embed_photographs(pipeline, photographs, on_progress=lambda count: bar.advance(task, count))
-        ranking = bar.add_task("ranking", total=None, note="")
-        scores = transfer_scores(
-            bundle.mixture,
-            photographs,
-            embedded,
-            on_progress=lambda done, total: bar.update(ranking, completed=done, total=total),
-        )
-    path = save_scores(arguments.output, scores)
-    skips_path = save_skips(arguments.output, embedded.skipped)
-    table = Table("metric", "value", title=scores["dataset"])
-    for row in headline(scores):
-        table.add_row(*row)
-    output.print(table)
-    output.print(_confusion_table(bundle.mixture.emotions, scores["all_emotions"]["confusion"]))
-    for skip in embedded.skipped[:_SHOWN_SKIPS]:
-        console.print(f"skipped {skip.path}: {skip.reason}")
-    if len(embedded.skipped) > _SHOWN_SKIPS:
-        console.print(f"skipped {len(embedded.skipped)} photographs in all: {skips_path}")
-    if scores["retrieval_leave_one_out"] is None:
-        console.print("no retrieval scores: no photograph has a match, one of its emotion and of another subject")
-    console.print(f"all scores: {path}")
-    return 0
-
-
-def _confusion_table(emotions: tuple[str, ...], counts: list[list[int]]) -> Table:
-    """Rows are labels, columns the nearest of all centroids; emotions that the set lacks have no row."""
-    table = Table(
-        "label", *emotions, title="faces by label and nearest centroid", box=None, padding=(0, 1), collapse_padding=True
-    )
-    for name, row in zip(emotions, counts, strict=True):
-        if any(row):
-            table.add_row(name, *map(str, row))
-    return table
