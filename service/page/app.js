@@ -39,7 +39,8 @@ function go() {
   if (view === "atlas") showAtlas();
   if (view === "pictures") ownView.update();
   if (view === "gallery") galleryView.show(query);
-  if (view !== "camera") camera.stop();
+  if (view === "camera") camera.show();
+  else camera.stop();
   if (shownView !== null && (shownView !== view || query)) {
     scrollTo(0, 0);
     if (shownView !== view) find("main").focus({ preventScroll: true });

@@ -31,6 +31,11 @@ export class Camera {
     find("frozen-search").onclick = () => this.search();
   }
 
+  /** Draw the map before the camera runs. */
+  show() {
+    this.map.start().catch((problem) => say(problem.message));
+  }
+
   async start() {
     if (!navigator.mediaDevices) return say("The camera needs an address that starts with https, or this machine itself.");
     try {
@@ -42,7 +47,6 @@ export class Camera {
     await find("video").play();
     for (const [id, shown] of [["camera-start", false], ["freeze", true], ["camera-stop", true]]) find(id).hidden = !shown;
     find("freeze").focus();
-    this.map.start().catch((problem) => say(problem.message));
     this.thaw();
   }
 
@@ -51,7 +55,7 @@ export class Camera {
     find("freeze").textContent = "Freeze";
     find("frozen-search").hidden = true;
     find("video").play();
-    this.unwatch = watch(find("video"), (faces, size) => this.show(faces, size), () => say("The service does not answer the camera now. Stop, and start it again."));
+    this.unwatch = watch(find("video"), (faces, size) => this.showFaces(faces, size), () => say("The service does not answer the camera now. Stop, and start it again."));
   }
 
   freeze() {
@@ -63,8 +67,8 @@ export class Camera {
     say("Frozen.");
   }
 
-  show(faces, size) {
-    drawBoxes(find("camera-boxes"), faces, { ...size, width: size.width, height: size.height, mirrored: true, chosen: 0 });
+  showFaces(faces, size) {
+    drawBoxes(find("camera-boxes"), faces, { width: size.width, height: size.height, mirrored: true, chosen: 0 });
     const [face] = faces;
     say(face ? (face.known ? nameOf(face) : "No known expression") : "No face yet: look into the camera.");
     if (!face?.embedding) return;

@@ -27,7 +27,7 @@ export class OwnOnMap {
     const [x, y] = this.map.place(face.embedding);
     const image = new Image();
     image.onload = () => this.map.redraw();
-    image.src = face.crop.url;
+    image.src = face.crop;
     return { key: face.key, emotion: face.known ? face.emotion : "other", image, x, y };
   }
 

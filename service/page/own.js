@@ -7,7 +7,7 @@ import { emotionOf } from "./words.js";
 
 const BATCH = 8;
 const AT_ONCE = 2;
-const SIDE = 1024;
+const SMALLER = { maxSide: 1024, smallBytes: 300_000 };
 const RETRIES = 5;
 const WAIT_MS = 1000;
 
@@ -50,10 +50,10 @@ export async function addOwn(files) {
 }
 
 async function addBatch(files, mine) {
-  const pictures = await Promise.all(files.map((file) => shrink(file, SIDE)));
+  const pictures = await Promise.all(files.map((file) => shrink(file, SMALLER)));
   let answers;
   try {
-    answers = await embed(pictures.map(({ blob }) => blob));
+    answers = await embed(pictures);
   } catch (problem) {
     answers = files.map(() => ({ problem: { type: problem.kind, detail: problem.message } }));
   }
@@ -81,8 +81,8 @@ async function embed(blobs, tries = RETRIES) {
   }
 }
 
-async function keepFaces(file, { blob, width, height, bitmap }, faces) {
-  const { number: place, picture } = await keepPicture({ file, blob, width, height, bitmap, faces, cropped: false });
+async function keepFaces(file, blob, faces) {
+  const { number: place, picture } = await keepPicture(file, blob, faces);
   for (const [row, face] of faces.entries()) own.faces.push({ ...face, key: `${place}.${row}`, crop: picture.crops[row], path: file.webkitRelativePath || file.name });
 }
 

@@ -4,7 +4,7 @@ import { find, say } from "./dom.js";
 import { addToGallery, READ_ONLY } from "./gallery_adding.js";
 import { own } from "./own.js";
 import { pictureFace } from "./pictures.js";
-import { cropFace } from "./shrink.js";
+import { cropFaces } from "./shrink.js";
 import { plural } from "./words.js";
 
 const SURROUNDINGS = 2.2; // of the box: the service finds the face again, and no other that is larger
@@ -42,9 +42,6 @@ export async function keepAsGallery() {
 async function entry({ key, path }) {
   const { picture, face, row } = pictureFace(key);
   if (picture.faces.length === 1) return { blob: picture.blob, file: picture.file, item: { id: path, metadata: { path } } };
-  const bitmap = await createImageBitmap(picture.blob);
-  const { blob, url } = await cropFace(bitmap, face.box, { side: SIDE, surroundings: SURROUNDINGS });
-  URL.revokeObjectURL(url);
-  bitmap.close();
-  return { blob, file: picture.file, item: { id: `${path}#${row + 1}`, metadata: { path } } };
+  const [blob] = await cropFaces(picture.blob, [face], { side: SIDE, surroundings: SURROUNDINGS });
+  return { blob: blob ?? picture.blob, file: picture.file, item: { id: `${path}#${row + 1}`, metadata: { path } } };
 }

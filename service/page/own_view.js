@@ -86,7 +86,7 @@ export class OwnView {
     const button = make(
       "button",
       { type: "button", class: "own-face", "aria-pressed": String(face === this.chosen), "aria-label": `${face.path}: ${emotionName(face)}${words ? `, ${words}` : ""}`, title: face.path, vars: { "--colour": colour(face.known ? face.emotion : "other") }, onclick: () => this.choose(face) },
-      make("img", { src: face.crop?.url ?? "", alt: "", loading: "lazy", width: 160, height: 160 }),
+      make("img", { src: face.crop ?? "", alt: "", loading: "lazy", width: 160, height: 160 }),
       words && make("span", {}, words),
     );
     button.dataset.key = face.key;

@@ -43,8 +43,7 @@ function ofPicture({ picture, number, row, face }) {
   const layer = make("div", { class: "boxes", "aria-hidden": "true" });
   const choose = (other) => (location.hash = addressOf("search", { picture: `${number}.${other}` }));
   const draw = (width, height) => drawBoxes(layer, picture.faces, { width, height, chosen: row, onchoose: choose });
-  if (picture.width) draw(picture.width, picture.height);
-  else image.onload = () => draw(image.naturalWidth, image.naturalHeight);
+  image.onload = () => draw(image.naturalWidth, image.naturalHeight);
   return [frame(image, layer), picture.faces.length > 1 && faceStrip(picture, number, row), faceCard(face, picture, row)];
 }
 
@@ -53,7 +52,7 @@ function faceStrip({ faces, crops }, number, row) {
   const { faces: most } = state.info?.limits ?? {};
   const words = faces.length === most ? `The ${most} largest faces; this service answers no more of one picture.` : `${faces.length} faces; the largest first.`;
   const link = (face, each) => {
-    const picture = crops[each] ? make("img", { src: crops[each].url, alt: "" }) : make("span");
+    const picture = crops[each] ? make("img", { src: crops[each], alt: "" }) : make("span");
     return make(
       "a",
       {

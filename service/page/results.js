@@ -122,7 +122,7 @@ export class Results {
       "div",
       { class: "more" },
       state.answer.more && button,
-      make("p", { class: "hint" }, `The number is the distance: 0 is the same expression; two faces of one emotion are typically ${same.toFixed(1)} apart, of different ones ${other.toFixed(1)}.`),
+      make("p", { class: "hint" }, `The number is the distance: 0 is the same expression; two faces of one emotion are typically ${same.toFixed(1)} apart, of different ones ${other.toFixed(1)}.${state.query.picture ? " The same picture, where the gallery has it, is left out." : ""}`),
       sources.length > 0 && make("p", { class: "hint" }, `Photographs: ${sources.slice(0, 6).join("; ")}.`),
     );
   }

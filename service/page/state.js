@@ -73,7 +73,7 @@ async function photographs(query, after, signal) {
   const { chosen, info: served } = state;
   const k = Math.min(PAGE + (query.id ? 1 : 0), served.limits.k);
   const page = await ask(
-    { query, k, filter: filterOf(PHOTOGRAPHED), one_per_subject: chosen.onePerPerson || undefined, after },
+    { query, k, filter: filterOf(PHOTOGRAPHED), one_per_subject: chosen.onePerPerson || undefined, mask_copies: Boolean(state.query.picture), after },
     signal,
   );
   return { ...page, matches: page.matches.filter(({ id }) => id !== query.id), more: page.matches.length === k };

@@ -44,6 +44,8 @@ const DOUBTS = {
   blurred: "it is blurred",
   turned: "it is turned away",
   cut_off: "a part of it is outside the picture",
+  mouth_covered: "its mouth is covered",
+  eyes_covered: "its eyes are covered",
 };
 
 /** "Take this with care: it is blurred." or null where nothing speaks against the answer. */
