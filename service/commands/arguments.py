@@ -6,6 +6,7 @@ from typing import Final
 
 from mien.index.bundle.default import default_bundle
 from mien.model.datasets.ferplus import LabelledFaces, Split
+from mien.model.errors import DatasetError
 from mien.model.faces.decoding import DecodingLimits
 from mien.service.commands.options import add_config_options
 from mien.service.commands.terminal import console, staged_bar
@@ -57,6 +58,10 @@ def read_data(arguments: argparse.Namespace, split: Split) -> LabelledFaces:
     def on_left_out(counts: dict[str, int]) -> None:
         console.print(f"{split}, left out: {', '.join(f'{count} {what}' for what, count in counts.items())}")
 
+    if not arguments.data.exists():  # before a bar is drawn
+        raise DatasetError(
+            f"--data must be FER+, a folder of photographs or their table, got {arguments.data}, which is not there"
+        )
     with staged_bar(f"reading {split}") as (_, on_progress):
         return read_training_data(
             arguments.data,

@@ -48,7 +48,7 @@ def test_misspelt_command_or_option_has_status_2(wrong: list[str]) -> None:
         (["serve", "--port", "99999"], "--port"),
         (["embed", "x.png", "--output", "y.npz", "--bundle", "absent"], "absent is not a bundle"),
         (["export", "absent.pt", "--output", "x.onnx"], "no checkpoint at absent.pt"),
-        (["build", "x.onnx", "--data", "absent", "--output", "b"], "got nothing at absent"),
+        (["build", "x.onnx", "--data", "absent", "--output", "b"], "got absent, which is not there"),
         (["train", "--data", "absent", "--output", "r", "--sigma", "-1"], "--sigma"),
         (["train", "--data", "absent", "--output", "r", "--device", "tpu"], "tpu"),
     ],
