@@ -1,6 +1,6 @@
 """What is asked: queries without an image, filters, and the options of retrievals and of work on many images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 from mien.model.faces.pictures import Colour
@@ -110,12 +110,15 @@ def retrieval_options(
     """``RetrievalOptions`` that differ from their defaults, as fields of a request.
 
     Raises:
-        TypeError: there is no option of this name.
+        TypeError: there is no option of this name, or ``exclude_subject`` is neither a text nor several.
     """
+    subjects = [exclude_subject] if isinstance(exclude_subject, str) else exclude_subject
+    if not isinstance(subjects, Iterable):
+        raise TypeError(f"exclude_subject must be a subject or several, got {exclude_subject!r}")
     options = {
         "filter": filter,
         "one_per_subject": one_per_subject or None,
-        "exclude_subject": [exclude_subject] if isinstance(exclude_subject, str) else list(exclude_subject) or None,
+        "exclude_subject": list(subjects) or None,
         "mask_copies": mask_copies or None,
         "max_distance": max_distance,
         "photographs": photographs or None,

@@ -29,7 +29,7 @@ from mien.service.answers.options import (
 from mien.service.answers.video import VideoLine
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
-from mien.service.local.reading import Failure, ImageReader, Search
+from mien.service.local.reading import Failure, ImageReader, Search, check_count
 from mien.service.local.video import frames_of, predict_frames
 from mien.service.schemas import faces as schemas
 from mien.service.schemas.queries import Query as QueryModel
@@ -223,8 +223,8 @@ class LocalClient:
             OSError: the file cannot be read.
             QueryError: an option is out of range.
         """
-        if not 0 < fps <= 1000:
-            raise QueryError(f"fps must be above 0 and at most 1000, got {fps}")
+        if not isinstance(fps, int | float) or not 0 < fps <= 1000:
+            raise QueryError(f"fps must be above 0 and at most 1000, got {fps!r}")
         frames = frames_of(video, fps, self.engine.pipeline.limits, colour=colour)
         detect = self._reader.detector(already_cropped=already_cropped, faces=faces)
         lines = predict_frames(self.engine, frames, fps, detect)
@@ -240,6 +240,7 @@ class LocalClient:
         given = retrieval_options(**options) if options else {}
         if k is None:
             return Search()
+        check_count("k", k)
         condition = given.pop("filter", None)
         chosen = _read(RetrievalOptionsModel.model_validate, given)
         self.engine.check_retrieval(k, chosen.photographs, chosen.summary)

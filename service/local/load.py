@@ -2,13 +2,13 @@
 
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from mien.model.embedder.provider import Provider
 from mien.model.errors import ConfigError
 from mien.service.operation.installation import missing_extra
 
 if TYPE_CHECKING:
-    from mien.model.embedder.provider import Provider
     from mien.model.faces.decoding import DecodingLimits
     from mien.service.local.client import LocalClient
 
@@ -17,7 +17,7 @@ def load(
     bundle: str | PathLike[str] | None = None,
     *,
     gallery: str | PathLike[str] | None = None,
-    provider: "Provider" = "auto",
+    provider: Provider = "auto",
     threads: int = 0,
     limits: "DecodingLimits | None" = None,
 ) -> "LocalClient":
@@ -34,6 +34,10 @@ def load(
         ArtifactError: the bundle or the gallery cannot be used.
         ConfigError: there is no such gallery or provider, or ONNX Runtime or FAISS is not installed.
     """
+    if provider not in get_args(Provider):
+        raise ConfigError(f"provider must be one of {', '.join(get_args(Provider))}, got {provider!r}")
+    if not isinstance(threads, int) or threads < 0:
+        raise ConfigError(f"threads must be a whole number from 0, got {threads!r}")
     try:
         from mien.index.bundle.bundle import load_bundle
         from mien.index.bundle.default import default_bundle

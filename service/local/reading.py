@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from numbers import Integral
 from typing import Final, TypeVar, get_args
 
 import numpy as np
@@ -162,9 +163,18 @@ def max_faces_of(faces: Faces) -> int | None:
     if faces == "all":
         return None
     count = 1 if faces == "largest" else faces
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise QueryError(f"faces must be 'all', 'largest' or a number from 1, got {faces!r}")
-    return count
+    check_count("faces", count, "'all', 'largest' or a number from 1")
+    return int(count)
+
+
+def check_count(name: str, count: object, expected: str = "a whole number from 1") -> None:
+    """Check a number of images, faces or matches.
+
+    Raises:
+        QueryError: it is no whole number, or below 1.
+    """
+    if not isinstance(count, Integral) or isinstance(count, bool) or int(count) < 1:
+        raise QueryError(f"{name} must be {expected}, got {count!r}")
 
 
 def _check_prior(prior: Prior | None) -> None:
@@ -181,8 +191,7 @@ def _read_in_threads(
     on_progress: OnProgress | None,
 ) -> Iterator[list[Read]]:
     """What is read of the images, ``batch`` of them at a time."""
-    if batch < 1:
-        raise QueryError(f"batch must be at least 1 image, got {batch}")
+    check_count("batch", batch)
     waiting = iter(images)
     with ThreadPoolExecutor(os.cpu_count()) as threads, count_progress(images, on_progress, draw=progress) as advance:
         while part := list(islice(waiting, batch)):

@@ -127,10 +127,20 @@ def test_options_out_of_range_are_refused_by_a_sentence(local: LocalClient, crop
             local.classify(crop_file, faces=faces)  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="prior must be one of uniform, data, got 'mine'"):
         local.classify(crop_file, prior="mine")  # type: ignore[call-overload]
+    for k in (0, "5", 2.5):
+        with pytest.raises(QueryError, match="k must be a whole number from 1, got"):
+            local.retrieve(crop_file, k=k)  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="k must be from 1 to"):
-        local.retrieve(crop_file, k=0)
-    with pytest.raises(QueryError, match="batch must be at least 1 image, got 0"):
-        local.classify([crop_file], batch=0)
+        local.retrieve(crop_file, k=10**6)
+    for batch in (0, "3"):
+        with pytest.raises(QueryError, match="batch must be a whole number from 1, got"):
+            local.classify([crop_file], batch=batch)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="exclude_subject must be a subject or several, got 3"):
+        local.nearest({"emotion": "fear"}, exclude_subject=3)  # type: ignore[arg-type]
+    wrong: list[dict[str, Any]] = [{"provider": "gpu"}, {"threads": -1}]
+    for options in wrong:
+        with pytest.raises(ConfigError, match="must be"):
+            mien.load(**options)
     with pytest.raises(QueryError, match="max_distance"):
         local.retrieve(crop_file, max_distance=-1)
     with pytest.raises(QueryError, match=r"expected one of neutral, .*, got 'joy'"):
