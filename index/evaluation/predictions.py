@@ -56,6 +56,23 @@ class Predictions:
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """One-dimensional arrays by name, for a table: metadata, prediction, posterior and embedding."""
+        return {
+            **self._texts(),
+            **{f"posterior_{name}": self.posteriors[:, column] for column, name in enumerate(self.emotions)},
+            **{f"embedding_{column}": self.embeddings[:, column] for column in range(self.embeddings.shape[1])},
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays by name, for an archive: ``posteriors`` (n, c) and ``embeddings`` (n, d) are whole."""
+        return {
+            **self._texts(),
+            "emotions": np.array(self.emotions),
+            "posteriors": self.posteriors,
+            "embeddings": self.embeddings,
+        }
+
+    def _texts(self) -> dict[str, NDArray[Any]]:
+        """What has one value for each face; all metadata but the subject are called ``metadata_`` and their name."""
         names = np.array(self.emotions)
         return {
             "path": np.array(self.paths),
@@ -63,16 +80,11 @@ class Predictions:
             "prediction": names[self.predicted],
             "typicality": self.typicality,
             "known": self.known,
-            **{f"posterior_{name}": self.posteriors[:, column] for column, name in enumerate(self.emotions)},
-            **{name: np.array(values) for name, values in self.metadata.items()},
-            **{f"embedding_{column}": self.embeddings[:, column] for column in range(self.embeddings.shape[1])},
+            **{
+                name if name == SUBJECT else f"metadata_{name}": np.array(values)
+                for name, values in self.metadata.items()
+            },
         }
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays by name, for an archive: ``posteriors`` (n, c) and ``embeddings`` (n, d) are whole."""
-        whole = {"emotions": np.array(self.emotions), "posteriors": self.posteriors, "embeddings": self.embeddings}
-        single = self.columns().items()
-        return {name: each for name, each in single if not name.startswith(("posterior_", "embedding_"))} | whole
 
 
 def predict_photographs(
@@ -137,6 +149,8 @@ def figures(predictions: Predictions) -> dict[str, Any]:
 def figures_by(predictions: Predictions, column: str) -> list[dict[str, Any]]:
     """Accuracy and balanced accuracy of each group of a column, with intervals; many numbers make three groups.
 
+    Subjects are names even where they are numbers.
+
     Raises:
         DatasetError: the data set has no such column.
     """
@@ -144,7 +158,8 @@ def figures_by(predictions: Predictions, column: str) -> list[dict[str, Any]]:
         raise DatasetError(
             f"expected one of the columns {', '.join(predictions.metadata) or '(there is none)'}, got {column!r}"
         )
-    names = np.array(group_names(list(predictions.metadata[column])))
+    values = predictions.metadata[column]
+    names = np.array(values if column == SUBJECT else group_names(values))
     groups = []
     for name in sorted(set(names.tolist())):
         rows = names == name

@@ -76,6 +76,20 @@ def test_groups_of_a_column() -> None:
         figures_by(predictions, "gender")
 
 
+def test_subjects_that_are_numbers_are_no_ranges() -> None:
+    predictions = made(0.8)
+    numbered = replace(predictions, metadata={"subject": tuple(str(row % 20) for row in range(300))})
+    assert len(figures_by(numbered, "subject")) == 20
+
+
+def test_metadata_do_not_hide_the_predictions() -> None:
+    predictions = replace(made(0.8), metadata={"prediction": ("mine",) * 300, "posterior_fear": ("x",) * 300})
+    for columns in (predictions.columns(), predictions.arrays()):
+        assert set(columns["prediction"]) <= set(EMOTIONS)
+        assert columns["metadata_prediction"][0] == "mine"
+        assert columns["metadata_posterior_fear"][0] == "x"
+
+
 def test_better_bundle_is_better_in_nearly_all_resamples() -> None:
     good, bad = made(0.9), made(0.6)
     compared = compare(good, bad)
@@ -137,7 +151,7 @@ class TestCommand:
         rows = list(csv.DictReader(file.read_text().splitlines()))
         assert [row["path"] for row in rows] == [str(table.parent / f"{row}.png") for row in range(24)]
         assert sum(row["label"] == row["prediction"] for row in rows) / 24 == scores["figures"]["accuracy"][0]
-        assert {"camera", "subject", "posterior_fear", "embedding_0", "typicality"} <= set(rows[0])
+        assert {"metadata_camera", "subject", "posterior_fear", "embedding_0", "typicality"} <= set(rows[0])
         assert "balanced accuracy" in capsys.readouterr().out
 
     def test_archive_has_whole_arrays(self, table: Path, small_run: SmallRun) -> None:
@@ -154,7 +168,17 @@ class TestCommand:
         assert self.run(table, small_run, "--predictions", str(file)) == 0
         read = parquet.read_table(file)
         assert read.num_rows == 24
-        assert {"label", "prediction", "camera", "embedding_0"} <= set(read.column_names)
+        assert {"label", "prediction", "metadata_camera", "embedding_0"} <= set(read.column_names)
+
+    def test_set_of_one_emotion_is_not_said_to_be_named_correctly(
+        self, table: Path, small_run: SmallRun, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        heading, *lines = table.read_text().splitlines()
+        table.write_text("\n".join([heading, *lines[::8]]) + "\n")
+        assert self.run(table, small_run) == 0
+        said = capsys.readouterr()
+        assert "the set's emotions" not in said.out
+        assert "every photograph is labelled neutral: its recall is all that this set can say" in said.err
 
     @pytest.mark.parametrize(
         ("options", "message"),
