@@ -6,9 +6,9 @@ const SHARE_OF_BODY = 0.9; // the rest is for the fields around the pictures
 
 /**
  * Add faces: [{ blob, item, file }], of which `item` has the fields.
- * Resolves to { added, unchanged, skipped: [{ file, problem }] }; `onProgress` gets how many are done.
+ * `parameters` are those of POST /gallery: which faces of a picture, whether thumbnails are kept. Resolves to { added, unchanged, skipped: [{ file, problem }] }; `onProgress` gets how many are done.
  */
-export async function addToGallery(entries, onProgress = () => {}) {
+export async function addToGallery(entries, onProgress, parameters) {
   const { limits } = await info();
   const count = { added: 0, unchanged: 0, skipped: [] };
   const waiting = [...entries];
@@ -17,7 +17,7 @@ export async function addToGallery(entries, onProgress = () => {}) {
     let bytes = 0;
     const fits = waiting.findIndex(({ blob }) => (bytes += blob.size) > SHARE_OF_BODY * limits.body_bytes);
     const batch = waiting.splice(0, Math.max(1, Math.min(limits.images, fits < 0 ? waiting.length : fits)));
-    await add(batch, count);
+    await add(batch, count, new URLSearchParams(parameters));
     onProgress((done += batch.length));
   }
   forgetInfo();
@@ -25,18 +25,18 @@ export async function addToGallery(entries, onProgress = () => {}) {
 }
 
 /** A request adds all of its faces or none: where one is refused, each is added by itself. */
-async function add(batch, count) {
+async function add(batch, count, parameters) {
   const form = new FormData();
   for (const { blob } of batch) form.append("images", blob, "picture");
   form.append("items", JSON.stringify(batch.map(({ item }) => item)));
   try {
-    const answer = await askJson("/gallery", { method: "POST", body: form });
+    const answer = await askJson(`/gallery?${parameters}`, { method: "POST", body: form });
     count.added += answer.added;
     count.unchanged += answer.unchanged;
   } catch (problem) {
     if (!SKIPPED.has(problem.kind)) throw problem;
     if (batch.length === 1) count.skipped.push({ file: batch[0].file, problem });
-    else for (const each of batch) await add([each], count);
+    else for (const each of batch) await add([each], count, parameters);
   }
 }
 

@@ -30,10 +30,10 @@ export class GalleryView {
     find("gallery-face").hidden = !query?.id;
     if (query?.id) return showFace(query.id);
     const served = await info().catch(() => null);
-    find("gallery-add").hidden = served?.gallery.read_only ?? true;
+    for (const id of ["gallery-add", "gallery-all-faces"]) find(id).hidden = served?.gallery.read_only ?? true;
     find("gallery-lead").textContent = served?.gallery.read_only
       ? "The gallery that ships with mien: photographs that are free to show, and FER+ as points. It is read-only; start mien with a folder (MIEN_GALLERY) for your own."
-      : "Your gallery. Drop pictures anywhere here to add the largest face of each.";
+      : "Your gallery. Drop pictures anywhere here to add their faces, with a small picture of each.";
     return this.list();
   }
 
@@ -97,7 +97,10 @@ export class GalleryView {
         return { blob: file, file, item: { id: path, metadata: { path } } };
       });
       words.textContent = `Adding ${plural(files.length, "picture")}…`;
-      const count = await addToGallery(entries, (done) => (words.textContent = `Added ${done} of ${files.length}…`));
+      const count = await addToGallery(entries, (done) => (words.textContent = `Added ${done} of ${files.length}…`), {
+        faces: find("gallery-all").checked ? "all" : "largest",
+        thumbnails: true,
+      });
       const reasons = count.skipped.map(({ file, problem }) => make("li", {}, problem.kind === "no-face" ? `No face was found in “${file.name}”.` : problemWords(problem, file)));
       words.replaceChildren(`${plural(count.added, "face")} added${count.unchanged ? `, ${count.unchanged} were there already` : ""}.`, reasons.length ? make("ul", {}, reasons) : "");
       say(words.textContent);

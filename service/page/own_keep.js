@@ -4,13 +4,9 @@ import { find, say } from "./dom.js";
 import { addToGallery, READ_ONLY } from "./gallery_adding.js";
 import { own } from "./own.js";
 import { pictureFace } from "./pictures.js";
-import { cropFaces } from "./shrink.js";
 import { plural } from "./words.js";
 
-const SURROUNDINGS = 2.2; // of the box: the service finds the face again, and no other that is larger
-const SIDE = 480;
-
-/** Add every face to the gallery of the service, with its path; the service finds it again in its part of the picture. */
+/** Add every picture with all of its faces to the gallery of the service, with its path and thumbnails. */
 export async function keepAsGallery() {
   const words = find("own-kept");
   const button = find("own-keep");
@@ -20,13 +16,14 @@ export async function keepAsGallery() {
     const { gallery } = await info();
     if (gallery.read_only) words.textContent = READ_ONLY;
     else {
-      const entries = await Promise.all(own.faces.map(entry));
-      const count = await addToGallery(entries, (done) => (words.textContent = `Keeping ${done} of ${plural(entries.length, "face")}…`));
+      const pictures = [...new Map(own.faces.map(({ key, path }) => [pictureFace(key).picture, path]))];
+      const entries = pictures.map(([{ blob, file }, path]) => ({ blob, file, item: { id: path, metadata: { path } } }));
+      const progress = (done) => (words.textContent = `Keeping ${done} of ${plural(entries.length, "picture")}…`);
+      const count = await addToGallery(entries, progress, { faces: "all", thumbnails: true });
       words.textContent = `${[
         `${plural(count.added, "face")} added to your gallery`,
         count.unchanged && `${count.unchanged} were there already`,
         count.skipped.length && `${count.skipped.length} were not taken`,
-        !gallery.keeps_thumbnails && "this service keeps no pictures of them (MIEN_GALLERY_THUMBNAILS)",
       ]
         .filter(Boolean)
         .join("; ")}.`;
@@ -37,11 +34,4 @@ export async function keepAsGallery() {
     button.disabled = false;
     say(words.textContent);
   }
-}
-
-async function entry({ key, path }) {
-  const { picture, face, row } = pictureFace(key);
-  if (picture.faces.length === 1) return { blob: picture.blob, file: picture.file, item: { id: path, metadata: { path } } };
-  const [blob] = await cropFaces(picture.blob, [face], { side: SIDE, surroundings: SURROUNDINGS });
-  return { blob: blob ?? picture.blob, file: picture.file, item: { id: `${path}#${row + 1}`, metadata: { path } } };
 }

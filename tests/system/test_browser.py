@@ -157,6 +157,20 @@ class Page:
         return [line for line in lines if "the server responded with a status of 4" not in line]
 
 
+def violations(page: Page) -> list[Any]:
+    """What axe-core finds against WCAG 2.2, levels A and AA, in the page as it is shown; skips without axe-core."""
+    source = axe_source()
+    if source is None:
+        pytest.skip("needs axe-core: AXE_CORE names axe.min.js, or the archive that npm pack axe-core writes")
+    page.run(source)
+    found = page.driver.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
+        ".then(r => done(JSON.stringify(r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 160))]))))"
+    )
+    return list(json.loads(found))
+
+
 def label(element: WebElement) -> str:
     """What a screen reader reads out for an element."""
     return str(element.accessible_name)
@@ -544,11 +558,7 @@ def test_own_pictures_are_laid_out_by_expression_and_likeness(page: Page, url: s
 def test_own_pictures_are_kept_as_a_gallery_on_request(
     page: Page, served_engine: Engine, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    settings = Settings(rate_per_s=0, gallery_thumbnails=True)
-    with (
-        gallery_engine(served_engine, tmp_path_factory.mktemp("own")) as engine,
-        served_app(create_app(engine, settings), ws="auto") as url,
-    ):
+    with gallery_engine(served_engine, tmp_path_factory.mktemp("own")) as engine, served(engine) as url:
         page.open(url)
         choose_folder(page, folder)
         assert engine.gallery.count() == 0, "nothing is written unless it is asked for"
@@ -804,9 +814,6 @@ def test_page_fits_a_narrow_screen(page: Page, url: str, view: str) -> None:
 )
 def test_page_is_accessible(page: Page, url: str, address: str, theme: str) -> None:
     """axe-core finds no violation of WCAG 2.2, levels A and AA."""
-    source = axe_source()
-    if source is None:
-        pytest.skip("needs axe-core: AXE_CORE names axe.min.js, or the archive that npm pack axe-core writes")
     page.open(url)
     page.run("localStorage.setItem('mien-theme', arguments[0])", theme)
     page.open(url, address)
@@ -814,13 +821,24 @@ def test_page_is_accessible(page: Page, url: str, address: str, theme: str) -> N
     shown |= {"#/pictures": "#own-add", "#/gallery": "#gallery-words"}
     page.wait(shown.get(address, "#starters .chip, .group"))
     time.sleep(0.6)
-    page.run(source)
-    found = page.driver.execute_async_script(
-        "const done = arguments[arguments.length - 1];"
-        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
-        ".then(r => done(JSON.stringify(r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 160))]))))"
-    )
-    assert json.loads(found) == []
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_answer_about_a_picture_is_accessible(page: Page, url: str, picture: Path, folder: Path, theme: str) -> None:
+    page.open(url)
+    page.run("localStorage.setItem('mien-theme', arguments[0])", theme)
+    page.open(url)
+    page.choose(picture)
+    page.wait(".match img")
+    page.wait(".group summary").click()
+    time.sleep(0.6)
+    assert violations(page) == []
+    choose_folder(page, folder)
+    page.wait(".own-face").click()
+    page.wait(".own-chosen")
+    time.sleep(0.6)
+    assert violations(page) == []
 
 
 def test_page_asks_no_other_host(page: Page, url: str) -> None:
