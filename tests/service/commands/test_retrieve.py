@@ -46,6 +46,6 @@ def test_csv_and_table_have_a_row_for_each_match(faces: Path, capsys: pytest.Cap
 
 def test_k_out_of_range_and_missing_file_are_errors(faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retrieve", str(faces / "0.png"), "-k", "0"]) == 1
-    assert "k must be from 1" in capsys.readouterr().err
+    assert "k must be a whole number from 1" in capsys.readouterr().err
     assert main(["retrieve", str(faces / "missing.png")]) == 1
     assert "left out" in capsys.readouterr().err
