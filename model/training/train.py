@@ -16,7 +16,7 @@ from mien.model.emotions import UNLABELLED, labels
 from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.files import write_table
 from mien.model.training.config import TrainingConfig
-from mien.model.training.distillation import Teacher
+from mien.model.training.distillation import Teacher, mix_table_of
 from mien.model.training.framing import framed_images
 from mien.model.training.initial_weights import initial_sha256
 from mien.model.training.sampler import balanced_batches
@@ -121,7 +121,7 @@ def train(
         device: where to compute.
         initial: initial weights (``mien.model.training.initial_weights``); None starts from random weights.
         sub_classes: the classes with centroids are these sub-classes; the targets are still the emotions.
-        teachers: checkpoints of networks whose posteriors are mixed into the targets
+        teachers: checkpoints of networks whose posteriors are mixed into the targets, or one table of posteriors
             (``mien.model.training.distillation``).
         resume: continue from the checkpoint in the folder, if there is one.
         checkpoint_every_s: seconds between checkpoints within an epoch.
@@ -134,8 +134,9 @@ def train(
     Raises:
         CheckpointError: there is a checkpoint and ``resume`` is false, or it is broken or has other settings.
         ConfigError: the batch is too small for the classes, there is no labelled training face, the initial weights do
-            not fit the network, or the loss is not finite.
-        DatasetError: no validation face has a label, or the training faces show too few emotions.
+            not fit the network, teachers are both checkpoints and a table, or the loss is not finite.
+        DatasetError: no validation face has a label, the training faces show too few emotions, or the table of
+            posteriors does not fit them.
     """
     path = folder / CHECKPOINT_NAME
     if path.exists() and not resume:
@@ -154,6 +155,7 @@ def train(
         }
     )
     samples = select_training_set(training, config, sub_classes)
+    samples, teachers = mix_table_of(teachers, samples, config.teacher_share)
     images, classes, targets = (torch.from_numpy(part) for part in (samples.images, samples.classes, samples.targets))
     both_frames = framed_images(samples, config.framing_share, folder)
     steps = len(_batches(samples, config, epoch=0))

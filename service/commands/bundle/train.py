@@ -32,7 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="PATH",
-        help="Checkpoints of networks whose posteriors are mixed into the targets.",
+        help="Checkpoints of networks whose posteriors are mixed into the targets, or one .npz table of posteriors "
+        "(names, posteriors), as benchmarks/ensemble.py writes it.",
     )
     add_training_options(parser)
 

@@ -4,15 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from mien.model.datasets.ferplus import LabelledFaces
-from mien.model.errors import CheckpointError
+from mien.model.errors import CheckpointError, ConfigError, DatasetError
 from mien.model.networks.config import NetworkConfig
 from mien.model.networks.network import new_network
 from mien.model.networks.preprocessing import to_unit
 from mien.model.training.checkpoint import read_checkpoint, write_checkpoint
 from mien.model.training.config import TrainingConfig
-from mien.model.training.distillation import Teacher, mix_teachers
+from mien.model.training.distillation import Teacher, mix_table, mix_teachers
 from mien.model.training.targets import select_training_set
 from mien.model.training.train import train
 from mien.model.training.validation import embed_with
@@ -71,3 +72,44 @@ def test_checkpoint_records_the_teachers(checkpoint: Path, tmp_path: Path, make_
     assert not torch.equal(state["average"]["head.weight"], other["average"]["head.weight"])
     with pytest.raises(CheckpointError, match="made with another configuration"):
         train(training, validation, config, tmp_path / "student", device=CPU, resume=True)
+
+
+def write_table(path: Path, faces: LabelledFaces, posteriors: NDArray[np.float32]) -> Path:
+    np.savez(path, names=np.array(faces.names), posteriors=posteriors)
+    return path
+
+
+def test_table_of_posteriors_is_mixed_into_the_targets_by_name(tmp_path: Path, make_faces: MakeFaces) -> None:
+    faces = make_faces(40, seed=1)
+    posteriors = np.random.default_rng(0).dirichlet(np.ones(8), 40).astype(np.float32)
+    table = write_table(tmp_path / "table.npz", faces.take(np.arange(40)[::-1]), posteriors[::-1])
+    samples = select_training_set(faces, CONFIG)
+    rows = [faces.names.index(name) for name in samples.names]
+    found = mix_table(samples, table, share=0.25)
+    np.testing.assert_allclose(found.targets, 0.75 * samples.targets + 0.25 * posteriors[rows], atol=1e-6)
+
+
+def test_table_that_does_not_fit_is_refused(tmp_path: Path, make_faces: MakeFaces) -> None:
+    faces = make_faces(40, seed=1)
+    samples = select_training_set(faces, CONFIG)
+    with pytest.raises(DatasetError, match="posteriors cannot be read"):
+        mix_table(samples, tmp_path / "none.npz", share=0.5)
+    some = write_table(tmp_path / "some.npz", faces.take(np.arange(10)), np.full((10, 8), 0.125, np.float32))
+    with pytest.raises(DatasetError, match="must be of all training faces, 30 are missing"):
+        mix_table(samples, some, share=0.5)
+    wrong = write_table(tmp_path / "wrong.npz", faces, np.full((40, 7), 1 / 7, np.float32))
+    with pytest.raises(DatasetError, match="must be 40 rows of 8 that sum to 1"):
+        mix_table(samples, wrong, share=0.5)
+
+
+def test_training_learns_from_a_table_alone(tmp_path: Path, checkpoint: Path, make_faces: MakeFaces) -> None:
+    faces = make_faces(64, seed=1)
+    table = write_table(tmp_path / "table.npz", faces, np.full((64, 8), 0.125, np.float32))
+    config = CONFIG.model_copy(update={"teacher_share": 1.0})
+    losses = []
+    for teachers in ([table], []):
+        path = train(faces, faces, config, tmp_path / f"{len(teachers)}", device=CPU, teachers=teachers)
+        losses.append(read_checkpoint(path)["reports"][0]["loss"])
+    assert losses[0] < losses[1], "uniform targets are nearer to what an untrained network says"
+    with pytest.raises(ConfigError, match="checkpoints or one table"):
+        train(faces, faces, config, tmp_path / "both", device=CPU, teachers=[table, checkpoint])
