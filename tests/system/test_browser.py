@@ -522,9 +522,9 @@ def test_own_pictures_are_laid_out_by_expression_and_likeness(page: Page, url: s
     choose_folder(page, folder)
     assert page.driver.current_url.endswith("#/pictures")
     page.until("document.querySelectorAll('.own-face img').length === 20")
-    counts = [int(count.text) for count in page.all(".own-group .group-count")]
-    assert sum(counts) == 20
-    page.wait("#own-skipped summary").click()
+    page.wait("#own-skipped summary").click()  # it is there once all are read, and the groups stay
+    counts = "[...document.querySelectorAll('.own-group .group-count')].map((count) => Number(count.textContent))"
+    assert sum(page.run(f"return {counts}")) == 20
     skipped = page.text("#own-skipped")
     assert "2 pictures left out" in skipped
     assert "No face was found in “wall.png”" in skipped
@@ -532,7 +532,7 @@ def test_own_pictures_are_laid_out_by_expression_and_likeness(page: Page, url: s
 
     page.all(".own-face")[0].send_keys(Keys.ENTER)
     page.wait(".own-chosen")
-    words = [face.text for face in page.all(".own-face")]
+    words = page.run("return [...document.querySelectorAll('.own-face')].map((face) => face.innerText.trim())")
     assert words[0] == "chosen"
     distances = [float(word.split()[-1]) for word in words[1:]]
     assert distances == sorted(distances)
