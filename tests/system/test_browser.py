@@ -522,7 +522,8 @@ def test_own_pictures_are_laid_out_by_expression_and_likeness(page: Page, url: s
     choose_folder(page, folder)
     assert page.driver.current_url.endswith("#/pictures")
     page.until("document.querySelectorAll('.own-face img').length === 20")
-    page.wait("#own-skipped summary").click()  # it is there once all are read, and the groups stay
+    page.until("document.getElementById('own-progress').hidden")  # from then on the groups stay
+    page.wait("#own-skipped summary").click()
     counts = "[...document.querySelectorAll('.own-group .group-count')].map((count) => Number(count.textContent))"
     assert sum(page.run(f"return {counts}")) == 20
     skipped = page.text("#own-skipped")
