@@ -27,13 +27,13 @@ export class OwnView {
   async update() {
     this.timer = null;
     if (find("pictures").hidden) return;
+    const served = await info().catch(() => null); // before anything is drawn: progress and grid change in one step
     const any = own.pictures > 0;
     find("own-empty").hidden = any;
     for (const id of ["own-forget", "own-keep", "own-on-map"]) find(id).hidden = !any || (id !== "own-forget" && (own.busy || !own.faces.length));
     this.progress();
     this.skipped();
     if (this.chosen && !own.faces.includes(this.chosen)) this.chosen = null;
-    const served = await info().catch(() => null);
     if (!served) return;
     const focused = document.activeElement?.dataset.key;
     find("own-grid").replaceChildren(...(this.chosen ? this.likeness(served.typical_distance) : this.groups()));
