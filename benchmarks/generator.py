@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -54,9 +55,24 @@ async def status_of(port: int, request: bytes) -> int:
     """
     _, connection = await asyncio.get_running_loop().create_connection(_Connection, HOST, port)
     try:
-        return await asyncio.wait_for(connection.ask(request), 5)
+        return (await asyncio.wait_for(connection.ask(request), 5))[0]
     finally:
         connection.transport.close()
+
+
+async def answers_to(port: int, requests: Sequence[bytes], connections: int) -> list[tuple[int, bytes]]:
+    """Status and body of the answer to each request, of which as many are sent at once as there are connections."""
+    answers: list[tuple[int, bytes]] = [(0, b"")] * len(requests)
+    waiting = iter(enumerate(requests))
+
+    async def busy() -> None:
+        _, connection = await asyncio.get_running_loop().create_connection(_Connection, HOST, port)
+        for number, request in waiting:
+            answers[number] = await connection.ask(request)
+        connection.transport.close()
+
+    await asyncio.gather(*(busy() for _ in range(connections)))
+    return answers
 
 
 @dataclass
@@ -69,10 +85,10 @@ class _Outcome:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time; resolves to the status of its answer, 0 if the connection is lost."""
+    """One request at a time; resolves to the status and body of its answer, 0 if the connection is lost."""
 
     def __init__(self) -> None:
-        self.waiting: asyncio.Future[int] | None = None
+        self.waiting: asyncio.Future[tuple[int, bytes]] | None = None
         self._came = b""
 
     def connection_made(self, transport: Any) -> None:  # uvloop's is not an asyncio.Transport
@@ -86,13 +102,13 @@ class _Connection(asyncio.Protocol):
             status, waiting = int(head[9:12]), self.waiting
             self._came, self.waiting = b"", None
             if not waiting.done():
-                waiting.set_result(status)
+                waiting.set_result((status, body))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_result(0)
+            self.waiting.set_result((0, b""))
 
-    def ask(self, request: bytes) -> "asyncio.Future[int]":
+    def ask(self, request: bytes) -> "asyncio.Future[tuple[int, bytes]]":
         self.waiting = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return self.waiting
@@ -106,7 +122,7 @@ async def _drive(port: int, rate: float | None, seconds: float, requests: list[b
         while idle and idle[-1].transport.is_closing():
             idle.pop()  # the server closes connections that were idle for some seconds
         connection = idle.pop() if idle else (await loop.create_connection(_Connection, HOST, port))[1]
-        status = await connection.ask(request)
+        status, _ = await connection.ask(request)
         (outcome.latencies if status == 200 else outcome.refused).append(loop.time() - due)
         outcome.statuses[str(status)] += 1
         if status and not connection.transport.is_closing():

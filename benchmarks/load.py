@@ -13,25 +13,21 @@ CPU milliseconds per answer are those of the processes that answer; other work o
 """
 
 import argparse
-import asyncio
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import alternatives
 import numpy as np
-from generator import drive, status_of
+from generator import drive
 from load_report import write_report
-from PIL import Image
+from payloads import CLASSIFY_CROP, Photographs, request, requests_of, requests_of_several
+from served import Served, mien
 
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
@@ -40,8 +36,6 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.pipeline import load_pipeline
 
 BATCHES: Final = (1, 2, 4, 8, 16, 32)
-
-CLASSIFY_CROP: Final = "/classify?already_cropped=true"
 
 IMAGES_TOGETHER: Final = 8
 """Images of a request with several."""
@@ -71,7 +65,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.figures.mkdir(parents=True, exist_ok=True)
     kept = arguments.figures / "load.json"
-    crops, pictures = payloads(arguments.photographs)
+    photographs = Photographs(arguments.photographs)
+    crops, pictures = photographs.crops(), photographs.small()
     for part in [*arguments.parts, *(["soak"] if arguments.soak else [])]:
         load_before = os.getloadavg()[0]
         found = (soak if part == "soak" else PARTS[part])(crops, pictures, arguments)
@@ -103,11 +98,7 @@ def measure_photographs(_: list[bytes], pictures: list[bytes], arguments: argpar
 def measure_shapes(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
     """Several images per request, and several processes; only the highest rates, in images."""
     found: dict[str, Any] = {}
-    together = [crops[at:] + crops[:at] for at in range(len(crops))]
-    many = [
-        request(CLASSIFY_CROP, [("images", each) for each in (group * IMAGES_TOGETHER)[:IMAGES_TOGETHER]])
-        for group in together
-    ]
+    many = requests_of_several(CLASSIFY_CROP, crops, IMAGES_TOGETHER)
     for processes in (1, 2):
         with mien([*arguments.option, f"--processes={processes}"]) as server:
             for name, requests, images in (
@@ -189,37 +180,11 @@ PARTS: Final[Mapping[str, Callable[[list[bytes], list[bytes], argparse.Namespace
 }
 
 
-def _both_kinds(server: "Served", crops: list[bytes], pictures: list[bytes], seconds: float) -> dict[str, Any]:
+def _both_kinds(server: Served, crops: list[bytes], pictures: list[bytes], seconds: float) -> dict[str, Any]:
     return {
         "crops": measure_load(server, requests_of(CLASSIFY_CROP, crops), seconds),
         "photographs": measure_load(server, requests_of("/classify", pictures), seconds),
     }
-
-
-def payloads(photographs: list[Path]) -> tuple[list[bytes], list[bytes]]:
-    """Face crops as JPEG of 48 to 224 pixels, and photographs of 640x480 with one face."""
-    pipeline = load_pipeline(default_bundle() / "embedder.onnx", threads=1, provider="cpu")
-    crops, pictures = [], []
-    for number, path in enumerate(photographs):
-        with Image.open(path) as opened:
-            photograph = opened.convert("RGB")
-        side = max(photograph.size)
-        picture = Image.new("RGB", (640, 480), (90, 120, 150))
-        scaled = photograph.resize((480 * photograph.width // side, 480 * photograph.height // side))
-        picture.paste(scaled, ((640 - scaled.width) // 2, 0))
-        pictures.append(_jpeg(picture))
-        x, y, width, height = pipeline.crop_faces(np.asarray(photograph))[0].box
-        crop_px = (48, 96, 160, 224)[number % 4]
-        crops.append(
-            _jpeg(photograph.crop((int(x), int(y), int(x + width), int(y + height))).resize((crop_px, crop_px)))
-        )
-    return crops, pictures
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def bare_crops(seconds: float) -> dict[str, Any]:
@@ -282,71 +247,6 @@ def _loops(work: Callable[[], object], loops: int, seconds: float) -> tuple[floa
     return sum(done) / (time.monotonic() - began), (time.process_time() - cpu) * 1000 / max(1, sum(done))
 
 
-class Served:
-    """A server in one or several processes."""
-
-    def __init__(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str] | None = None,
-        *,
-        ready: str = "/health/ready",
-        address: str = "{}",
-    ) -> None:
-        """Start ``command``, followed by the free port in ``address``; it serves once ``ready`` answers 200."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self._command = [*command, address.format(self.port)]
-        self._environment = os.environ | (environment or {})
-        self._ready = f"GET {ready} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-
-    def __enter__(self) -> "Served":
-        began = time.monotonic()
-        self._process = subprocess.Popen(  # noqa: S603
-            self._command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while True:
-            try:
-                if asyncio.run(status_of(self.port, self._ready)) == 200:
-                    break
-            except OSError:
-                if self._process.poll() is not None:
-                    raise SystemExit(f"{self._command} ended") from None
-            time.sleep(0.02)
-        self.ready_s = time.monotonic() - began
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait()
-
-    def cpu_s(self) -> float:
-        """CPU seconds of the process and those it started."""
-        ticks = 0
-        for pid in self._pids():
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-    def resident_mb(self) -> float:
-        """Memory of the process and those it started."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) for pid in self._pids())
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def _pids(self) -> list[int]:
-        pids = [self._process.pid]
-        for pid in pids:  # grows as it goes
-            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())
-        return pids
-
-
-def mien(options: Sequence[str]) -> Served:
-    """The service, without its rate limit."""
-    command = [str(Path(sys.executable).parent / "mien"), "serve", "--log-level", "error", "--rate-per-s", "0"]
-    return Served([*command, *options, "--port"])
-
-
 def measure_load(server: Served, requests: list[bytes], seconds: float, *, overload: bool = False) -> dict[str, Any]:
     """The highest rate, then latencies at 70 % of it, and with ``overload`` at 200 %."""
     closed = highest(server, requests, seconds)
@@ -365,29 +265,6 @@ def highest(server: Served, requests: list[bytes], seconds: float) -> dict[str, 
     closed["generator_cpu_ms"] = closed.pop("cpu_ms")
     closed["cpu_ms"] = (server.cpu_s() - before) * 1000 / max(1, closed["statuses"].get("200", 0))
     return closed
-
-
-def requests_of(path: str, files: list[bytes]) -> list[bytes]:
-    """One request with one image for each file."""
-    return [request(path, [("image", file)]) for file in files]
-
-
-def request(path: str, files: Sequence[tuple[str, bytes]], texts: Mapping[str, str] | None = None) -> bytes:
-    """A form with files and texts, as the bytes of a whole HTTP request."""
-    parts = [
-        f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="x.jpg"\r\n'.encode()
-        + b"Content-Type: image/jpeg\r\n\r\n"
-        + file
-        + b"\r\n"
-        for name, file in files
-    ]
-    parts += [
-        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode()
-        for name, text in (texts or {}).items()
-    ]
-    body = b"".join([*parts, b"--b--\r\n"])
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 if __name__ == "__main__":

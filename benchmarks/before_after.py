@@ -1,0 +1,90 @@
+"""CPU time of an answer before and after a change: two checkouts of the project are served and asked in turns.
+
+    python benchmarks/before_after.py ../mien-before . PHOTOGRAPH... [--kinds crops group] [--rounds 5]
+
+For each kind of request it prints the CPU time of the server, with the processes that it starts, for an answer of each
+checkout (median over the rounds), their ratio within a round (median, least and most), and how many answers differ. As
+both are asked in turns and CPU time is counted, not time, the ratio holds on a machine that does other things, too.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from generator import answers_to
+from payloads import CLASSIFY_CROP, Photographs, requests_of, requests_of_several
+from served import Served, mien
+
+KINDS: Final[dict[str, Callable[[Photographs], list[bytes]]]] = {
+    "crops": lambda photographs: requests_of(CLASSIFY_CROP, photographs.crops()),
+    "8 crops": lambda photographs: requests_of_several(CLASSIFY_CROP, photographs.crops(), 8),
+    "32 crops": lambda photographs: requests_of_several(CLASSIFY_CROP, photographs.crops(), 32),
+    "640x480": lambda photographs: requests_of("/classify", photographs.small()),
+    "1350x1350": lambda photographs: requests_of("/classify", photographs.portraits()),
+    "12 MP": lambda photographs: requests_of("/classify", photographs.large()),
+    "group": lambda photographs: requests_of("/classify", [photographs.group()]),
+}
+"""The requests of each kind."""
+
+MIN_CPU_S: Final = 0.5
+"""CPU time of a server in a round, at least: the system counts it in hundredths of a second."""
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("before", type=Path, help="Checkout of the project before the change.")
+    parser.add_argument("after", type=Path, help="Checkout after it.")
+    parser.add_argument("photographs", type=Path, nargs="+", help="Photographs of one face each.")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="Kinds of requests.")
+    parser.add_argument("--rounds", type=int, default=5, help="How often each checkout is asked.")
+    parser.add_argument("--connections", type=int, default=2, help="Requests that are sent at once.")
+    parser.add_argument(
+        "--option", action="append", default=[], help="Option of both servers, such as --option=--processes=2."
+    )
+    arguments = parser.parse_args()
+    photographs = Photographs(arguments.photographs)
+    options = ["--max-images=32", *arguments.option]
+    sys.stdout.write("| CPU ms per answer | before | after | after to before | answers that differ |\n")
+    sys.stdout.write("|---|---|---|---|---|\n")
+    with mien(options, arguments.before) as before, mien(options, arguments.after) as after:
+        for kind in arguments.kinds:
+            requests = KINDS[kind](photographs)
+            sys.stdout.write(f"| {kind} | {compare(before, after, requests, arguments)} |\n")
+            sys.stdout.flush()
+
+
+def compare(before: Served, after: Served, requests: list[bytes], arguments: argparse.Namespace) -> str:
+    """The cells of a row."""
+    connections: int = arguments.connections
+    answers = [asyncio.run(answers_to(server.port, requests, connections)) for server in (before, after)]
+    unanswered = [status for each in answers for status, _ in each if status != 200]
+    if unanswered:
+        return f"not answered: {sorted(set(unanswered))} | | |"
+    cpu_s = [_cpu_s(server, requests, connections) for server in (before, after)]
+    times = max(1, round(MIN_CPU_S / min(cpu_s)))
+    rounds = [
+        [_cpu_s(server, requests * times, connections) * 1000 / (len(requests) * times) for server in (before, after)]
+        for _ in range(arguments.rounds)
+    ]
+    (old, new), ratios = zip(*rounds, strict=True), [after_ms / before_ms for before_ms, after_ms in rounds]
+    differing = sum(one != other for one, other in zip(*answers, strict=True))
+    return (
+        f"{statistics.median(old):.2f} | {statistics.median(new):.2f} | "
+        f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {differing} of {len(requests)}"
+    )
+
+
+def _cpu_s(server: Served, requests: list[bytes], connections: int) -> float:
+    """CPU time of the answers to some requests; at least what the system counts."""
+    began = server.cpu_s()
+    asyncio.run(answers_to(server.port, requests, connections))
+    return max(0.01, server.cpu_s() - began)
+
+
+if __name__ == "__main__":
+    main()
