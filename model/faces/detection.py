@@ -93,21 +93,30 @@ class Detector:
         if image.size == 0:
             return []
         candidates = np.concatenate([self._detect_at(image, side) for side in _pyramid(max(image.shape[:2]))])
-        faces = _merge(candidates)
+        faces = merge(candidates)
         return sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True)
+
+    def candidates(self, picture: Image.Image) -> NDArray[np.float32]:
+        """Run the network once on an RGB picture as it is.
+
+        Returns:
+            (n, 15) box (x, y, width, height), landmarks (five times x, y) and score, in pixels of ``picture``, before
+            ``merge``.
+        """
+        canvas = np.zeros((1, 3, _padded(picture.height), _padded(picture.width)), np.float32)
+        pixels = np.asarray(picture)
+        for channel in range(3):  # BGR, 0 to 255
+            canvas[0, channel, : picture.height, : picture.width] = pixels[:, :, 2 - channel]
+        outputs = dict(zip(_OUTPUTS, self._session.run(list(_OUTPUTS), {"input": canvas}), strict=True))
+        columns = canvas.shape[3]
+        return np.concatenate([_decode(outputs, stride, columns // stride, self.min_score) for stride in STRIDES])
 
     def _detect_at(self, image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
         """(n, 15) candidates at one level of the pyramid, in pixels of ``image``: box, landmarks, score."""
         height, width = image.shape[:2]
         scale = side / max(height, width)
         scaled_height, scaled_width = max(1, round(height * scale)), max(1, round(width * scale))
-        pixels = np.asarray(_resize(image, scaled_width, scaled_height))
-        canvas = np.zeros((1, 3, _padded(scaled_height), _padded(scaled_width)), np.float32)
-        for channel in range(3):  # BGR, 0 to 255
-            canvas[0, channel, :scaled_height, :scaled_width] = pixels[:, :, 2 - channel]
-        outputs = dict(zip(_OUTPUTS, self._session.run(list(_OUTPUTS), {"input": canvas}), strict=True))
-        columns = canvas.shape[3]
-        found = np.concatenate([_decode(outputs, stride, columns // stride, self.min_score) for stride in STRIDES])
+        found = self.candidates(_resize(image, scaled_width, scaled_height))
         found[:, 0:14:2] *= width / scaled_width
         found[:, 1:14:2] *= height / scaled_height
         return found
@@ -171,7 +180,7 @@ def _decode(
     return np.concatenate([corner, size, landmarks, scores[cells]], axis=1)
 
 
-def _merge(candidates: NDArray[np.float32]) -> list[Detection]:
+def merge(candidates: NDArray[np.float32]) -> list[Detection]:
     """Merge overlapping candidates (non-maximum suppression): box and score are those of the best.
 
     The landmarks are the mean over the candidates, weighted by score. Those of one candidate are off by up to a
