@@ -32,6 +32,9 @@ FACE_PX: Final = 48
 OPINIONS_NAME: Final = "fer2013_labels.csv"
 """The table of FER2013's labels, with the columns ``name`` (of the image, without a suffix) and ``fer2013_label``."""
 
+FER2013_LABELS: Final = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+"""What the numbers from 0 of the column ``emotion`` in ``fer2013.csv`` mean."""
+
 _MAX_VOTES: Final = 1_000_000
 """A larger count means that the file is damaged."""
 
@@ -51,7 +54,7 @@ class LabelledFaces:
         images: (n, 48, 48) uint8.
         votes: (n, c + 2) int64 counts, columns as in ``vote_columns``.
         opinions: (n,) int64, FER2013's label of each face as an index into the emotions, or ``UNLABELLED``; None
-            without the table of these labels.
+            without these labels. They are in ``fer2013.csv``, or in a table of their own (``OPINIONS_NAME``).
         emotions: (c,) names.
     """
 
@@ -198,10 +201,11 @@ def read_near_copies(root: Path) -> NearCopies:
 
 
 class _Face(NamedTuple):
-    """Pixels and votes of one face."""
+    """Pixels and votes of one face, and perhaps FER2013's label."""
 
     pixels: NDArray[np.uint8]  # (48, 48)
     votes: list[int]
+    opinion: int | None = None
 
 
 def _read_folder(folder: Path) -> LabelledFaces:
@@ -263,7 +267,8 @@ def _read_tables(pixels_path: Path, votes_path: Path, split: Split) -> LabelledF
         name = vote_row["Image name"].strip()
         if name:
             votes = _counts([vote_row[column] for column in VOTE_COLUMNS], votes_path, vote_line)
-            faces[name] = _Face(_parse_pixels(row["pixels"], pixels_path, line), votes)
+            opinion = _opinion(row["emotion"], pixels_path, line) if "emotion" in row else None
+            faces[name] = _Face(_parse_pixels(row["pixels"], pixels_path, line), votes, opinion)
     if not faces:
         raise DatasetError(f"{pixels_path} and {votes_path} share no named image of {split}")
     if by_position and any(row["Usage"] == split for _, row in in_order):
@@ -289,6 +294,12 @@ def _parse_pixels(text: str, path: Path, line: int) -> NDArray[np.uint8]:
     return values.reshape(FACE_PX, FACE_PX)
 
 
+def _opinion(number: str, path: Path, line: int) -> int:
+    if number not in tuple(map(str, range(len(FER2013_LABELS)))):
+        raise DatasetError(f"{path}, line {line}: emotion must be from 0 to {len(FER2013_LABELS) - 1}, got {number!r}")
+    return EMOTIONS.index(FER2013_LABELS[int(number)])
+
+
 def _counts(fields: list[str], path: Path, line: int) -> list[int]:
     try:
         counts = [int(field) for field in fields]
@@ -300,8 +311,10 @@ def _counts(fields: list[str], path: Path, line: int) -> list[int]:
 
 
 def _assemble(faces: dict[str, _Face]) -> LabelledFaces:
+    opinions = [face.opinion for face in faces.values() if face.opinion is not None]
     return LabelledFaces(
         tuple(faces),
         np.stack([face.pixels for face in faces.values()]),
         np.array([face.votes for face in faces.values()], dtype=np.int64),
+        np.array(opinions, dtype=np.int64) if opinions else None,
     )

@@ -42,7 +42,7 @@ def write_tables(
         for name, image, votes in zip(faces.names, faces.images, faces.votes, strict=True):
             shown = "" if name in unlabelled else name
             pixels = " ".join(map(str, image.ravel().tolist()))
-            pixel_rows.append([0, pixels, split] + ([shown] if named else []))
+            pixel_rows.append([3, pixels, split] + ([shown] if named else []))
             vote_rows.append([split, shown, *votes.tolist()])
     if named:
         random.Random(0).shuffle(pixel_rows)  # noqa: S311
@@ -363,6 +363,15 @@ def test_own_labels_of_fer2013_are_read_with_the_votes(
     taken = read_ferplus(tmp_path, "Training").take(np.array([2, 5])).opinions
     assert taken is not None
     assert taken.tolist() == [EMOTIONS.index("fear"), UNLABELLED]
+
+
+def test_own_labels_of_fer2013_are_read_from_its_table(tables: Path) -> None:
+    opinions = read_ferplus(tables, "Training").opinions
+    assert opinions is not None
+    assert opinions.tolist() == [EMOTIONS.index("happiness")] * 3, "emotion 3 of fer2013.csv"
+    change(tables / "fer2013.csv", 2, lambda line: "7" + line[1:])
+    with pytest.raises(DatasetError, match=r"fer2013\.csv, line 2: emotion must be from 0 to 6, got '7'"):
+        read_ferplus(tables, "Training")
 
 
 def test_own_label_that_is_not_an_emotion_is_refused(
