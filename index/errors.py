@@ -6,6 +6,7 @@ ArtifactError
 └── GalleryFullError        it has no space left for a write
 MienError
 └── QueryError                  a request to a gallery cannot be answered
+├── DeadlineError           its answer would have come too late
 ├── FilterError             its filter cannot be read
 ├── FaceFieldError          a face has a field that cannot be stored
 ├── FaceConflictError       the id of a face is there already, with other content
@@ -30,6 +31,10 @@ class GalleryFullError(GalleryError):
 
 class QueryError(MienError):
     """A request to the gallery cannot be answered."""
+
+
+class DeadlineError(QueryError):
+    """The answer would have come too late."""
 
 
 class FilterError(QueryError):

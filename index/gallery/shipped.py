@@ -8,19 +8,20 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, ClassVar, Final, NoReturn
+from typing import ClassVar, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle
 from mien.index.bundle.manifest import EMBEDDER
+from mien.index.deadline import check_deadline, locked_in_time
 from mien.index.errors import ReadOnlyGalleryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter, value_of
 from mien.index.gallery.results import Sample, SearchResult, Statistics, draw_sample
 from mien.index.gallery.store import GalleryStore, SearchOptions
-from mien.index.gallery.vectors.columns import Field, fields_of
+from mien.index.gallery.vectors.columns import Column, Field, fields_of
 from mien.index.gallery.vectors.filtered_search import FilteredSearch, fields_needed
 from mien.index.gallery.vectors.vectors import VectorIndex
 from mien.index.mixture.labelling import label_points
@@ -43,7 +44,7 @@ class ShippedGallery(GalleryStore):
         self._embeddings = np.concatenate([bundle.gallery.embeddings, *(face.embedding[None] for face in self._shown)])
         super().__init__(int(self._embeddings.shape[1]), bundle.manifest.sha256[EMBEDDER])
         sequences = np.arange(1, len(self._ids) + 1, dtype=np.int64)
-        self._vectors = VectorIndex(sequences, self._embeddings, self._column_values)
+        self._vectors = VectorIndex(sequences, self._embeddings)
         self._lock = Lock()
 
     @property
@@ -156,12 +157,25 @@ class ShippedGallery(GalleryStore):
         )
 
     def _searcher(self, fields: set[Field]) -> FilteredSearch:
-        with self._lock:
-            columns = {field: self._vectors.column(field) for field in fields}
+        columns = {field: self._column(field) for field in fields}
         return FilteredSearch(self._vectors.view(), columns, self)
 
-    def _column_values(self, field: Field, sequences: NDArray[np.int64]) -> Iterable[Sequence[Any]]:
-        yield [value_of(face, field) for face in self._faces((sequences - 1).tolist())]
+    def _column(self, field: Field) -> Column:
+        """The column of a field, which is read if it is not in memory.
+
+        Raises:
+            DeadlineError: that takes too long.
+        """
+        with locked_in_time(self._lock):  # one at a time
+            column = self._vectors.columns.get(field)
+            if column is None:
+                column = Column()
+                for start in range(0, len(self._ids), _PAGE):
+                    rows = range(start, min(start + _PAGE, len(self._ids)))
+                    column.append(value_of(face, field) for face in self._faces(rows))
+                    check_deadline()
+                self._vectors.keep_column(field, column)
+            return column
 
     def _write(self, ids: Collection[str]) -> NoReturn:  # noqa: ARG002
         self.check_writable()

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from mien.index.errors import (
+    DeadlineError,
     FaceConflictError,
     FaceFieldError,
     FilterError,
@@ -75,6 +76,7 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     BrokenVideoError: (HTTPStatus.UNPROCESSABLE_ENTITY, "broken-video"),
     VideoTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "video-too-large"),
     NoVideoDecoderError: (HTTPStatus.NOT_IMPLEMENTED, "no-video-decoder"),
+    DeadlineError: (HTTPStatus.GATEWAY_TIMEOUT, "too-late"),
     QueryError: (HTTPStatus.UNPROCESSABLE_ENTITY, "query"),
     FilterError: (HTTPStatus.UNPROCESSABLE_ENTITY, "filter"),
     FaceFieldError: (HTTPStatus.UNPROCESSABLE_ENTITY, "face-field"),

@@ -81,7 +81,8 @@ class EmbeddedGallery(GalleryStore):
         return database_pages(self._database)
 
     def delete_where(self, condition: Filter) -> int:
-        with self._write() as write:
+        self._searcher.passing(condition)  # reads what it needs while others write
+        with self._memory.columns_lock, self._write() as write:
             sequences = self._searcher.passing(condition).tolist()
             write.delete_sequences(sequences)
             return len(sequences)

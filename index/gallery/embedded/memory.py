@@ -7,18 +7,20 @@ and updated ones from the table of changes. Where changes were dropped meanwhile
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress
+import threading
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.deadline import locked_in_time
 from mien.index.errors import GalleryError
+from mien.index.gallery.embedded.columns import read_column, update_column
 from mien.index.gallery.embedded.database import GalleryDatabase, State
 from mien.index.gallery.embedded.folder import DATABASE, IVF, VECTORS, lock_file
-from mien.index.gallery.embedded.rows import READ_FACE, embeddings_of, faces_by_sequence, to_face, values_of
+from mien.index.gallery.embedded.rows import READ_FACE, embeddings_of, faces_by_sequence, to_face
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import value_of
 from mien.index.gallery.vectors.columns import Column, Field
@@ -33,6 +35,9 @@ _MAX_CHANGES: Final = 10_000
 
 _BLOCK: Final = 10_000
 
+_ATTEMPTS: Final = 10
+"""Of reading columns while all vectors are replaced."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +50,7 @@ class GalleryMemory:
         vectors: the embeddings, and columns.
         seen: the database's counter that they agree with.
         remarks: what the user should know about the opening.
+        columns_lock: held while a column is read; taken before the database's lock, where both are.
     """
 
     def __init__(self, folder: Path, database: GalleryDatabase, policy: IndexPolicy) -> None:
@@ -53,6 +59,7 @@ class GalleryMemory:
         self.policy = policy
         self.remarks: list[str] = []
         self._database = database
+        self.columns_lock = threading.RLock()
         self._size = database.state().embedding_size
         self._load()
         self._saved = self.seen
@@ -62,16 +69,42 @@ class GalleryMemory:
         """How many changes the vectors file does not have."""
         return self.seen - self._saved
 
-    def with_columns(self, fields: set[Field]) -> tuple[View, Mapping[Field, Column]]:
-        """A view of this moment, and columns that are at least as long."""
-        vectors = self.vectors
-        view, columns = vectors.view(), dict(vectors.columns)
-        if not fields <= columns.keys():
+    def with_columns(self, fields: Collection[Field]) -> tuple[View, Mapping[Field, Column]]:
+        """A view of this moment, and columns that are at least as long.
+
+        Raises:
+            DeadlineError: reading the columns takes too long.
+            GalleryError: the gallery is rewritten again and again meanwhile.
+        """
+        for _ in range(_ATTEMPTS):
+            vectors = self.vectors
+            view = vectors.view()  # before the columns, which grow with the faces
+            columns = {field: self._column(vectors, field) for field in fields}
+            found = {field: column for field, column in columns.items() if column is not None}
+            if len(found) == len(fields):
+                return view, found
+        raise GalleryError(f"the gallery {self.folder} changes faster than its fields can be read")
+
+    def _column(self, vectors: VectorIndex, field: Field) -> Column | None:
+        """The column of a field, which is read if it is not in memory; None if the vectors were replaced meanwhile."""
+        column = vectors.columns.get(field)
+        if column is not None:
+            return column
+        with locked_in_time(self.columns_lock):  # one at a time, while others write
+            column = vectors.columns.get(field)
+            if column is not None or vectors is not self.vectors:
+                return column
+            column, counter = read_column(self._database, field, vectors.view().sequences)
             with self._database.lock:
                 self.catch_up()
-                view = self.vectors.view()
-                columns = {field: self.vectors.column(field) for field in fields}
-        return view, columns
+                if vectors is not self.vectors:
+                    return None
+                with self._database.reading() as connection:
+                    if self._database.state(connection).forgotten > counter:
+                        return None
+                    update_column(connection, column, field, vectors.view().sequences, counter)
+                vectors.keep_column(field, column)
+        return column
 
     def apply(
         self,
@@ -203,26 +236,7 @@ class GalleryMemory:
     def _new_vectors(
         self, sequences: NDArray[np.int64], sealed: NDArray[np.float32], ivf: IvfIndex | None = None
     ) -> VectorIndex:
-        return VectorIndex(sequences, sealed, self._column_values, ivf, self.policy.to_device)
-
-    def _column_values(self, field: Field, sequences: NDArray[np.int64]) -> Iterator[list[Any]]:
-        """The values of a field, face by face, in parts.
-
-        Memory may have tombstones of faces that the database has deleted, and the database faces that memory has not
-        seen yet.
-        """
-        done, ended = 0, np.append(sequences, -1)
-        with self._database.reading() as connection:
-            for stored, values in values_of(connection, field):
-                places = np.searchsorted(sequences, stored)
-                known = ended[places] == stored
-                end = int(places[-1]) + int(known[-1])
-                part: list[Any] = [None] * (end - done)
-                for place, value in zip((places[known] - done).tolist(), compress(values, known), strict=True):
-                    part[place] = value
-                yield part
-                done = end
-        yield [None] * (len(sequences) - done)
+        return VectorIndex(sequences, sealed, ivf, self.policy.to_device)
 
     def _remark(self, remark: str) -> None:
         self.remarks.append(remark)

@@ -27,7 +27,7 @@ INSERT_THUMBNAIL: Final = "INSERT INTO thumbnails VALUES (?, ?)"
 _MAX_IN: Final = 5000
 """Values of one IN."""
 
-_ROWS_AT_ONCE: Final = 65_536
+_ROWS_AT_ONCE: Final = 16_384
 
 _PLAIN_KEY: Final = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]+')
 """A key of metadata that the JSON text has without escapes, so that SQLite finds it."""
@@ -120,12 +120,15 @@ def embeddings_of(blobs: Iterable[bytes], size: int) -> NDArray[np.float32]:
     return flat.astype(np.float32, copy=False).reshape(-1, size)
 
 
-def values_of(connection: sqlite3.Connection, field: tuple[str, ...]) -> Iterator[tuple[NDArray[np.int64], list[Any]]]:
+def values_of(
+    connection: sqlite3.Connection, field: tuple[str, ...], first: int
+) -> Iterator[tuple[NDArray[np.int64], list[Any]]]:
     """One field of all faces, block by block: sequence numbers (ascending) and values.
 
     Args:
         connection: to read with.
         field: as in a filter.
+        first: the smallest sequence number to read.
     """
     name, *path = field  # the name is one of a filter's fields, never user input
     in_sql = name == "metadata" and all(map(_PLAIN_KEY.fullmatch, path))
@@ -133,7 +136,8 @@ def values_of(connection: sqlite3.Connection, field: tuple[str, ...]) -> Iterato
     if name == "has_thumbnail":
         column = _HAS_THUMBNAIL
     arguments = ["$" + "".join(f'."{key}"' for key in path)] if in_sql else []
-    rows = connection.execute(f"SELECT sequence, {column} FROM faces ORDER BY sequence", arguments)  # noqa: S608
+    query = f"SELECT sequence, {column} FROM faces WHERE sequence >= ? ORDER BY sequence"  # noqa: S608
+    rows = connection.execute(query, [*arguments, first])
     while block := rows.fetchmany(_ROWS_AT_ONCE):
         values: list[Any] = [row[1] for row in block]
         if in_sql:

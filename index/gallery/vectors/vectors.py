@@ -7,7 +7,7 @@ tombstone. Once the growing segment or the tombstones have become many, everythi
 Searches take no lock: they use a view of what there was when they began. One writer at a time changes the index.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +32,6 @@ class VectorIndex:
         self,
         sequences: NDArray[np.int64],
         sealed: NDArray[np.float32],
-        column_values: Callable[[Field, NDArray[np.int64]], Iterable[Sequence[Any]]],
         ivf: AnnIndex | None = None,
         to_device: Callable[[NDArray[np.float32]], AnnIndex | None] | None = None,
     ) -> None:
@@ -41,8 +40,6 @@ class VectorIndex:
         Args:
             sequences: (n,) ascending.
             sealed: (n, d) float32; tombstones will be written into it.
-            column_values: reads a field of the faces with these sequence numbers, in parts, when a filter first uses
-                it.
             ivf: an approximate index over the sealed segment.
             to_device: copies a sealed segment to a GPU, to be searched exactly there; None searches on the CPU.
         """
@@ -53,7 +50,6 @@ class VectorIndex:
         self._growing = GrowingArray(np.empty((0, sealed.shape[1]), dtype=np.float32))
         self._sequences = GrowingArray(sequences)
         self._alive = GrowingArray(np.ones(len(sequences), dtype=bool))
-        self._column_values = column_values
         self.columns: dict[Field, Column] = {}
         self.tombstones = 0
 
@@ -114,20 +110,14 @@ class VectorIndex:
         else:
             self._growing.values[place - len(self._sealed)] = TOMBSTONE
 
-    def column(self, field: Field) -> Column:
-        """The column of a field; only the writer may call it for one that is not in memory.
+    def keep_column(self, field: Field, column: Column) -> None:
+        """Keep the column of a field, as long as the vectors; only the writer may call it.
 
         Of more than ``MAX_COLUMNS``, the oldest is dropped.
         """
-        column = self.columns.get(field)
-        if column is None:
-            column = Column()
-            for values in self._column_values(field, self._sequences.values):
-                column.append(values)
-            while len(self.columns) >= MAX_COLUMNS:
-                del self.columns[next(iter(self.columns))]
-            self.columns[field] = column
-        return column
+        while len(self.columns) >= MAX_COLUMNS:
+            del self.columns[next(iter(self.columns))]
+        self.columns[field] = column
 
     def merge(
         self, alive: NDArray[np.int64], seen: int, sealed: NDArray[np.float32], ivf: AnnIndex | None
@@ -143,7 +133,7 @@ class VectorIndex:
         now = self.view()
         later = np.arange(seen, len(now))
         order = np.concatenate([alive, later])
-        merged = VectorIndex(now.sequences[alive], sealed, self._column_values, ivf, self._to_device)
+        merged = VectorIndex(now.sequences[alive], sealed, ivf, self._to_device)
         merged.columns = {field: column.take(order) for field, column in self.columns.items()}
         merged.append(now.sequences[later], now.embeddings(later))
         for position in order[~now.alive[order]]:

@@ -60,7 +60,7 @@ def test_database_returns_a_field_as_it_was_written(tmp_path: Path, field: tuple
     store.close()
     database = GalleryDatabase(tmp_path / "g" / DATABASE)
     with database.reading() as connection:
-        ((sequences, values),) = values_of(connection, field)
+        ((sequences, values),) = values_of(connection, field, 0)
     database.close()
     assert np.all(np.diff(sequences) > 0)
     assert values == [value_of(each, field) for each in faces]
