@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle, load_bundle
 from mien.index.bundle.default import default_bundle
-from mien.index.evaluation.classification import gallery_labels
+from mien.index.evaluation.scores.classification import gallery_labels
 from mien.index.fitting.adaptation import AdaptationFaces, adapt_mixture
 from mien.index.mixture.mixture import Mixture, quantile_table
 from mien.model.datasets.ferplus import read_ferplus, read_near_copies

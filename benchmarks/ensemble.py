@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.classification import FREQUENT, classification_scores
+from mien.index.evaluation.scores.classification import FREQUENT, classification_scores
 from mien.index.mixture.mixture import centroid_distances, posterior_from
 from mien.model.datasets.ferplus import read_ferplus, read_near_copies
 from mien.model.embedder.embedder import Embedder

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from mien.index.bundle.default import default_bundle
-from mien.index.evaluation.identity import identity_leakage
+from mien.index.evaluation.scores.identity import identity_leakage
 from mien.model.datasets.registry import read_dataset
 from mien.model.networks.config import NetworkConfig
 from mien.model.networks.from_tfjs import load_weights

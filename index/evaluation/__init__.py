@@ -1,1 +1,1 @@
-"""The metrics of the evaluation protocol, their intervals and plots."""
+"""The evaluation protocol: which faces are scored, what on (``scores/``), tables and plots."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.calibration import score_calibration
-from mien.index.evaluation.classification import nearest_neighbour_vote, score_classification, softmax_head
 from mien.index.evaluation.held_out import cross_fitted_posterior, cross_fitted_typicality, held_out_faces
 from mien.index.evaluation.outliers import seen_outliers, unseen_outliers
-from mien.index.evaluation.rejection import auroc
-from mien.index.evaluation.retrieval import score_retrieval
+from mien.index.evaluation.scores.calibration import score_calibration
+from mien.index.evaluation.scores.classification import nearest_neighbour_vote, score_classification, softmax_head
+from mien.index.evaluation.scores.rejection import auroc
+from mien.index.evaluation.scores.retrieval import score_retrieval
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.background import fit_background
 from mien.index.mixture.calibration import calibrate_mixture

@@ -14,15 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.evaluation.calibration import ReliabilityBin, score_calibration, score_vote_shares
-from mien.index.evaluation.classification import (
-    Classifier,
-    clustering_scores,
-    gallery_labels,
-    nearest_neighbour_vote,
-    score_classification,
-    softmax_head,
-)
 from mien.index.evaluation.held_out import (
     HeldOutFaces,
     cross_fitted_posterior,
@@ -30,10 +21,19 @@ from mien.index.evaluation.held_out import (
     cross_fitted_vote_shares,
     held_out_faces,
 )
-from mien.index.evaluation.intervals import Scores, join_scores, mean_interval
 from mien.index.evaluation.outliers import COUNT, Outliers, seen_outliers, unseen_outliers
-from mien.index.evaluation.rejection import KindTypicality, score_rejection
-from mien.index.evaluation.retrieval import score_retrieval
+from mien.index.evaluation.scores.calibration import ReliabilityBin, score_calibration, score_vote_shares
+from mien.index.evaluation.scores.classification import (
+    Classifier,
+    clustering_scores,
+    gallery_labels,
+    nearest_neighbour_vote,
+    score_classification,
+    softmax_head,
+)
+from mien.index.evaluation.scores.intervals import Scores, join_scores, mean_interval
+from mien.index.evaluation.scores.rejection import KindTypicality, score_rejection
+from mien.index.evaluation.scores.retrieval import score_retrieval
 from mien.index.evaluation.summary import INTERVALS, markdown
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.mixture import posterior_from

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.evaluation.intervals import Interval
+from mien.index.evaluation.scores.intervals import Interval
 from mien.model.datasets.csv_table import read_listing
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError, NoFaceError

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.classification import FREQUENT, classification_scores
+from mien.index.evaluation.scores.classification import FREQUENT, classification_scores
 from mien.index.evaluation.transfer import CroppedPhotographs, crop_photographs, rank_leave_one_out
 from mien.index.mixture.mixture import centroid_distances, posterior_from
 from mien.model.datasets.base import LabelledPhotographs

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from mien.index.evaluation.calibration import ReliabilityBin
+from mien.index.evaluation.scores.calibration import ReliabilityBin
 from mien.index.views.map import FlatView, ellipse
 
 EMOTION_COLOURS: Final = {

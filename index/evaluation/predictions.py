@@ -1,8 +1,8 @@
 """Predictions for each labelled face of a data set, and what is computed from them.
 
 These are figures with intervals, figures by groups, and the comparison of two bundles. Intervals are bootstraps over
-faces (``mien.index.evaluation.intervals``). Two bundles are compared on the same resampled faces: a paired bootstrap,
-as most faces are as hard for one as for the other.
+faces (``mien.index.evaluation.scores.intervals``). Two bundles are compared on the same resampled faces: a paired
+bootstrap, as most faces are as hard for one as for the other.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.classification import classification_scores, score_classification
 from mien.index.evaluation.groups import group_names
-from mien.index.evaluation.intervals import mean_interval, percentile_interval, resampled_means
+from mien.index.evaluation.scores.classification import classification_scores, score_classification
+from mien.index.evaluation.scores.intervals import mean_interval, percentile_interval, resampled_means
 from mien.index.evaluation.transfer import EmbeddedPhotographs
 from mien.index.mixture.mixture import Mixture
 from mien.model.datasets.base import LabelledPhotographs

@@ -2,8 +2,8 @@
 
 from typing import Any, Final, NamedTuple
 
-from mien.index.evaluation.intervals import Interval
-from mien.index.evaluation.retrieval import RECALL_DEPTHS
+from mien.index.evaluation.scores.intervals import Interval
+from mien.index.evaluation.scores.retrieval import RECALL_DEPTHS
 
 INTERVALS: Final = "intervals"
 """Key of the intervals in the scores; they are by path of their figure."""

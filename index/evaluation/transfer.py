@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.classification import classification_scores, mean_recall
-from mien.index.evaluation.identity import identity_leakage
-from mien.index.evaluation.retrieval import RankingTally
+from mien.index.evaluation.scores.classification import classification_scores, mean_recall
+from mien.index.evaluation.scores.identity import identity_leakage
+from mien.index.evaluation.scores.retrieval import RankingTally
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.mixture import Mixture
 from mien.model.datasets.base import LabelledPhotographs

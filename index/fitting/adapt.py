@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import Bundle, write_adapted
 from mien.index.bundle.manifest import Manifest
-from mien.index.evaluation.classification import gallery_labels
-from mien.index.evaluation.intervals import percentile_interval, resampled_means
+from mien.index.evaluation.scores.classification import gallery_labels
+from mien.index.evaluation.scores.intervals import percentile_interval, resampled_means
 from mien.index.evaluation.transfer import labelled_crops
 from mien.index.fitting.adaptation import Adaptation, AdaptationFaces, adapt_mixture, move_sub_classes
 from mien.index.fitting.calibrate import distance_from_uniform

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from mien.index.bundle.bundle import check_fits, load_bundle, replace_covering, replace_mixture
 from mien.index.bundle.manifest import EMBEDDER, Manifest
-from mien.index.evaluation.calibration import calibration_scores, score_vote_shares
 from mien.index.evaluation.held_out import (
     FOLDS,
     HeldOutFaces,
@@ -24,6 +23,7 @@ from mien.index.evaluation.held_out import (
     held_out_faces,
 )
 from mien.index.evaluation.outliers import COUNT, seen_outliers
+from mien.index.evaluation.scores.calibration import calibration_scores, score_vote_shares
 from mien.index.fitting.covering import fit_covering
 from mien.index.mixture.background import fit_background
 from mien.index.mixture.calibration import calibrate_mixture

@@ -12,8 +12,8 @@ import numpy as np
 
 from mien.index.bundle.bundle import Bundle, replace_sub_classes
 from mien.index.evaluation.held_out import HeldOutFaces, held_out_faces
+from mien.index.evaluation.scores.sub_classes import TrainingFaces, describe, score_sub_classes
 from mien.index.evaluation.sheets import write_contact_sheets
-from mien.index.evaluation.sub_classes import TrainingFaces, describe, score_sub_classes
 from mien.index.fitting.component_count import Candidate
 from mien.index.fitting.sub_classes import (
     Discovery,

@@ -29,8 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write what is needed to name the sub-classes, or the names into the bundle."""
     from mien.index.bundle.bundle import load_bundle, replace_sub_classes
+    from mien.index.evaluation.scores.sub_classes import describe
     from mien.index.evaluation.sheets import write_contact_sheets
-    from mien.index.evaluation.sub_classes import describe
     from mien.index.fitting.naming import read_names, write_names
 
     bundle = load_bundle(arguments.bundle)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.index.evaluation.classification import classification_scores
 from mien.index.evaluation.networks import (
     WORLD_EMOTIONS,
     Yardstick,
@@ -14,6 +13,7 @@ from mien.index.evaluation.networks import (
     cached_crops,
     network_figures,
 )
+from mien.index.evaluation.scores.classification import classification_scores
 from mien.index.evaluation.transfer import CroppedPhotographs, crop_photographs, embed_photographs
 from mien.index.mixture.mixture import centroid_distances
 from mien.model.datasets.ferplus import NearCopies

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.ImageColor import getrgb
 
 from mien.index.evaluation import plots
-from mien.index.evaluation.calibration import expected_calibration_error, reliability_bins
+from mien.index.evaluation.scores.calibration import expected_calibration_error, reliability_bins
 from mien.model.emotions import EMOTIONS
 
 PNG_LIMIT_BYTES = 200_000

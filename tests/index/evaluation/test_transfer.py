@@ -8,7 +8,7 @@ from PIL import Image
 
 from mien.index.bundle.bundle import load_bundle
 from mien.index.evaluation import transfer
-from mien.index.evaluation.classification import classification_scores
+from mien.index.evaluation.scores.classification import classification_scores
 from mien.index.evaluation.transfer import (
     EmbeddedPhotographs,
     Skip,

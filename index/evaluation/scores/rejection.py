@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.intervals import Interval, Scores, mean_interval, percentile_interval, resampled_means
+from mien.index.evaluation.scores.intervals import Interval, Scores, mean_interval, percentile_interval, resampled_means
 from mien.model.errors import DatasetError
 
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
-from mien.index.evaluation.calibration import (
+from mien.index.evaluation.scores.calibration import (
     BIN_COUNT,
     PROBABILITY_FLOOR,
     calibration_scores,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mien.index.evaluation.rejection import (
+from mien.index.evaluation.scores.rejection import (
     KindTypicality,
     auroc,
     score_rejection,

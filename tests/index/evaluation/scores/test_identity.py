@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.index.evaluation.identity import identity_leakage
+from mien.index.evaluation.scores.identity import identity_leakage
 from mien.model.errors import DatasetError
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.rejection import auroc
+from mien.index.evaluation.scores.rejection import auroc
 from mien.model.errors import DatasetError
 
 MAX_FACES: Final = 4000

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.intervals import Scores, basic_interval, mean_interval, resampled_means
+from mien.index.evaluation.scores.intervals import Scores, basic_interval, mean_interval, resampled_means
 from mien.model.errors import DatasetError
 
 BIN_COUNT: Final = 15

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.index.errors import QueryError
 from mien.index.evaluation.held_out import HeldOutFaces
-from mien.index.evaluation.intervals import Scores, percentile_interval, resampled_means
+from mien.index.evaluation.scores.intervals import Scores, percentile_interval, resampled_means
 from mien.index.gallery.fixed_gallery import FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError

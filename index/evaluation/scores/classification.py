@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.intervals import Scores, percentile_interval, resampled_means
+from mien.index.evaluation.scores.intervals import Scores, percentile_interval, resampled_means
 from mien.index.gallery.fixed_gallery import FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError

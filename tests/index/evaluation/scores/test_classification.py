@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.cluster import KMeans
 
-from mien.index.evaluation.classification import (
+from mien.index.evaluation.scores.classification import (
     FREQUENT,
     classification_scores,
     clustering_scores,
@@ -17,7 +17,7 @@ from mien.index.evaluation.classification import (
     score_classification,
     softmax_head,
 )
-from mien.index.evaluation.intervals import mean_interval
+from mien.index.evaluation.scores.intervals import mean_interval
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError

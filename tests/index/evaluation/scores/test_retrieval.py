@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-import mien.index.evaluation.retrieval
+import mien.index.evaluation.scores.retrieval
 from mien.index.errors import QueryError
 from mien.index.evaluation.held_out import HeldOutFaces
-from mien.index.evaluation.intervals import mean_interval
-from mien.index.evaluation.retrieval import RankingTally, score_retrieval
+from mien.index.evaluation.scores.intervals import mean_interval
+from mien.index.evaluation.scores.retrieval import RankingTally, score_retrieval
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
@@ -185,7 +185,7 @@ def test_blocks_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch, cells:
     ranked, query_labels, gallery_labels, query_groups, gallery_groups = scene(3)
     whole = RankingTally(NAMES, gallery_labels, gallery_groups)
     whole.add(ranked, query_labels, query_groups)
-    monkeypatch.setattr(mien.index.evaluation.retrieval, "_CELLS_AT_ONCE", cells)
+    monkeypatch.setattr(mien.index.evaluation.scores.retrieval, "_CELLS_AT_ONCE", cells)
     streamed = RankingTally(NAMES, gallery_labels, gallery_groups)
     for part in (slice(0, 1), slice(1, 1), slice(1, 17), slice(17, 40)):
         streamed.add(ranked[part].astype(np.int32), query_labels[part], query_groups[part])
@@ -254,7 +254,7 @@ def embedded_scene(n: int, seed: int) -> tuple[FixedGallery, HeldOutFaces]:
 
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
 def test_scores_are_those_of_the_whole_ranking(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(mien.index.evaluation.retrieval, "_QUERIES_AT_ONCE", at_once)
+    monkeypatch.setattr(mien.index.evaluation.scores.retrieval, "_QUERIES_AT_ONCE", at_once)
     (gallery, shown), (_, queries) = embedded_scene(60, 0), embedded_scene(25, 1)
     scores, intervals = score_retrieval(gallery, shown.labels, shown.groups, queries)
     tally = RankingTally(EMOTIONS, shown.labels, shown.groups)

@@ -1,7 +1,7 @@
 import numpy as np
 
 from mien.index.evaluation.held_out import HeldOutFaces
-from mien.index.evaluation.sub_classes import describe, second_choices
+from mien.index.evaluation.scores.sub_classes import describe, second_choices
 from mien.index.fitting.discover import discovery_report
 from mien.index.fitting.sub_classes import discover_sub_classes
 from mien.index.mixture.mixture import fit_mixture

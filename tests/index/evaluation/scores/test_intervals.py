@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-import mien.index.evaluation.intervals
-from mien.index.evaluation.intervals import (
+import mien.index.evaluation.scores.intervals
+from mien.index.evaluation.scores.intervals import (
     Interval,
     basic_interval,
     join_scores,
@@ -47,7 +47,7 @@ def test_same_seed_draws_the_same_faces_for_every_score() -> None:
 def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=70)
     whole = resampled_means(values, resamples=100)
-    monkeypatch.setattr(mien.index.evaluation.intervals, "_COUNTS_AT_ONCE", 70 * 7)
+    monkeypatch.setattr(mien.index.evaluation.scores.intervals, "_COUNTS_AT_ONCE", 70 * 7)
     np.testing.assert_allclose(resampled_means(values, resamples=100), whole)
 
 

@@ -1,0 +1,1 @@
+"""One score a file: from labels, posteriors, ranks or distances to figures."""
