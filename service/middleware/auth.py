@@ -35,6 +35,18 @@ IS_KEY_VALID: Final = "mien.is_key_valid"
 """Key of the scope of a request with an API key: a function that says whether the API key is still valid."""
 
 
+CALLER_KEY: Final = "mien.caller"
+"""Key of the scope of a request: the name of its caller."""
+
+
+def caller_of(scope: Scope) -> str:
+    """The name of the caller of a request that ``Auth`` has passed on: the id of the key, or the address without keys.
+
+    It is empty for requests that need no key.
+    """
+    return str(scope.get(CALLER_KEY, ""))
+
+
 def needed_scope(method: str, path: str) -> KeyScope | None:
     """The scope that a request needs; None where it needs no key."""
     reads = method in {"GET", "HEAD"}
@@ -103,6 +115,7 @@ class Auth:
         return self._rate_refusal(scope, key.id)
 
     def _rate_refusal(self, scope: Scope, caller: str) -> Response | None:
+        scope[CALLER_KEY] = caller
         wait_s = self._rates.wait_s(caller)
         if wait_s == 0:
             return None
