@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import signal
 import socket
 import sys
 from types import FrameType
@@ -59,6 +60,10 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     """Serve in this process, on a socket that already listens, or on the host and port of the settings."""
     sys.setswitchinterval(SWITCH_S)
     logs.configure(settings.log_level)
+    # uvicorn raises the signal again once it has stopped. By default that would end the process before the gallery is
+    # closed; SystemExit passes through ``finally``, also while the bundle is being loaded.
+    signal.signal(signal.SIGTERM, _exit)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until there is something to reload
     engine = load_engine(settings)
     runtime = Runtime(engine, settings)
     app: ASGIApp = create_app_on(runtime)
@@ -69,7 +74,12 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     try:
         _Server(config, runtime).run(sockets=None if listening is None else [listening])
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not end it before the gallery is closed
         runtime.engine.gallery.close()
+
+
+def _exit(*_: object) -> None:
+    sys.exit(0)
 
 
 def check_port(host: str, port: int) -> None:

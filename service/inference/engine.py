@@ -310,10 +310,14 @@ def load_engine(settings: "Settings", metrics: Metrics | None = None, gallery: G
         threads=settings.threads,
         provider=settings.provider,
     )
-    if gallery is None:
-        gallery = open_store(settings, bundle)
-    engine = Engine(
-        bundle, pipeline, settings.max_k, settings.min_typicality, metrics, gallery=gallery, prior=settings.prior
-    )
-    engine.warm_up()
+    served = gallery or open_store(settings, bundle)
+    try:
+        engine = Engine(
+            bundle, pipeline, settings.max_k, settings.min_typicality, metrics, gallery=served, prior=settings.prior
+        )
+        engine.warm_up()
+    except BaseException:  # also the signal to stop
+        if gallery is None:
+            served.close()
+        raise
     return engine

@@ -49,6 +49,7 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._accepting = False
         self._reloading = asyncio.Lock()
+        self._next_reload: asyncio.Task[Engine] | None = None
         self._gauges_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -123,17 +124,26 @@ class Runtime:
     async def reload(self) -> Engine:
         """Load the bundle of the settings again, and answer new requests from it; the others keep the old one.
 
+        Calls that come while a bundle is being loaded share the next load: any number costs two.
+
         Raises:
             ReloadError: it cannot be used; the old one is still served.
         """
+        if self._next_reload is None:
+            self._next_reload = asyncio.create_task(self._reload())
+        return await asyncio.shield(self._next_reload)  # a caller who has gone does not end it for the others
+
+    async def _reload(self) -> Engine:
         async with self._reloading:
+            self._next_reload = None  # the files are read from now on: who comes later may mean others
             gallery = None if self.engine.serves_shipped else self.engine.gallery
             try:
                 engine = await asyncio.to_thread(load_engine, self.settings, self.metrics, gallery)
-            except MienError as error:
+            except Exception as error:  # noqa: BLE001  whatever a bundle with absurd content makes its parts fail with
                 self.metrics.reloads.labels("failed").inc()
                 _log.exception("the bundle cannot be reloaded", extra={FIELDS: {"reason": str(error)}})
-                raise ReloadError(f"the old bundle is served on: {error}") from None
+                reason = error if isinstance(error, MienError) else f"its parts fail ({type(error).__name__})"
+                raise ReloadError(f"the old bundle is served on: {reason}") from None
             self._loaded = self._load(engine)
             self.metrics.reloads.labels("done").inc()
             _log.info("reloaded", extra={FIELDS: {"faces": len(engine.bundle.gallery)}})
@@ -153,6 +163,7 @@ class Runtime:
             task.add_done_callback(tasks.discard)
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # blocked while the bundle was loaded
 
     def update_gauges(self) -> None:
         """Set the metrics that are read, not counted."""

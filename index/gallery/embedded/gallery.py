@@ -198,7 +198,7 @@ def open_embedded_gallery(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GalleryError(f"{folder} cannot be the folder of a gallery: {error.strerror}") from None
-    if not (folder / DATABASE).exists() and any(path.name != LOCK for path in folder.iterdir()):
+    if not (folder / DATABASE).exists() and any(not _is_of_new_gallery(path.name) for path in folder.iterdir()):
         raise GalleryError(f"{folder} holds something else than a gallery: choose an empty or a new folder")
     lock = lock_folder(folder, alone=alone)
     try:
@@ -213,6 +213,11 @@ def open_embedded_gallery(
     except BaseException:
         lock.close()
         raise
+
+
+def _is_of_new_gallery(name: str) -> bool:
+    """Whether a file may be in the folder of a gallery that is being made: another process may be making it now."""
+    return name == LOCK or name.startswith(f"{DATABASE}.")
 
 
 def _sequences_by_id(

@@ -6,8 +6,12 @@ import re
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mien.index.bundle.default import default_bundle
+from mien.service.operation.supervisor import SHARED_FILES
 from tests.support.answers import CROPPED, form_head
-from tests.support.serving import MIEN, ServedProcess, served_process
+from tests.support.data import ROOT
+from tests.support.serving import MIEN, ServedProcess, free_ports, served_process
 from tests.support.videos import encode_video, scene
 from tests.support.waiting import wait_until
 
@@ -260,3 +266,73 @@ def test_public_address_needs_keys_or_allow_public(option: str) -> None:
     ended = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, text=True, check=False)
     assert ended.returncode == 1
     assert option in ended.stderr
+
+
+@contextmanager
+def supervised(kind: str, **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """A supervisor on a free port over processes that do next to nothing; they print their numbers."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "tests.support.supervised", str(port), kind]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("kind", ["dies", "killed"])
+def test_process_that_dies_at_its_start_is_tried_later_and_later(kind: str, tmp_path: Path) -> None:
+    """Two processes at once, their replacements after 0.5 and 1 s, the next after 2 and 4 s."""
+    with supervised(kind, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
+        assert process.stdout is not None
+        starts = [float(process.stdout.readline().split()[1]) for _ in range(4)]
+        assert starts[2] - starts[0] >= 0.5
+        assert starts[3] - starts[0] >= 1.0
+        assert not list(tmp_path.glob("mien-metrics-*/*.db")) or len(list(tmp_path.glob("*/*.db"))) <= 8
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+        assert process.returncode == 0
+    assert "another one is started in 0.5 s" in log
+    assert "another one is started in 1 s" in log
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_end_with_a_killed_supervisor() -> None:
+    with supervised("sleeps") as process:
+        assert process.stdout is not None
+        pids = [int(process.stdout.readline().split()[0]) for _ in range(2)]
+        process.kill()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 5)
+
+
+def test_full_temporary_folder_is_an_error_and_no_loop(tmp_path: Path) -> None:
+    """Files may not grow, as on a full disk: a write to a mapped file would end each process by SIGBUS."""
+    few_bytes: Callable[[], None] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # noqa: E731
+    with supervised("sleeps", env={**os.environ, "TMPDIR": str(tmp_path)}, preexec_fn=few_bytes) as process:
+        output, log = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert output == "", "no process served"
+    assert f"the temporary folder {tmp_path} must have 2097152 free bytes" in log
+
+
+def test_space_of_every_shared_metric_is_asked_for(tmp_path: Path) -> None:
+    """Metrics of a kind that the supervisor does not know would lie in a file without space."""
+    program = "from mien.service.operation.metrics import Metrics; Metrics().reloads.labels('done').inc()"
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, check=True)
+    assert {path.name.rpartition("_")[0] for path in tmp_path.iterdir()} == set(SHARED_FILES)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_signal_to_stop_closes_the_gallery(processes: int, tmp_path: Path) -> None:
+    """The write-ahead log goes with the last connection, and no process ends by the signal."""
+    folder = tmp_path / "faces"
+    with served_process("--gallery", str(folder), "--processes", str(processes), "--drain-s", "0") as server:
+        added = httpx2.post(f"{server.url}/gallery", json={"items": [{"id": "kept", "embedding": [0.5] * 64}]})
+        assert added.status_code == 201
+        assert (folder / "gallery.sqlite-wal").exists()
+        assert server.terminate() == 0
+    assert not (folder / "gallery.sqlite-wal").exists()
+    with closing(sqlite3.connect(f"file:{folder}/gallery.sqlite?immutable=1", uri=True)) as connection:
+        assert connection.execute("SELECT id FROM faces").fetchall() == [("kept",)]
