@@ -15,6 +15,7 @@ from mien.service.middleware.api_keys import Keys
 from mien.service.middleware.auth import Auth
 from mien.service.middleware.body_limit import BodyLimit
 from mien.service.middleware.load_shedding import LoadShedding
+from mien.service.middleware.origins import Hosts, OriginCheck
 from mien.service.middleware.rate_limit import RateLimiter
 from mien.service.middleware.request_log import RequestLog
 from mien.service.routes import problems
@@ -52,8 +53,12 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     return create_app_on(Runtime(engine, settings))
 
 
-def create_app_on(runtime: Runtime) -> FastAPI:
+def create_app_on(runtime: Runtime, hosts: Hosts | None = None) -> FastAPI:
     """The app of a service with the given runtime.
+
+    Args:
+        runtime: that answers.
+        hosts: that requests may be for; None for all.
 
     Raises:
         ConfigError: the key file of the settings cannot be used.
@@ -85,11 +90,9 @@ def create_app_on(runtime: Runtime) -> FastAPI:
         max_bytes_by_path={VIDEO_PATH: settings.video_body_bytes},
     )
     app.add_middleware(LoadShedding, limits=runtime.admission.by_path)
-    app.add_middleware(
-        Auth,
-        keys=Keys(settings.keys) if settings.keys is not None else None,
-        rates=RateLimiter(settings.rate_per_s / settings.processes),
-    )
+    keys = Keys(settings.keys) if settings.keys is not None else None
+    rates = RateLimiter(settings.rate_per_s / settings.processes)
+    app.add_middleware(Auth, keys=keys, rates=rates)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -98,6 +101,7 @@ def create_app_on(runtime: Runtime) -> FastAPI:
             allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
             expose_headers=("X-Request-ID", "Retry-After"),
         )
+    app.add_middleware(OriginCheck, hosts=hosts, origins=settings.origins, rates=rates, keys=keys is not None)
     app.add_middleware(RequestLog, metrics=runtime.metrics)
     problems.install(app)
     app.include_router(faces_router(runtime))

@@ -5,7 +5,7 @@ BodyTooLargeError, BodyTooSlowError, MalformedBodyError
 MissingFieldError, MalformedImageError, TooManyImagesError
 QueueFullError, TooLateError
 NotReadyError, ReloadError
-ForeignPageError
+ForeignHostError, ForeignPageError, MalformedHeadError
 """
 
 
@@ -53,5 +53,13 @@ class ReloadError(RequestError):
     """The new bundle cannot be used; the old one is still served."""
 
 
+class ForeignHostError(RequestError):
+    """The request is for a host that the service does not answer for."""
+
+
 class ForeignPageError(RequestError):
-    """A page of another origin tried to open a WebSocket."""
+    """A page of another origin tried to change something, or to open a WebSocket."""
+
+
+class MalformedHeadError(RequestError):
+    """A header that must be there once is missing or doubled."""

@@ -19,6 +19,7 @@ from mien.service.commands.terminal import console
 from mien.service.inference.engine import load_engine
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.auth import is_loopback
+from mien.service.middleware.origins import Hosts
 from mien.service.operation import logs
 from mien.service.operation.header_timeout import protocol_with_header_timeout
 from mien.service.operation.logs import FIELDS
@@ -44,10 +45,10 @@ def serve(settings: Settings) -> int:
         ConfigError: the provider is not installed, the key file cannot be used, the port is in use, or other machines
             could call the service without keys.
     """
-    if settings.keys is None and not settings.allow_public and not is_loopback(settings.host):
+    if settings.keys is None and not settings.allow_public and not is_loopback(reachable_host(settings)):
         raise ConfigError(
-            f"{settings.host} is open to other machines, and no keys are set: expected --keys (mien keys create makes "
-            "one), or --allow-public to serve without keys"
+            f"{settings.published or settings.host} is open to other machines, and no keys are set: expected --keys "
+            "(mien keys create makes one), or --allow-public to serve without keys"
         )
     check_port(settings.host, settings.port)
     if settings.processes > 1:
@@ -66,7 +67,7 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until there is something to reload
     engine = load_engine(settings)
     runtime = Runtime(engine, settings)
-    app: ASGIApp = create_app_on(runtime)
+    app: ASGIApp = create_app_on(runtime, allowed_hosts(settings))
     provider = otlp_provider(os.environ)
     if provider is not None:
         app = trace_requests(app, runtime.metrics, provider)
@@ -80,6 +81,21 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
 
 def _exit(*_: object) -> None:
     sys.exit(0)
+
+
+def reachable_host(settings: Settings) -> str:
+    """The address at which the service can be reached: that of the published port of a container, or the host."""
+    if settings.published is None:
+        return settings.host
+    return settings.published.rpartition(":")[0].strip("[]")  # a port alone is published on all addresses
+
+
+def allowed_hosts(settings: Settings) -> Hosts | None:
+    """The hosts that requests may be for; None for all, where keys are needed and no host is named."""
+    if settings.keys is not None and not settings.named_hosts:
+        return None
+    own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)  # noqa: S104  the rule for these is below
+    return Hosts((*settings.named_hosts, *own), addresses=not is_loopback(settings.host))
 
 
 def check_port(host: str, port: int) -> None:
@@ -131,6 +147,8 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         ws_max_size=settings.max_stream_frame_bytes,
         ws_per_message_deflate=False,  # images are compressed, and messages that grow when decompressed are refused
         timeout_graceful_shutdown=int(settings.timeout_s) + 1,

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -22,6 +23,9 @@ PREFIX: Final = "MIEN_"
 ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
 """An origin as browsers send it: scheme, host in lower case, and port unless it is the default of the scheme."""
 
+HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.\-]+)(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
+"""A host as in the header ``Host``: a name or an address, and perhaps a port."""
+
 
 def _path_to_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
@@ -30,6 +34,10 @@ def _path_to_text(value: Any) -> Any:
 def _rename_cells(value: Any) -> Any:
     """``cells`` is the former name of ``ivf``."""
     return "ivf" if value == "cells" else value
+
+
+def _split(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 class Settings(BaseSettings):
@@ -91,6 +99,21 @@ class Settings(BaseSettings):
     )
     keys: Path | None = Field(None, description="File of API keys (mien keys); without it, no key is needed.")
     allow_public: bool = Field(default=False, description="Serve other machines although no keys are set.")
+    published: str | None = Field(
+        None,
+        description="Where a container's port is published, such as 127.0.0.1:8000: decides in place of the host "
+        "whether other machines can call the service.",
+    )
+    hosts: str | None = Field(
+        None,
+        description="Hosts that requests may be for, such as faces.example, separated by commas, besides those of the "
+        "loopback interface; * for all. Without it and with keys, all.",
+    )
+    proxies: str | None = Field(
+        None,
+        description="Addresses or networks of proxies, separated by commas, whose X-Forwarded-For is believed; * for "
+        "all.",
+    )
     drain_s: float = Field(
         1.0, ge=0, le=600, description="Seconds between the signal to stop and the end of listening, answered with 503."
     )
@@ -151,10 +174,37 @@ class Settings(BaseSettings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _check_hosts(self) -> Self:
+        for host in self.named_hosts:
+            if host != "*" and not HOST.fullmatch(host):
+                raise ValueError(
+                    f"--hosts must be hosts such as faces.example or faces.example:8443, separated by commas, "
+                    f"got {host!r}"
+                )
+        for proxy in self.trusted_proxies:
+            try:
+                ip_network("0.0.0.0/0" if proxy == "*" else proxy)
+            except ValueError:
+                raise ValueError(
+                    f"--proxies must be addresses or networks such as 10.0.0.0/8, separated by commas, got {proxy!r}"
+                ) from None
+        return self
+
+    @property
+    def named_hosts(self) -> tuple[str, ...]:
+        """The hosts that requests may be for, besides those of the loopback interface."""
+        return _split(self.hosts)
+
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]:
+        """The addresses and networks of proxies whose word about their caller is believed."""
+        return _split(self.proxies)
+
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins whose pages may call the service, besides its own."""
-        return tuple(origin.strip() for origin in (self.cors_origins or "").split(",") if origin.strip())
+        return _split(self.cors_origins)
 
     @property
     def video_body_bytes(self) -> int:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mien.service.inference.admission import IMAGE_PATHS, VIDEO_PATH
 from mien.service.middleware.api_keys import Keys
 from mien.service.middleware.api_keys import Scope as KeyScope
-from mien.service.middleware.rate_limit import RateLimiter
+from mien.service.middleware.rate_limit import RateLimiter, address_of, rate_refusal
 from mien.service.routes import problems
 
 PUBLIC_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
@@ -89,39 +89,39 @@ class Auth:
         refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
         if refusal is None:
             await self.app(scope, receive, send)
-        elif scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": 1008})
         else:
-            await refusal(scope, receive, send)
+            await refuse(refusal, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         needed = needed_scope(scope.get("method", "GET"), scope["path"])
         if needed is None:
             return None
-        address = (scope.get("client") or ("unknown",))[0]
         if self._keys is None:
-            return self._rate_refusal(scope, address)
+            return self._rate_refusal(scope, address_of(scope))
         text = _key_of(scope)
         key = self._keys.find(text) if text else None
         if key is None:  # guessing is limited, too
-            return self._rate_refusal(scope, address) or _unauthorized(
-                scope, "one that is not known" if text else "none"
-            )
+            got = "one that is not known" if text else "none"
+            return self._rate_refusal(scope, address_of(scope)) or _unauthorized(scope, got)
         scope["key"] = key.id
         scope[IS_KEY_VALID] = lambda keys=self._keys: keys.find(text) is not None
-        if key.allows < needed:
-            detail = f"this needs a key with the scope {needed.name.lower()}, got one with {key.scope}"
-            return problems.response(problems.problem(HTTPStatus.FORBIDDEN, "scope", detail), scope)
-        return self._rate_refusal(scope, key.id)
+        refusal = self._rate_refusal(scope, key.id)
+        if refusal is not None or key.allows >= needed:
+            return refusal
+        detail = f"this needs a key with the scope {needed.name.lower()}, got one with {key.scope}"
+        return problems.response(problems.problem(HTTPStatus.FORBIDDEN, "scope", detail), scope)
 
     def _rate_refusal(self, scope: Scope, caller: str) -> Response | None:
         scope[CALLER_KEY] = caller
-        wait_s = self._rates.wait_s(caller)
-        if wait_s == 0:
-            return None
-        detail = f"too many requests from one caller: the next may come in {wait_s:.2f} s"
-        problem = problems.problem(HTTPStatus.TOO_MANY_REQUESTS, "rate", detail)
-        return problems.response(problem, scope, {"Retry-After": str(int(wait_s) + 1)})
+        return rate_refusal(self._rates, scope, caller)
+
+
+async def refuse(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a WebSocket that is not accepted; where the server cannot do that, it is closed."""
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+    else:
+        await answer(scope, receive, send)
 
 
 def _key_of(scope: Scope) -> str:

@@ -1,9 +1,16 @@
 """Rate limit: a token bucket for each caller."""
 
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from mien.service.routes import problems
 
 MAX_CALLERS: Final = 10_000
 """Callers with a bucket; of more, those whose last request is longest ago lose it, and start with a full one."""
@@ -37,3 +44,27 @@ class RateLimiter:
         if len(self._buckets) > MAX_CALLERS:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - tokens) / self._per_s
+
+
+def address_of(scope: Scope) -> str:
+    """The name of a caller without a key: its address, or of an IPv6 address the network, where it has 2^64 of them."""
+    host: str = (scope.get("client") or ("",))[0]
+    if ":" not in host and len(host) <= len("255.255.255.255"):
+        return host
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:  # what a proxy passed on
+        return "unknown"
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+
+
+def rate_refusal(rates: RateLimiter, scope: Scope, caller: str) -> Response | None:
+    """Count a request; the answer to it (429) if it comes too early."""
+    wait_s = rates.wait_s(caller)
+    if wait_s == 0:
+        return None
+    detail = f"too many requests from one caller: the next may come in {wait_s:.2f} s"
+    problem = problems.problem(HTTPStatus.TOO_MANY_REQUESTS, "rate", detail)
+    return problems.response(problem, scope, {"Retry-After": str(int(wait_s) + 1)})

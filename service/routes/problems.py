@@ -37,8 +37,10 @@ from mien.model.errors import (
 from mien.service.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
+    ForeignHostError,
     ForeignPageError,
     MalformedBodyError,
+    MalformedHeadError,
     MalformedImageError,
     MissingFieldError,
     NotReadyError,
@@ -94,7 +96,9 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     NotReadyError: (HTTPStatus.SERVICE_UNAVAILABLE, "not-ready"),
     QueueFullError: (HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
     TooLateError: (HTTPStatus.GATEWAY_TIMEOUT, "too-late"),
+    ForeignHostError: (HTTPStatus.MISDIRECTED_REQUEST, "host"),
     ForeignPageError: (HTTPStatus.FORBIDDEN, "origin"),
+    MalformedHeadError: (HTTPStatus.BAD_REQUEST, "malformed-head"),
     ReloadError: (HTTPStatus.CONFLICT, "reload"),
 }
 """Status and kind of problem of each error; a subclass that is not listed has its parent's."""

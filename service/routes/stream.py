@@ -8,10 +8,9 @@ from starlette.websockets import WebSocket
 
 from mien.index.errors import QueryError
 from mien.model.errors import first_fault
-from mien.service.errors import ForeignPageError, RequestError
+from mien.service.errors import RequestError
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.auth import IS_KEY_VALID
-from mien.service.middleware.origins import is_allowed_origin
 from mien.service.routes import problems
 from mien.service.routes.faces import check_faces
 from mien.service.schemas.video import StreamQuery
@@ -31,8 +30,6 @@ def stream_router(runtime: Runtime) -> APIRouter:
     async def stream(websocket: WebSocket) -> None:
         """Answers one frame after the other: next the newest that waits; older ones are dropped."""
         try:
-            if not is_allowed_origin(websocket.scope, runtime.settings.origins):
-                raise ForeignPageError("only pages of this service, or of MIEN_CORS_ORIGINS, may open a stream")
             query = _query(websocket)
             check_faces(query, runtime.settings.max_faces)
             loaded = runtime.loaded()

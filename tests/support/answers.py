@@ -19,7 +19,7 @@ def form_scope(path: str, query: str = "") -> dict[str, Any]:
         "path": path,
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(b"content-type", b"multipart/form-data; boundary=b")],
+        "headers": [(b"host", b"testserver"), (b"content-type", b"multipart/form-data; boundary=b")],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
         "scheme": "http",

@@ -72,7 +72,7 @@ def test_keys_are_a_secret(compose_program: str) -> None:
     for name in ("mien", "gpu", "replica"):
         service = config["services"][name]
         assert service["environment"]["MIEN_KEYS"] == "/run/secrets/keys"
-        assert service["environment"]["MIEN_ALLOW_PUBLIC"] == "true", "the other settings are kept"
+        assert service["environment"]["MIEN_PUBLISHED"] == "127.0.0.1:8000", "the other settings are kept"
         assert [secret["source"] if isinstance(secret, dict) else secret for secret in service["secrets"]] == ["keys"]
     assert config["secrets"]["keys"]["file"] == "/kept/keys"
 
