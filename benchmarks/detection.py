@@ -185,15 +185,20 @@ def _sources(data: Path) -> Iterator[Source]:
                 )
 
 
-def _compose(scene: Scene, sources: Sequence[Source], generator: np.random.Generator) -> tuple[bytes, list[PastedFace]]:
-    """A picture as a JPEG file, and its faces."""
-    width, height = scene.size
+def background(size: tuple[int, int], generator: np.random.Generator, grain: float = 6.0) -> Image.Image:
+    """A made background of a width and height: soft patches of colour, with noise."""
+    width, height = size
     blobs = (max(2, height // 250), max(2, width // 250))
     light, colour = generator.uniform(50, 200, (*blobs, 1)), generator.uniform(-25, 25, (*blobs, 3))
     coarse = (light + colour).astype(np.uint8)
-    smooth = np.asarray(Image.fromarray(coarse).resize(scene.size, Image.Resampling.BICUBIC), dtype=np.int16)
-    grain = np.rint(generator.standard_normal((height, width, 1), dtype=np.float32) * scene.grain).astype(np.int16)
-    picture = Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
+    smooth = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), dtype=np.int16)
+    grain = np.rint(generator.standard_normal((height, width, 1), dtype=np.float32) * grain).astype(np.int16)
+    return Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
+
+
+def _compose(scene: Scene, sources: Sequence[Source], generator: np.random.Generator) -> tuple[bytes, list[PastedFace]]:
+    """A picture as a JPEG file, and its faces."""
+    picture = background(scene.size, generator, scene.grain)
     pasted: list[PastedFace] = []
     low, high = np.log(scene.widths_px)
     widths_px = np.sort(np.exp(generator.uniform(low, high, scene.faces)))[::-1]
@@ -202,7 +207,7 @@ def _compose(scene: Scene, sources: Sequence[Source], generator: np.random.Gener
         centre = _place(scene, face_px, pasted, generator)
         if centre is not None:
             turn = math.radians(generator.uniform(-scene.turn_deg, scene.turn_deg))
-            pasted.append(_paste(picture, source, centre, face_px, turn))
+            pasted.append(paste(picture, source, centre, face_px, turn))
     file = BytesIO()
     picture.save(file, "JPEG", quality=90)
     return file.getvalue(), pasted
@@ -228,9 +233,7 @@ def _place(
     return None
 
 
-def _paste(
-    picture: Image.Image, source: Source, centre: tuple[float, float], face_px: float, turn: float
-) -> PastedFace:
+def paste(picture: Image.Image, source: Source, centre: tuple[float, float], face_px: float, turn: float) -> PastedFace:
     """Paste a face, scaled and turned, with a soft border."""
     scale = face_px / source.width_px
     side = math.ceil(face_px * HEAD)

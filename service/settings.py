@@ -17,6 +17,7 @@ from mien.model.emotions import EmotionPrior
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.video.decoder import DEFAULT_LIMITS, VideoLimits
+from mien.model.video.follower import DETECT_EVERY
 
 PREFIX: Final = "MIEN_"
 
@@ -131,6 +132,12 @@ class Settings(BaseSettings):
     max_video_pixels: int = Field(DEFAULT_LIMITS.max_pixels, ge=1, description="Largest frame of a video, pixels.")
     video_timeout_s: float = Field(
         DEFAULT_LIMITS.max_cpu_s, gt=0, description="Longest time of an answer about a video, seconds."
+    )
+    detect_every: int = Field(
+        DETECT_EVERY,
+        ge=1,
+        description="Frames of a video or stream from one search of the whole frame for faces to the next; in between, "
+        "those found are followed.",
     )
     max_streams: int = Field(8, ge=1, description="WebSockets at once; more are answered with 503.")
     stream_fps: float = Field(

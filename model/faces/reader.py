@@ -16,7 +16,7 @@ from mien.model.errors import NoFaceError
 from mien.model.faces.alignment import crop_face, crop_whole, share_outside
 from mien.model.faces.box import Box, clip
 from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
-from mien.model.faces.detection import Detector
+from mien.model.faces.detection import Detection, Detector
 from mien.model.faces.thumbnail import thumbnail
 
 MIN_DECODED_PX: Final = 1920
@@ -140,16 +140,19 @@ class FaceReader:
         boxed = [(clip(detection.box, width, height), detection) for detection in self.detector.detect(image)]
         inside = [(box, detection) for box, detection in boxed if box[2] > 0 and box[3] > 0]
         inside.sort(key=lambda pair: pair[0][2] * pair[0][3], reverse=True)
-        return [
-            Face(
-                box,
-                detection.score,
-                crop_face(image, detection.landmarks),
-                detection.landmarks,
-                share_outside(detection.landmarks, width, height),
-            )
-            for box, detection in inside[: self.max_faces]
-        ]
+        return [cut_out(image, detection) for _, detection in inside[: self.max_faces]]
+
+
+def cut_out(image: NDArray[np.uint8], detection: Detection) -> Face:
+    """Cut a detected face, whose box is at least partly inside, out of an image of (h, w, 3) uint8 RGB."""
+    height, width = image.shape[:2]
+    return Face(
+        clip(detection.box, width, height),
+        detection.score,
+        crop_face(image, detection.landmarks),
+        detection.landmarks,
+        share_outside(detection.landmarks, width, height),
+    )
 
 
 def whole_face(image: NDArray[np.uint8]) -> Face:

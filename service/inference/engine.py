@@ -31,6 +31,7 @@ from mien.model.errors import ImageError
 from mien.model.faces.quality import measure_quality
 from mien.model.faces.reader import Face, whole_face
 from mien.model.pipeline import Pipeline, load_pipeline
+from mien.model.video.follower import FaceFollower
 from mien.service.inference.prediction import Found, InferenceRequest, Prediction
 from mien.service.operation.metrics import Metrics
 
@@ -128,20 +129,12 @@ class Engine:
         self.metrics.faces_per_image.observe(len(faces))
         return faces[:max_faces]
 
-    def detect(self, image: NDArray[np.uint8], *, already_cropped: bool, max_faces: int | None = None) -> list[Face]:
-        """Detect the faces of a decoded image, largest first; empty when there is none.
-
-        Args:
-            image: (h, w, 3) uint8 RGB, upright.
-            already_cropped: the whole image is one face.
-            max_faces: the largest faces that are returned; None returns all that the pipeline reads.
-        """
-        if already_cropped:
-            return [whole_face(image)]
+    def read_frame(self, follower: FaceFollower, image: NDArray[np.uint8], time_s: float) -> list[Face]:
+        """Read the faces of a decoded frame, largest first; empty when there is none. See ``FaceFollower.read``."""
         with self.metrics.timed("detect"):
-            faces = self.pipeline.crop_faces(image)
+            faces = follower.read(image, time_s)
         self.metrics.faces_per_image.observe(len(faces))
-        return faces[:max_faces]
+        return faces
 
     def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
         """Predict several requests together: one run of the network, one search for each k and options.

@@ -1,7 +1,7 @@
 """Requests to the engine and its predictions: dataclasses of arrays, without JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +135,24 @@ class Prediction:
     def emotion_of(self, row: int) -> str:
         """The likeliest emotion."""
         return self.emotions[int(self.likeliest[row])]
+
+    def take(self, rows: Sequence[int]) -> "Prediction":
+        """The prediction of some of its faces, in another order; without what the gallery has near them."""
+        return replace(
+            self,
+            faces=[self.faces[row] for row in rows],
+            embeddings=self.embeddings[rows],
+            distances=self.distances[rows],
+            posteriors=self.posteriors[rows],
+            typicality=self.typicality[rows],
+            known=self.known[rows],
+            likeliest=self.likeliest[rows],
+            intensity=self.intensity[rows],
+            quality=[self.quality[row] for row in rows],
+            covered=[self.covered[row] for row in rows],
+            sub_classes=[self.sub_classes[row] for row in rows],
+            found=[],
+        )
 
     @classmethod
     def concatenate(cls, parts: "Sequence[Prediction]") -> "Prediction":

@@ -15,6 +15,7 @@ from mien.index.errors import QueryError
 from mien.model.errors import MienError, NoFaceError
 from mien.model.faces.reader import Face
 from mien.service.inference.engine import Engine
+from mien.service.inference.frame_predictions import FramePredictions
 from mien.service.inference.prediction import ImageQuery, InferenceRequest, Prediction
 from mien.service.inference.worker_pool import Priority, WorkerPool
 
@@ -191,13 +192,17 @@ class LoadedEngine:
             raise QueryError(f"a next page is of one face: expected faces=largest, got {len(faces)} faces")
         return await self._submit(replace(request, faces=faces))
 
-    async def predict_frame(self, read_faces: Callable[[], list[Face]]) -> Prediction | None:
-        """Predict one frame of many, whose faces ``read_faces`` reads in the pool; None where it has none."""
+    async def predict_frame(self, read_faces: Callable[[], list[Face]], known: FramePredictions) -> Prediction | None:
+        """Predict one frame of many, whose faces ``read_faces`` reads in the pool; None where it has none.
+
+        Those that ``known`` has of the last frame are not embedded again.
+        """
         try:
             faces = await self._read_faces(read_faces)
         except NoFaceError:
-            return None
-        return await self._submit(InferenceRequest(faces=faces)) if faces else None
+            faces = []
+        unknown = known.unknown(faces)
+        return known.complete(faces, await self._submit(InferenceRequest(faces=unknown)) if unknown else None)
 
     async def _read_faces(self, read_faces: Callable[[], list[Face]]) -> list[Face]:
         with self._batcher.announce():

@@ -29,13 +29,14 @@ from mien.service.answers.options import (
 from mien.service.answers.video import VideoLine
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
-from mien.service.local.reading import Failure, ImageReader, Search, check_count
+from mien.service.local.reading import Failure, ImageReader, Search, check_count, max_faces_of
 from mien.service.local.video import frames_of, predict_frames
 from mien.service.schemas import faces as schemas
 from mien.service.schemas.queries import Query as QueryModel
 from mien.service.schemas.queries import point_of
 from mien.service.schemas.retrieval import RetrievalOptions as RetrievalOptionsModel
 from mien.service.schemas.retrieval import search_options
+from mien.service.video.frame_reader import FrameReader
 
 MAX_K: Final = 1000
 """Most matches of a query to your own gallery, as of a service."""
@@ -226,8 +227,8 @@ class LocalClient:
         if not isinstance(fps, int | float) or not 0 < fps <= 1000:
             raise QueryError(f"fps must be above 0 and at most 1000, got {fps!r}")
         frames = frames_of(video, fps, self.engine.pipeline.limits, colour=colour)
-        detect = self._reader.detector(already_cropped=already_cropped, faces=faces)
-        lines = predict_frames(self.engine, frames, fps, detect)
+        reader = FrameReader(self.engine, already_cropped=already_cropped, max_faces=max_faces_of(faces))
+        lines = predict_frames(self.engine, frames, fps, reader)
         return (_LINE.validate_python(line.model_dump()) for line in lines)
 
     def _search(self, k: int | None, options: RetrievalOptions) -> Search:

@@ -125,13 +125,6 @@ class ImageReader:
         for found in _read_in_threads(images, read, batch, progress=progress, on_progress=on_progress):
             yield from found
 
-    def detector(
-        self, *, already_cropped: bool = False, faces: Faces = "all"
-    ) -> Callable[[NDArray[np.uint8]], list[Face]]:
-        """A function from the pixels of a frame to its faces; there may be none."""
-        max_faces = max_faces_of(faces)
-        return lambda pixels: self._engine.detect(pixels, already_cropped=already_cropped, max_faces=max_faces)
-
     def _request(
         self,
         image: Image,

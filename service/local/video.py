@@ -1,21 +1,18 @@
 """The lines of an answer about a video, in this process."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mien.model.errors import VideoError, VideoTooLargeError
 from mien.model.faces.decoding import DecodingLimits, decode
 from mien.model.faces.pictures import Colour, Image, Video, read_file_of, read_image
-from mien.model.faces.reader import Face
 from mien.model.video.decoder import Video as DecodedVideo
 from mien.model.video.decoder import VideoEnd, VideoFrame, VideoLimits
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest
 from mien.service.schemas.problem import Problem
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine
+from mien.service.video.frame_reader import FrameReader
 from mien.service.video.lines import VideoLines
 
 DAY_S: Final = 86_400.0
@@ -76,7 +73,7 @@ def predict_frames(
     engine: Engine,
     frames: Iterator[VideoFrame | VideoEnd],
     fps: float,
-    detect: Callable[[NDArray[np.uint8]], list[Face]],
+    reader: FrameReader,
 ) -> Iterator[FrameLine | TrackLine | EndLine]:
     """The lines of a video; what goes wrong after the first frame is the problem of the last line.
 
@@ -90,8 +87,10 @@ def predict_frames(
             if isinstance(step, VideoEnd):
                 lines.last = step
                 break
-            faces = detect(step.image)
-            yield lines.frame(step, engine.predict_one(InferenceRequest(faces=faces)) if faces else None)
+            faces = reader.read(step.image, step.time_s)
+            unknown = reader.predictions.unknown(faces)
+            predicted = engine.predict_one(InferenceRequest(faces=unknown)) if unknown else None
+            yield lines.frame(step, reader.predictions.complete(faces, predicted))
         if lines.last.cut:
             raise VideoTooLargeError(f"a video may have {LIMITS.max_s:g} s, this one has more")
     except VideoError as error:

@@ -16,6 +16,7 @@ from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine, VideoQuery
+from mien.service.video.frame_reader import FrameReader
 from mien.service.video.lines import VideoLines
 
 NDJSON: Final = "application/x-ndjson"
@@ -36,7 +37,7 @@ class VideoAnswer:
             VideoError: the file is no video.
             QueueFullError: too many videos or images are worked on.
         """
-        self._runtime, self._loaded, self._query = runtime, loaded, query
+        self._runtime, self._loaded = runtime, loaded
         self._resources = ExitStack()
         self._resources.enter_context(runtime.admission.videos.hold(1))
         try:
@@ -47,6 +48,12 @@ class VideoAnswer:
             raise
         self._resources.callback(self._end_decoder)
         self._deadline = asyncio.get_running_loop().time() + runtime.settings.video_timeout_s
+        self._reader = FrameReader(
+            loaded.engine,
+            already_cropped=query.already_cropped,
+            max_faces=query.max_faces,
+            detect_every=runtime.settings.detect_every,
+        )
         self._lines = VideoLines(loaded.engine.bundle.mixture.emotions, query.fps)
         self._stopping = False
 
@@ -117,9 +124,8 @@ class VideoAnswer:
 
     async def _frame_line(self, frame: VideoFrame) -> FrameLine:
         """Predict a frame, and follow its faces."""
-        engine, query = self._loaded.engine, self._query
         prediction = await self._loaded.predict_frame(
-            lambda: engine.detect(frame.image, already_cropped=query.already_cropped, max_faces=query.max_faces)
+            lambda: self._reader.read(frame.image, frame.time_s), self._reader.predictions
         )
         self._runtime.metrics.frames.labels("video", "answered").inc()
         return self._lines.frame(frame, prediction)

@@ -20,6 +20,7 @@ from mien.service.operation.logs import FIELDS
 from mien.service.routes import problems
 from mien.service.schemas.problem import Problem
 from mien.service.schemas.video import StreamAnswer, StreamedFace, StreamQuery, streamed_faces
+from mien.service.video.frame_reader import FrameReader
 
 FLOOD: Final = 10
 """A stream that sends this many times as many frames as are answered is closed: it is no camera."""
@@ -67,6 +68,12 @@ class StreamSession:
         """
         self._runtime, self._loaded, self._websocket, self._query = runtime, loaded, websocket, query
         self._is_key_valid = is_key_valid
+        self._reader = FrameReader(
+            loaded.engine,
+            already_cropped=query.already_cropped,
+            max_faces=query.max_faces,
+            detect_every=runtime.settings.detect_every,
+        )
         self._tracker = Tracker()
         self._waiting: _Frame | None = None
         self._has_frame = asyncio.Event()
@@ -157,16 +164,15 @@ class StreamSession:
         return StreamAnswer(frame=frame.number, dropped=dropped, faces=faces, problem=problem)
 
     async def _faces(self, frame: _Frame) -> list[StreamedFace]:
-        data, query, engine = frame.data, self._query, self._loaded.engine
+        data, now_s = frame.data, asyncio.get_running_loop().time()
         if data is None:
             raise MalformedImageError("expected an image as a binary message, got text")
         async with self._runtime.admit(1):
             prediction = await self._loaded.predict_frame(
-                lambda: engine.read_faces(data, already_cropped=query.already_cropped, max_faces=query.max_faces)
+                lambda: self._reader.read_file(data, now_s), self._reader.predictions
             )
         if prediction is None:
             return []
         boxes = np.array([face.box for face in prediction.faces])
-        now_s = asyncio.get_running_loop().time()
         tracks = self._tracker.follow(now_s, boxes, prediction.embeddings)
-        return streamed_faces(prediction, tracks, embeddings=query.embeddings)
+        return streamed_faces(prediction, tracks, embeddings=self._query.embeddings)

@@ -69,7 +69,7 @@ def closed(stream: WebSocketTestSession) -> tuple[int, str]:
 
 
 def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine) -> None:
-    with served(served_engine) as (client, runtime), client.websocket_connect("/stream") as stream:
+    with served(served_engine, detect_every=1) as (client, runtime), client.websocket_connect("/stream") as stream:
         for number, form in enumerate(("JPEG", "PNG", "WEBP"), 1):
             data = picture(200 + 10 * number, form)
             stream.send_bytes(data)
@@ -83,6 +83,18 @@ def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine) -
         figures = client.get("/metrics").text
         assert "mien_streams_open 1.0" in figures
         assert 'mien_frames_total{result="answered",source="stream"} 3.0' in figures
+
+
+def test_faces_of_a_stream_are_followed(served_engine: Engine) -> None:
+    """New ones are found at the next search, lost ones at once."""
+    with served(served_engine, detect_every=3) as (client, _), client.websocket_connect("/stream") as stream:
+        counts = []
+        for places in ([(200, 120)], [(210, 120)], [(220, 120), (450, 120)], [(230, 120), (450, 120)], []):
+            stream.send_bytes(encode(scene(places)))
+            faces = answer(stream)["faces"]
+            assert all(face["track"] == 1 for face in faces if face["box"][0] < 350)
+            counts.append(len(faces))
+        assert counts == [1, 1, 1, 2, 0]
 
 
 def test_stream_answers_the_points_of_faces_if_wanted(served_engine: Engine) -> None:
@@ -107,7 +119,7 @@ def test_parameters_of_a_stream_are_checked(served_engine: Engine, crop_file: by
 
 
 def test_bad_frame_is_answered_with_a_problem_and_the_stream_goes_on(served_engine: Engine) -> None:
-    with served(served_engine) as (client, _), client.websocket_connect("/stream") as stream:
+    with served(served_engine, detect_every=1) as (client, _), client.websocket_connect("/stream") as stream:
         for bad, kind in (
             (b"nothing", "unsupported-image"),
             (b"", "empty-image"),

@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from starlette.types import Message
 
@@ -56,6 +58,11 @@ def client(runtime: Runtime) -> Iterator[TestClient]:
                 runtime.admission.videos.held == runtime.admission.images.held == runtime.admission.body_bytes.held == 0
             )
         )
+
+
+def moving(frames: int) -> list[NDArray[np.uint8]]:
+    """A face that moves to and fro, so that each frame is embedded."""
+    return [scene([(200 + 8 * (number % 20), 120)]) for number in range(frames)]
 
 
 def asked(client: TestClient, data: bytes, **query: Any) -> Response:
@@ -114,6 +121,25 @@ def test_frame_is_answered_as_the_same_image(client: TestClient) -> None:
         assert seen.posterior[seen.emotion] == pytest.approx(face["posterior"][seen.emotion], abs=0.15)
 
 
+@pytest.mark.parametrize("fps", [5, 60])
+def test_followed_faces_are_answered_as_those_searched_in_each_frame(
+    served_engine: Engine, two_cross: bytes, fps: int
+) -> None:
+    answers = []
+    for every in (1, 3):
+        with TestClient(create_app_on(Runtime(served_engine, Settings(detect_every=every)))) as client:
+            answers.append(lines(asked(client, two_cross, fps=fps)))
+    (searched, tracks, end), (followed, their_tracks, their_end) = answers
+    assert (end.frames, end.tracks) == (their_end.frames, their_end.tracks)
+    found = [[track.frames for track in each] for each in (tracks, their_tracks)]
+    assert found[0] == pytest.approx(found[1], abs=2), "one face covers the other for a moment"
+    for frame, other in zip(searched, followed, strict=True):
+        assert (frame.frame, frame.time_s) == (other.frame, other.time_s)
+        if len(frame.faces) == len(other.faces):
+            boxes = [sorted(face.box for face in each.faces) for each in (frame, other)]
+            assert boxes[0] == pytest.approx(np.array(boxes[1]), abs=10)
+
+
 @pytest.mark.parametrize("form", ["webm", "gif"])
 def test_other_formats_are_answered(client: TestClient, form: str) -> None:
     video = encode_video([scene([(200 + 5 * number, 120)]) for number in range(10)], form)
@@ -126,7 +152,6 @@ def test_other_formats_are_answered(client: TestClient, form: str) -> None:
 @needs_london
 def test_moving_photographs_keep_their_tracks(client: TestClient) -> None:
     """Two photographs move in parallel."""
-    import numpy as np
     from PIL import Image
 
     names = london_photographs()[:2]
@@ -283,7 +308,7 @@ def test_stopping_service_ends_a_video_in_time(two_frames: TwoFrames, two_cross:
 
         stopping = threading.Thread(target=stop)
         stopping.start()
-        _, _, end = lines(asked(client, encode_video([scene([(200, 120)])] * 300), fps=60))
+        _, _, end = lines(asked(client, encode_video(moving(300)), fps=60))
         stopping.join()
         assert not end.complete
         assert end.problem is not None
@@ -304,7 +329,7 @@ def test_failing_decoder_ends_the_answer_with_a_problem(two_frames: TwoFrames, m
     monkeypatch.setattr(VideoAnswer, "_step", step)
     two_frames.go.set()
     with TestClient(create_app(two_frames, Settings())) as client:
-        frames, _, end = lines(asked(client, encode_video([scene([(200, 120)])] * 30)))
+        frames, _, end = lines(asked(client, encode_video(moving(30))))
         assert 2 <= len(frames) <= 3
         assert end.problem is not None
         assert end.problem.type == "urn:mien:broken-video"
@@ -344,14 +369,14 @@ def streamed(app: FastAPI, data: bytes, leave_after: int) -> list[bytes]:
 
 def test_lines_come_as_they_are_ready_and_a_disconnect_ends_the_work(served_engine: Engine) -> None:
     runtime = Runtime(served_engine, Settings())
-    got = streamed(create_app_on(runtime), encode_video([scene([(200, 120)])] * 300), leave_after=3)
+    got = streamed(create_app_on(runtime), encode_video(moving(300)), leave_after=3)
     assert 3 <= len(got) <= 6, "nobody reads the other 294"
     assert all(json.loads(line)["kind"] == "frame" for line in got)
     assert runtime.admission.videos.held == runtime.admission.images.held == runtime.admission.body_bytes.held == 0
 
 
 def test_images_are_answered_during_a_video(client: TestClient, runtime: Runtime, crop_file: bytes) -> None:
-    video = encode_video([scene([(200, 120)])] * 60)
+    video = encode_video(moving(60))
     answers: list[Response] = []
     asking = threading.Thread(target=lambda: answers.append(asked(client, video, fps=60)))
     asking.start()
@@ -372,7 +397,7 @@ def test_memory_does_not_grow_with_the_video(client: TestClient) -> None:
     """Of 300 frames of 0.5 MB, 140 MB in all, only a few are in memory at once."""
     import tracemalloc
 
-    asked(client, encode_video([scene([(200, 120)])] * 10), fps=60)
+    asked(client, encode_video(moving(10)), fps=60)
     video = encode_video([scene([(200 + number % 50, 120)]) for number in range(300)], rate=30)
     tracemalloc.start()
     try:
