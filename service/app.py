@@ -14,6 +14,7 @@ from mien.service.inference.runtime import Runtime
 from mien.service.middleware.api_keys import Keys
 from mien.service.middleware.auth import Auth
 from mien.service.middleware.body_limit import BodyLimit
+from mien.service.middleware.early_answer import EarlyAnswer
 from mien.service.middleware.load_shedding import LoadShedding
 from mien.service.middleware.origins import Hosts, OriginCheck
 from mien.service.middleware.rate_limit import RateLimiter
@@ -103,6 +104,7 @@ def create_app_on(runtime: Runtime, hosts: Hosts | None = None) -> FastAPI:
         )
     app.add_middleware(OriginCheck, hosts=hosts, origins=settings.origins, rates=rates, keys=keys is not None)
     app.add_middleware(RequestLog, metrics=runtime.metrics)
+    app.add_middleware(EarlyAnswer)
     problems.install(app)
     app.include_router(faces_router(runtime))
     app.include_router(video_router(runtime))

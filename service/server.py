@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -21,8 +22,10 @@ from mien.service.inference.runtime import Runtime
 from mien.service.middleware.auth import is_loopback
 from mien.service.middleware.origins import Hosts
 from mien.service.operation import logs
-from mien.service.operation.header_timeout import protocol_with_header_timeout
+from mien.service.operation.connections import ConnectionLimits, Connections
 from mien.service.operation.logs import FIELDS
+from mien.service.operation.metrics import Metrics
+from mien.service.operation.protocols import limited_protocols
 from mien.service.operation.supervisor import address_of, serve_in_processes
 from mien.service.operation.traces import otlp_provider, trace_requests
 from mien.service.settings import Settings
@@ -35,6 +38,10 @@ SWITCH_S: Final = 0.0005
 With Python's default of 5 ms, which is as long as a batch takes, the event loop waits for batches to end: at 70 % of
 the highest rate of crops p99 was 61 ms in place of 21 ms, and at 200 % only 85 % of that rate was answered; an answer
 took 0.07 ms less (docs/load.md)."""
+
+
+FILES_BESIDES_CONNECTIONS: Final = 256
+"""Files and sockets of a process that are no connections: libraries, the gallery, worker processes."""
 
 
 def serve(settings: Settings) -> int:
@@ -71,7 +78,8 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     provider = otlp_provider(os.environ)
     if provider is not None:
         app = trace_requests(app, runtime.metrics, provider)
-    config = uvicorn_config(app, settings)
+    raise_file_limit(settings.max_connections)
+    config = uvicorn_config(app, settings, runtime.metrics)
     try:
         _Server(config, runtime).run(sockets=None if listening is None else [listening])
     finally:
@@ -137,13 +145,36 @@ def announce(runtime: Runtime, port: int, *, show: bool) -> None:
         console.print(f"mien serves {address} with {settings.bundle} and {gallery} ({faces:,}); Ctrl+C stops it")
 
 
-def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def raise_file_limit(connections: int) -> None:
+    """Let this process open as many files as the connections need, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + FILES_BESIDES_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """The limits of the connections of a process."""
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        per_address=settings.max_connections_per_address,
+        head_s=settings.timeout_s,
+        send_s=settings.send_timeout_s,
+        unread_bytes=settings.queue_answer_bytes,
+        proxies=settings.trusted_proxies,
+    )
+
+
+def uvicorn_config(app: ASGIApp, settings: Settings, metrics: Metrics) -> uvicorn.Config:
     """The configuration of uvicorn."""
+    http, websocket = limited_protocols(Connections(connection_limits(settings), metrics))
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=protocol_with_header_timeout(settings.timeout_s),
+        http=http,
+        ws=websocket,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -115,6 +115,18 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies, separated by commas, whose X-Forwarded-For is believed; * for "
         "all.",
     )
+    max_connections: int = Field(1024, ge=1, description="Connections of a process at once.")
+    max_connections_per_address: int = Field(
+        256, ge=1, description="Connections of a process at once from one address, proxies excepted."
+    )
+    send_timeout_s: float = Field(
+        10.0, gt=0, description="Callers that take less than 64 KiB of an answer in so long are cut off, seconds."
+    )
+    queue_answer_bytes: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Bytes of answers that callers have not taken; of more at once, the slowest are cut off.",
+    )
     drain_s: float = Field(
         1.0, ge=0, le=600, description="Seconds between the signal to stop and the end of listening, answered with 503."
     )

@@ -5,14 +5,31 @@ It has no images, file names, queries or embeddings: only the fields below, and 
 
 import json
 import logging
+import time
 import traceback
 import warnings
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the request that is being answered."""
+
+SAMPLE: Final = 20
+"""Lines of one kind that are logged in each span of ``SAMPLE_EVERY_S``."""
+
+SAMPLE_EVERY_S: Final = 10.0
+
+_REQUESTS: Final = "mien.requests"
+
+_SAMPLED: Final = ("mien.connections", "uvicorn", "websockets", "asyncio", "py.warnings")
+"""Loggers of what comes from connections."""
+
+_REFUSALS: Final = frozenset({"rate", "no-key", "scope", "host", "origin", "malformed-head", "busy", "not-ready"})
+"""Problems of requests that are refused before they cost much."""
+
+_MOST_KINDS: Final = 1000
 
 FIELDS: Final = "fields"
 """Key of a record's further fields: ``log.info("...", extra={FIELDS: {...}})``."""
@@ -60,22 +77,60 @@ class TerminalFormatter(logging.Formatter):
         return line
 
 
-def _is_not_about_websockets(record: logging.LogRecord) -> bool:
-    """Drop uvicorn's lines about WebSockets: they have addresses and queries, and RequestLog writes its own."""
-    return '"WebSocket ' not in str(record.msg)
+class Sampling(logging.Filter):
+    """Lets some records of each kind through, and says with the next one how many it left out since.
+
+    What strangers can cause as often as they like would fill the disk: refusals, and warnings of the server. Lines
+    about other requests are all let through.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Sample by ``clock``, seconds."""
+        super().__init__()
+        self._clock = clock
+        self._kinds: dict[tuple[str, str], list[float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        fields = getattr(record, FIELDS, {})
+        problem = str(fields.get("problem", ""))
+        if record.name == _REQUESTS and record.levelno < logging.WARNING and problem not in _REFUSALS:
+            return True
+        if record.name != _REQUESTS and not record.name.startswith(_SAMPLED):
+            return True
+        if len(self._kinds) > _MOST_KINDS:
+            self._kinds.clear()
+        kind = problem or str(record.msg), str(fields.get("reason", ""))
+        now = self._clock()
+        window = self._kinds.setdefault(kind, [now, 0, 0])
+        if now - window[0] >= SAMPLE_EVERY_S:
+            window[:2] = [now, 0]
+        if window[1] >= SAMPLE:
+            window[2] += 1
+            return False
+        window[1] += 1
+        if window[2]:
+            setattr(record, FIELDS, {**fields, "left_out": int(window[2])})
+            window[2] = 0
+        return True
 
 
 def configure(level: str) -> None:
-    """Log to standard error from ``level`` on: in a terminal as lines for a person, else as JSON."""
+    """Log to standard error: in a terminal as lines for a person, else as JSON.
+
+    Only mien's own lines begin at ``level``: at ``debug``, libraries would log headers, and with them keys.
+    """
     handler = logging.StreamHandler()
     in_terminal = handler.stream.isatty()
     handler.setFormatter(TerminalFormatter() if in_terminal else JsonFormatter())
-    if in_terminal and level == "info":  # the service says itself that it has started
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    handler.addFilter(Sampling())
+    logging.raiseExceptions = False  # a line that cannot be written, as the disk is full, is left out
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("mien").setLevel(level.upper())
     logging.captureWarnings(capture=True)
+    for name in ("uvicorn.error", "websockets"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Libraries that read uploads quote them in their messages.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    logging.getLogger("uvicorn.error").addFilter(_is_not_about_websockets)
-    logging.getLogger("PIL").setLevel(logging.ERROR)
+    for name in ("python_multipart", "PIL"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"PIL\..*")

@@ -89,6 +89,15 @@ class Metrics:
         self.streams_open = Gauge(
             "mien_streams_open", "WebSockets that are open.", multiprocess_mode="livesum", registry=self._registry
         )
+        self.connections_open = Gauge(
+            "mien_connections_open", "Connections.", multiprocess_mode="livesum", registry=self._registry
+        )
+        self.connections_closed = Counter(
+            "mien_connections_closed",
+            "Connections that were refused or cut off, by the reason.",
+            ("reason",),
+            registry=self._registry,
+        )
         self.frames = Counter(
             "mien_frames",
             "Frames of videos and streams: answered, damaged, dropped for a newer one, refused.",

@@ -350,7 +350,7 @@ def url(served_engine: Engine) -> Iterator[str]:
 
     settings = Settings(max_stream_frame_bytes=100_000, rate_per_s=0)
     runtime = Runtime(Engine(served_engine.bundle, served_engine.pipeline, 100), settings)
-    with served_by_uvicorn(uvicorn_config(create_app_on(runtime), settings)) as url:
+    with served_by_uvicorn(uvicorn_config(create_app_on(runtime), settings, runtime.metrics)) as url:
         yield url.replace("http:", "ws:")
 
 
