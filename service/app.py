@@ -33,7 +33,9 @@ from mien.service.routes.thumbnails import thumbnails_router
 from mien.service.routes.video import video_router
 from mien.service.schemas.explain import PointPair
 from mien.service.schemas.gallery import FaceChanges, NewFaces
+from mien.service.schemas.portraits import PortraitsQuery
 from mien.service.schemas.queries import JsonImages, PointQuery
+from mien.service.schemas.thumbnails import ThumbnailsQuery
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
 
@@ -117,5 +119,17 @@ def create_app_on(runtime: Runtime, hosts: Hosts | None = None) -> FastAPI:
     app.include_router(space_router(runtime))
     serve_docs(app)
     serve_page(app)
-    complete_openapi(app, JsonImages, PointQuery, PointPair, NewFaces, FaceChanges, FrameLine, TrackLine, EndLine)
+    complete_openapi(
+        app,
+        JsonImages,
+        PointQuery,
+        PointPair,
+        PortraitsQuery,
+        ThumbnailsQuery,
+        NewFaces,
+        FaceChanges,
+        FrameLine,
+        TrackLine,
+        EndLine,
+    )
     return app

@@ -1,7 +1,7 @@
 """Errors of requests: each is answered as ``mien.service.routes.problems`` says.
 
 RequestError
-BodyTooLargeError, BodyTooSlowError, MalformedBodyError
+BodyTooLargeError, BodyTooSlowError, MalformedBodyError, JsonError
 MissingFieldError, MalformedImageError, TooManyImagesError
 QueueFullError, TooLateError
 NotReadyError, ReloadError
@@ -23,6 +23,10 @@ class BodyTooSlowError(RequestError):
 
 class MalformedBodyError(RequestError):
     """The body is not what its content type says it is."""
+
+
+class JsonError(RequestError):
+    """The body is JSON that is not taken: too much of it, equal keys, or values that most programs cannot hold."""
 
 
 class MissingFieldError(RequestError):

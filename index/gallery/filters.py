@@ -16,7 +16,6 @@ without time of day and zone (UTC without). ``not`` inverts: ``{"not": {"label":
 label.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from mien.index.errors import FilterError
 from mien.index.gallery.face import GalleryFace
-from mien.index.gallery.validation import excerpt
+from mien.index.gallery.validation import excerpt, has_half_character, is_finite
 
 Operator = Literal["eq", "lt", "lte", "gt", "gte"]
 """How a field is compared; a bare value means ``eq``."""
@@ -104,10 +103,7 @@ def parse_filter(value: Any) -> Filter:
     Raises:
         FilterError: it is invalid; the message begins with the JSON path of the fault, such as ``$.and[1].time``.
     """
-    parsed = _parse(value, "$", 1)
-    count = sum(len(each.values) if isinstance(each, OneOf) else 1 for each in _leaves(parsed))
-    if count > MAX_CONDITIONS:
-        raise FilterError("$", f"a filter must have at most {MAX_CONDITIONS} values, got {count}")
+    parsed = _parse(value, "$", 1, iter(range(MAX_CONDITIONS)))
     fields = {each.field for each in _leaves(parsed)}
     if len(fields) > MAX_FIELDS:
         raise FilterError("$", f"a filter must use at most {MAX_FIELDS} fields, got {len(fields)}")
@@ -170,49 +166,50 @@ def kind_of(value: Any) -> str:
     return "text" if isinstance(value, str) else "other"
 
 
-def _parse(value: Any, where: str, depth: int) -> Filter:
+def _parse(value: Any, where: str, depth: int, left: Iterator[int]) -> Filter:
+    """Read a part of a filter; each comparison, and each value of an ``in``, takes one of what is ``left``."""
     if not isinstance(value, Mapping):
         raise FilterError(where, f'expected an object such as {{"emotion": "happiness"}}, got {excerpt(value)}')
     if not value:
         raise FilterError(where, "expected at least one condition, got an empty object")
     if depth > MAX_DEPTH:
         raise FilterError(where, f"conditions must be at most {MAX_DEPTH} levels deep")
-    parts = [part for key, inner in value.items() for part in _condition(key, inner, where, depth)]
+    parts = [part for key, inner in value.items() for part in _condition(key, inner, where, depth, left)]
     return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
 
 
-def _condition(key: Any, inner: Any, where: str, depth: int) -> Iterator[Filter]:
+def _condition(key: Any, inner: Any, where: str, depth: int, left: Iterator[int]) -> Iterator[Filter]:
     place = f"{where}.{str(key)[:80]}"
     if key == "not":
-        yield Not(_parse(inner, place, depth + 1))
+        yield Not(_parse(inner, place, depth + 1, left))
     elif key in ("and", "or"):
         if not isinstance(inner, list) or not inner:
             raise FilterError(place, f"expected a list of at least one filter, got {excerpt(inner)}")
-        parts = tuple(_parse(part, f"{place}[{row}]", depth + 1) for row, part in enumerate(inner))
+        parts = tuple(_parse(part, f"{place}[{row}]", depth + 1, left) for row, part in enumerate(inner))
         yield AllOf(parts) if key == "and" else AnyOf(parts)
     else:
         field = _field(key, place)
         if not isinstance(inner, Mapping):
-            yield Comparison(field, "eq", _scalar(inner, field, place, null=True))
+            yield Comparison(field, "eq", _scalar(inner, field, place, left, null=True))
             return
         if not inner:
             raise FilterError(place, f"expected a value, or one of in, {', '.join(get_args(Operator))}, got {{}}")
         for operator, wanted in inner.items():
-            yield _comparison(field, operator, wanted, f"{place}.{str(operator)[:80]}")
+            yield _comparison(field, operator, wanted, f"{place}.{str(operator)[:80]}", left)
 
 
-def _comparison(field: tuple[str, ...], operator: Any, wanted: Any, place: str) -> Filter:
+def _comparison(field: tuple[str, ...], operator: Any, wanted: Any, place: str, left: Iterator[int]) -> Filter:
     if operator == "in":
         if not isinstance(wanted, list) or not wanted:
             raise FilterError(place, f"expected a list of at least one value, got {excerpt(wanted)}")
         return OneOf(
-            field, tuple(_scalar(each, field, f"{place}[{row}]", null=True) for row, each in enumerate(wanted))
+            field, tuple(_scalar(each, field, f"{place}[{row}]", left, null=True) for row, each in enumerate(wanted))
         )
     if operator == "eq":
-        return Comparison(field, "eq", _scalar(wanted, field, place, null=True))
+        return Comparison(field, "eq", _scalar(wanted, field, place, left, null=True))
     if operator not in _RANGES:
         raise FilterError(place, f"unknown comparison; expected one of in, {', '.join(get_args(Operator))}")
-    value = _scalar(wanted, field, place, null=False)
+    value = _scalar(wanted, field, place, left, null=False)
     if isinstance(value, bool):
         raise FilterError(place, f"true and false cannot be ordered, got {excerpt(wanted)}")
     return Comparison(field, operator, value)
@@ -227,7 +224,9 @@ def _field(key: Any, place: str) -> tuple[str, ...]:
     raise FilterError(place, f"unknown field; expected one of {', '.join(FIELDS)}, metadata.NAME, and, or, not")
 
 
-def _scalar(value: Any, field: tuple[str, ...], place: str, *, null: bool) -> Scalar:
+def _scalar(value: Any, field: tuple[str, ...], place: str, left: Iterator[int], *, null: bool) -> Scalar:
+    if next(left, None) is None:
+        raise FilterError("$", f"a filter must have at most {MAX_CONDITIONS} values, got more")
     kind = kind_of(value)
     if field == ("has_thumbnail",):
         if not isinstance(value, bool):
@@ -240,10 +239,12 @@ def _scalar(value: Any, field: tuple[str, ...], place: str, *, null: bool) -> Sc
             return seconds_of(value)
         except ValueError as error:
             raise FilterError(place, str(error)) from None
-    if kind in ("other", "null") or (isinstance(value, float) and not math.isfinite(value)):
+    if kind in ("other", "null") or (kind == "number" and not is_finite(value)):
         raise FilterError(place, f"expected a text, a number, true or false, got {excerpt(value)}")
     if field[0] != "metadata" and kind != "text":
         raise FilterError(place, f"{field[0]} must be a text, got {excerpt(value)}")
+    if kind == "text" and not value.isascii() and has_half_character(value):
+        raise FilterError(place, "a text has half of a character (a lone surrogate)")
     return value  # type: ignore[no-any-return]
 
 
@@ -256,7 +257,7 @@ def seconds_of(value: Any) -> float:
     Raises:
         ValueError: it is neither.
     """
-    if kind_of(value) == "number" and math.isfinite(value):
+    if kind_of(value) == "number" and is_finite(value):
         return float(value)
     if isinstance(value, str):
         try:

@@ -66,8 +66,8 @@ def check_face(face: GalleryFace, embedding_size: int) -> None:
     if face.embedding.dtype != np.float32 or not np.isfinite(face.embedding).all():
         raise FaceFieldError(f"the embedding of {face_id} must consist of finite float32 numbers")
     check_metadata(face.metadata, face.id)
-    if face.time is not None and not (_is_number(face.time) and math.isfinite(face.time)):
-        raise FaceFieldError(f"the time of {face_id} must be seconds since 1970, got {face.time!r}")
+    if face.time is not None and not (_is_number(face.time) and is_finite(face.time)):
+        raise FaceFieldError(f"the time of {face_id} must be seconds since 1970, got {excerpt(face.time)}")
     if face.content_sha256 is not None and not _SHA256.fullmatch(face.content_sha256):
         raise FaceFieldError(f"the content_sha256 of {face_id} must be 64 hexadecimal digits")
     if face.thumbnail is not None and len(face.thumbnail) > MAX_THUMBNAIL_BYTES:
@@ -151,8 +151,28 @@ def json_text(value: Any) -> str:
 
 def excerpt(value: Any) -> str:
     """A value for a message, cut to 80 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        text = f"something of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def is_finite(number: float) -> bool:
+    """Whether a number is one that a double can hold; an int may be too large."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
+def has_half_character(text: str) -> bool:
+    """Whether a text has a lone surrogate, which no encoding of Unicode can write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _check_name(value: Any, subject: str) -> None:
@@ -185,12 +205,12 @@ def _check_value(value: Any, path: str, depth: int, face_id: str) -> None:
         _check_text(value, path, face_id)
     elif isinstance(value, bool) or value is None:
         return
-    elif not isinstance(value, int | float) or not math.isfinite(value) or abs(value) >= 2**63:
+    elif not isinstance(value, int | float) or not abs(value) < 2**63:
         raise FaceFieldError(f"{excerpt(path)} of {excerpt(face_id)} must be a JSON value, got {excerpt(value)}")
 
 
 def _check_text(text: Any, path: str, face_id: str) -> None:
-    if isinstance(text, str) and any(letter == "\0" or 0xD800 <= ord(letter) <= 0xDFFF for letter in text):
+    if isinstance(text, str) and ("\0" in text or has_half_character(text)):
         raise FaceFieldError(f"{excerpt(path)} of {excerpt(face_id)} has a null character or half of a character")
 
 

@@ -187,7 +187,7 @@ async def _read_body(request: Request, parameters: FaceQuery, max_images: int) -
         return await uploads.read_images(request, max_images)
     body = await uploads.read_json(request, _RETRIEVAL_BODY)
     if isinstance(body, JsonImages):
-        return uploads.decode_images(body, max_images)
+        return await uploads.decode_images(body, max_images)
     uploads.check_no_parameters(parameters)
     return body
 

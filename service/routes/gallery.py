@@ -6,12 +6,11 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, FailFast, TypeAdapter
 
 from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.filters import Comparison, Filter, parse_filter
 from mien.index.gallery.store import GalleryStore
-from mien.model.errors import first_fault
 from mien.service.errors import MalformedBodyError, MissingFieldError
 from mien.service.inference.gallery_additions import Addition, embed_additions
 from mien.service.inference.runtime import Runtime
@@ -44,7 +43,7 @@ PROBLEMS: Final = problems.openapi_responses(400, 401, 403, 404, 408, 409, 413, 
 ITEMS: Final = "items"
 """The field of a form with the fields of its images: a JSON list, one object for each image."""
 
-_ITEMS: Final = TypeAdapter(list[NewFace])
+_ITEMS: Final = TypeAdapter(Annotated[list[NewFace], FailFast()])
 _NEW_FACES: Final = TypeAdapter(NewFaces)
 _FACE_CHANGES: Final = TypeAdapter(FaceChanges)
 
@@ -182,7 +181,7 @@ async def _read_additions(request: Request, max_images: int) -> list[Addition]:
     if kind == uploads.FORM:
         images = await uploads.read_form(request, max_images)
         files = [file for file in images.files if isinstance(file, bytes)]
-        items = _parse_items(images.texts.get(ITEMS), len(files))
+        items = await _parse_items(images.texts.get(ITEMS), len(files))
         return [addition(item, file) for item, file in zip(items, files, strict=True)]
     if kind != uploads.JSON:
         raise MissingFieldError(f"send faces as {uploads.JSON} or {uploads.FORM}, got {kind or 'no content type'}")
@@ -191,14 +190,11 @@ async def _read_additions(request: Request, max_images: int) -> list[Addition]:
     return [addition(item, _decode_image(item, row)) for row, item in enumerate(body.items)]
 
 
-def _parse_items(text: str | None, count: int) -> list[NewFace]:
+async def _parse_items(text: str | None, count: int) -> list[NewFace]:
     """The fields of the images of a form."""
     if text is None:
         return [NewFace() for _ in range(count)]
-    try:
-        items = _ITEMS.validate_json(text)
-    except ValidationError as error:
-        raise MalformedBodyError(f"the field '{ITEMS}' is not as /docs says: {first_fault(error)[:200]}") from None
+    items = await uploads.parse_field(ITEMS, text, _ITEMS)
     if len(items) != count:
         raise MissingFieldError(
             f"the field '{ITEMS}' must have one object for each of {count} images, got {len(items)}"

@@ -39,6 +39,7 @@ from mien.service.errors import (
     BodyTooSlowError,
     ForeignHostError,
     ForeignPageError,
+    JsonError,
     MalformedBodyError,
     MalformedHeadError,
     MalformedImageError,
@@ -58,6 +59,9 @@ SCOPE_KEY: Final = "mien.problem"
 """Key of a request's ASGI scope: the kind of the problem that the request was answered with."""
 
 _TYPE: Final = "urn:mien:"
+
+MAX_DETAIL: Final = 600
+"""Characters of the detail of a problem."""
 
 INTERNAL: Final = Problem(
     type=f"{_TYPE}internal",
@@ -89,6 +93,7 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     GalleryFullError: (HTTPStatus.INSUFFICIENT_STORAGE, "gallery-full"),
     BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large"),
     MalformedBodyError: (HTTPStatus.BAD_REQUEST, "malformed-body"),
+    JsonError: (HTTPStatus.UNPROCESSABLE_ENTITY, "json"),
     MissingFieldError: (HTTPStatus.UNPROCESSABLE_ENTITY, "missing-field"),
     MalformedImageError: (HTTPStatus.UNPROCESSABLE_ENTITY, "malformed-image"),
     TooManyImagesError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-images"),
@@ -106,7 +111,7 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
 
 def problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
     """A problem by its kind, the last word of its type."""
-    return Problem(type=f"{_TYPE}{kind}", title=status.phrase, status=status, detail=detail)
+    return Problem(type=f"{_TYPE}{kind}", title=status.phrase, status=status, detail=_shorten(detail, MAX_DETAIL))
 
 
 def problem_of(error: Exception) -> Problem:
@@ -192,6 +197,6 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     return response(problem(HTTPStatus.UNPROCESSABLE_ENTITY, "validation", "; ".join(sentences)), request.scope)
 
 
-def _shorten(text: str) -> str:
+def _shorten(text: str, length: int = 80) -> str:
     """The beginning of a text of the request: an answer does not repeat kilobytes."""
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= length else text[: length - 3] + "..."

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import TypeAdapter
 
 from mien.service.inference.engine import Engine
 from mien.service.inference.portraits import PortraitCache
@@ -24,6 +25,7 @@ from mien.service.schemas.queries import Query as PointQuery
 from mien.service.schemas.queries import point_of
 
 _PROBLEMS: Final = problems.openapi_responses(401, 403, 422, 429, 503)
+_PORTRAITS: Final = TypeAdapter(PortraitsQuery)
 _PNG: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"image/png": {}}, "description": "A grey PNG picture."}
 }
@@ -119,10 +121,12 @@ def space_router(runtime: Runtime) -> APIRouter:
         "/portraits",
         summary="Paint the average faces of several points",
         response_class=Response,
-        responses={**_PROBLEMS, **_PNG},
+        responses={**_PROBLEMS, **problems.openapi_responses(400, 408, 413), **_PNG},
+        openapi_extra=uploads.openapi_body(None, "PortraitsQuery"),
     )
-    async def portraits(query: PortraitsQuery) -> Response:
+    async def portraits(request: Request) -> Response:
         """One PNG picture, 48 pixels wide, with the portraits under one another in the order of the queries."""
+        query = await uploads.read_json(request, _PORTRAITS)
         picture = await runtime.pool.run(Priority.ANSWER, lambda: answers().paint(query.queries))
         return Response(picture, media_type="image/png")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import TypeAdapter
 
 from mien.index.errors import UnknownFaceError
 from mien.service.inference.runtime import Runtime
@@ -18,6 +19,7 @@ THUMBNAILS_PATH: Final = "/thumbnails"
 _PICTURE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"image/webp": {}, "image/png": {}}, "description": "A square picture, mostly in colour."}
 }
+_THUMBNAILS: Final = TypeAdapter(ThumbnailsQuery)
 _PNG: Final = b"\x89PNG"
 
 
@@ -39,9 +41,16 @@ def thumbnails_router(runtime: Runtime) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(file, media_type="image/png" if file.startswith(_PNG) else "image/webp", headers=headers)
 
-    @router.post(THUMBNAILS_PATH, summary="Show several faces", response_model=Thumbnails)
-    async def thumbnails(query: ThumbnailsQuery) -> Response:
+    @router.post(
+        THUMBNAILS_PATH,
+        summary="Show several faces",
+        response_model=Thumbnails,
+        responses=problems.openapi_responses(400, 408, 413),
+        openapi_extra=uploads.openapi_body(None, "ThumbnailsQuery"),
+    )
+    async def thumbnails(request: Request) -> Response:
         """The thumbnails of a page of matches, with one request."""
+        query = await uploads.read_json(request, _THUMBNAILS)
         gallery = runtime.loaded().engine.gallery
 
         def encode() -> Thumbnails:

@@ -2,7 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -12,8 +13,15 @@ from starlette.requests import ClientDisconnect
 
 from mien.index.errors import QueryError
 from mien.model.errors import first_fault
-from mien.service.errors import MalformedBodyError, MalformedImageError, MissingFieldError, TooManyImagesError
+from mien.service.errors import (
+    JsonError,
+    MalformedBodyError,
+    MalformedImageError,
+    MissingFieldError,
+    TooManyImagesError,
+)
 from mien.service.routes.forms import Part, parse_form
+from mien.service.schemas.json_text import JsonLimitError, JsonSyntaxError, parse_json
 from mien.service.schemas.queries import JsonImages
 
 IMAGE: Final = "image"
@@ -32,7 +40,11 @@ MAX_TEXTS: Final = 32
 """Parts of a form that are not images."""
 
 _LARGE_JSON_BYTES: Final = 2**16
-"""JSON bodies that are larger are parsed in a thread: it takes more than a millisecond."""
+_LARGE_FORM_BYTES: Final = 2**20
+"""Bodies that are larger are parsed in a thread: it takes more than a millisecond."""
+
+_PARSER: Final = ThreadPoolExecutor(1, "parser")
+"""Parses large bodies one after the other: they take many times their size in memory meanwhile."""
 
 _JSON_IMAGES: Final = TypeAdapter(JsonImages)
 
@@ -83,6 +95,7 @@ class Images:
 
 
 Body = TypeVar("Body")
+Result = TypeVar("Result")
 
 
 def content_type(request: Request) -> str:
@@ -108,24 +121,35 @@ async def read_json(request: Request, adapter: TypeAdapter[Body]) -> Body:
 
     Raises:
         MalformedBodyError: it is no JSON.
+        JsonError: it is too much JSON, or has values that are not taken.
         MissingFieldError: it does not fit the type of the adapter.
         RequestError: it is over a limit.
     """
     body = await read_body(request)
-    if len(body) > _LARGE_JSON_BYTES:
-        return await asyncio.to_thread(parse_json, body, adapter)
-    return parse_json(body, adapter)
+    return await in_parser(lambda: parse_body(body, adapter, "body"), large=len(body) > _LARGE_JSON_BYTES)
 
 
-def parse_json(body: bytes, adapter: TypeAdapter[Body]) -> Body:
-    """Parse a JSON body; see ``read_json``."""
+async def parse_field(name: str, text: str, adapter: TypeAdapter[Body]) -> Body:
+    """Parse a field of a form as JSON; see ``read_json``."""
+    field = text.encode()
+    return await in_parser(lambda: parse_body(field, adapter, f"field '{name}'"), large=len(field) > _LARGE_JSON_BYTES)
+
+
+async def in_parser(parse: Callable[[], Result], *, large: bool) -> Result:
+    """The result of ``parse``, which is called in a thread if the body is ``large``."""
+    return await asyncio.get_running_loop().run_in_executor(_PARSER, parse) if large else parse()
+
+
+def parse_body(text: bytes, adapter: TypeAdapter[Body], place: str) -> Body:
+    """Parse a JSON body, or a field of a form; ``place`` is its name in messages. See ``read_json``."""
     try:
-        return adapter.validate_json(body)
+        return adapter.validate_python(parse_json(text))
+    except JsonSyntaxError as error:
+        raise MalformedBodyError(f"the {place} is not JSON, though it says so: {error}") from None
+    except JsonLimitError as error:
+        raise JsonError(f"the JSON {place} is not taken: {error}") from None
     except ValidationError as error:
-        fault = first_fault(error)
-        if error.errors(include_input=False)[0]["type"] == "json_invalid":
-            raise MalformedBodyError("the body is not JSON, though it says so") from None
-        raise MissingFieldError(f"the JSON body is not as /docs says: {fault[:200]}") from None
+        raise MissingFieldError(f"the JSON {place} is not as /docs says: {first_fault(error)[:200]}") from None
 
 
 async def read_images(request: Request, max_images: int) -> Images:
@@ -139,14 +163,14 @@ async def read_images(request: Request, max_images: int) -> Images:
     if kind == FORM:
         return await read_form(request, max_images)
     if kind == JSON:
-        return decode_images(await read_json(request, _JSON_IMAGES), max_images)
+        return await decode_images(await read_json(request, _JSON_IMAGES), max_images)
     raise MissingFieldError(
         f"send the image as a file in the field '{IMAGE}' of a {FORM} body, or as base64 in JSON, "
         f"got {kind or 'no content type'}"
     )
 
 
-def decode_images(body: JsonImages, max_images: int) -> Images:
+async def decode_images(body: JsonImages, max_images: int) -> Images:
     """Decode the images of a JSON body; one that is not base64 does not affect the others.
 
     Raises:
@@ -154,7 +178,8 @@ def decode_images(body: JsonImages, max_images: int) -> Images:
     """
     texts = body.images if body.images is not None else [body.image or ""]
     check_count(len(texts), max_images)
-    return Images(tuple(_decode_image(text) for text in texts), several=body.images is not None)
+    files = await in_parser(lambda: tuple(map(_decode_image, texts)), large=sum(map(len, texts)) > _LARGE_FORM_BYTES)
+    return Images(files, several=body.images is not None)
 
 
 def decode_base64(text: str) -> bytes:
@@ -237,7 +262,8 @@ async def read_video(request: Request) -> bytes:
 
 
 async def _read_parts(request: Request, max_parts: int) -> list[Part]:
-    return parse_form(await read_body(request), request.headers["content-type"], max_parts)
+    body, kind = await read_body(request), request.headers["content-type"]
+    return await in_parser(lambda: parse_form(body, kind, max_parts), large=len(body) > _LARGE_FORM_BYTES)
 
 
 def _file_of(part: Part) -> bytes:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from mien.service.inference.explanation import FaceExplanation, SharedTraits
 from mien.service.schemas.queries import Query
 from mien.service.schemas.rounded import Rounded
-from mien.service.schemas.strict import StrictModel
+from mien.service.schemas.strict import MAX_COUNT, StrictModel
 
 MAX_ID_LENGTH: Final = 1000
 """Characters of an id in a request."""
@@ -22,7 +22,9 @@ class ExplainQuery(StrictModel):
     """Parameters of an explanation: which face of the image, and which match."""
 
     already_cropped: bool = Field(default=False, description="The image is a face crop: nothing is detected.")
-    face: int = Field(0, ge=0, description="Its number among the faces of the image, largest first, from 0.")
+    face: int = Field(
+        0, ge=0, le=MAX_COUNT, description="Its number among the faces of the image, largest first, from 0."
+    )
     emotion: str | None = Field(None, max_length=100, description="The emotion to explain; without it, the nearest.")
     match: str | None = Field(
         None,

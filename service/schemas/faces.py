@@ -14,7 +14,7 @@ from mien.service.schemas.problem import Problem
 from mien.service.schemas.quality import Quality, Reason, reasons
 from mien.service.schemas.retrieval import RetrievalOptions, cursor
 from mien.service.schemas.rounded import Pixels, Rounded
-from mien.service.schemas.strict import StrictModel
+from mien.service.schemas.strict import MAX_COUNT, StrictModel
 
 _BOX: Final = [412.5, 310.2, 508.0, 655.1]
 _POSTERIOR: Final = dict(zip(EMOTIONS, (0.02, 0.9, 0.04, 0.01, 0.01, 0.01, 0.005, 0.005), strict=True))
@@ -23,7 +23,7 @@ _POSTERIOR: Final = dict(zip(EMOTIONS, (0.02, 0.9, 0.04, 0.01, 0.01, 0.01, 0.005
 _EMBEDDING: Final = [0.12, -1.4, 0.7]
 
 
-FaceChoice = Literal["all", "largest"] | Annotated[int, Field(ge=1)]
+FaceChoice = Literal["all", "largest"] | Annotated[int, Field(ge=1, le=MAX_COUNT)]
 """Which faces of an image, largest first."""
 
 
@@ -62,7 +62,9 @@ class RetrievalQuery(FaceQuery, RetrievalOptions):
     filter: str | None = Field(
         None, description="Which faces may match: a filter as JSON.", examples=['{"emotion":"fear"}']
     )
-    k: int = Field(10, ge=1, description="How many matches for each face; at most MIEN_MAX_K.", examples=[10])
+    k: int = Field(
+        10, ge=1, le=MAX_COUNT, description="How many matches for each face; at most MIEN_MAX_K.", examples=[10]
+    )
 
 
 _EMOTION: Final = "The likeliest emotion: that of the nearest Gaussian centroid, unless the prior is data."

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from mien.index.errors import FaceFieldError, QueryError
+from mien.index.errors import FaceFieldError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import seconds_of
 from mien.index.gallery.results import Statistics
 from mien.service.inference.gallery_additions import Addition
 from mien.service.schemas.faces import FaceChoice, FaceQuery
+from mien.service.schemas.json_text import MAX_CURSOR_LETTERS, cursor_error, read_cursor, write_cursor
 from mien.service.schemas.strict import StrictModel
 
 _ID = "holiday/0042"
@@ -40,7 +40,7 @@ class NewFace(FaceFields):
         None, description="Unique in the gallery; without it, made from the content.", examples=[_ID]
     )
     embedding: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
-        None, max_length=4096, description="As POST /embed answers it.", examples=[[0.12, -1.4, 0.7]]
+        None, max_length=4096, fail_fast=True, description="As POST /embed answers it.", examples=[[0.12, -1.4, 0.7]]
     )
     image: str | None = Field(None, description="An image file in base64.")
 
@@ -48,7 +48,7 @@ class NewFace(FaceFields):
 class NewFaces(StrictModel):
     """The JSON body of an addition."""
 
-    items: list[NewFace] = Field(min_length=1, max_length=10_000)
+    items: list[NewFace] = Field(min_length=1, max_length=10_000, fail_fast=True)
 
 
 class FaceChanges(StrictModel):
@@ -79,7 +79,7 @@ class ListingQuery(StrictModel):
     """Parameters of a listing."""
 
     limit: int = Field(100, ge=1, le=1000, description="Faces of a page.")
-    after: str | None = Field(None, max_length=2000, description="The `next` of the page before.")
+    after: str | None = Field(None, max_length=MAX_CURSOR_LETTERS, description="The `next` of the page before.")
     filter: str | None = Field(None, description="Which faces: a filter as JSON.", examples=['{"subject":"anna"}'])
     statistics: bool = Field(default=True, description="Whether to count faces per emotion and the like.")
 
@@ -225,7 +225,7 @@ def gallery_statistics(statistics: Statistics) -> GalleryStatistics:
 
 def listing_cursor(snapshot: int, face_id: str) -> str:
     """The ``after`` of the page of a listing that starts behind a face, in a state of the gallery."""
-    return base64.urlsafe_b64encode(json.dumps([snapshot, face_id]).encode()).decode().rstrip("=")
+    return write_cursor([snapshot, face_id])
 
 
 def read_listing_cursor(text: str) -> tuple[int, str]:
@@ -234,13 +234,10 @@ def read_listing_cursor(text: str) -> tuple[int, str]:
     Raises:
         QueryError: it is none.
     """
-    try:
-        snapshot, face_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if isinstance(snapshot, int) and 0 <= snapshot < 2**63 and isinstance(face_id, str):
+    match read_cursor(text):
+        case [int(snapshot), str(face_id)] if 0 <= snapshot < 2**63:
             return snapshot, face_id
-    except (ValueError, TypeError, RecursionError):
-        pass
-    raise QueryError("'after' must be the 'next' of the page before, as it was answered")
+    raise cursor_error()
 
 
 def _fields(face: GalleryFace, sub_class_names: Mapping[str, str]) -> dict[str, Any]:

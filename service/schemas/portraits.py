@@ -46,4 +46,6 @@ class PortraitQuery(StrictModel):
 class PortraitsQuery(StrictModel):
     """The JSON body of a request for several portraits."""
 
-    queries: list[Query] = Field(min_length=1, max_length=MAX_PORTRAITS, description="What is painted, in order.")
+    queries: list[Query] = Field(
+        min_length=1, max_length=MAX_PORTRAITS, fail_fast=True, description="What is painted, in order."
+    )

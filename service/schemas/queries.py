@@ -12,7 +12,7 @@ from mien.index.bundle.bundle import Bundle
 from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.store import GalleryStore
 from mien.service.schemas.retrieval import RetrievalOptions
-from mien.service.schemas.strict import StrictModel
+from mien.service.schemas.strict import MAX_COUNT, StrictModel
 
 MAX_PARTS: Final = 16
 """Parts of one mix."""
@@ -25,7 +25,7 @@ class EmbeddingQuery(StrictModel):
     """A point itself, as POST /embed answers it."""
 
     embedding: list[Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]] = Field(
-        max_length=4096, examples=[[0.12, -1.4, 0.7]]
+        max_length=4096, fail_fast=True, examples=[[0.12, -1.4, 0.7]]
     )
 
 
@@ -57,7 +57,7 @@ class MixPart(StrictModel):
 class MixQuery(StrictModel):
     """The weighted mean of other points; the weights are divided by their sum."""
 
-    mix: list[MixPart] = Field(min_length=1, max_length=MAX_PARTS)
+    mix: list[MixPart] = Field(min_length=1, max_length=MAX_PARTS, fail_fast=True)
 
 
 def _query_kind(query: object) -> str:
@@ -84,7 +84,7 @@ class PointQuery(RetrievalOptions):
     """The JSON body of a retrieval by a point."""
 
     query: Query
-    k: int = Field(10, ge=1, description="How many matches; at most MIEN_MAX_K.", examples=[10])
+    k: int = Field(10, ge=1, le=MAX_COUNT, description="How many matches; at most MIEN_MAX_K.", examples=[10])
     filter: dict[str, Any] | None = Field(
         None, description="Which faces may match: a filter.", examples=[{"emotion": "fear"}]
     )
@@ -94,7 +94,9 @@ class JsonImages(StrictModel):
     """Images in JSON: base64 of the files, with or without ``data:image/...;base64,`` in front."""
 
     image: str | None = Field(None, description="One image.", examples=["/9j/4AAQSkZJRgABAQ..."])
-    images: list[str] | None = Field(None, min_length=1, description="Several images, each answered on its own.")
+    images: list[str] | None = Field(
+        None, min_length=1, max_length=10_000, fail_fast=True, description="Several images, each answered on its own."
+    )
 
     @model_validator(mode="after")
     def _either_or(self) -> Self:

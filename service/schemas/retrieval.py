@@ -1,9 +1,6 @@
 """Options of a retrieval: filters, exclusions and pages, as query parameters or in JSON."""
 
-import base64
-import binascii
 import hashlib
-import json
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,7 +10,16 @@ from mien.index.errors import FilterError, QueryError
 from mien.index.gallery.cursor import MARK_LETTERS
 from mien.index.gallery.filters import parse_filter
 from mien.index.gallery.store import EVERYTHING, SearchOptions
-from mien.service.schemas.strict import StrictModel
+from mien.service.schemas.json_text import (
+    MAX_CURSOR_LETTERS,
+    JsonLimitError,
+    JsonSyntaxError,
+    cursor_error,
+    parse_json,
+    read_cursor,
+    write_cursor,
+)
+from mien.service.schemas.strict import MAX_COUNT, StrictModel
 
 COPIES_WITHIN: Final = 0.05
 """Distance, in embedding units, up to which a face counts as a copy of the query: the same image, encoded again."""
@@ -24,7 +30,10 @@ class RetrievalOptions(StrictModel):
 
     one_per_subject: bool = Field(default=False, description="Only the nearest face of each subject.")
     exclude_subject: list[str] = Field(
-        default=[], max_length=1000, description="Subjects whose faces are left out, such as that of the query."
+        default=[],
+        max_length=1000,
+        fail_fast=True,
+        description="Subjects whose faces are left out, such as that of the query.",
     )
     mask_copies: bool = Field(
         default=False, description="Leave out faces of the same image, and those as near as a copy of it."
@@ -33,13 +42,23 @@ class RetrievalOptions(StrictModel):
         None, ge=0, allow_inf_nan=False, description="Leave out what is farther, in embedding units.", examples=[2.5]
     )
     photographs: int = Field(
-        default=0, ge=0, description="Also so many of the nearest faces that have a thumbnail.", examples=[12]
+        default=0,
+        ge=0,
+        le=MAX_COUNT,
+        description="Also so many of the nearest faces that have a thumbnail.",
+        examples=[12],
     )
     summary: int = Field(
-        default=0, ge=0, description="Also a count, by sub-class, of so many of the nearest faces.", examples=[100]
+        default=0,
+        ge=0,
+        le=MAX_COUNT,
+        description="Also a count, by sub-class, of so many of the nearest faces.",
+        examples=[100],
     )
     after: str | None = Field(
-        None, max_length=2000, description="The answer's `next` of the page before: for a single face or point."
+        None,
+        max_length=MAX_CURSOR_LETTERS,
+        description="The answer's `next` of the page before: for a single face or point.",
     )
 
 
@@ -56,7 +75,7 @@ def search_options(options: RetrievalOptions, condition: Any) -> SearchOptions:
     """
     if options.after is not None and (options.photographs or options.summary):
         raise QueryError("photographs and summary are of the first page: expected neither of them with 'after'")
-    page = EVERYTHING if options.after is None else _read_cursor(options.after)
+    page = EVERYTHING if options.after is None else _read_page(options.after)
     chosen = SearchOptions(
         filter=None if condition is None else parse_filter(condition),
         one_per_subject=options.one_per_subject,
@@ -82,16 +101,16 @@ def parse_filter_text(text: str | None) -> Any:
     """The JSON values of a filter in a query parameter.
 
     Raises:
-        FilterError: it is no JSON; the message names the character.
+        FilterError: it is no JSON, or over a limit; the message names the character.
     """
     if text is None:
         return None
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FilterError("$", f"the filter is not JSON: {error.msg} at character {error.pos}") from None
-    except RecursionError:
-        raise FilterError("$", "the filter is too deep") from None
+        return parse_json(text.encode("utf-8", "surrogatepass"))
+    except JsonSyntaxError as error:
+        raise FilterError("$", f"the filter is not JSON: {error}") from None
+    except JsonLimitError as error:
+        raise FilterError("$", str(error)) from None
 
 
 def cursor(page: SearchOptions) -> str:
@@ -103,21 +122,19 @@ def cursor(page: SearchOptions) -> str:
     start: list[Any] = [page.snapshot, *(page.after or ())]
     if page.marks:
         start += [page.marks_until, "".join(sorted(page.marks))]
-    return base64.urlsafe_b64encode(json.dumps(start).encode()).decode().rstrip("=")
+    return write_cursor(start)
 
 
-def _read_cursor(text: str) -> SearchOptions:
-    try:
-        start = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        snapshot, distance, face_id, *shown = start
-        until, marks = shown or (0.0, "")
-        if isinstance(snapshot, int) and 0 <= snapshot < 2**63 and isinstance(face_id, str):
-            return SearchOptions(
-                snapshot=snapshot,
-                after=(float(distance), face_id),
-                marks=frozenset(marks[place : place + MARK_LETTERS] for place in range(0, len(marks), MARK_LETTERS)),
-                marks_until=float(until),
-            )
-    except (ValueError, TypeError, binascii.Error, RecursionError):
-        pass
-    raise QueryError("'after' must be the 'next' of the page before, as it was answered")
+def _read_page(text: str) -> SearchOptions:
+    match read_cursor(text):
+        case [int(snapshot), int() | float() as distance, str(face_id), *shown] if 0 <= snapshot < 2**63:
+            match shown or [0.0, ""]:
+                case [int() | float() as until, str(marks)]:
+                    places = range(0, len(marks), MARK_LETTERS)
+                    return SearchOptions(
+                        snapshot=snapshot,
+                        after=(float(distance), face_id),
+                        marks=frozenset(marks[place : place + MARK_LETTERS] for place in places),
+                        marks_until=float(until),
+                    )
+    raise cursor_error()

@@ -1,6 +1,11 @@
 """The base of requests: unknown fields are refused, so that a misspelt one is noticed."""
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
+
+MAX_COUNT: Final = 1_000_000_000
+"""Largest number of things that a request may name: what has thousands of digits is refused before it is used."""
 
 
 class StrictModel(BaseModel):

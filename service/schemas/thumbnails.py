@@ -1,6 +1,6 @@
 """Thumbnails of faces of a gallery."""
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
@@ -19,7 +19,9 @@ class ThumbnailQuery(StrictModel):
 class ThumbnailsQuery(StrictModel):
     """The JSON body of a request for thumbnails."""
 
-    ids: list[str] = Field(max_length=MAX_THUMBNAILS, description="Faces of the gallery.", examples=[["holiday/0042"]])
+    ids: list[Annotated[str, Field(max_length=1000)]] = Field(
+        max_length=MAX_THUMBNAILS, fail_fast=True, description="Faces of the gallery.", examples=[["holiday/0042"]]
+    )
 
 
 class Thumbnails(BaseModel):
