@@ -9,6 +9,7 @@ both are asked in turns and CPU time is counted, not time, the ratio holds on a 
 
 import argparse
 import asyncio
+import signal
 import statistics
 import sys
 from collections.abc import Callable
@@ -47,6 +48,7 @@ def main() -> None:
         "--option", action="append", default=[], help="Option of both servers, such as --option=--processes=2."
     )
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are stopped, too
     photographs = Photographs(arguments.photographs)
     options = ["--max-images=32", *arguments.option]
     sys.stdout.write("| CPU ms per answer | before | after | after to before | answers that differ |\n")

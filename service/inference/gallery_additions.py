@@ -1,6 +1,5 @@
 """Faces to add to a gallery: embeds their images, and labels them with the emotions of the mixture."""
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,25 +68,29 @@ async def embed_additions(
         ImageError: an image cannot be used, or has no face.
         FaceFieldError: an embedding has another size than the gallery's, or metadata are no JSON values.
     """
-
-    async def embed(row: int, addition: Addition) -> list[GalleryFace]:
-        if addition.image is None:
-            embedding = _check_embedding(row, addition.embedding or (), loaded.engine.gallery.embedding_size)
-            return [_gallery_face(addition, embedding, None)]
-        query = ImageQuery(addition.image, already_cropped, max_faces, thumbnails=thumbnails)
-        try:
-            prediction = await loaded.predict(query)
-        except ImageError as error:
-            if len(additions) == 1:
-                raise
-            raise type(error)(f"image {row}: {error}") from None
-        return [
-            _gallery_face(addition, embedding, face.thumbnail, number)
-            for number, (face, embedding) in enumerate(zip(prediction.faces, prediction.embeddings, strict=True), 1)
+    size = loaded.engine.gallery.embedding_size
+    given = [
+        _check_embedding(row, each.embedding or (), size) if each.image is None else None
+        for row, each in enumerate(additions)
+    ]
+    queries = [
+        ImageQuery(each.image, already_cropped, max_faces, thumbnails=thumbnails)
+        for each in additions
+        if each.image is not None
+    ]
+    predictions = iter(await loaded.predict_all(queries))
+    faces = []
+    for row, (addition, embedding) in enumerate(zip(additions, given, strict=True)):
+        if embedding is not None:
+            faces.append(_gallery_face(addition, embedding, None))
+            continue
+        prediction = next(predictions)
+        if isinstance(prediction, ImageError):
+            raise prediction if len(additions) == 1 else type(prediction)(f"image {row}: {prediction}")
+        faces += [
+            _gallery_face(addition, point, face.thumbnail, number)
+            for number, (face, point) in enumerate(zip(prediction.faces, prediction.embeddings, strict=True), 1)
         ]
-
-    found = await asyncio.gather(*(embed(row, addition) for row, addition in enumerate(additions)))
-    faces = [face for each in found for face in each]
     bundle = loaded.engine.bundle
     labels = label_points(bundle.mixture, bundle.sub_classes, np.stack([face.embedding for face in faces]))
     return [

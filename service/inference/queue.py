@@ -9,15 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, TypeVar
+from itertools import islice, pairwise
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from mien.index.errors import QueryError
-from mien.model.errors import MienError, NoFaceError
+from mien.model.errors import ImageError, MienError, NoFaceError
 from mien.model.faces.reader import Face
 from mien.service.inference.engine import Engine
 from mien.service.inference.frame_predictions import FramePredictions
 from mien.service.inference.prediction import ImageQuery, InferenceRequest, Prediction
 from mien.service.inference.worker_pool import Priority, WorkerPool
+
+Group = tuple[InferenceRequest, ...]
+"""Requests that go through the network together."""
+
+MIN_GROUP_FACES: Final = 4
+"""A request's crops are spread over free cores in groups of at least so many: what a batch costs once is small then."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,6 +77,11 @@ class Batcher(Generic[Item, Result]):
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def free_threads(self) -> int:
+        """How many threads of the pool have no batch."""
+        return max(0, len(self._pool) - self._running)
 
     @contextmanager
     def announce(self) -> Iterator[None]:
@@ -158,8 +170,8 @@ class LoadedEngine:
         self.failures = 0
         self._pool = pool
         self._batch_size = batch_size
-        self._batcher: Batcher[InferenceRequest, Prediction] = Batcher(
-            engine.predict, pool, batch_size=batch_size, max_wait_s=max_wait_s
+        self._batcher: Batcher[Group, list[Prediction | ImageError]] = Batcher(
+            self._predict_groups, pool, batch_size=batch_size, max_wait_s=max_wait_s
         )
 
     async def predict(self, query: ImageQuery | InferenceRequest) -> Prediction:
@@ -171,15 +183,54 @@ class LoadedEngine:
         """
         if isinstance(query, InferenceRequest):
             return await self._submit(query)
-        request = InferenceRequest(
-            k=query.k,
-            options=query.options,
-            prior=query.prior,
-            photographs=query.photographs,
-            summary=query.summary,
-        )
-        if query.already_cropped and not query.thumbnails:
-            return await self._submit(replace(request, crop_file=query.file))
+        (prediction,) = await self.predict_all([query])
+        if isinstance(prediction, ImageError):
+            raise prediction
+        return prediction
+
+    async def predict_all(self, queries: Sequence[ImageQuery]) -> list[Prediction | ImageError]:
+        """Predict the images of one request, on every core.
+
+        Face crops are decoded and embedded in as few batches as keep the cores busy: none of them waits for the others.
+
+        Returns:
+            One prediction for each, in their order, or why the image cannot be used.
+
+        Raises:
+            QueryError: a next page is asked for, and an image has several faces.
+        """
+        rows = [row for row, query in enumerate(queries) if _is_decoded_in_batch(query)]
+        requests = [replace(_request(queries[row]), crop_file=queries[row].file) for row in rows]
+        found: list[Prediction | ImageError | None] = [None] * len(queries)
+
+        async def predict_group(start: int, end: int) -> None:
+            # One of several groups counts as a full batch, or the batcher would put them together again.
+            size = end - start if end - start == len(rows) else self._batch_size
+            predictions = await self._submit_group(tuple(requests[start:end]), size)
+            for row, each in zip(rows[start:end], predictions, strict=True):
+                found[row] = each
+
+        async def predict_photograph(row: int) -> None:
+            try:
+                found[row] = await self._predict_photograph(queries[row])
+            except ImageError as error:
+                found[row] = error
+
+        bounds = self._bounds_of_groups(len(rows))
+        work = [predict_group(start, end) for start, end in pairwise(bounds)]
+        work += [predict_photograph(row) for row, query in enumerate(queries) if not _is_decoded_in_batch(query)]
+        if len(work) == 1:  # without a task of its own
+            await work[0]
+        else:
+            await asyncio.gather(*work)
+        return [each for each in found if each is not None]
+
+    def _bounds_of_groups(self, count: int) -> list[int]:
+        """Where the groups of so many crops begin and the last one ends: one for each free core, if it pays."""
+        groups = max(-(-count // self._batch_size), min(self._batcher.free_threads, count // MIN_GROUP_FACES))
+        return [count * number // max(1, groups) for number in range(groups + 1)]
+
+    async def _predict_photograph(self, query: ImageQuery) -> Prediction:
         faces = await self._read_faces(
             lambda: self.engine.read_faces(
                 query.file,
@@ -190,7 +241,7 @@ class LoadedEngine:
         )
         if query.options.after is not None and len(faces) != 1:
             raise QueryError(f"a next page is of one face: expected faces=largest, got {len(faces)} faces")
-        return await self._submit(replace(request, faces=faces))
+        return await self._submit(replace(_request(query), faces=faces))
 
     async def predict_frame(self, read_faces: Callable[[], list[Face]], known: FramePredictions) -> Prediction | None:
         """Predict one frame of many, whose faces ``read_faces`` reads in the pool; None where it has none.
@@ -219,12 +270,34 @@ class LoadedEngine:
         return Prediction.concatenate(await asyncio.gather(*(self._submit_part(part) for part in parts)))
 
     async def _submit_part(self, request: InferenceRequest) -> Prediction:
+        (prediction,) = await self._submit_group((request,), len(request))
+        if isinstance(prediction, ImageError):
+            raise prediction
+        return prediction
+
+    async def _submit_group(self, group: Group, size: int) -> list[Prediction | ImageError]:
         try:
-            prediction = await self._batcher.submit(request, len(request))
+            predictions = await self._batcher.submit(group, size)
         except MienError:
             raise
         except Exception:
             self.failures += 1
             raise
         self.failures = 0
-        return prediction
+        return predictions
+
+    def _predict_groups(self, groups: list[Group]) -> list[list[Prediction | ImageError]]:
+        predictions = iter(self.engine.predict([request for group in groups for request in group]))
+        return [list(islice(predictions, len(group))) for group in groups]
+
+
+def _is_decoded_in_batch(query: ImageQuery) -> bool:
+    """Whether an image is one face that is decoded where it is embedded: that saves a second way through the pool."""
+    return query.already_cropped and not query.thumbnails
+
+
+def _request(query: ImageQuery) -> InferenceRequest:
+    """The request of an image, still without faces or file."""
+    return InferenceRequest(
+        k=query.k, options=query.options, prior=query.prior, photographs=query.photographs, summary=query.summary
+    )

@@ -4,9 +4,8 @@ A request is parsed into ``ImageQuery`` objects or a ``PointQuery``, predicted (
 its predictions are turned into the answer (``mien.service.schemas.faces``).
 """
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -47,7 +46,7 @@ from mien.service.schemas.retrieval import parse_filter_text, search_options, wi
 PROBLEMS: Final = problems.openapi_responses(400, 401, 403, 408, 413, 415, 422, 429, 503, 504)
 
 MAX_INLINE_MATCHES: Final = 100
-"""Matches, or faces without matches, of an answer that is serialised on the event loop: it takes less than 1 ms."""
+"""Matches, or faces without matches, of an answer that is serialised on the event loop: it takes 1 to 2 ms."""
 
 _RETRIEVAL_BODY: Final[TypeAdapter[JsonImages | PointQuery]] = TypeAdapter(RetrievalBody)
 
@@ -144,18 +143,13 @@ async def _answer_request(runtime: Runtime, request: Request, parameters: FaceQu
     if isinstance(body, PointQuery):
         return await _answer_point(runtime, loaded, body)
     queries = [file if isinstance(file, RequestError) else _with_file(query, file) for file in body.files]
-
-    async def answer(query: ImageQuery | RequestError) -> bytes:
-        if isinstance(query, RequestError):
-            raise query
-        return await _to_json(runtime, await loaded.predict(query), present)
-
     async with runtime.admit(len(queries)):
-        if body.several:
-            answers = await asyncio.gather(*(_or_problem(runtime, answer(query)) for query in queries))
-            content = b'{"images":[' + b",".join(answers) + b"]}"
-        else:
-            content = await answer(queries[0])
+        predictions = iter(await loaded.predict_all([each for each in queries if isinstance(each, ImageQuery)]))
+        found = [each if isinstance(each, RequestError) else next(predictions) for each in queries]
+        if not body.several and isinstance(found[0], Exception):
+            raise found[0]
+        answers = await _to_json(runtime, found, present)
+    content = b'{"images":[' + b",".join(answers) + b"]}" if body.several else answers[0]
     return Response(content, media_type=uploads.JSON)
 
 
@@ -192,16 +186,6 @@ async def _read_body(request: Request, parameters: FaceQuery, max_images: int) -
     return body
 
 
-async def _or_problem(runtime: Runtime, answer: Awaitable[bytes]) -> bytes:
-    """The answer about one image of several, or its problem, as JSON."""
-    try:
-        return await answer
-    except (ImageError, RequestError) as error:
-        problem = problems.problem_of(error)
-        runtime.metrics.rejections.labels(problems.kind_of(problem)).inc()
-        return ProblemImage(problem=problem).model_dump_json().encode()
-
-
 async def _answer_point(runtime: Runtime, loaded: LoadedEngine, query: PointQuery) -> Response:
     """Answer about a point: the gallery's nearest expressions."""
     engine = loaded.engine
@@ -215,21 +199,39 @@ async def _answer_point(runtime: Runtime, loaded: LoadedEngine, query: PointQuer
         summary=query.summary,
     )
     async with runtime.admit(1):
-        answer = await _to_json(runtime, await loaded.predict(request), point_retrieval)
+        (answer,) = await _to_json(runtime, [await loaded.predict(request)], point_retrieval)
     return Response(answer, media_type=uploads.JSON)
 
 
-async def _to_json(runtime: Runtime, prediction: Prediction, present: Presenter) -> bytes:
-    """The answer as JSON; one with many faces or matches is serialised in a thread of the pool."""
+async def _to_json(
+    runtime: Runtime, found: Sequence[Prediction | ImageError | RequestError], present: Presenter
+) -> list[bytes]:
+    """The answer about each image, or its problem, as JSON; many faces or matches are serialised in the pool."""
 
-    def serialise() -> bytes:
-        answer = present(prediction)
-        return answer.__pydantic_serializer__.to_json(answer)
+    def serialise() -> list[bytes]:
+        return [
+            _serialise(present(each)) if isinstance(each, Prediction) else _problem(runtime, each) for each in found
+        ]
 
-    matches = sum(len(found.matches) + len(found.photographs or ()) for found in prediction.found)
-    if max(len(prediction), matches) <= MAX_INLINE_MATCHES:
+    if sum(_count(each) for each in found if isinstance(each, Prediction)) <= MAX_INLINE_MATCHES:
         return serialise()
     return await runtime.pool.run(Priority.ANSWER, serialise)
+
+
+def _serialise(answer: BaseModel) -> bytes:
+    return answer.__pydantic_serializer__.to_json(answer)
+
+
+def _problem(runtime: Runtime, error: ImageError | RequestError) -> bytes:
+    """The problem of one image of several."""
+    problem = problems.problem_of(error)
+    runtime.metrics.rejections.labels(problems.kind_of(problem)).inc()
+    return _serialise(ProblemImage(problem=problem))
+
+
+def _count(prediction: Prediction) -> int:
+    """The matches of a prediction, or its faces without matches."""
+    return max(len(prediction), sum(len(near.matches) + len(near.photographs or ()) for near in prediction.found))
 
 
 def check_faces(query: FaceQuery, max_faces: int) -> None:

@@ -1,13 +1,19 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
-from mien.service.inference.queue import Batcher
+from mien.model.errors import ImageError, UnsupportedImageError
+from mien.service.inference.engine import Engine
+from mien.service.inference.prediction import ImageQuery, InferenceRequest, Prediction
+from mien.service.inference.queue import Batcher, LoadedEngine
 from mien.service.inference.worker_pool import WorkerPool
+from tests.support.faces import MakeFaces
+from tests.support.images import encode
 
 
 class Recorder:
@@ -172,3 +178,41 @@ def test_faulty_item_does_not_affect_the_others() -> None:
     first, at_fault, last = asyncio.run(scenario())
     assert (first, last) == (2, 6)
     assert isinstance(at_fault, ValueError)
+
+
+class RecordingEngine(Engine):
+    """An engine that remembers how many requests each of its batches had."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.bundle, engine.pipeline, engine.max_k)
+        self.sizes: list[int] = []
+
+    def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
+        self.sizes.append(len(requests))
+        return super().predict(requests)
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "sizes"), [(1, 2, [1]), (7, 2, [7]), (8, 2, [4, 4]), (8, 1, [8]), (19, 2, [6, 6, 7])]
+)
+def test_crops_of_a_request_go_through_the_network_in_few_batches_on_every_core(
+    served_engine: Engine, make_faces: MakeFaces, count: int, threads: int, sizes: list[int]
+) -> None:
+    engine, files = RecordingEngine(served_engine), [encode(image) for image in make_faces(count).images]
+    files[0] = b"no image"
+
+    async def predict() -> list[Prediction | ImageError]:
+        pool = WorkerPool(threads)
+        pool.start()
+        loaded = LoadedEngine(engine, pool, batch_size=8, max_wait_s=0)
+        found = await loaded.predict_all([ImageQuery(file, already_cropped=True) for file in files])
+        pool.stop()
+        return found
+
+    first, *others = asyncio.run(predict())
+    assert sorted(engine.sizes) == sizes
+    assert isinstance(first, UnsupportedImageError)
+    for file, prediction in zip(files[1:], others, strict=True):
+        assert isinstance(prediction, Prediction)
+        alone = served_engine.predict_one(InferenceRequest(crop_file=file))
+        np.testing.assert_allclose(prediction.embeddings, alone.embeddings, atol=1e-4)
