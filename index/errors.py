@@ -3,7 +3,8 @@
 ArtifactError
 ├── BundleError                 a bundle, or one of its parts
 └── GalleryError                the folder, database or server of a gallery
-└── GalleryFullError        it has no space left for a write
+    ├── GalleryFullError        it has no space left for a write
+    └── GalleryDamagedError     its database cannot be read
 MienError
 └── QueryError                  a request to a gallery cannot be answered
 ├── DeadlineError           its answer would have come too late
@@ -27,6 +28,10 @@ class GalleryError(ArtifactError):
 
 class GalleryFullError(GalleryError):
     """No space is left for a write; the gallery is as it was before."""
+
+
+class GalleryDamagedError(GalleryError):
+    """The database of a gallery cannot be read, not even in part: a snapshot must be restored."""
 
 
 class QueryError(MienError):

@@ -1,6 +1,7 @@
 """Files: atomic writes, tables, and listing a folder in a fixed order."""
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,16 +11,16 @@ from typing import BinaryIO
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[BinaryIO]:
+def write_atomically(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing that replaces ``path`` when the block ends without an error.
 
     If the process is killed or fails, such as on a full disk, ``path`` stays as it was; after an error, the
-    temporary file is removed.
+    temporary file is removed. A ``private`` file can be read and written by its owner alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.partial")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=open_private if private else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -27,6 +28,17 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def open_private(path: str, flags: int) -> int:
+    """An opener for ``open``: a new file can be read and written by its owner alone."""
+    return os.open(path, flags, 0o600)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

@@ -39,7 +39,6 @@ from mien.index.bundle.manifest import (
     check_digests,
     check_is_replaceable,
     read_manifest,
-    sha256_of,
     write_manifest,
 )
 from mien.index.bundle.mixture_npz import read_mixture, write_mixture
@@ -51,6 +50,7 @@ from mien.index.mixture.covering import CoveringTest
 from mien.index.mixture.mixture import Mixture
 from mien.index.mixture.sub_classes import SubClasses
 from mien.model.embedder.embedder import Embedder
+from mien.model.files import sha256_of
 
 
 @dataclass(frozen=True)

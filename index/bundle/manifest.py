@@ -1,6 +1,5 @@
 """``manifest.json``: the format version of a bundle, the digest of each of its files, its provenance and its scores."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mien.index.errors import BundleError
 from mien.model.errors import first_fault
-from mien.model.files import write_atomically
+from mien.model.files import sha256_of, write_atomically
 
 FORMAT_VERSION: Final = 1
 """Version of the bundle's layout; another one is refused."""
@@ -128,9 +127,3 @@ def check_is_replaceable(folder: Path) -> None:
     if not names <= {MANIFEST, *FILES, *OPTIONAL_FILES}:
         raise BundleError(f"{folder} holds something else than a bundle: choose an empty or a new folder")
     read_manifest(folder)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

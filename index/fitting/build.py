@@ -7,12 +7,13 @@ import numpy as np
 
 from mien.index.bundle.bundle import write_bundle
 from mien.index.bundle.gallery_npz import GalleryFaces
-from mien.index.bundle.manifest import Manifest, check_is_replaceable, sha256_of
+from mien.index.bundle.manifest import Manifest, check_is_replaceable
 from mien.index.mixture.mixture import fit_mixture
 from mien.model.datasets.ferplus import LabelledFaces
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import UNLABELLED, labels, vote_columns
 from mien.model.errors import DatasetError
+from mien.model.files import sha256_of
 
 
 def build_bundle(

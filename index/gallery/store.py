@@ -121,6 +121,13 @@ class GalleryStore(ABC):
             ReadOnlyGalleryError: the gallery is read-only.
         """
 
+    def check_open(self) -> None:  # noqa: B027 - the default of galleries whose storage tells when it is asked
+        """Refuse to go on where the storage is not there any more.
+
+        Raises:
+            GalleryError: it is not.
+        """
+
     def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> AddResult:
         """Add faces, all or none.
 
@@ -243,19 +250,21 @@ class GalleryStore(ABC):
         faces, snapshot = self._list(limit + 1, after, condition, snapshot)  # one more says whether a page follows
         return Listing(faces[:limit], snapshot, faces[limit - 1].id if len(faces) > limit else None)
 
-    def check(self, queries: int = 200, k: int = 10) -> dict[str, Any]:
+    def check(self, queries: int = 200, k: int = 10, *, thorough: bool = False) -> dict[str, Any]:
         """Check the storage, and compare what is served with exact search.
 
         Args:
             queries: faces of the gallery to search for, moved a little.
             k: matches of each.
+            thorough: also check what takes the storage long.
 
         Returns:
             JSON values: ``faces``, ``index``, ``remarks``, what the storage can check, recall and times.
         """
         from mien.index.gallery.check import measure_recall  # FAISS is imported where it is used
 
-        report = {"faces": self.count(), "index": self.index, "remarks": list(self.remarks)} | self._check_storage()
+        storage = self._check_storage(thorough=thorough)  # which may set faces aside
+        report = {"faces": self.count(), "index": self.index, "remarks": list(self.remarks)} | storage
         return report | (measure_recall(self, queries, k) if report["faces"] else {})
 
     @abstractmethod
@@ -325,7 +334,7 @@ class GalleryStore(ABC):
     def _write(self, ids: Collection[str]) -> AbstractContextManager[GalleryWrite]:
         """A write to the faces with some ids: durable and found by searches when the block ends without an error."""
 
-    def _check_storage(self) -> dict[str, Any]:
+    def _check_storage(self, *, thorough: bool) -> dict[str, Any]:  # noqa: ARG002 - the storage may have nothing
         """What the storage can check, as JSON values."""
         return {}
 

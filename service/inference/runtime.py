@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+from mien.index.errors import GalleryError
 from mien.model.errors import MienError
 from mien.service.errors import NotReadyError, ReloadError, TooLateError
 from mien.service.inference.admission import Admission
@@ -94,6 +95,10 @@ class Runtime:
             NotReadyError: they are not.
         """
         loaded = self.loaded()
+        try:
+            loaded.engine.gallery.check_open()
+        except GalleryError:
+            raise NotReadyError("mien's gallery is not there any more") from None
         if loaded.failures < BROKEN_AFTER:
             return
         try:

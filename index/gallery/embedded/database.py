@@ -5,10 +5,14 @@
     thumbnails  by sequence number
     changes     what was deleted or updated, by the counter: how other processes learn of it
 
+    set_aside   rows that cannot be served (``embedded.damage``); made when there are any
+
 The counter grows by one with every face that is added, deleted or updated; the sequence number of a face is the counter
-when it was added. A transaction ends with an fsync (WAL, ``synchronous=FULL``).
+when it was added. A transaction ends with an fsync (WAL, ``synchronous=FULL``). What is deleted is overwritten in the
+file (``secure_delete``), and ``scrub`` removes it from the write-ahead log.
 """
 
+import os
 import queue
 import sqlite3
 import threading
@@ -20,7 +24,8 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from mien.index.errors import GalleryError, GalleryFullError
+from mien.index.errors import GalleryDamagedError, GalleryError, GalleryFullError
+from mien.model.files import open_private
 
 APPLICATION_ID: Final = 0x6D69656E
 """``mien``, in the header of the file: tells a gallery from any other SQLite database."""
@@ -46,7 +51,15 @@ pages takes. SQLite maps as much of this as it was built to, mostly 2 GiB, and c
 
 _BUSY_S: Final = 30.0
 
+_SCRUB_S: Final = 0.2
+"""How long ``scrub`` waits for those who are reading."""
+
+MAX_COUNTER: Final = 2**53
+"""The largest counter and sequence number: what any reader of JSON keeps whole, and more than will ever be reached."""
+
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+_READS: Final = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,7 @@ class GalleryDatabase:
         path: of the file.
         lock: held while this process writes to the database or to the vectors in memory.
         writer: the connection that writes.
+        to_scrub: whether the write-ahead log may have what was deleted or changed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,28 +100,40 @@ class GalleryDatabase:
         if not path.is_file():
             raise GalleryError(f"{path.parent} is no gallery: it has no {path.name}")
         self.path = path
+        self.to_scrub = True  # a process that was killed may have left something
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._closed = False
+        self._file = _identity(path)
         self.lock = threading.RLock()
-        with self.translated_errors():
+        with translated_errors(self.path):
             self.writer = self._connect()
-            (application,) = self.writer.execute("PRAGMA application_id").fetchone()
-            (version,) = self.writer.execute("PRAGMA user_version").fetchone()
-            if application != APPLICATION_ID:
+            try:
+                check_header(self.writer, path)
+            except BaseException:
                 self.close()
-                raise GalleryError(f"{path} is not the database of a gallery of mien")
-            if version != FORMAT_VERSION:
-                self.close()
-                raise GalleryError(
-                    f"{path} has format version {version}, this version of mien reads {FORMAT_VERSION}: "
-                    "it was written by a newer one"
-                )
+                raise
 
     def state(self, connection: sqlite3.Connection | None = None) -> State:
-        """The row of ``gallery``."""
-        names = "embedder_sha256, embedding_size, generation, counter, forgotten"
-        row = (connection or self.writer).execute(f"SELECT {names} FROM gallery").fetchone()  # noqa: S608
-        return State(*row)
+        """The row of ``gallery``.
+
+        Raises:
+            GalleryDamagedError: it is missing, or makes no sense.
+        """
+        return read_state(connection or self.writer, self.path)
+
+    def scrub(self) -> None:
+        """Remove what was deleted or changed from the write-ahead log, unless somebody is reading from it.
+
+        ``to_scrub`` says afterwards whether it is to be done again.
+        """
+        with self.lock, translated_errors(self.path):
+            self.check_open()
+            self.writer.execute(f"PRAGMA busy_timeout={int(_SCRUB_S * 1000)}")
+            try:
+                (busy, _, _) = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self.writer.execute(f"PRAGMA busy_timeout={int(_BUSY_S * 1000)}")
+            self.to_scrub = bool(busy)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -117,8 +143,8 @@ class GalleryDatabase:
             GalleryFullError: no space is left.
             GalleryError: the database fails.
         """
-        with self.lock, self.translated_errors():
-            self._check_open()
+        with self.lock, translated_errors(self.path):
+            self.check_open()
             self.writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self.writer
@@ -135,8 +161,8 @@ class GalleryDatabase:
         Raises:
             GalleryError: the database fails.
         """
-        with self.translated_errors():
-            self._check_open()
+        with translated_errors(self.path):
+            self.check_open()
             try:
                 connection = self._readers.get_nowait()
             except queue.Empty:
@@ -156,7 +182,7 @@ class GalleryDatabase:
     @contextmanager
     def reading_with_writer(self) -> Iterator[sqlite3.Connection]:
         """The connection that writes, for reads of one moment; within a transaction they are already."""
-        with self.translated_errors():
+        with translated_errors(self.path):
             if self.writer.in_transaction:
                 yield self.writer
                 return
@@ -166,16 +192,18 @@ class GalleryDatabase:
             finally:
                 self.writer.execute("COMMIT")
 
-    @contextmanager
-    def translated_errors(self) -> Iterator[None]:
-        """Turn SQLite's errors into ``GalleryError``."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in _FULL:
-                raise GalleryFullError(f"no space is left for the gallery {self.path.parent}: {error}") from error
-            raise GalleryError(f"the gallery's database {self.path} fails: {error}") from error
+    def check_open(self) -> None:
+        """Refuse to go on if the database is closed, or its file is not there any more.
+
+        Raises:
+            GalleryError: it is.
+        """
+        if self._closed:
+            raise GalleryError(f"the gallery {self.path.parent} is closed")
+        if _identity(self.path) != self._file:  # what is written to it now would be lost with the last connection
+            raise GalleryError(
+                f"the gallery's database {self.path} was removed or replaced while it was open: put it back, or restart"
+            )
 
     def close(self) -> None:
         """Close all connections; those in use close when they are returned."""
@@ -188,15 +216,11 @@ class GalleryDatabase:
                     break
             self.writer.close()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise GalleryError(f"the gallery {self.path.parent} is closed")
-
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA secure_delete=FAST")
+        connection.execute("PRAGMA secure_delete=ON")
         connection.execute(f"PRAGMA mmap_size={_MAPPED_BYTES}")
         return connection
 
@@ -209,6 +233,7 @@ def create_database(path: Path, embedding_size: int, embedder_sha256: str) -> No
     """
     draft = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     try:
+        create_private(draft)
         connection = sqlite3.connect(draft, isolation_level=None)
         try:
             connection.executescript(_SCHEMA)
@@ -220,7 +245,70 @@ def create_database(path: Path, embedding_size: int, embedder_sha256: str) -> No
             connection.close()
         with suppress(FileExistsError):
             path.hardlink_to(draft)  # of two processes that create it at once, the first wins
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise GalleryError(f"the gallery {path.parent} cannot be made: {error}") from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def translated_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ``GalleryError``."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        extended = getattr(error, "sqlite_errorcode", 0)
+        code = extended & 0xFF
+        if code in _DAMAGED or extended in _READS:
+            raise GalleryDamagedError(
+                f"the gallery's database {path} fails: {error}; mien gallery restore puts a snapshot in its place"
+            ) from error
+        if code in _FULL:
+            raise GalleryFullError(f"no space is left for the gallery {path.parent}: {error}") from error
+        raise GalleryError(f"the gallery's database {path} fails: {error}") from error
+
+
+def check_header(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database that is not a gallery's, or one of a newer version.
+
+    Raises:
+        GalleryError: it is.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise GalleryError(f"{path} is not the database of a gallery of mien")
+    if version != FORMAT_VERSION:
+        raise GalleryError(
+            f"{path} has format version {version}, this version of mien reads {FORMAT_VERSION}: "
+            "it was written by a newer one"
+        )
+
+
+def read_state(connection: sqlite3.Connection, path: Path) -> State:
+    """The row of ``gallery``.
+
+    Raises:
+        GalleryDamagedError: it is missing, or makes no sense.
+    """
+    names = "embedder_sha256, embedding_size, generation, counter, forgotten"
+    with translated_errors(path):
+        row = connection.execute(f"SELECT {names} FROM gallery").fetchone()  # noqa: S608
+    kinds = (str, int, str, int, int)
+    if row is None or not all(map(isinstance, row, kinds)) or not 0 <= row[3] <= MAX_COUNTER:
+        raise GalleryDamagedError(f"{path} is damaged: the description of the gallery in it is {row}")
+    return State(*row)
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file that only its owner can read and write."""
+    os.close(open_private(str(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of its name; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

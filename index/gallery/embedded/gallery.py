@@ -13,15 +13,26 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.errors import GalleryError
+from mien.index.errors import GalleryError, GalleryFullError
 from mien.index.gallery.embedded.check import check_memory
+from mien.index.gallery.embedded.damage import forget_passing, set_aside_damaged
 from mien.index.gallery.embedded.database import GalleryDatabase, create_database
-from mien.index.gallery.embedded.folder import DATABASE, LOCK, lock_folder, open_database
+from mien.index.gallery.embedded.folder import (
+    DATABASE,
+    LOCK,
+    RESERVE,
+    VECTORS,
+    keep_reserve,
+    lock_folder,
+    make_private,
+    open_database,
+    release_reserve,
+)
 from mien.index.gallery.embedded.maintenance import Maintenance
 from mien.index.gallery.embedded.memory import GalleryMemory
 from mien.index.gallery.embedded.rows import faces_by_id, faces_by_sequence, find_face, select_in
 from mien.index.gallery.embedded.search import EmbeddedSearch
-from mien.index.gallery.embedded.snapshots import database_pages, restore_snapshot, write_snapshot
+from mien.index.gallery.embedded.snapshots import SNAPSHOT, database_pages, restore_snapshot, write_snapshot
 from mien.index.gallery.embedded.transaction import Transaction
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
@@ -34,6 +45,12 @@ from mien.index.gallery.vectors.policy import IndexPolicy
 _FEW: Final = 2_000
 """Faces that are sorted by id one by one, in place of going through all ids."""
 
+_DELETED_AT_ONCE: Final = 50
+"""Faces of a deletion on a full disk; each changes a few pages, which are written to the log first."""
+
+_CHECKED_AT_ONCE: Final = 100_000
+"""Rows that are checked before a gallery is served, in about 0.1 s; of more, a thread checks them meanwhile."""
+
 
 class EmbeddedGallery(GalleryStore):
     """A gallery in a folder."""
@@ -43,10 +60,16 @@ class EmbeddedGallery(GalleryStore):
         self.folder = folder
         self._lock = lock
         self._database = database
-        self._memory = GalleryMemory(folder, self._database, policy)
-        self._searcher = EmbeddedSearch(self._memory, self._database)
-        self._maintenance = Maintenance(self._memory, self._database)
         state = self._database.state()
+        few = state.counter <= _CHECKED_AT_ONCE
+        damaged = set_aside_damaged(database) if few else []
+        self._memory = GalleryMemory(folder, self._database, policy)
+        self._memory.report(damaged)
+        if (others := make_private(folder)) is not None:
+            self._memory.remark(others)
+        keep_reserve(folder)
+        self._searcher = EmbeddedSearch(self._memory, self._database)
+        self._maintenance = Maintenance(self._memory, self._database, check_rows=not few)
         super().__init__(state.embedding_size, state.embedder_sha256, self._memory.remarks)
 
     @property
@@ -80,12 +103,35 @@ class EmbeddedGallery(GalleryStore):
     def pages(self) -> Iterator[list[GalleryFace]]:
         return database_pages(self._database)
 
+    def check_open(self) -> None:
+        self._database.check_open()
+
+    def delete(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """See ``GalleryStore.delete``. On a full disk, faces are deleted some at a time, in the space that is kept."""
+        try:
+            deleted = super().delete(ids)
+        except GalleryFullError:
+            release_reserve(self.folder)
+            deleted = ()
+            for start in range(0, len(ids), _DELETED_AT_ONCE):
+                deleted += super().delete(ids[start : start + _DELETED_AT_ONCE])
+                self._database.scrub()
+        self._finish_deletion()
+        return deleted
+
     def delete_where(self, condition: Filter) -> int:
+        """See ``GalleryStore.delete_where``, and ``delete`` about a full disk."""
         self._searcher.passing(condition)  # reads what it needs while others write
-        with self._memory.columns_lock, self._write() as write:
-            sequences = self._searcher.passing(condition).tolist()
-            write.delete_sequences(sequences)
-            return len(sequences)
+        try:
+            count = self._delete_passing(condition)
+        except GalleryFullError:
+            release_reserve(self.folder)
+            count = 0
+            while some := self._delete_passing(condition, _DELETED_AT_ONCE):
+                count += some
+                self._database.scrub()
+        self._finish_deletion()
+        return count
 
     def count(self, condition: Filter | None = None) -> int:
         return len(self._memory.vectors) if condition is None else len(self._searcher.passing(condition))
@@ -115,11 +161,14 @@ class EmbeddedGallery(GalleryStore):
         )
 
     def snapshot(self, folder: Path) -> int:
+        self._memory.set_aside_damaged()
         return write_snapshot(self._database, folder)
 
     def restore(self, folder: Path) -> int:
         count = restore_snapshot(self._database, folder)
         self._memory.refresh()
+        self._memory.file_has_deleted = (self.folder / VECTORS).exists()
+        self._database.scrub()
         return count
 
     def save(self) -> None:
@@ -147,12 +196,26 @@ class EmbeddedGallery(GalleryStore):
                 if write.counter > self._memory.seen:
                     connection.execute("UPDATE gallery SET counter = ?", (write.counter,))
             self._memory.apply(write.inserted, write.updated, write.deleted, write.counter)
+            self._database.to_scrub |= bool(write.updated or write.deleted)
+            self._memory.file_has_deleted |= bool(write.deleted) and (self.folder / VECTORS).exists()
         self._maintenance.consider_merging()
 
-    def _check_storage(self) -> dict[str, Any]:
+    def _delete_passing(self, condition: Filter, limit: int | None = None) -> int:
+        with self._memory.columns_lock, self._write() as write:
+            sequences = self._searcher.passing(condition)[:limit].tolist()
+            write.delete_sequences(sequences)
+            return len(sequences) + forget_passing(self._database.writer, condition)
+
+    def _finish_deletion(self) -> None:
+        """Remove what was deleted from the write-ahead log, and keep space for the next deletion."""
+        self._database.scrub()
+        keep_reserve(self.folder)
+
+    def _check_storage(self, *, thorough: bool) -> dict[str, Any]:
+        self._memory.set_aside_damaged()
         self.wait_for_index()
         lists = {} if self.ivf is None else {"nlist": self.ivf.nlist, "nprobe": self.ivf.nprobe}
-        return {"index": self.index} | check_memory(self._memory, self._database) | lists
+        return {"index": self.index} | check_memory(self._memory, self._database, thorough=thorough) | lists
 
     def _find(self, face_id: str) -> GalleryFace | None:
         with self._database.reading() as connection:
@@ -200,6 +263,8 @@ def open_embedded_gallery(
         raise GalleryError(f"{folder} cannot be the folder of a gallery: {error.strerror}") from None
     if not (folder / DATABASE).exists() and any(not _is_of_new_gallery(path.name) for path in folder.iterdir()):
         raise GalleryError(f"{folder} holds something else than a gallery: choose an empty or a new folder")
+    if (folder / SNAPSHOT).exists():
+        raise GalleryError(f"{folder} is a snapshot, which stays as it is: restore it into a gallery")
     lock = lock_folder(folder, alone=alone)
     try:
         if not (folder / DATABASE).exists():
@@ -217,7 +282,7 @@ def open_embedded_gallery(
 
 def _is_of_new_gallery(name: str) -> bool:
     """Whether a file may be in the folder of a gallery that is being made: another process may be making it now."""
-    return name == LOCK or name.startswith(f"{DATABASE}.")
+    return name in (LOCK, RESERVE) or name.startswith(f"{DATABASE}.")
 
 
 def _sequences_by_id(

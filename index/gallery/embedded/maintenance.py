@@ -1,6 +1,10 @@
-"""The background work of an embedded gallery: reading what other processes write, and merging the vectors."""
+"""The background work of an embedded gallery.
+
+What other processes write is read, what was deleted is removed from files, and the vectors are merged.
+"""
 
 import logging
+import sqlite3
 import threading
 import time
 from typing import Final
@@ -17,19 +21,27 @@ _JOIN_S: Final = 5.0
 _MIN_CHANGES_TO_SAVE: Final = 10_000
 """A start reads fewer changes from the database quickly enough."""
 
+_SCRUB_AGAIN_S: Final = 5.0
+"""After somebody was reading from the write-ahead log; an attempt holds up writers for a moment."""
+
+_SAVE_AGAIN_S: Final = 30.0
+"""How often the vectors file is written because it has deleted faces."""
+
 _log = logging.getLogger(__name__)
 
 
 class Maintenance:
     """Two threads, which run until ``stop``."""
 
-    def __init__(self, memory: GalleryMemory, database: GalleryDatabase) -> None:
-        """Start the threads."""
+    def __init__(self, memory: GalleryMemory, database: GalleryDatabase, *, check_rows: bool) -> None:
+        """Start the threads; the first sets damaged rows aside before anything else if it is to ``check_rows``."""
+        self._check_rows = check_rows
         self._memory = memory
         self._database = database
         self._merging = threading.Lock()
         self._stopping = threading.Event()
         self._merge_needed = threading.Event()
+        self._scrub_at = self._save_at = time.monotonic()
         self._threads = [
             threading.Thread(target=self._follow_changes, daemon=True, name="gallery changes"),
             threading.Thread(target=self._merge_when_needed, daemon=True, name="gallery index"),
@@ -52,7 +64,7 @@ class Maintenance:
         self._threads[0].join()
         self._threads[1].join(_JOIN_S)  # it may be building an index that is not needed any more
         seen, unsaved = self._memory.seen, self._memory.unsaved
-        if unsaved > _MIN_CHANGES_TO_SAVE or (unsaved > 0 and seen > _MIN_CHANGES_TO_SAVE):
+        if self._memory.file_has_deleted or unsaved > _MIN_CHANGES_TO_SAVE or (unsaved and seen > _MIN_CHANGES_TO_SAVE):
             self._memory.save()
 
     def consider_merging(self) -> None:
@@ -65,16 +77,34 @@ class Maintenance:
 
     def _follow_changes(self) -> None:
         with self._database.reading(moment=False) as connection:
-            before = None
+            before, failure = None, ""
             while not self._stopping.wait(_POLL_S):
-                (version,) = connection.execute("PRAGMA data_version").fetchone()
-                if version != before:
-                    try:
+                try:
+                    self._database.check_open()
+                    if self._check_rows:
+                        self._check_rows = False
+                        self._memory.set_aside_damaged()
+                    (version,) = connection.execute("PRAGMA data_version").fetchone()
+                    if version != before:
                         self._memory.refresh()
                         before = version
-                    except GalleryError as error:
-                        _log.warning("changes of other processes could not be read: %s", error)
+                    self._remove_deleted()
+                    failure = ""
+                except (GalleryError, sqlite3.Error) as error:
+                    if str(error) != failure:  # once, not several times a second
+                        failure = str(error)
+                        _log.error("the gallery cannot be followed: %s", error)
                 self.consider_merging()
+
+    def _remove_deleted(self) -> None:
+        """Remove deleted faces from the write-ahead log and the vectors file, where they still are."""
+        now = time.monotonic()
+        if self._database.to_scrub and now >= self._scrub_at:
+            self._scrub_at = now + _SCRUB_AGAIN_S
+            self._database.scrub()
+        if self._memory.file_has_deleted and now >= self._save_at:
+            self._save_at = now + _SAVE_AGAIN_S
+            self._memory.save()
 
     def _merge_when_needed(self) -> None:
         while True:

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from mien.index.deadline import locked_in_time
 from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.columns import read_column, update_column
+from mien.index.gallery.embedded.damage import DamagedRow, set_aside_damaged
 from mien.index.gallery.embedded.database import GalleryDatabase, State
 from mien.index.gallery.embedded.folder import DATABASE, IVF, VECTORS, lock_file
 from mien.index.gallery.embedded.rows import READ_FACE, embeddings_of, faces_by_sequence, to_face
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import value_of
+from mien.index.gallery.validation import excerpt
 from mien.index.gallery.vectors.columns import Column, Field
 from mien.index.gallery.vectors.ivf import IvfIndex, read_ivf, write_ivf
 from mien.index.gallery.vectors.policy import IndexPolicy
@@ -34,6 +36,9 @@ _MAX_CHANGES: Final = 10_000
 """Changes that the database keeps for other processes."""
 
 _BLOCK: Final = 10_000
+
+_MAX_REPORTED: Final = 10
+"""Damaged rows that are reported each for itself."""
 
 _ATTEMPTS: Final = 10
 """Of reading columns while all vectors are replaced."""
@@ -50,6 +55,7 @@ class GalleryMemory:
         vectors: the embeddings, and columns.
         seen: the database's counter that they agree with.
         remarks: what the user should know about the opening.
+        file_has_deleted: whether the vectors file has faces that the gallery does not have any more.
         columns_lock: held while a column is read; taken before the database's lock, where both are.
     """
 
@@ -58,6 +64,8 @@ class GalleryMemory:
         self.folder = folder
         self.policy = policy
         self.remarks: list[str] = []
+        self.file_has_deleted = False
+        self._checking = threading.Lock()
         self._database = database
         self.columns_lock = threading.RLock()
         self._size = database.state().embedding_size
@@ -160,12 +168,14 @@ class GalleryMemory:
         with self._database.lock:
             self.catch_up()
             counter, generation = self.seen, self._generation
+            self.file_has_deleted = False
             view = self.vectors.view()
             alive = np.flatnonzero(view.alive)
         # A face that is deleted meanwhile is a tombstone in the file, and among the changes that come after it.
         file = VectorsFile(generation, counter, view.sequences[alive], view.embeddings(alive))
         with lock_file(self.folder / f"{VECTORS}.lock") as locked:
             if not locked:
+                self.file_has_deleted = True  # the other process may have begun earlier
                 return
             try:
                 file.write(self.folder / VECTORS)
@@ -173,6 +183,7 @@ class GalleryMemory:
                     write_ivf(self.folder / IVF, view.ivf, alive, file)
             except OSError as error:  # such as a full disk: the next start takes longer, and nothing is lost
                 _log.warning("%s: the vectors file was not written: %s", self.folder, error)
+                self.file_has_deleted = (self.folder / VECTORS).exists()
                 return
         self._saved = counter
         with self._database.writing() as connection:
@@ -193,9 +204,10 @@ class GalleryMemory:
             self.vectors = self._new_vectors(file.sequences, file.embeddings, self._read_ivf(file))
             self.seen, self._generation = file.counter, state.generation
             self.catch_up()
+            self.file_has_deleted = self.vectors.tombstones > 0
             (count,) = connection.execute("SELECT count(*) FROM faces").fetchone()
             if count != len(self.vectors):
-                self._remark(f"{self.folder / VECTORS} has other faces than {DATABASE}; memory was rebuilt from it")
+                self.remark(f"{self.folder / VECTORS} has other faces than {DATABASE}; memory was rebuilt from it")
                 self._read_all(state)
 
     def _read_file(self, state: State) -> VectorsFile | None:
@@ -205,13 +217,15 @@ class GalleryMemory:
         except FileNotFoundError:
             return None
         except GalleryError as error:
-            self._remark(f"{error}; memory was rebuilt from {DATABASE}")
+            self.remark(f"{error}; memory was rebuilt from {DATABASE}")
+            self.file_has_deleted = True  # perhaps
             return None
         fits = (
             file.generation == state.generation
             and state.forgotten <= file.counter <= state.counter
             and file.embeddings.shape[1] == self._size
         )
+        self.file_has_deleted = not fits
         return file if fits else None
 
     def _read_ivf(self, vectors: VectorsFile) -> IvfIndex | None:
@@ -223,14 +237,20 @@ class GalleryMemory:
         except FileNotFoundError:
             return None
         except GalleryError as error:
-            self._remark(f"{error}; the inverted lists are built again")
+            self.remark(f"{error}; the inverted lists are built again")
             return None
 
     def _read_all(self, state: State) -> None:
-        """Read the vectors from the database alone."""
-        rows = self._database.writer.execute("SELECT sequence, embedding FROM faces ORDER BY sequence").fetchall()
+        """Read the vectors from the database alone, but for damaged ones, which are set aside later."""
+        whole = "typeof(embedding) = 'blob' AND length(embedding) = ?"
+        query = f"SELECT sequence, embedding FROM faces WHERE {whole} ORDER BY sequence"  # noqa: S608
+        rows = self._database.writer.execute(query, (4 * self._size,)).fetchall()
         sequences = np.array([row[0] for row in rows], dtype=np.int64)
-        self.vectors = self._new_vectors(sequences, embeddings_of((row[1] for row in rows), self._size))
+        embeddings = embeddings_of((row[1] for row in rows), self._size)
+        finite = np.isfinite(embeddings).all(axis=1)
+        if not finite.all():
+            sequences, embeddings = sequences[finite], embeddings[finite]
+        self.vectors = self._new_vectors(sequences, embeddings)
         self.seen, self._generation = state.counter, state.generation
 
     def _new_vectors(
@@ -238,6 +258,26 @@ class GalleryMemory:
     ) -> VectorIndex:
         return VectorIndex(sequences, sealed, ivf, self.policy.to_device)
 
-    def _remark(self, remark: str) -> None:
+    def set_aside_damaged(self) -> None:
+        """Set the damaged rows of the database aside; return once another thread has, if one is doing it."""
+        if not self._checking.acquire(blocking=False):
+            with self._checking:
+                return
+        try:
+            damaged = set_aside_damaged(self._database)
+            self.refresh()
+        finally:
+            self._checking.release()
+        self.report(damaged)
+
+    def report(self, damaged: Sequence[DamagedRow]) -> None:
+        """Tell the user of rows that were set aside."""
+        for row in damaged[:_MAX_REPORTED]:
+            self.remark(f"the face {excerpt(row.id)} is damaged, and was set aside: {row.fault}")
+        if len(damaged) > _MAX_REPORTED:
+            self.remark(f"{len(damaged)} faces are damaged, and were set aside")
+
+    def remark(self, remark: str) -> None:
+        """Tell the user something, by ``remarks`` and the log."""
         self.remarks.append(remark)
         _log.warning("%s", remark)

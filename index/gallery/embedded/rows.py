@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.index.errors import GalleryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import value_at
-from mien.index.gallery.validation import json_text
+from mien.index.gallery.validation import excerpt, json_text
 
 FACE: Final = "sequence, id, embedding, label, emotion, sub_class, subject, metadata, content_sha256, time"
 """The columns of the table."""
@@ -37,6 +38,10 @@ _JSON: Final[Callable[[str, int], tuple[Any, int]]] = json.JSONDecoder().scan_on
 """Reads a JSON value at an offset of a text; what the database holds was checked when it was written."""
 
 
+class UnreadableRowError(GalleryError):
+    """A row cannot be read as a face; rows are checked when a gallery is opened, or soon after."""
+
+
 def to_row(face: GalleryFace) -> tuple[Any, ...]:
     """A face as the columns of ``FACE``."""
     return (
@@ -54,18 +59,27 @@ def to_row(face: GalleryFace) -> tuple[Any, ...]:
 
 
 def to_face(row: Sequence[Any], thumbnail: bytes | None = None) -> GalleryFace:
-    """A face from ``READ_FACE``."""
+    """A face from ``READ_FACE``.
+
+    Raises:
+        UnreadableRowError: the row is damaged.
+    """
     sequence, face_id, embedding, label, emotion, sub_class, subject, metadata, content_sha256, time, has_thumbnail = (
         row
     )
+    try:
+        point = np.frombuffer(embedding, _LITTLE_ENDIAN).astype(np.float32, copy=False)
+        values = _JSON(metadata, 0)[0]
+    except (ValueError, TypeError, StopIteration, RecursionError):
+        raise UnreadableRowError(f"the face {excerpt(face_id)} is damaged: mien gallery check sets it aside") from None
     return GalleryFace(
         face_id,
-        np.frombuffer(embedding, _LITTLE_ENDIAN).astype(np.float32, copy=False),
+        point,
         label,
         emotion,
         sub_class,
         subject,
-        _JSON(metadata, 0)[0],
+        values,
         content_sha256,
         time,
         thumbnail,

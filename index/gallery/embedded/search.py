@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mien.index.errors import GalleryError
 from mien.index.gallery.embedded.database import GalleryDatabase
 from mien.index.gallery.embedded.memory import GalleryMemory
-from mien.index.gallery.embedded.rows import faces_by_sequence, select_in
+from mien.index.gallery.embedded.rows import UnreadableRowError, faces_by_sequence, select_in
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.results import SearchResult
@@ -39,6 +39,9 @@ class EmbeddedSearch:
                 matches = search.matches(queries, k, options)
             except DeletedFaceError:
                 self._memory.refresh()
+                continue
+            except UnreadableRowError:
+                self._memory.set_aside_damaged()
                 continue
             return SearchResult(matches, snapshot, search.is_exact(k, options))
         raise GalleryError(f"the memory of the gallery {self._memory.folder} does not agree with its database")

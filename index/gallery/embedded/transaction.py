@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from mien.index.gallery.embedded.damage import forget_set_aside
 from mien.index.gallery.embedded.rows import (
     delete_faces,
     faces_by_id,
@@ -42,6 +43,7 @@ class Transaction:
 
     def put(self, faces: Sequence[GalleryFace], replaced: Sequence[GalleryFace]) -> None:
         self.delete_sequences([face.sequence for face in replaced])
+        forget_set_aside(self._connection, [face.id for face in faces])
         now = time.time()
         added = []
         for face in faces:
@@ -65,7 +67,7 @@ class Transaction:
     def delete(self, ids: Sequence[str]) -> Collection[str]:
         stored = dict(select_in(self._connection, "SELECT id, sequence FROM faces WHERE id IN ", ids))
         self.delete_sequences(list(stored.values()))
-        return stored.keys()
+        return {*stored, *forget_set_aside(self._connection, ids)}
 
     def delete_sequences(self, sequences: Sequence[int]) -> None:
         """Delete the faces with these sequence numbers."""

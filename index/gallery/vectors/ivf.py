@@ -153,7 +153,7 @@ def write_ivf(path: Path, ivf: IvfIndex, positions: NDArray[np.int64], vectors: 
     assignments = np.full(len(positions), -1, dtype=np.int32)
     in_lists = positions < len(ivf.assignments)
     assignments[in_lists] = ivf.assignments[positions[in_lists]]
-    with write_atomically(path) as file:
+    with write_atomically(path, private=True) as file:
         np.savez(
             file,
             generation=np.array(vectors.generation),

@@ -61,7 +61,7 @@ class VectorsFile:
             "embedding_size": self.embeddings.shape[1],
             "crc32": checksum,
         }
-        with write_atomically(path) as file:
+        with write_atomically(path, private=True) as file:
             file.write(json.dumps(header).encode().ljust(_PAGE, b"\0"))
             file.write(sequences)
             for part in self._parts():

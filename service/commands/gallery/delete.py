@@ -29,9 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
             count = gallery.count(condition) if arguments.dry_run else gallery.delete_where(condition)
             missing: list[str] = []
         else:
-            found = gallery.get_many(arguments.ids)
+            found = gallery.get_many(arguments.ids) if arguments.dry_run else gallery.delete(arguments.ids)
             missing = [face_id for face_id in arguments.ids if face_id not in found]
-            count = len(found) if arguments.dry_run else len(gallery.delete(arguments.ids))
+            count = len(found)
     for face_id in missing:
         console.print(f"the gallery has no face with the id {face_id}")
     console.print(f"{count} faces {'would be deleted' if arguments.dry_run else 'deleted'}")

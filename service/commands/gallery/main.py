@@ -15,7 +15,7 @@ ACTIONS: Final = {
     "restore": ("gallery.restore", "Replace the gallery's content by that of a snapshot."),
     "re-embed": ("gallery.re_embed", "Embed a gallery again, by the bundle's network, into a new folder."),
     "migrate": ("gallery.migrate", "Copy all faces to another gallery; a run that was interrupted continues."),
-    "check": ("gallery.check", "Compare memory with database, and approximate with exact search; prints JSON."),
+    "check": ("gallery.check", "Check each face, memory against database, and approximate search; prints JSON."),
 }
 """Each action's module in ``mien.service.commands``, and its summary."""
 

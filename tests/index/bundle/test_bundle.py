@@ -16,7 +16,6 @@ from mien.index.bundle.manifest import (
     MANIFEST,
     MIXTURE,
     read_manifest,
-    sha256_of,
     write_manifest,
 )
 from mien.index.bundle.mixture_npz import CALIBRATION_ARRAYS
@@ -25,6 +24,7 @@ from mien.index.mixture.background import Background
 from mien.index.mixture.mixture import Calibration
 from mien.model.embedder.embedder import Embedder
 from mien.model.emotions import EMOTIONS
+from mien.model.files import sha256_of
 from tests.support.small_run import SmallRun
 
 

@@ -12,11 +12,12 @@ from PIL import Image
 
 from mien.index.bundle.bundle import Bundle, load_bundle, replace_demonstration
 from mien.index.bundle.default import default_bundle
-from mien.index.bundle.manifest import DEMONSTRATION, read_manifest, sha256_of, write_manifest
+from mien.index.bundle.manifest import DEMONSTRATION, read_manifest, write_manifest
 from mien.index.errors import BundleError
 from mien.index.fitting.demonstration import read_demonstration_faces
 from mien.index.gallery.face import GalleryFace
 from mien.model.errors import DatasetError
+from mien.model.files import sha256_of
 from mien.service.inference.engine import Engine
 from tests.support.data import needs_darwin, needs_london, shown_faces
 

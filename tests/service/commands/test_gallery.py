@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from mien.index.bundle.default import default_bundle
-from mien.index.bundle.manifest import EMBEDDER, read_manifest, sha256_of
+from mien.index.bundle.manifest import EMBEDDER, read_manifest
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import every_face
 from mien.model.embedder.embedder import Embedder
 from mien.model.faces.thumbnail import crop_of_thumbnail
+from mien.model.files import sha256_of
 from mien.model.pipeline import load_pipeline
 from mien.service.commands.main import main
 from tests.support.cartoon import cartoon
