@@ -120,5 +120,5 @@ def request(path: str, files: Sequence[tuple[str, bytes]], texts: Mapping[str, s
         for name, text in (texts or {}).items()
     ]
     body = b"".join([*parts, b"--b--\r\n"])
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

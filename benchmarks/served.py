@@ -40,7 +40,7 @@ class Served:
             self.port: int = free.getsockname()[1]
         self._command = [*command, address.format(self.port)]
         self._environment = os.environ | (environment or {})
-        self._ready = f"GET {ready} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        self._ready = f"GET {ready} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
         self._folder = folder
 
     def __enter__(self) -> Self:

@@ -15,6 +15,7 @@ from mien.service.middleware.api_keys import Keys
 from mien.service.middleware.auth import Auth
 from mien.service.middleware.body_limit import BodyLimit
 from mien.service.middleware.early_answer import EarlyAnswer
+from mien.service.middleware.head_requests import HeadRequests
 from mien.service.middleware.load_shedding import LoadShedding
 from mien.service.middleware.origins import Hosts, OriginCheck
 from mien.service.middleware.rate_limit import RateLimiter
@@ -85,6 +86,7 @@ def create_app_on(runtime: Runtime, hosts: Hosts | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     # The last that is added is the first that a request passes.
+    app.add_middleware(HeadRequests)
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_body_bytes,
@@ -93,7 +95,7 @@ def create_app_on(runtime: Runtime, hosts: Hosts | None = None) -> FastAPI:
         max_bytes_by_path={VIDEO_PATH: settings.video_body_bytes},
     )
     app.add_middleware(LoadShedding, limits=runtime.admission.by_path)
-    keys = Keys(settings.keys) if settings.keys is not None else None
+    keys = Keys(settings.keys, runtime.metrics) if settings.keys is not None else None
     rates = RateLimiter(settings.rate_per_s / settings.processes)
     app.add_middleware(Auth, keys=keys, rates=rates)
     if settings.origins:

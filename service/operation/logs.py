@@ -23,8 +23,8 @@ SAMPLE_EVERY_S: Final = 10.0
 
 _REQUESTS: Final = "mien.requests"
 
-_SAMPLED: Final = ("mien.connections", "uvicorn", "websockets", "asyncio", "py.warnings")
-"""Loggers of what comes from connections."""
+_SAMPLED: Final = ("mien.connections", "mien.problems", "uvicorn", "websockets", "asyncio", "py.warnings")
+"""Loggers of what any request or connection can cause."""
 
 _REFUSALS: Final = frozenset({"rate", "no-key", "scope", "host", "origin", "malformed-head", "busy", "not-ready"})
 """Problems of requests that are refused before they cost much."""

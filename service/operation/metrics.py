@@ -98,6 +98,12 @@ class Metrics:
             ("reason",),
             registry=self._registry,
         )
+        self.key_file_broken = Gauge(
+            "mien_key_file_broken",
+            "1 while the key file cannot be used, so that no key is valid.",
+            multiprocess_mode="livemax",
+            registry=self._registry,
+        )
         self.frames = Counter(
             "mien_frames",
             "Frames of videos and streams: answered, damaged, dropped for a newer one, refused.",

@@ -1,5 +1,7 @@
 """Errors over HTTP: RFC 9457 problem details, and the table of the answers to all errors."""
 
+import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -51,7 +53,10 @@ from mien.service.errors import (
     TooLateError,
     TooManyImagesError,
 )
+from mien.service.operation.logs import FIELDS
 from mien.service.schemas.problem import Problem
+
+_log = logging.getLogger("mien.problems")
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -108,6 +113,11 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
 }
 """Status and kind of problem of each error; a subclass that is not listed has its parent's."""
 
+_NAME_FOLDERS: Final = frozenset({GalleryError, GalleryFullError, ReloadError})
+"""Errors whose messages have paths, for those who run the service: the log has them, the answer only the last part."""
+
+_PATH: Final = re.compile(r"(?:[^\s'\"(),;]*/)+([^\s'\"(),;/]*)")
+
 
 def problem(status: HTTPStatus, kind: str, detail: str) -> Problem:
     """A problem by its kind, the last word of its type."""
@@ -123,7 +133,7 @@ def problem_of(error: Exception) -> Problem:
     for kind in type(error).__mro__:
         if kind in ANSWERS:
             status, name = ANSWERS[kind]
-            return problem(status, name, str(error))
+            return problem(status, name, _without_folders(str(error)) if kind in _NAME_FOLDERS else str(error))
     raise KeyError(type(error).__name__)
 
 
@@ -165,7 +175,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
 
 
+def _without_folders(text: str) -> str:
+    return _PATH.sub(r"\1", text)
+
+
 async def _known_error(request: Request, error: Exception) -> JSONResponse:
+    if type(error) in (GalleryError, GalleryFullError):
+        _log.warning("the gallery fails", extra={FIELDS: {"reason": str(error)}})
     return response_to(error, request.scope)
 
 

@@ -329,3 +329,18 @@ def test_concurrent_requests_are_answered_as_alone(client: TestClient, make_face
     alone = [ask(image) for image in images]
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(ask, images)) == alone
+
+
+def test_every_get_answers_head(served_engine: Engine) -> None:
+    """With the same status and headers, and no body."""
+    with TestClient(create_app(served_engine, Settings(rate_per_s=0))) as client:
+        paths = [path for path, methods in client.get("/openapi.json").json()["paths"].items() if "get" in methods]
+        assert len(paths) > 8
+        assert not any("head" in methods for methods in client.get("/openapi.json").json()["paths"].values())
+        for path in [*paths, "/", "/docs", "/redoc", "/openapi.json", "/page/app.js"]:
+            asked = path.replace("{face_id}", "nobody").replace("{", "").replace("}", "")
+            got, head = client.get(asked), client.head(asked)
+            assert head.status_code == got.status_code, path
+            assert head.headers["content-type"] == got.headers["content-type"], path
+            assert not head.content, path
+        assert client.head("/classify").status_code == 405

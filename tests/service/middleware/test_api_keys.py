@@ -1,12 +1,17 @@
 import os
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mien.model.errors import ConfigError
 from mien.service.commands.main import main
-from mien.service.middleware.api_keys import RELOAD_AFTER_S, Keys, create_key, read_keys, revoke_key
+from mien.service.middleware.api_keys import MAX_FILE_BYTES, STALE_AFTER_S, Keys, create_key, read_keys, revoke_key
+from mien.service.operation.logs import FIELDS
+from mien.service.operation.metrics import Metrics
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +31,7 @@ class Clock:
 def test_only_the_exact_key_is_found(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     reader, admin = create_key(path, "reader", "read"), create_key(path, "operator", "admin")
-    keys = Keys(path)
+    keys = Keys(path, Metrics())
     found = keys.find(reader)
     assert found is not None
     assert (found.name, found.scope) == ("reader", "read")
@@ -56,38 +61,85 @@ def test_key_file_has_no_secret_and_is_readable_by_its_user_only(tmp_path: Path)
 
 
 def test_revoked_key_becomes_invalid_without_a_restart(tmp_path: Path) -> None:
-    path, clock = tmp_path / "keys.json", Clock()
+    path = tmp_path / "keys.json"
     first, second = create_key(path, "first", "read"), create_key(path, "second", "read")
-    keys = Keys(path, clock)
+    keys = Keys(path, Metrics())
     found = keys.find(first)
     assert found is not None
     revoke_key(path, found.id)
     third = create_key(path, "third", "write")
-    clock.now += RELOAD_AFTER_S
+    keys.check()
     assert keys.find(first) is None
     assert keys.find(second) is not None
     assert keys.find(third) is not None
 
 
-@pytest.mark.parametrize("breaking", ["remove", "spoil"])
-def test_no_key_is_valid_while_the_file_cannot_be_read(tmp_path: Path, breaking: str) -> None:
+@pytest.mark.parametrize("breaking", ["remove", "spoil", "empty", "no keys", "pipe", "large"])
+def test_no_key_is_valid_while_the_file_cannot_be_used(
+    tmp_path: Path, breaking: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, metrics = tmp_path / "keys.json", Metrics()
+    text = create_key(path, "reader", "read")
+    whole = path.read_bytes()
+    keys = Keys(path, metrics)
+    if breaking in ("remove", "pipe"):
+        path.unlink()
+    if breaking == "pipe":
+        os.mkfifo(path)
+    elif breaking != "remove":
+        content = {"spoil": "{}}", "empty": "", "no keys": '{"keys": []}', "large": " " * (MAX_FILE_BYTES + 1)}
+        path.write_text(content[breaking], encoding="utf-8")
+    keys.check()
+    assert keys.find(text) is None
+    assert b"mien_key_file_broken 1.0" in metrics.exposition()
+    (record,) = (record for record in caplog.records if record.name == "mien.keys")
+    assert record.levelname == "ERROR"
+    assert str(path) in getattr(record, FIELDS)["reason"]
+    keys.check()
+    assert len([record for record in caplog.records if record.name == "mien.keys"]) == 1, "it is said once"
+    path.unlink(missing_ok=True)
+    path.write_bytes(whole)
+    keys.check()
+    assert keys.find(text) is not None
+    assert b"mien_key_file_broken 0.0" in metrics.exposition()
+
+
+def test_no_key_is_valid_after_the_file_could_not_be_read_for_long(tmp_path: Path) -> None:
+    """On a network folder that does not answer, nobody knows what was revoked."""
     path, clock = tmp_path / "keys.json", Clock()
     text = create_key(path, "reader", "read")
-    keys = Keys(path, clock)
-    if breaking == "remove":
-        path.unlink()
-    else:
-        path.write_text("{}}", encoding="utf-8")
-    clock.now += RELOAD_AFTER_S
+    keys = Keys(path, Metrics(), clock)
+    keys.check = lambda: None  # type: ignore[method-assign]
+    clock.now += STALE_AFTER_S - 0.01
+    assert keys.find(text) is not None
+    clock.now += 0.01
     assert keys.find(text) is None
+
+
+def test_file_is_read_by_a_thread(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    text = create_key(path, "reader", "read")
+    keys = Keys(path, Metrics())
+    path.unlink()
+    began = time.monotonic()
+    wait_until(lambda: keys.find(text) is None)
+    assert time.monotonic() - began < 3
+
+
+def test_keys_that_are_created_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "keys.json"
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda number: create_key(path, f"key {number}", "read"), range(24)))
+    keys = Keys(path, Metrics())
+    assert [keys.find(text) is not None for text in made] == [True] * 24
 
 
 def test_file_without_keys_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no key"):
-        Keys(tmp_path / "none.json")
+        Keys(tmp_path / "none.json", Metrics())
     (tmp_path / "broken.json").write_text("[]", encoding="utf-8")
     with pytest.raises(ConfigError, match="is no key file"):
-        Keys(tmp_path / "broken.json")
+        Keys(tmp_path / "broken.json", Metrics())
 
 
 def test_command_creates_lists_and_revokes_keys(
@@ -96,7 +148,7 @@ def test_command_creates_lists_and_revokes_keys(
     path = tmp_path / "keys.json"
     assert main(["keys", "create", "front end", "--scope", "write", "--keys", str(path)]) == 0
     text = capfd.readouterr().out.strip()
-    assert (key := Keys(path).find(text)) is not None
+    assert (key := Keys(path, Metrics()).find(text)) is not None
     monkeypatch.setenv("MIEN_KEYS", str(path))
     assert main(["keys", "list"]) == 0
     listed = capfd.readouterr().out
