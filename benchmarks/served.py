@@ -54,8 +54,11 @@ class Served:
         )
         while True:
             try:
-                if asyncio.run(status_of(self.port, self._ready)) == 200:
+                status = asyncio.run(status_of(self.port, self._ready))
+                if status == 200:
                     break
+                if 400 <= status < 500:
+                    raise SystemExit(f"{self._command} refuses the question whether it is ready: {status}")
             except OSError:
                 if self._process.poll() is not None:
                     raise SystemExit(f"{self._command} ended") from None
