@@ -56,12 +56,12 @@ def crop_face(image: NDArray[np.uint8], landmarks: NDArray[np.floating], side_px
     spacing_px = 1 / abs(turn)
     factor = max(1, int(spacing_px / 2))
     per_side = max(1, math.ceil(spacing_px / factor - 0.01))  # rounding errors must not add a sample
-    steps = (np.arange(side_px * per_side) + 0.5) / per_side
-    places = (steps[np.newaxis, :] + 1j * steps[:, np.newaxis] - shift) / turn  # complex: x + iy in the image
-    grey, left, top = _reduce_around(image, places, factor)
-    samples = _sample(grey, (places.real - left) / factor, (places.imag - top) / factor)
-    crop: NDArray[np.float64] = samples.reshape(side_px, per_side, side_px, per_side).mean(axis=(1, 3))
-    return np.rint(crop).astype(np.uint8)
+    first, last = 0.5 / per_side, side_px - 0.5 / per_side
+    outermost = np.array([first + first * 1j, last + first * 1j, first + last * 1j, last + last * 1j])
+    grey, left, top = _reduce_around(image, (outermost - shift) / turn, factor)
+    step, origin = 1 / (turn * per_side * factor), (-shift / turn - complex(left, top)) / factor
+    samples = _sample(grey, step, origin, side_px * per_side)
+    return np.asarray(samples.reduce(per_side)).round().astype(np.uint8)
 
 
 def crop_in_colour(
@@ -134,13 +134,26 @@ def _grey(image: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(image)).convert("L")
 
 
-def _sample(grey: NDArray[np.uint8], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bilinear samples at continuous coordinates; edge pixels are repeated outside the image."""
+def _sample(grey: NDArray[np.uint8], step: complex, origin: complex, side: int) -> Image.Image:
+    """(side, side) bilinear samples, as 32-bit floats; edge pixels are repeated outside the image.
+
+    Args:
+        grey: (h, w), in which coordinates are complex, x + iy.
+        step: from one sample to the next in its row; turned by a quarter, to that below.
+        origin: the corner of the first sample, half a step before its middle.
+        side: rows and columns of samples.
+    """
     height, width = grey.shape
-    x, y = (x - 0.5).clip(0, width - 1), (y - 0.5).clip(0, height - 1)  # from edges to centres of pixels
-    x0, y0 = x.astype(np.intp), y.astype(np.intp)
-    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
-    across, down = x - x0, y - y0
-    above = grey[y0, x0] * (1 - across) + grey[y0, x1] * across
-    below = grey[y1, x0] * (1 - across) + grey[y1, x1] * across
-    return np.asarray(above * (1 - down) + below * down)
+    corners = origin + step * side * np.array([0, 1, 1j, 1 + 1j])
+    x, y = corners.real, corners.imag
+    before, after = (_margin(-y.min()), _margin(-x.min())), (_margin(y.max() - height), _margin(x.max() - width))
+    padded = np.pad(grey.astype(np.float32), tuple(zip(before, after, strict=True)), mode="edge")
+    row, column = (step.real, -step.imag, origin.real + before[1]), (step.imag, step.real, origin.imag + before[0])
+    return Image.fromarray(padded).transform(
+        (side, side), Image.Transform.AFFINE, (*row, *column), Image.Resampling.BILINEAR
+    )
+
+
+def _margin(outside_px: float) -> int:
+    """Pixels to repeat at an edge over which the samples reach by so many."""
+    return max(0, math.ceil(outside_px) + 1)
