@@ -200,6 +200,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, say where, and reload at each SIGHUP."""
+        await self._runtime.readers.start()
         await super().startup(sockets)
         self._runtime.reload_on_hangup()
         if self.started:

@@ -81,7 +81,10 @@ class Settings(BaseSettings):
     )
     threads: int = Field(1, ge=0, le=1024, description="Threads of one embedding; 0 leaves it to ONNX Runtime.")
     workers: int = Field(
-        0, ge=0, le=1024, description="Threads that decode, detect, embed and search; 0 takes one per core."
+        0,
+        ge=0,
+        le=1024,
+        description="Threads that embed and search, and as many processes that read pictures; 0 takes one per core.",
     )
     processes: int = Field(1, ge=1, le=256, description="Processes that serve; each loads the bundle.")
     batch_faces: int = Field(8, ge=1, le=1024, description="Most faces that go through the network at once.")
@@ -133,6 +136,10 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(21 * 2**20, ge=1, description="Largest request body, bytes.")
     max_image_bytes: int = Field(DecodingLimits().max_bytes, ge=1, description="Largest image file, bytes.")
     max_image_pixels: int = Field(DecodingLimits().max_pixels, ge=1, description="Largest image, pixels.")
+    max_image_memory_bytes: int = Field(
+        DecodingLimits().max_memory_bytes, ge=2**20, description="Most memory for reading an image, bytes."
+    )
+    max_image_cpu_s: float = Field(2.5, gt=0, description="Longest CPU time for reading an image, seconds.")
     max_images: int = Field(16, ge=1, description="Most images of one request.")
     max_faces: int = Field(50, ge=1, description="Faces of an image that are answered, largest first.")
     queue_videos: int = Field(2, ge=1, description="Videos that are worked on at once; more are answered with 503.")
@@ -243,7 +250,11 @@ class Settings(BaseSettings):
     @property
     def decoding_limits(self) -> DecodingLimits:
         """The limits of one image."""
-        return DecodingLimits(max_bytes=self.max_image_bytes, max_pixels=self.max_image_pixels)
+        return DecodingLimits(
+            max_bytes=self.max_image_bytes,
+            max_pixels=self.max_image_pixels,
+            max_memory_bytes=self.max_image_memory_bytes,
+        )
 
 
 def read_settings(environment: Mapping[str, str], **overrides: object) -> Settings:

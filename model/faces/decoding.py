@@ -23,6 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pydantic import BaseModel, Field, PositiveInt
 
 from mien.model.errors import BrokenImageError, EmptyImageError, ImageTooLargeError, UnsupportedImageError
+from mien.model.faces.heads import check_head
 
 FORMATS: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WebP")
 """The formats that are decoded; of an animation or a file with several pages, the first picture."""
@@ -33,6 +34,7 @@ class DecodingLimits(BaseModel, frozen=True):
 
     max_bytes: PositiveInt = Field(20 * 2**20, description="Largest image file, bytes.")
     max_pixels: PositiveInt = Field(50_000_000, description="Largest image, width times height by its header, pixels.")
+    max_memory_bytes: PositiveInt = Field(400 * 2**20, description="Most memory for reading an image, bytes.")
 
 
 DEFAULT_LIMITS: Final = DecodingLimits()
@@ -115,6 +117,7 @@ def upright_pixels(image: Image.Image) -> NDArray[np.uint8]:
 def _open(data: bytes, limits: DecodingLimits) -> ImageFile:
     """Read the header of an image, and check its size."""
     check_bytes(len(data), limits)
+    check_head(data, limits.max_pixels, limits.max_memory_bytes)
     plugin = _plugin(data)
     if plugin is None:
         raise UnsupportedImageError(

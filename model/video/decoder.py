@@ -9,11 +9,9 @@ import importlib.util
 import json
 import select
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
@@ -27,6 +25,7 @@ from mien.model.errors import (
     VideoError,
     VideoTooLargeError,
 )
+from mien.model.sandbox import start_program
 from mien.model.video.worker import DecodeRequest
 
 FORMATS: Final = ("MP4", "WebM", "GIF")
@@ -124,16 +123,7 @@ class Video:
         self._request = DecodeRequest(bytes=len(data), format=form, fps=fps, **limits.model_dump())  # type: ignore[typeddict-item]
         self._data: bytes | None = data
         self._lock = threading.Lock()
-        child = Path(__file__).with_name("worker.py")
-        self._process = subprocess.Popen(  # noqa: S603 the program and its arguments are written here
-            [sys.executable, "-I", str(child)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env={},
-            start_new_session=True,
-        )
+        self._process = start_program("mien.model.video.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self) -> Self:
         return self

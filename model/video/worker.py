@@ -1,22 +1,22 @@
 """The process that decodes a video, so that FFmpeg does not run on untrusted files inside the service.
 
-``mien.model.video.decoder`` starts this file as a program without the service's environment, and requests one frame
-after the other. A hostile file can do little here: memory and CPU time of the process are limited, it cannot write
-files, and it ends when its parent does. It needs only the standard library and PyAV.
+``mien.model.video.decoder`` starts it (``mien.model.sandbox``), and requests one frame after the other. A hostile file
+can do little here: memory and CPU time of the process are limited, it cannot write files, and it ends when its parent
+does. It needs only the standard library and PyAV.
 
 Standard input has a line of JSON (``DecodeRequest``), the bytes of the video, and then one line for each reply that is
-requested. A reply on standard output is the length of a line of JSON (4 bytes, big-endian), the line, and as many bytes
-as its field ``bytes`` says.
+requested. A reply on standard output is a message of ``mien.model.sandbox``.
 """
 
 import io
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Iterator
 from typing import IO, Any, Final, TypedDict
+
+from mien.model.sandbox import limit_resources, write_message
 
 DECODERS: Final = ("h264", "hevc", "vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "mpeg4", "gif")
 """FFmpeg's decoders that may run, for the videos of browsers, phones and cameras."""
@@ -54,16 +54,10 @@ class RefusalError(Exception):
         self.kind = kind
 
 
-def limit_resources(request: DecodeRequest) -> None:
-    """Limit the resources of this process."""
+def limit_to(request: DecodeRequest) -> None:
+    """Limit the resources of this process to what a video may need."""
     memory = BASE_MEMORY_BYTES + 2 * request["bytes"] + 4 * MAX_FRAMES_IN_MEMORY * request["max_pixels"]
-    for what, limit in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, math.ceil(request["max_cpu_s"]) + 1),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(what, (limit, limit))
+    limit_resources(memory_bytes=memory, cpu_s=math.ceil(request["max_cpu_s"]) + 1)
 
 
 class FrameSampler:
@@ -196,10 +190,7 @@ class Connection:
 
     def reply(self, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
         """Send a reply and wait for the next request; exit at the end of the requests."""
-        line = json.dumps({**header, "bytes": len(body)}).encode()
-        self._replies.write(len(line).to_bytes(4, "big") + line)
-        self._replies.write(body)
-        self._replies.flush()
+        write_message(self._replies, header, body)
         if not self._requests.readline():
             sys.exit(0)
 
@@ -217,7 +208,7 @@ def main() -> None:
     """Decode one video."""
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     request: DecodeRequest = json.loads(requests.readline())
-    limit_resources(request)
+    limit_to(request)
     data = requests.read(request["bytes"])
     connection = Connection(requests, replies)
     try:

@@ -1,5 +1,6 @@
 """Explanations: which parts of a face its emotion rests on, and what a face and a match have in common."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from mien.index.gallery.face import GalleryFace
 from mien.index.mixture.comparison import Comparison, compare_points
 from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
 from mien.model.errors import ImageError
+from mien.model.faces.reader import Face
 from mien.model.faces.thumbnail import crop_of_thumbnail
 from mien.service.inference.engine import Engine
 
@@ -65,27 +67,24 @@ class _OccludedFace:
 
 
 def explain_face(
-    engine: Engine, file: bytes, *, already_cropped: bool, face: int, emotion: str | None, match_id: str | None
+    engine: Engine, faces: Sequence[Face], *, face: int, emotion: str | None, match_id: str | None
 ) -> FaceExplanation:
     """Explain one face of an image.
 
     Args:
-        engine: reads and embeds the face.
-        file: the image.
-        already_cropped: the whole image is one face.
-        face: row of the face among those of the image, largest first.
+        engine: embeds the face.
+        faces: of the image, largest first.
+        face: row of the face among them.
         emotion: to explain; None takes the nearest.
         match_id: a face of the gallery to compare with.
 
     Raises:
-        ImageError: the image cannot be used, or has no face.
-        QueryError: it has fewer faces, or the emotion or the match is not known.
+        QueryError: the image has fewer faces, or the emotion or the match is not known.
     """
     emotions = engine.bundle.mixture.emotions
     if emotion is not None and emotion not in emotions:
         raise QueryError(f"expected one of {', '.join(emotions)}, got {emotion!r}")
     match = None if match_id is None else _gallery_face(engine, match_id)
-    faces = engine.read_faces(file, already_cropped=already_cropped)
     if face >= len(faces):
         raise QueryError(f"the image has {len(faces)} faces, face must be below that, got {face}")
     crop = faces[face].crop

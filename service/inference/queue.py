@@ -4,6 +4,7 @@ Micro-batching: the faces of several requests that come at about the same time g
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -14,10 +15,12 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from mien.index.errors import QueryError
 from mien.model.errors import ImageError, MienError, NoFaceError
+from mien.model.faces.heads import is_plain
 from mien.model.faces.reader import Face
 from mien.service.inference.engine import Engine
 from mien.service.inference.frame_predictions import FramePredictions
 from mien.service.inference.prediction import ImageQuery, InferenceRequest, Prediction
+from mien.service.inference.reader_pool import ReaderPool
 from mien.service.inference.worker_pool import Priority, WorkerPool
 
 Group = tuple[InferenceRequest, ...]
@@ -162,13 +165,17 @@ class LoadedEngine:
     Attributes:
         engine: the engine.
         failures: batches that failed one after the other, up to now.
+        readers: the processes that read pictures.
     """
 
-    def __init__(self, engine: Engine, pool: WorkerPool, *, batch_size: int, max_wait_s: float) -> None:
-        """Put an empty queue in front of ``engine``; see ``Batcher``."""
+    def __init__(
+        self, engine: Engine, pool: WorkerPool, readers: ReaderPool, *, batch_size: int, max_wait_s: float
+    ) -> None:
+        """Put an empty queue in front of ``engine``, whose pictures ``readers`` read; see ``Batcher``."""
         self.engine = engine
         self.failures = 0
         self._pool = pool
+        self.readers = readers
         self._batch_size = batch_size
         self._batcher: Batcher[Group, list[Prediction | ImageError]] = Batcher(
             self._predict_groups, pool, batch_size=batch_size, max_wait_s=max_wait_s
@@ -199,7 +206,8 @@ class LoadedEngine:
         Raises:
             QueryError: a next page is asked for, and an image has several faces.
         """
-        rows = [row for row, query in enumerate(queries) if _is_decoded_in_batch(query)]
+        in_batch = [_is_decoded_in_batch(query) for query in queries]
+        rows = [row for row, is_crop in enumerate(in_batch) if is_crop]
         requests = [replace(_request(queries[row]), crop_file=queries[row].file) for row in rows]
         found: list[Prediction | ImageError | None] = [None] * len(queries)
 
@@ -218,7 +226,7 @@ class LoadedEngine:
 
         bounds = self._bounds_of_groups(len(rows))
         work = [predict_group(start, end) for start, end in pairwise(bounds)]
-        work += [predict_photograph(row) for row, query in enumerate(queries) if not _is_decoded_in_batch(query)]
+        work += [predict_photograph(row) for row, is_crop in enumerate(in_batch) if not is_crop]
         if len(work) == 1:  # without a task of its own
             await work[0]
         else:
@@ -231,17 +239,24 @@ class LoadedEngine:
         return [count * number // max(1, groups) for number in range(groups + 1)]
 
     async def _predict_photograph(self, query: ImageQuery) -> Prediction:
-        faces = await self._read_faces(
-            lambda: self.engine.read_faces(
-                query.file,
-                already_cropped=query.already_cropped,
-                max_faces=query.max_faces,
-                thumbnails=query.thumbnails,
-            )
-        )
+        faces = await self.read_faces(query)
         if query.options.after is not None and len(faces) != 1:
             raise QueryError(f"a next page is of one face: expected faces=largest, got {len(faces)} faces")
         return await self._submit(replace(_request(query), faces=faces))
+
+    async def read_faces(self, query: ImageQuery) -> list[Face]:
+        """The faces of an image, largest first, read by another process.
+
+        Raises:
+            ImageError: the image cannot be used, or has no face.
+        """
+        thumbnails = (query.max_faces or sys.maxsize) if query.thumbnails else 0
+        with self._batcher.announce():
+            faces = await self.readers.read_faces(
+                query.file, already_cropped=query.already_cropped, thumbnails=thumbnails
+            )
+        self.engine.metrics.faces_per_image.observe(len(faces))
+        return faces[: query.max_faces]
 
     async def predict_frame(self, read_faces: Callable[[], list[Face]], known: FramePredictions) -> Prediction | None:
         """Predict one frame of many, whose faces ``read_faces`` reads in the pool; None where it has none.
@@ -249,15 +264,12 @@ class LoadedEngine:
         Those that ``known`` has of the last frame are not embedded again.
         """
         try:
-            faces = await self._read_faces(read_faces)
+            with self._batcher.announce():
+                faces = await self._pool.run(Priority.READ, read_faces)
         except NoFaceError:
             faces = []
         unknown = known.unknown(faces)
         return known.complete(faces, await self._submit(InferenceRequest(faces=unknown)) if unknown else None)
-
-    async def _read_faces(self, read_faces: Callable[[], list[Face]]) -> list[Face]:
-        with self._batcher.announce():
-            return await self._pool.run(Priority.READ, read_faces)
 
     async def _submit(self, request: InferenceRequest) -> Prediction:
         """Submit a request to the batcher; one with more faces than a batch has, in parts."""
@@ -292,8 +304,8 @@ class LoadedEngine:
 
 
 def _is_decoded_in_batch(query: ImageQuery) -> bool:
-    """Whether an image is one face that is decoded where it is embedded: that saves a second way through the pool."""
-    return query.already_cropped and not query.thumbnails
+    """Whether an image is one face that is decoded where it is embedded: that saves the way to another process."""
+    return query.already_cropped and not query.thumbnails and is_plain(query.file)
 
 
 def _request(query: ImageQuery) -> InferenceRequest:

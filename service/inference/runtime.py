@@ -14,6 +14,7 @@ from mien.service.errors import NotReadyError, ReloadError, TooLateError
 from mien.service.inference.admission import Admission
 from mien.service.inference.engine import Engine, load_engine
 from mien.service.inference.queue import LoadedEngine
+from mien.service.inference.reader_pool import ReaderPool
 from mien.service.inference.worker_pool import Priority, WorkerPool
 from mien.service.operation.logs import FIELDS
 from mien.service.operation.metrics import resident_bytes
@@ -36,6 +37,7 @@ class Runtime:
         metrics: of the service.
         admission: how much is worked on at once.
         pool: the threads that do the work.
+        readers: the processes that read pictures.
         stopping: set when no new requests are accepted: long answers come to an end.
     """
 
@@ -45,6 +47,7 @@ class Runtime:
         self.metrics = engine.metrics
         self.admission = Admission(settings)
         self.pool = WorkerPool(settings.workers or os.cpu_count() or 1)
+        self.readers = ReaderPool(len(self.pool), settings, self.metrics)
         self.stopping = asyncio.Event()
         self._loaded = self._load(engine)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,10 +64,11 @@ class Runtime:
         self._accepting = True
 
     async def stop(self) -> None:
-        """Finish what waits, and end the threads."""
+        """Finish what waits, and end the threads and processes."""
         self.drain()
         if self._gauges_task is not None:
             self._gauges_task.cancel()
+        await self.readers.stop()
         await asyncio.to_thread(self.pool.stop)
 
     def drain(self) -> None:
@@ -99,6 +103,7 @@ class Runtime:
             loaded.engine.gallery.check_open()
         except GalleryError:
             raise NotReadyError("mien's gallery is not there any more") from None
+        self.readers.check_ready()
         if loaded.failures < BROKEN_AFTER:
             return
         try:
@@ -187,5 +192,5 @@ class Runtime:
         self.metrics.gallery_faces.set(engine.gallery.count())
         settings = self.settings
         return LoadedEngine(
-            engine, self.pool, batch_size=settings.batch_faces, max_wait_s=settings.batch_wait_ms / 1000
+            engine, self.pool, self.readers, batch_size=settings.batch_faces, max_wait_s=settings.batch_wait_ms / 1000
         )

@@ -1,6 +1,5 @@
 """The endpoint that explains an emotion or a match: /explain."""
 
-from collections.abc import Callable
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
@@ -10,6 +9,7 @@ from pydantic import TypeAdapter
 from mien.service.errors import MissingFieldError
 from mien.service.inference.engine import Engine
 from mien.service.inference.explanation import FaceExplanation, explain_face, explain_point
+from mien.service.inference.prediction import ImageQuery
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Priority
 from mien.service.routes import uploads
@@ -39,22 +39,30 @@ def explain_router(runtime: Runtime) -> APIRouter:
         emotions of both, and the share of each emotion in their distance. A JSON body takes a `query` without an image,
         as `POST /retrieve` does.
         """
-        explain_with = await _read_request(request, query)
-        engine = runtime.loaded().engine
+        asked = await _read_request(request, query)
+        loaded = runtime.loaded()
+        engine = loaded.engine
         async with runtime.admit(1):
-            found = await runtime.pool.run(Priority.READ, lambda: explain_with(engine))
+            if isinstance(asked, PointPair):
+                found = await runtime.pool.run(Priority.READ, lambda: _explain_pair(engine, asked))
+            else:
+                faces = await loaded.read_faces(ImageQuery(asked, query.already_cropped))
+                found = await runtime.pool.run(
+                    Priority.READ,
+                    lambda: explain_face(engine, faces, face=query.face, emotion=query.emotion, match_id=query.match),
+                )
         return Response(explanation(found).model_dump_json(), media_type=uploads.JSON)
 
     return router
 
 
-async def _read_request(request: Request, query: ExplainQuery) -> Callable[[Engine], FaceExplanation]:
-    """The explanation that the request wants, as a function of the engine."""
+async def _read_request(request: Request, query: ExplainQuery) -> bytes | PointPair:
+    """The image that is to be explained, or the point and its match."""
     kind = uploads.content_type(request)
     if kind == uploads.JSON:
         pair = await uploads.read_json(request, _POINT_PAIR)
         uploads.check_no_parameters(query)
-        return lambda engine: _explain_pair(engine, pair)
+        return pair
     if kind != uploads.FORM:
         raise MissingFieldError(
             f"send the image as a file in the field '{uploads.IMAGE}' of a {uploads.FORM} body, or a query and a match "
@@ -63,14 +71,7 @@ async def _read_request(request: Request, query: ExplainQuery) -> Callable[[Engi
     (file,) = (await uploads.read_form(request, 1)).files
     if isinstance(file, Exception):
         raise file
-    return lambda engine: explain_face(
-        engine,
-        file,
-        already_cropped=query.already_cropped,
-        face=query.face,
-        emotion=query.emotion,
-        match_id=query.match,
-    )
+    return file
 
 
 def _explain_pair(engine: Engine, pair: PointPair) -> FaceExplanation:

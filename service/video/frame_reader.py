@@ -1,13 +1,19 @@
 """The faces of the frames of one video or stream, which are followed from frame to frame."""
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.faces.decoding import decode_reduced
+from mien.model.errors import NoFaceError
+from mien.model.faces.decoding import decode
+from mien.model.faces.heads import is_plain, read_head
 from mien.model.faces.reader import MIN_DECODED_PX, Face, whole_face
 from mien.model.video.follower import DETECT_EVERY, FaceFollower
 from mien.service.inference.engine import Engine
 from mien.service.inference.frame_predictions import FramePredictions
+from mien.service.inference.reader_pool import ReaderPool
 
 
 class FrameReader:
@@ -50,17 +56,31 @@ class FrameReader:
             return [whole_face(image)]
         return self._engine.read_frame(self._follower, image, time_s)
 
-    def read_file(self, file: bytes, time_s: float) -> list[Face]:
-        """The faces of the next frame, an image file, as of ``read``.
+    async def prepare(self, file: bytes, time_s: float, readers: ReaderPool) -> Callable[[], list[Face]]:
+        """A function that returns the faces of the next frame, an image file, as ``read`` does.
+
+        The file is decoded by the function where it is plain, else before by another process. A large one is read by
+        itself, and its faces are not followed.
 
         Raises:
-            ImageError: the image cannot be used, or is so large that it is read by itself, and has no face.
+            ImageError: the image cannot be used.
         """
+        if is_plain(file):
+            return lambda: self._read_plain(file, time_s)
+        head = read_head(file)
+        is_large = head is not None and max(head.width, head.height) >= 2 * MIN_DECODED_PX
+        if not is_large and not self._already_cropped:
+            image = await readers.decode(file)
+            return lambda: self.read(image, time_s)
+        faces: list[Face] = []
+        with suppress(NoFaceError):
+            faces = await readers.read_faces(file, already_cropped=self._already_cropped, thumbnails=0)
+        return lambda: faces[: self._max_faces]
+
+    def _read_plain(self, file: bytes, time_s: float) -> list[Face]:
         engine = self._engine
         if self._already_cropped:
             return engine.read_faces(file, already_cropped=True)
         with engine.metrics.timed("decode"):
-            image, factor = decode_reduced(file, engine.pipeline.limits, MIN_DECODED_PX)
-        if factor > 1:
-            return engine.read_faces(file, already_cropped=False, max_faces=self._max_faces)
+            image = decode(file, engine.pipeline.limits)
         return engine.read_frame(self._follower, image, time_s)

@@ -168,9 +168,8 @@ class StreamSession:
         if data is None:
             raise MalformedImageError("expected an image as a binary message, got text")
         async with self._runtime.admit(1):
-            prediction = await self._loaded.predict_frame(
-                lambda: self._reader.read_file(data, now_s), self._reader.predictions
-            )
+            read = await self._reader.prepare(data, now_s, self._loaded.readers)
+            prediction = await self._loaded.predict_frame(read, self._reader.predictions)
         if prediction is None:
             return []
         boxes = np.array([face.box for face in prediction.faces])

@@ -167,7 +167,7 @@ def decoders(process: int) -> list[int]:
     """The processes in which a service decodes videos."""
     tasks = Path(f"/proc/{process}/task").glob("*/children")
     found = [int(pid) for path in tasks for pid in path.read_text(encoding="ascii").split()]
-    return [pid for pid in found if b"video/worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in found if b"mien.model.video.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_killed_service_keeps_acknowledged_writes_and_leaves_no_decoder(
