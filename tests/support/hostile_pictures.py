@@ -81,7 +81,9 @@ def animated_webp(width: int = 16_384, height: int = 16_384) -> bytes:
     def box(kind: bytes, content: bytes) -> bytes:
         return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
 
-    side = lambda number: (number).to_bytes(3, "little")  # noqa: E731
+    def side(number: int) -> bytes:
+        return number.to_bytes(3, "little")
+
     canvas = bytes([0x02, 0, 0, 0]) + side(width - 1) + side(height - 1)
     position = side(0) * 2 + side(15) * 2 + side(100) + b"\0"
     content = b"WEBP" + box(b"VP8X", canvas) + box(b"ANIM", bytes(6)) + box(b"ANMF", position + frame)

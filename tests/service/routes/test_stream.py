@@ -70,15 +70,15 @@ def closed(stream: WebSocketTestSession) -> tuple[int, str]:
 
 def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine) -> None:
     with served(served_engine, detect_every=1) as (client, runtime), client.websocket_connect("/stream") as stream:
-        for number, form in enumerate(("JPEG", "PNG", "WEBP"), 1):
-            data = picture(200 + 10 * number, form)
+        pictures = [picture(200 + 10 * number, form) for number, form in enumerate(("JPEG", "PNG", "WEBP"), 1)]
+        alone = [client.post("/classify", files={"image": data}).json()["faces"] for data in pictures]
+        for number, data in enumerate(pictures, 1):
             stream.send_bytes(data)
             found = answer(stream)
             assert (found["frame"], found["dropped"], found["problem"]) == (number, 0, None)
             (face,) = found["faces"]
             assert face.pop("track") == 1
-            alone = client.post("/classify", files={"image": data}).json()["faces"]
-            assert face == alone[0], "as the picture alone is answered"
+            assert face == alone[number - 1][0], "as the picture alone is answered"
         assert runtime.admission.streams.held == 1
         figures = client.get("/metrics").text
         assert "mien_streams_open 1.0" in figures
@@ -95,6 +95,20 @@ def test_faces_of_a_stream_are_followed(served_engine: Engine) -> None:
             assert all(face["track"] == 1 for face in faces if face["box"][0] < 350)
             counts.append(len(faces))
         assert counts == [1, 1, 1, 2, 0]
+
+
+def test_frames_that_are_not_plain_are_decoded_by_a_process(served_engine: Engine) -> None:
+    """Their faces are those of plain ones."""
+    with served(served_engine) as (client, runtime), client.websocket_connect("/stream") as stream:
+        faces = []
+        for options in ({}, {"progressive": True}):
+            buffer = BytesIO()
+            Image.fromarray(scene([(200, 120)])).save(buffer, "JPEG", quality=90, **options)
+            stream.send_bytes(buffer.getvalue())
+            (face,) = answer(stream)["faces"]
+            faces.append(face["box"])
+            assert bool(runtime.readers.pids()) == bool(options)
+        assert faces[0] == faces[1]
 
 
 def test_stream_answers_the_points_of_faces_if_wanted(served_engine: Engine) -> None:
