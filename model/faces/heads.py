@@ -89,14 +89,14 @@ def check_head(data: bytes, max_pixels: int, max_memory_bytes: int) -> Head | No
 
 
 def is_plain(data: bytes) -> bool:
-    """Whether a file is small and simple: decoding it takes a few milliseconds and megabytes at most."""
+    """Whether a file is small and simple, or none at all: decoding takes a few milliseconds and megabytes at most."""
     if len(data) > PLAIN_BYTES:
         return False
     try:
         head = read_head(data)
     except (BrokenImageError, ImageTooLargeError):
-        return False
-    return head is not None and head.is_simple and 0 < head.width * head.height <= PLAIN_PX
+        return True  # and is refused at once
+    return head is None or (head.is_simple and head.width * head.height <= PLAIN_PX)
 
 
 def read_head(data: bytes) -> Head | None:

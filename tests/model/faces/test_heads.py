@@ -57,7 +57,7 @@ def test_size_is_read_of_each_format(name: str) -> None:
 def test_something_else_has_no_head() -> None:
     assert read_head(b"") is None
     assert read_head(b"%PDF-1.7") is None
-    assert not is_plain(b"%PDF-1.7")
+    assert is_plain(b"%PDF-1.7"), "it is refused at once"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -106,7 +106,6 @@ def test_small_files_that_are_simple_are_plain(name: str) -> None:
         lambda: FILES["gif"],
         lambda: FILES["tiff"],
         lambda: FILES["avif"],
-        lambda: FILES["png"][:20],
         lambda: encode("PNG", size=(1000, 300)),
         lambda: FILES["jpeg"] + bytes(MIB),
         hostile.text_chunks,

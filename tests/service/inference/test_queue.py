@@ -11,7 +11,9 @@ from mien.model.errors import ImageError, UnsupportedImageError
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import ImageQuery, InferenceRequest, Prediction
 from mien.service.inference.queue import Batcher, LoadedEngine
+from mien.service.inference.reader_pool import ReaderPool
 from mien.service.inference.worker_pool import WorkerPool
+from mien.service.settings import Settings
 from tests.support.faces import MakeFaces
 from tests.support.images import encode
 
@@ -204,9 +206,11 @@ def test_crops_of_a_request_go_through_the_network_in_few_batches_on_every_core(
     async def predict() -> list[Prediction | ImageError]:
         pool = WorkerPool(threads)
         pool.start()
-        loaded = LoadedEngine(engine, pool, batch_size=8, max_wait_s=0)
+        readers = ReaderPool(1, Settings(), engine.metrics)
+        loaded = LoadedEngine(engine, pool, readers, batch_size=8, max_wait_s=0)
         found = await loaded.predict_all([ImageQuery(file, already_cropped=True) for file in files])
         pool.stop()
+        assert not readers.pids(), "plain crops are decoded with their batch"
         return found
 
     first, *others = asyncio.run(predict())
