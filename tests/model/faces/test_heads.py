@@ -106,7 +106,7 @@ def test_small_files_that_are_simple_are_plain(name: str) -> None:
         lambda: FILES["gif"],
         lambda: FILES["tiff"],
         lambda: FILES["avif"],
-        lambda: encode("PNG", size=(1000, 300)),
+        lambda: encode("PNG", size=(1000, 400)),
         lambda: FILES["jpeg"] + bytes(MIB),
         hostile.text_chunks,
         hostile.exif_bomb,
