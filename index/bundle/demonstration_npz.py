@@ -65,7 +65,7 @@ def read_demonstration(path: Path, embedder_sha256: str, size: int, taken: Conta
             )
         )
         check_faces(faces, size)
-    except (ValueError, TypeError, AttributeError, FaceFieldError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, FaceFieldError) as error:
         raise BundleError(f"{path} is broken: {error}") from None
     clash = next((face.id for face in faces if face.id in taken), None)
     if clash is not None:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.bundle.npz import VOTE_COLUMNS_ARRAY, read_arrays, read_vote_columns
-from mien.index.errors import BundleError
+from mien.index.errors import BundleError, FaceFieldError
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
+from mien.index.gallery.validation import check_metadata
 from mien.index.mixture.sub_classes import SubClasses
 from mien.model.emotions import VOTE_COLUMNS
 
@@ -81,8 +82,11 @@ def read_gallery(path: Path, embedder_sha256: str, emotions: tuple[str, ...], si
         raise BundleError(f"{path}: labels must be from 0 to {len(emotions) - 1}, got up to {arrays['labels'].max()}")
     try:
         source = dict(json.loads(str(arrays["source"])))
-    except (ValueError, TypeError):
+        check_metadata(source, "every face")
+    except (ValueError, TypeError, RecursionError):
         raise BundleError(f"{path}: source must be a JSON object") from None
+    except FaceFieldError as error:
+        raise BundleError(f"{path}: source becomes the metadata of each face: {error}") from None
     return GalleryFaces(
         tuple(arrays["ids"].tolist()),
         arrays["embeddings"].astype(np.float32),

@@ -1,13 +1,16 @@
 """``manifest.json``: the format version of a bundle, the digest of each of its files, its provenance and its scores."""
 
+import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from mien.index.errors import BundleError
 from mien.model.errors import first_fault
 from mien.model.files import sha256_of, write_atomically
+
+MAX_MANIFEST_BYTES: Final = 4 * 2**20
 
 FORMAT_VERSION: Final = 1
 """Version of the bundle's layout; another one is refused."""
@@ -62,6 +65,11 @@ class Manifest(BaseModel):
             raise ValueError(f"expected the digests of {', '.join(FILES)}, {', '.join(missing)} missing")
         return sha256
 
+    @model_validator(mode="after")
+    def _check_numbers(self) -> Self:
+        json.dumps(self.model_dump(), allow_nan=False)  # answers could not be written with NaN or infinity in them
+        return self
+
 
 def read_manifest(folder: Path) -> Manifest:
     """Read and check ``manifest.json``.
@@ -71,6 +79,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"{path} must have at most {MAX_MANIFEST_BYTES} bytes, got {path.stat().st_size}")
         manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}") from None

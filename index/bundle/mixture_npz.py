@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.bundle.npz import check_ascending, check_covariances, check_positive, read_arrays
+from mien.index.bundle.npz import check_ascending, check_covariances, check_sigma, check_weights, read_arrays
 from mien.index.errors import BundleError
 from mien.index.mixture.background import Background
 from mien.index.mixture.mixture import Calibration, Mixture
@@ -73,10 +73,9 @@ def read_mixture(path: Path, embedder_sha256: str) -> Mixture:
         BundleError: the file is broken, or belongs to another network.
     """
     arrays = read_arrays(path, embedder_sha256, _MIXTURE, optional=(CALIBRATION_ARRAYS, _PRIOR_ARRAYS))
-    check_positive(path, arrays, "sigma")
+    check_sigma(path, arrays, "sigma")
     check_ascending(path, arrays, "typical")
-    if not (arrays["weights"] > 0).all():
-        raise BundleError(f"{path}: weights must be above 0, got {arrays['weights'].min()}")
+    check_weights(path, arrays, "weights")
     check_covariances(path, arrays, "covariances")
     return Mixture(
         tuple(arrays["emotions"].tolist()),
@@ -90,10 +89,10 @@ def read_mixture(path: Path, embedder_sha256: str) -> Mixture:
 
 
 def _calibration(path: Path, arrays: dict[str, NDArray[Any]]) -> Calibration:
-    check_positive(path, arrays, "trained_sigma")
-    check_positive(path, arrays, "votes_sigma")
+    check_sigma(path, arrays, "trained_sigma")
+    check_sigma(path, arrays, "votes_sigma")
     if "data_sigma" in arrays:
-        check_positive(path, arrays, "data_sigma")
+        check_sigma(path, arrays, "data_sigma")
     check_ascending(path, arrays, "strangeness")
     check_covariances(path, arrays, "background_covariance")
     if not 0 <= arrays["min_typicality"] <= 1:

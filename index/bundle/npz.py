@@ -1,5 +1,6 @@
 """NumPy archives (``.npz``) in a bundle: read without running code from them, and checked against a list of shapes."""
 
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,17 @@ from mien.model.emotions import VOTE_COLUMNS
 
 VOTE_COLUMNS_ARRAY: Final = {"vote_columns": "U w"}
 """An optional array of archives with votes."""
+
+MAX_ARCHIVE_BYTES: Final = 2**30
+"""All arrays of an archive together: a gallery of three million faces."""
+
+MAX_NUMBER: Final = 1e9
+"""Largest absolute value of a float: its square times any number of dimensions is a number in float32, too."""
+
+MIN_SIGMA: Final = 1e-6
+"""Smallest standard deviation of a component, in embedding units, and largest when inverted."""
+
+MAX_WEIGHT: Final = 1 + 1e-6
 
 _KINDS: Final = {"f": "finite floats", "iu": "integers", "U": "text"}
 """NumPy's letters for kinds of dtypes."""
@@ -38,18 +50,19 @@ def read_arrays(
 
     Raises:
         BundleError: the file cannot be read, lacks an array, holds objects, belongs to another network, or has an
-            array of another kind or shape, or one with numbers that are not finite.
+            array of another kind or shape, or one with numbers that are not finite or beyond ``MAX_NUMBER``.
     """
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             for group in optional:
                 if any(name in file.files for name in group):
                     shapes = {**shapes, **group}
             arrays = {name: file[name] for name in (*shapes, "embedder_sha256")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path} is broken: {error}") from None
     except KeyError as error:
         raise BundleError(f"{path} is broken: {error.args[0]}") from None
+    except Exception as error:  # noqa: BLE001  whatever parsers fail with on what nobody wrote by accident
+        raise BundleError(f"{path} is broken: {str(error)[:200]}") from None
     if str(arrays["embedder_sha256"]) != embedder_sha256:
         raise BundleError(f"{path} was made with another embedder.onnx than the one in its folder")
     bound = dict(sizes or {})
@@ -68,10 +81,19 @@ def read_vote_columns(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[s
     return columns
 
 
-def check_positive(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
-    """Refuse a number that is not above zero, with a ``BundleError``."""
-    if not arrays[name] > 0:
-        raise BundleError(f"{path}: {name} must be positive, got {arrays[name]}")
+def check_sigma(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Refuse a standard deviation whose square is no number to divide by, with a ``BundleError``."""
+    if not MIN_SIGMA <= arrays[name] <= 1 / MIN_SIGMA:
+        raise BundleError(
+            f"{path}: {name} must be positive, from {MIN_SIGMA:g} to {1 / MIN_SIGMA:g}, got {arrays[name]}"
+        )
+
+
+def check_weights(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Refuse weights of components that are not shares, with a ``BundleError``."""
+    weights = arrays[name]
+    if not ((weights > 0) & (weights <= MAX_WEIGHT)).all():
+        raise BundleError(f"{path}: {name} must be above 0 and at most 1, got {weights.min()} to {weights.max()}")
 
 
 def check_ascending(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
@@ -81,9 +103,32 @@ def check_ascending(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -
 
 
 def check_covariances(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
-    """Refuse matrices that are not positive definite, with a ``BundleError``."""
-    if (np.linalg.eigvalsh(arrays[name]) <= 0).any():
-        raise BundleError(f"{path}: {name} must be positive definite")
+    """Refuse matrices that are not positive definite, or hardly, with a ``BundleError``."""
+    eigenvalues = np.linalg.eigvalsh(arrays[name])
+    if (eigenvalues < MIN_SIGMA**2).any():
+        raise BundleError(
+            f"{path}: {name} must be positive definite, with eigenvalues from {MIN_SIGMA**2:g}, got {eigenvalues.min()}"
+        )
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse arrays whose headers ask for other memory than the archive has for them, before any is allocated.
+
+    Raises:
+        ValueError: an array does.
+    """
+    with zipfile.ZipFile(path) as archive:
+        total = sum(member.file_size for member in archive.infolist())
+        if total > MAX_ARCHIVE_BYTES:
+            raise ValueError(f"its arrays must have at most {MAX_ARCHIVE_BYTES} bytes, got {total}")
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                major, _ = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                found, wanted = member.file_size - file.tell(), math.prod(shape) * dtype.itemsize
+                if found != wanted and not dtype.hasobject:
+                    raise ValueError(f"{member.filename} must have {wanted} bytes, got {found}")
 
 
 def _size(dimension: str, bound: Mapping[str, int]) -> int | str:
@@ -95,8 +140,10 @@ def _check_array(path: Path, name: str, array: NDArray[Any], kind: str, shape: l
     fits = array.ndim == len(shape) and all(
         size == expected or isinstance(expected, str) for size, expected in zip(array.shape, shape, strict=True)
     )
-    if array.dtype.kind not in kind or not fits or (kind == "f" and not np.isfinite(array).all()):
+    # ``not all`` refuses NaN, too.
+    if array.dtype.kind not in kind or not fits or (kind == "f" and not (np.abs(array) <= MAX_NUMBER).all()):
+        limit = f" up to {MAX_NUMBER:g}" if kind == "f" else ""
         raise BundleError(
-            f"{path}: {name} must be {_KINDS[kind]} of shape ({', '.join(map(str, shape))}), "
+            f"{path}: {name} must be {_KINDS[kind]} of shape ({', '.join(map(str, shape))}){limit}, "
             f"got {array.dtype} {array.shape}"
         )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mien.index.bundle.npz import VOTE_COLUMNS_ARRAY, check_covariances, read_arrays, read_vote_columns
+from mien.index.bundle.npz import VOTE_COLUMNS_ARRAY, check_covariances, check_weights, read_arrays, read_vote_columns
 from mien.index.errors import BundleError
 from mien.index.mixture.sub_classes import SubClass, SubClasses
 
@@ -77,6 +77,7 @@ def read_sub_classes(
     sizes = {"d": size, "n": len(faces), "c": len(emotions)}
     arrays = read_arrays(path, embedder_sha256, _SHAPES, optional=(_NAMES, VOTE_COLUMNS_ARRAY), sizes=sizes)
     count = len(arrays["ids"])
+    check_weights(path, arrays, "weights")
     check_covariances(path, arrays, "covariances")
     owners = arrays["emotions"].astype(np.int64)
     if set(owners.tolist()) != set(range(len(emotions))) or (np.diff(owners) < 0).any():
@@ -85,7 +86,7 @@ def read_sub_classes(
         raise BundleError(f"{path}: places must be from 0 to {count - 1}, got up to {arrays['places'].max()}")
     try:
         nearest = [tuple(str(face) for face in json.loads(text)) for text in arrays["nearest"].tolist()]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise BundleError(f"{path}: nearest must hold lists of ids as JSON") from None
     names, descriptions = (arrays[name].tolist() if name in arrays else [""] * count for name in _NAMES)
     each = tuple(

@@ -159,7 +159,7 @@ def _metadata(properties: dict[str, str], path: Path) -> EmbedderMetadata:
     try:
         content = json.loads(properties[METADATA_KEY])
         version = content["format_version"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise EmbedderError(f"{path} was not written by mien export: it lacks mien's metadata") from None
     if version != FORMAT_VERSION:
         raise EmbedderError(f"{path} has format version {version}, this version of mien reads {FORMAT_VERSION}")

@@ -1,5 +1,6 @@
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mien.index.bundle import npz
 from mien.index.bundle.bundle import check_fits, load_bundle, replace_mixture
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import (
@@ -101,11 +103,60 @@ def test_changed_file_is_refused_by_name(bundle: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "is broken"), ("{}", "is broken"), ("[1]", "is broken"), ('{"format_version": "x"}', "is broken")],
+    [
+        ("", "is broken"),
+        ("{}", "is broken"),
+        ("[1]", "is broken"),
+        ('{"format_version": "x"}', "is broken"),
+        ("[" * 100_000, "is broken"),
+        (" " * 5_000_000, "must have at most 4194304 bytes"),
+    ],
 )
 def test_broken_manifest_is_refused(bundle: Path, content: str, message: str) -> None:
     (bundle / MANIFEST).write_text(content)
     with pytest.raises(BundleError, match=message):
+        load_bundle(bundle)
+
+
+def test_manifest_with_numbers_that_are_no_json_is_refused(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    (bundle / MANIFEST).write_text(json.dumps(manifest | {"scores": {"accuracy": float("nan")}}))
+    with pytest.raises(BundleError, match=r"manifest\.json is broken"):
+        read_manifest(bundle)
+
+
+def header_of(shape: str, dtype: str = "<f8") -> bytes:
+    """The file of an array that has a header and no content."""
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (header_of("(1000000000000, 64)"), "must have 512000000000000 bytes, got 0"),
+        (header_of("(10, -64)"), "is broken"),
+        (header_of("(1,)", "<U200000000"), "must have 800000000 bytes, got 0"),
+        (header_of("(" * 5000), "is broken"),
+        (b"\x93NUMPY\x07\x00" + bytes(100), "is broken"),
+        (b"no array", "is broken"),
+    ],
+)
+def test_header_that_asks_for_other_memory_than_there_is_is_refused(bundle: Path, member: bytes, message: str) -> None:
+    with zipfile.ZipFile(bundle / GALLERY, "a") as archive:
+        archive.writestr("embeddings_of_nobody.npy", member)
+    seal(bundle)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle)
+
+
+def test_archive_that_unpacks_to_gigabytes_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npz, "MAX_ARCHIVE_BYTES", 50_000_000)
+    change_arrays(bundle / GALLERY, lambda arrays: arrays.update(more=np.zeros(60_000_000, np.uint8)))
+    assert (bundle / GALLERY).stat().st_size < 1_000_000
+    seal(bundle)
+    with pytest.raises(BundleError, match="its arrays must have at most 50000000 bytes, got 60"):
         load_bundle(bundle)
 
 
@@ -166,6 +217,28 @@ def test_pickled_archive_is_refused(bundle: Path) -> None:
             GALLERY,
             lambda arrays: arrays.update(embeddings=arrays["embeddings"][:, :8]),
             "embeddings must be finite floats",
+        ),
+        (
+            MIXTURE,
+            lambda arrays: arrays.update(sigma=np.array(1e300)),
+            r"sigma must be finite .* up to 1e\+09",
+        ),
+        (MIXTURE, lambda arrays: arrays.update(sigma=np.array(1e8)), "sigma must be positive, from 1e-06 to 1e.06"),
+        (MIXTURE, lambda arrays: arrays.update(sigma=np.array(1e-300)), "sigma must be positive, from 1e-06"),
+        (MIXTURE, lambda arrays: arrays.update(weights=arrays["weights"] * 0), "weights must be above 0"),
+        (MIXTURE, lambda arrays: arrays.update(weights=-arrays["weights"]), "weights must be above 0"),
+        (MIXTURE, lambda arrays: arrays.update(weights=arrays["weights"] * 1e6), "and at most 1, got"),
+        (MIXTURE, lambda arrays: arrays.update(centroids=arrays["centroids"] * 1e300), "centroids must be finite"),
+        (MIXTURE, lambda arrays: arrays.update(covariances=arrays["covariances"] * 1e-300), "positive definite, with"),
+        (GALLERY, lambda arrays: arrays.update(embeddings=arrays["embeddings"] * 1e30), "embeddings must be finite"),
+        (GALLERY, lambda arrays: arrays.update(source=np.array('{"a":' * 9 + "1" + "}" * 9)), "at most 8 levels deep"),
+        (GALLERY, lambda arrays: arrays.update(source=np.array("[" * 100_000)), "source must be a JSON object"),
+        (GALLERY, lambda arrays: arrays.update(source=np.array('{"a":' * 50_000)), "source must be a JSON object"),
+        (GALLERY, lambda arrays: arrays.update(source=np.array('{"a": NaN}')), "must be a JSON value"),
+        (
+            GALLERY,
+            lambda arrays: arrays.update(source=np.array(json.dumps({"a": "x" * 20_000}))),
+            "at most 16384 bytes",
         ),
     ],
 )

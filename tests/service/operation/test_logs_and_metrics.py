@@ -7,20 +7,25 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from mien.index.bundle.default import default_bundle
+from mien.index.bundle.manifest import MIXTURE, read_manifest, write_manifest
 from mien.model.errors import ImageError
+from mien.model.files import sha256_of
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine, load_engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.operation.logs import FIELDS, JsonFormatter, request_id
 from mien.service.settings import Settings
-from tests.support.answers import CROPPED
+from tests.support.answers import CROPPED, problem_kind
+from tests.support.engines import EMBEDDING_SIZE, gallery_engine
 from tests.support.small_run import SmallRun
 
 
@@ -199,3 +204,41 @@ def test_reload_of_a_broken_bundle_changes_nothing(small_run: SmallRun, tmp_path
         assert answer.json()["type"] == "urn:mien:reload"
         assert client.get("/health/ready").status_code == 200
         assert client.post("/retrieve", params=CROPPED, files={"image": crop_file}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sigma", 1e300), ("sigma", 1e-300), ("weights", 0.0), ("centroids", 1e300), ("background_covariance", 1e-300)],
+)
+def test_reload_of_a_bundle_with_absurd_numbers_is_refused(
+    name: str, value: float, served_engine: Engine, tmp_path: Path, crop_file: bytes
+) -> None:
+    bundle = tmp_path / "bundle"
+    copytree(default_bundle(), bundle)
+    with np.load(bundle / MIXTURE) as file:
+        arrays = dict(file)
+    arrays[name] = np.array(value) if arrays[name].ndim == 0 else arrays[name] * value
+    np.savez(bundle / MIXTURE, **arrays)
+    manifest = read_manifest(bundle)
+    sums = manifest.sha256 | {MIXTURE: sha256_of(bundle / MIXTURE)}
+    write_manifest(bundle, manifest.model_copy(update={"sha256": sums}))
+    with TestClient(create_app(served_engine, Settings(bundle=bundle, provider="cpu"))) as client:
+        answer = client.post("/admin/reload")
+        assert problem_kind(answer) == (409, "reload")
+        assert name in answer.json()["detail"]
+        assert client.post("/classify", params=CROPPED, files={"image": crop_file}).status_code == 200
+
+
+def test_service_without_its_gallery_is_not_ready(served_engine: Engine, tmp_path: Path, crop_file: bytes) -> None:
+    with (
+        gallery_engine(served_engine, tmp_path / "g") as engine,
+        TestClient(create_app(engine, Settings())) as client,
+    ):
+        point = {"items": [{"id": "a", "embedding": [0.5] * EMBEDDING_SIZE}]}
+        assert client.post("/gallery", json=point).status_code == 201
+        assert client.get("/health/ready").status_code == 200
+        rmtree(tmp_path / "g")
+        assert client.get("/health/ready").status_code == 503
+        assert problem_kind(client.post("/gallery", json=point)) == (503, "gallery")
+        assert problem_kind(client.post("/retrieve", params=CROPPED, files={"image": crop_file})) == (503, "gallery")
+        assert client.post("/classify", params=CROPPED, files={"image": crop_file}).status_code == 200
