@@ -127,7 +127,8 @@ def upload(file: bytes) -> tuple[bytes, bytes]:
     """A request in two halves."""
     body = form_head("image") + file + b"\r\n--b--\r\n"
     head = (
-        "POST /classify?already_cropped=true HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        "POST /classify?already_cropped=true HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     whole = head.encode() + body
@@ -195,7 +196,7 @@ def test_killed_service_keeps_acknowledged_writes_and_leaves_no_decoder(
             assert lines.status_code == 200, line
             (decoder,) = decoders(server.process.pid)
             classified.sendall(whole)
-            added.sendall(b"POST /gallery HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            added.sendall(b"POST /gallery HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
             added.sendall(b'Content-Length: 500\r\n\r\n{"items": [{"id": "half", "embedding": [0.5')
             time.sleep(0.2)
             server.process.kill()
