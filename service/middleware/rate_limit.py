@@ -49,7 +49,7 @@ class RateLimiter:
 def address_of(scope: Scope) -> str:
     """The name of a caller without a key: its address, or of an IPv6 address the network, where it has 2^64 of them."""
     host: str = (scope.get("client") or ("",))[0]
-    if ":" not in host and len(host) <= len("255.255.255.255"):
+    if len(host) <= len("255.255.255.255") and host.replace(".", "").isdigit():
         return host
     try:
         address = ipaddress.IPv6Address(host)

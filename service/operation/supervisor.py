@@ -1,5 +1,6 @@
 """Supervisor of several processes that serve from one socket: starts them, and replaces those that die."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -20,6 +22,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from mien.model.errors import ConfigError, MienError
 from mien.service.commands.terminal import console
+from mien.service.operation import logs
 from mien.service.operation.metrics import SHARED_FOLDER
 from mien.service.settings import Settings
 
@@ -45,6 +48,8 @@ SHARED_FILES: Final = ("counter", "histogram", "gauge_livesum", "gauge_livemax")
 _SHARED_FILE_BYTES: Final = 512 * 1024
 """More than all labels take: prometheus-client maps the file, and would let it grow without asking for the space."""
 
+_log = logging.getLogger("mien.supervisor")
+
 ServeOne = Callable[[Settings, socket.socket | None], None]
 
 
@@ -60,6 +65,7 @@ def serve_in_processes(settings: Settings, serve_one: ServeOne) -> int:
         socket.create_server((settings.host, settings.port), backlog=2048, family=_family(settings.host)) as listening,
         tempfile.TemporaryDirectory(prefix="mien-metrics-") as metrics,
     ):
+        logs.configure(settings.log_level)
         os.environ[SHARED_FOLDER] = metrics
         if sys.stderr.isatty():  # elsewhere each process says it in its log
             address = address_of(settings.host, listening.getsockname()[1])
@@ -121,9 +127,8 @@ class _Supervisor:
         wait_s = self._wait_s
         self._wait_s = min(2 * wait_s, RESTART_AFTER_AT_MOST_S)
         self._due = sorted([*self._due, time.monotonic() + wait_s])
-        console.print(
-            f"mien: a process ended ({process.exitcode}) after {lived_s:.0f} s, another one is started in {wait_s:g} s",
-            markup=False,
+        _log.warning(
+            "a process ended (%s) after %.0f s, another one is started in %g s", process.exitcode, lived_s, wait_s
         )
 
     def _until_next_start_s(self) -> float:
@@ -157,7 +162,8 @@ def _run_process(serve_one: ServeOne, settings: Settings, listening: socket.sock
         _allocate_shared_files(Path(os.environ[SHARED_FOLDER]))
         serve_one(settings, listening)
     except MienError as error:
-        console.print(f"mien serve: {error}", style="red", markup=False)
+        with suppress(OSError):  # a full disk
+            console.print(f"mien serve: {error}", style="red", markup=False)
         sys.exit(COULD_NOT_START)
 
 

@@ -1,5 +1,6 @@
 """Pages of other origins: refused unless the settings name their origin."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mien.model.errors import ConfigError
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
 from mien.service.middleware.api_keys import create_key
+from mien.service.operation.logs import FIELDS
 from mien.service.settings import Settings, read_settings
 
 FRIEND = "https://friend.example"
@@ -64,8 +66,11 @@ def test_page_of_an_allowed_origin_can_read_answers_and_refusals(
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_preflight_is_logged_and_counted(client: TestClient, key: str) -> None:
-    answer = client.options("/classify", headers={"origin": FRIEND, "x-request-id": "preflight", **PREFLIGHT})
+def test_preflight_is_logged_and_counted(client: TestClient, key: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "mien"):
+        answer = client.options("/classify", headers={"origin": FRIEND, "x-request-id": "preflight", **PREFLIGHT})
+    (record,) = (record for record in caplog.records if record.name == "mien.requests")
+    assert getattr(record, FIELDS)["method"] == "OPTIONS"
     assert answer.headers["x-request-id"] == "preflight"
     metrics = client.get("/metrics", headers={"x-api-key": key}).text
     assert 'mien_requests_total{method="OPTIONS",route="none",status="200"}' in metrics

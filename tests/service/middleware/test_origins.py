@@ -171,7 +171,7 @@ def test_callers_have_bounded_names() -> None:
     assert caller("2001:db8::1") == caller("2001:db8::ffff") != caller("2001:db8:0:1::1")
     assert caller("::ffff:192.0.2.1") == "192.0.2.1"
     assert caller("x" * 60_000) == caller("z:" * 99) == "unknown"
-    assert address_of({"client": None}) == ""
+    assert caller("nobody") == address_of({"client": None}) == "unknown"
 
 
 def test_published_port_beyond_this_machine_needs_keys() -> None:

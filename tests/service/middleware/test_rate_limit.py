@@ -1,6 +1,13 @@
+import httpx2
 import pytest
 
+from mien.service.app import create_app_on
+from mien.service.inference.engine import Engine
+from mien.service.inference.runtime import Runtime
 from mien.service.middleware.rate_limit import BURST_S, MAX_CALLERS, RateLimiter
+from mien.service.server import uvicorn_config
+from mien.service.settings import Settings
+from tests.support.serving import served_by_uvicorn
 
 
 class Clock:
@@ -53,3 +60,23 @@ def test_number_of_buckets_is_limited() -> None:
     for number in range(MAX_CALLERS + 500):
         rates.wait_s(str(number))
     assert len(rates) == MAX_CALLERS
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("proxies", [None, "192.0.2.0/24", "127.0.0.0/8"])
+def test_forwarded_address_is_believed_from_named_proxies_only(served_engine: Engine, proxies: str | None) -> None:
+    """Others could take a new name for each request."""
+    settings = Settings(rate_per_s=1, proxies=proxies)
+    runtime = Runtime(served_engine, settings)
+    config = uvicorn_config(create_app_on(runtime), settings, runtime.metrics)
+    with served_by_uvicorn(config) as url:
+        statuses = {
+            httpx2.get(f"{url}/info", headers={"x-forwarded-for": f"198.51.100.{number}"}).status_code
+            for number in range(8)
+        }
+        assert statuses == ({200} if proxies == "127.0.0.0/8" else {200, 429})
+        names = {
+            httpx2.get(f"{url}/info", headers={"x-forwarded-for": f"nobody-{number}"}).status_code
+            for number in range(8)
+        }
+        assert 429 in names, "what is no address is one caller"
