@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 
 from mien.model.errors import BrokenImageError, EmptyImageError, ImageError, ImageTooLargeError, UnsupportedImageError
+from mien.model.faces import decoding
 from mien.model.faces.decoding import DecodingLimits, decode, decode_grey, decode_reduced, read_file
 from tests.support.images import encode
 
@@ -403,3 +404,54 @@ def test_grey_levels_have_the_same_limits() -> None:
         decode_grey(encode(scene(80, 60), "JPEG"), DecodingLimits(max_pixels=80 * 60 - 1))
     with pytest.raises(BrokenImageError):
         decode_grey(encode(scene(80, 60), "JPEG")[:400])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 30},
+        {"subsampling": 0},
+        {"subsampling": 2},
+        {"progressive": True},
+        {"comment": b"crop"},
+        {"dpi": (72, 72)},
+    ],
+)
+def test_grey_levels_of_a_jpeg_are_those_of_pillow(mode: str, options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(3)
+    for width, height in ((1, 1), (48, 48), (75, 41), (160, 161)):
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        data = encode(Image.fromarray(pixels).convert(mode), "JPEG", **options)
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.draft("L", opened.size)
+            levels = np.asarray(opened.convert("L"))
+        assert np.array_equal(decode_grey(data), levels)
+
+
+def test_grey_levels_are_turned_as_the_exif_data_says() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    data = encode(scene(80, 60), "JPEG", exif=exif)
+    assert decode_grey(data).shape == (80, 60)
+    assert np.array_equal(decode_grey(data), np.rot90(decode_grey(encode(scene(80, 60), "JPEG")), -1))
+
+
+def test_damaged_jpeg_has_the_grey_levels_or_the_error_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    data = np.frombuffer(encode(scene(64, 48), "JPEG"), np.uint8)
+    files = [data[:length].tobytes() for length in range(1, len(data), 7)]
+    for _ in range(200):
+        damaged = data.copy()
+        damaged[rng.integers(2, len(data), 3)] = rng.integers(0, 256, 3)
+        files.append(damaged.tobytes())
+    found = [_levels_or_error(file) for file in files]
+    monkeypatch.setattr(decoding, "_is_plain_jpeg", lambda _: False)
+    assert found == [_levels_or_error(file) for file in files]
+
+
+def _levels_or_error(data: bytes) -> object:
+    try:
+        return decode_grey(data).tolist()
+    except ImageError as error:
+        return str(error)
