@@ -30,9 +30,9 @@ WITH_DATABASE_S: Final = 60.0
 SEEN_WITHIN_S: Final = 1.0
 PROFILES: Final = ("distributed", "monitoring")
 CALLERS: Final = 4
-PROXY_IMAGE: Final = "haproxy:2.8"
-MILVUS_IMAGE: Final = "milvusdb/milvus:v2.3.5"
-PROMETHEUS_IMAGE: Final = "prom/prometheus:v2.55.1"
+PROXY_IMAGE: Final = "haproxy:3.2"
+MILVUS_IMAGE: Final = "milvusdb/milvus:v2.6.22"
+PROMETHEUS_IMAGE: Final = "prom/prometheus:v3.13.3"
 WITH_KEYS: Final = ("docker-compose.yml", "docker/keys.yml")
 COMPILERS: Final = ("cc", "gcc", "g++", "c++", "clang", "ld", "make", "cargo", "go")
 

@@ -103,6 +103,33 @@ def test_containers_have_no_privileges(compose: dict[str, Any]) -> None:
         assert "privileged" not in service, name
 
 
+def test_containers_have_limits(compose_program: str) -> None:
+    """Of memory, without swap, processes, open files, /tmp and logs."""
+    profiles = [option for profile in PROFILES for option in ("--profile", profile)]
+    for name, service in config_of(compose_program, *profiles)["services"].items():
+        assert int(service["pids_limit"]) <= 4096, name
+        assert service["ulimits"]["nofile"] == {"soft": 16384, "hard": 16384}, name
+        assert service["ulimits"]["core"] in (0, {"soft": 0, "hard": 0}), name
+        assert service["mem_limit"] == service["memswap_limit"], name
+        assert {"max-size", "max-file"} <= service["logging"]["options"].keys(), name
+        if name != "milvus":
+            assert all("size=" in place for place in service["tmpfs"]), name
+    changed = config_of(compose_program, MEMORY="6g")["services"]["mien"]["mem_limit"]
+    assert str(changed) in ("6g", str(6 * 2**30))
+
+
+def test_images_can_be_pinned_by_digest(compose_program: str) -> None:
+    digest = "@sha256:" + "ab" * 32
+    names = ("PYTHON_IMAGE", "PROXY_IMAGE", "MILVUS_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE")
+    profiles = [option for profile in PROFILES for option in ("--profile", profile)]
+    pinned = {name: f"{name.partition('_')[0].lower()}:1{digest}" for name in names}
+    services = config_of(compose_program, *profiles, **pinned)["services"]
+    for name, service in services.items():
+        is_built = service["image"].startswith("mien:")
+        image = service.get("build", {}).get("args", {}).get("PYTHON") if is_built else service["image"]
+        assert image is None or image.endswith(digest), name
+
+
 def test_ports_are_open_to_this_machine_alone(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for port in service.get("ports", []):
