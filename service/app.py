@@ -91,10 +91,12 @@ def create_app_on(runtime: Runtime, hosts: Hosts | None = None) -> FastAPI:
         BodyLimit,
         max_bytes=settings.max_body_bytes,
         all_bodies=runtime.admission.body_bytes,
+        large_bodies=runtime.admission.large_body_bytes,
+        min_bytes_per_s=settings.min_upload_bytes_per_s,
         max_s=settings.timeout_s,
         max_bytes_by_path={VIDEO_PATH: settings.video_body_bytes},
     )
-    app.add_middleware(LoadShedding, limits=runtime.admission.by_path)
+    app.add_middleware(LoadShedding, limits=runtime.admission.by_path, max_s=settings.timeout_s)
     keys = Keys(settings.keys, runtime.metrics) if settings.keys is not None else None
     rates = RateLimiter(settings.rate_per_s / settings.processes)
     app.add_middleware(Auth, keys=keys, rates=rates)

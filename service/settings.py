@@ -92,6 +92,22 @@ class Settings(BaseSettings):
         2.0, ge=0, le=1000, description="Longest wait of a face for others that are being decoded, milliseconds."
     )
     queue_images: int = Field(64, ge=1, description="Images that are worked on or wait; more are answered with 503.")
+    queue_work: int = Field(
+        64,
+        ge=1,
+        description="Other work at once (the gallery, the map, portraits), in units of about 10 ms; more is answered "
+        "with 503.",
+    )
+    caller_share: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="Share of what may be worked on at once, of bytes of bodies and of streams, that one key, or one "
+        "address without keys, may have.",
+    )
+    min_upload_bytes_per_s: int = Field(
+        4096, ge=0, description="Slowest upload of a body, bytes per second; slower ones are answered with 408."
+    )
     queue_body_bytes: int = Field(
         256 * 2**20, ge=1, description="Bytes of request bodies in memory at once; more are answered with 503."
     )

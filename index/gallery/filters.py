@@ -104,7 +104,7 @@ def parse_filter(value: Any) -> Filter:
         FilterError: it is invalid; the message begins with the JSON path of the fault, such as ``$.and[1].time``.
     """
     parsed = _parse(value, "$", 1, iter(range(MAX_CONDITIONS)))
-    fields = {each.field for each in _leaves(parsed)}
+    fields = {each.field for each in leaves(parsed)}
     if len(fields) > MAX_FIELDS:
         raise FilterError("$", f"a filter must use at most {MAX_FIELDS} fields, got {len(fields)}")
     return parsed
@@ -268,12 +268,13 @@ def seconds_of(value: Any) -> float:
     raise ValueError(f"expected seconds since 1970 or an ISO 8601 date, got {excerpt(value)}")
 
 
-def _leaves(condition: Filter) -> Iterator[Comparison | OneOf]:
+def leaves(condition: Filter) -> Iterator[Comparison | OneOf]:
+    """The comparisons of a filter."""
     match condition:
         case AllOf(parts) | AnyOf(parts):
             for part in parts:
-                yield from _leaves(part)
+                yield from leaves(part)
         case Not(part):
-            yield from _leaves(part)
+            yield from leaves(part)
         case _:
             yield condition

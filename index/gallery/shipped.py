@@ -56,6 +56,9 @@ class ShippedGallery(GalleryStore):
             "the gallery that ships with the bundle is read-only: set MIEN_GALLERY to a folder for your gallery"
         )
 
+    def prepare(self, options: SearchOptions) -> None:
+        self._searcher(fields_needed(options))
+
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
         present = [each for each in ids if each in self._rows]
         return dict(zip(present, self._faces([self._rows[each] for each in present]), strict=True))

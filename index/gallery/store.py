@@ -267,6 +267,9 @@ class GalleryStore(ABC):
         report = {"faces": self.count(), "index": self.index, "remarks": list(self.remarks)} | storage
         return report | (measure_recall(self, queries, k) if report["faces"] else {})
 
+    def prepare(self, options: SearchOptions) -> None:  # noqa: B027 - a server needs nothing
+        """Read what a search with these options needs and memory does not have: then the search itself is quick."""
+
     @abstractmethod
     def get_many(self, ids: Sequence[str]) -> Mapping[str, GalleryFace]:
         """The faces with these ids, by id, without thumbnails; unknown ids are skipped."""

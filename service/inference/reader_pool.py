@@ -21,6 +21,7 @@ from mien.model.faces.reader import Face
 from mien.model.faces.worker import WorkerOptions, image_error, unpack_faces
 from mien.model.sandbox import message_head, start_program
 from mien.service.errors import NotReadyError
+from mien.service.inference.turns import Turns
 from mien.service.operation.logs import FIELDS
 from mien.service.operation.metrics import Metrics
 from mien.service.settings import Settings
@@ -117,6 +118,7 @@ class ReaderPool:
             limits=settings.decoding_limits.model_dump(),
             max_cpu_s=settings.max_image_cpu_s,
         )
+        self._turns = Turns(size)
         self._idle: asyncio.LifoQueue[ReaderProcess] = asyncio.LifoQueue()
         self._running: set[ReaderProcess] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -183,22 +185,23 @@ class ReaderPool:
         self, request: Mapping[str, Any], data: bytes, unpack: Callable[[dict[str, Any], bytes], Result]
     ) -> Result:
         """What ``unpack`` makes of the reply of a process."""
-        process = await self._take()
-        is_intact = False
-        try:
-            reply, body = await process.ask(request, data)
-            if "bug" in reply:
-                raise RuntimeError(reply["bug"])
-            result = image_error(reply["error"], reply["detail"]) if "error" in reply else unpack(reply, body)
-            is_intact = not reply["last"]
-        except EOFError:
-            self._running.discard(process)
-            raise self._cause(await process.end()) from None
-        finally:
-            if is_intact:
-                self._idle.put_nowait(process)
-            else:
-                self._replace(process)
+        async with self._turns.turn():
+            process = await self._take()
+            is_intact = False
+            try:
+                reply, body = await process.ask(request, data)
+                if "bug" in reply:
+                    raise RuntimeError(reply["bug"])
+                result = image_error(reply["error"], reply["detail"]) if "error" in reply else unpack(reply, body)
+                is_intact = not reply["last"]
+            except EOFError:
+                self._running.discard(process)
+                raise self._cause(await process.end()) from None
+            finally:
+                if is_intact:
+                    self._idle.put_nowait(process)
+                else:
+                    self._replace(process)
         for stage, began_ns, seconds in reply["times"]:
             self._metrics.record(stage, began_ns, seconds)
         if isinstance(result, ImageError):

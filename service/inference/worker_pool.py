@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from enum import IntEnum
 from typing import Any, TypeVar
 
+from mien.index.deadline import DEADLINE_S
 from mien.index.gallery.vectors.flat import search_single_threaded
 
 Result = TypeVar("Result")
@@ -24,7 +25,8 @@ class Priority(IntEnum):
 
     ANSWER = 0  # embed and search: the answer is the next step
     READ = 1  # decode and detect
-    STOP = 2
+    VIEW = 2  # pictures that are not of the request's image: portraits, explanations
+    STOP = 3
 
 
 class WorkerPool:
@@ -57,6 +59,8 @@ class WorkerPool:
         """Put ``job`` into the queue; it is skipped if its future is cancelled before a thread takes it."""
         future: Future[Result] = Future()
         context = contextvars.copy_context()  # carries the request's id and its span to the worker
+        if priority == Priority.ANSWER:  # a batch answers several requests: it has the deadline of none
+            context.run(DEADLINE_S.set, None)
         self._jobs.put((priority, next(self._count), future, lambda: context.run(job)))
         return future
 

@@ -23,7 +23,7 @@ PUBLIC_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
 PUBLIC_FOLDERS: Final = ("/page/",)
 """Folders whose files need no key: those of the page."""
 
-READ_ONLY_POSTS: Final = frozenset({*IMAGE_PATHS, VIDEO_PATH, "/thumbnails"})
+READ_ONLY_POSTS: Final = frozenset({*IMAGE_PATHS, VIDEO_PATH, "/portraits", "/thumbnails"})
 """Paths whose POST changes nothing."""
 
 ADMIN_FOLDER: Final = "/admin/"

@@ -1,12 +1,15 @@
-"""Load shedding: answers 503 while a limit is reached, before the body is read."""
+"""Load shedding: answers 503 while a limit is reached, before the body is read, and says whose the request is."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mien.index.deadline import DEADLINE_S
 from mien.service.errors import QueueFullError
-from mien.service.inference.admission import Limit
+from mien.service.inference.admission import CALLER, Limit
+from mien.service.middleware.auth import caller_of
 from mien.service.middleware.request_log import ROUTE_KEY
 from mien.service.routes import problems
 
@@ -20,15 +23,17 @@ class LoadShedding:
     from the requests that are answered. Here it costs neither routing nor reading of a body.
     """
 
-    def __init__(self, app: ASGIApp, limits: Mapping[str, Sequence[Limit]]) -> None:
+    def __init__(self, app: ASGIApp, limits: Mapping[str, Sequence[Limit]], max_s: float) -> None:
         """Guard ``app``.
 
         Args:
             app: the next ASGI app.
             limits: what a request to each path needs; other paths are never refused.
+            max_s: how long an answer may take after the body, seconds.
         """
         self.app = app
         self._limits = limits
+        self._max_s = max_s
         # Made once: all refusals for one limit are the same.
         self._refusals = {
             limit: problems.response_to(limit.refusal()) for needed in limits.values() for limit in needed
@@ -36,11 +41,19 @@ class LoadShedding:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
+        if scope["type"] in ("http", "websocket"):
+            CALLER.set(caller_of(scope))
         if scope["type"] == "http":
-            for limit in self._limits.get(scope["path"], ()):
+            DEADLINE_S.set(time.monotonic() + self._max_s)  # the end of a body sets it again
+            for limit in self._limits.get(_limited_path(scope["path"]), ()):
                 if limit.is_full:
-                    scope[ROUTE_KEY] = scope["path"]
+                    scope[ROUTE_KEY] = _limited_path(scope["path"])
                     scope[problems.SCOPE_KEY] = _KIND
                     await self._refusals[limit](scope, receive, send)
                     return
         await self.app(scope, receive, send)
+
+
+def _limited_path(path: str) -> str:
+    """The path whose limits a request needs: those of a face are those of the gallery."""
+    return "/gallery" if path.startswith("/gallery/") else path

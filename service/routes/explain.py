@@ -7,11 +7,11 @@ from fastapi.responses import Response
 from pydantic import TypeAdapter
 
 from mien.service.errors import MissingFieldError
+from mien.service.inference.admission import EXPLANATION_IMAGES
 from mien.service.inference.engine import Engine
 from mien.service.inference.explanation import FaceExplanation, explain_face, explain_point
 from mien.service.inference.prediction import ImageQuery
 from mien.service.inference.runtime import Runtime
-from mien.service.inference.worker_pool import Priority
 from mien.service.routes import uploads
 from mien.service.routes.faces import PROBLEMS
 from mien.service.schemas.explain import ExplainQuery, Explanation, PointPair, explanation
@@ -42,14 +42,14 @@ def explain_router(runtime: Runtime) -> APIRouter:
         asked = await _read_request(request, query)
         loaded = runtime.loaded()
         engine = loaded.engine
-        async with runtime.admit(1):
+        async with runtime.admit(EXPLANATION_IMAGES):
             if isinstance(asked, PointPair):
-                found = await runtime.pool.run(Priority.READ, lambda: _explain_pair(engine, asked))
+                found = await runtime.work.in_views(lambda: _explain_pair(engine, asked), cost=0)
             else:
                 faces = await loaded.read_faces(ImageQuery(asked, query.already_cropped))
-                found = await runtime.pool.run(
-                    Priority.READ,
+                found = await runtime.work.in_views(
                     lambda: explain_face(engine, faces, face=query.face, emotion=query.emotion, match_id=query.match),
+                    cost=0,
                 )
         return Response(explanation(found).model_dump_json(), media_type=uploads.JSON)
 

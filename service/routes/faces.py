@@ -16,8 +16,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mien.index.errors import QueryError
+from mien.index.gallery.store import GalleryStore, SearchOptions
 from mien.model.errors import ImageError
 from mien.service.errors import RequestError
+from mien.service.inference.other_work import cost_of_filter
 from mien.service.inference.prediction import ImageQuery, InferenceRequest, Prediction
 from mien.service.inference.queue import LoadedEngine
 from mien.service.inference.runtime import Runtime
@@ -140,6 +142,7 @@ async def _answer_request(runtime: Runtime, request: Request, parameters: FaceQu
     loaded = runtime.loaded()
     query = _image_query(runtime, loaded, parameters)
     body = await _read_body(request, parameters, runtime.settings.max_images)
+    await _prepare_search(runtime, loaded.engine.gallery, query.options)
     if isinstance(body, PointQuery):
         return await _answer_point(runtime, loaded, body)
     queries = [file if isinstance(file, RequestError) else _with_file(query, file) for file in body.files]
@@ -172,6 +175,12 @@ def _image_query(runtime: Runtime, loaded: LoadedEngine, parameters: FaceQuery) 
     )
 
 
+async def _prepare_search(runtime: Runtime, gallery: GalleryStore, options: SearchOptions) -> None:
+    """Let the gallery read the fields of a filter, before the search is in a batch with those of others."""
+    if options.filter is not None:
+        await runtime.work.in_gallery(lambda: gallery.prepare(options), cost_of_filter(options.filter))
+
+
 def _with_file(query: ImageQuery, file: bytes) -> ImageQuery:
     return replace(query, file=file, options=without_image(query.options, file))
 
@@ -190,11 +199,13 @@ async def _answer_point(runtime: Runtime, loaded: LoadedEngine, query: PointQuer
     """Answer about a point: the gallery's nearest expressions."""
     engine = loaded.engine
     engine.check_retrieval(query.k, query.photographs, query.summary)
-    point = point_of(query.query, engine.bundle, engine.gallery)
+    options = search_options(query, query.filter)
+    point = await runtime.work.in_gallery(lambda: point_of(query.query, engine.bundle, engine.gallery))
+    await _prepare_search(runtime, engine.gallery, options)
     request = InferenceRequest(
         points=point[None],
         k=query.k,
-        options=search_options(query, query.filter),
+        options=options,
         photographs=query.photographs,
         summary=query.summary,
     )

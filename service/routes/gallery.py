@@ -1,8 +1,8 @@
 """The endpoints of the gallery: /gallery and /gallery/{id}."""
 
-import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -13,6 +13,7 @@ from mien.index.gallery.filters import Comparison, Filter, parse_filter
 from mien.index.gallery.store import GalleryStore
 from mien.service.errors import MalformedBodyError, MissingFieldError
 from mien.service.inference.gallery_additions import Addition, embed_additions
+from mien.service.inference.other_work import cost_of_filter
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
 from mien.service.routes.faces import check_faces
@@ -43,9 +44,14 @@ PROBLEMS: Final = problems.openapi_responses(400, 401, 403, 404, 408, 409, 413, 
 ITEMS: Final = "items"
 """The field of a form with the fields of its images: a JSON list, one object for each image."""
 
+FACES_PER_UNIT: Final = 100
+"""Faces that are written in one unit of work."""
+
 _ITEMS: Final = TypeAdapter(Annotated[list[NewFace], FailFast()])
 _NEW_FACES: Final = TypeAdapter(NewFaces)
 _FACE_CHANGES: Final = TypeAdapter(FaceChanges)
+
+Result = TypeVar("Result")
 
 _FORM_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -93,8 +99,7 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
                 max_faces=query.max_faces,
                 thumbnails=runtime.settings.gallery_thumbnails if query.thumbnails is None else query.thumbnails,
             )
-        result = await asyncio.to_thread(gallery.add, faces, replace=query.replace)
-        _count_faces(runtime, gallery)
+        result = await _change(runtime, gallery, lambda: gallery.add(faces, replace=query.replace), len(faces))
         answer = AddedFaces(
             ids=[face.id for face in faces],
             added=len(result.added),
@@ -122,7 +127,7 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
                 statistics=gallery_statistics(gallery.statistics()) if query.statistics else None,
             )
 
-        return _json(await asyncio.to_thread(page))
+        return _json(await runtime.work.in_gallery(page, 1 + query.statistics + 2 * cost_of_filter(condition)))
 
     @router.delete("/gallery", summary="Delete all faces of a person", response_model=Deleted)
     async def delete_many(query: Annotated[DeletionQuery, Query()]) -> Response:
@@ -134,8 +139,7 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
             Comparison(("subject",), "eq", query.subject) if query.subject is not None else _read_filter(query.filter)
         )
         assert condition is not None  # noqa: S101
-        deleted = await asyncio.to_thread(gallery.delete_where, condition)
-        _count_faces(runtime, gallery)
+        deleted = await _change(runtime, gallery, lambda: gallery.delete_where(condition), 2, cost_of_filter(condition))
         return _json(Deleted(deleted=deleted))
 
 
@@ -144,7 +148,7 @@ def _route_face(router: APIRouter, runtime: Runtime) -> None:
     async def get(face_id: str, _: Annotated[NoParameters, Query()]) -> Response:
         """Everything that is kept of a face."""
         engine = runtime.loaded().engine
-        face = await asyncio.to_thread(engine.gallery.get, face_id)
+        face = await runtime.work.in_gallery(lambda: engine.gallery.get(face_id))
         return _json(whole_face(face, engine.bundle.sub_class_names))
 
     @router.patch(
@@ -157,16 +161,15 @@ def _route_face(router: APIRouter, runtime: Runtime) -> None:
         """Changes label, subject, metadata or time; metadata is merged (RFC 7396)."""
         engine = runtime.loaded().engine
         changes = field_changes(await uploads.read_json(request, _FACE_CHANGES))
-        face = await asyncio.to_thread(engine.gallery.update, face_id, changes)
+        face = await runtime.work.in_gallery(lambda: engine.gallery.update(face_id, changes))
         return _json(whole_face(face, engine.bundle.sub_class_names))
 
     @router.delete("/gallery/{face_id:path}", summary="Delete a face", status_code=204, response_model=None)
     async def delete(face_id: str, _: Annotated[NoParameters, Query()]) -> Response:
         """Deletes a face."""
         gallery = runtime.loaded().engine.gallery
-        if not await asyncio.to_thread(gallery.delete, [face_id]):
+        if not await _change(runtime, gallery, lambda: gallery.delete([face_id])):
             raise UnknownFaceError(f"the gallery has no face with the id {face_id[:80]!r}")
-        _count_faces(runtime, gallery)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
@@ -219,8 +222,17 @@ def _read_filter(text: str | None) -> Filter | None:
     return None if text is None else parse_filter(parse_filter_text(text))
 
 
-def _count_faces(runtime: Runtime, gallery: GalleryStore) -> None:
-    runtime.metrics.gallery_faces.set(gallery.count())
+async def _change(
+    runtime: Runtime, gallery: GalleryStore, change: Callable[[], Result], faces: int = 1, cost: int = 0
+) -> Result:
+    """The result of a change to about so many ``faces``, which may cost more units of work than they do."""
+
+    def change_and_count() -> tuple[Result, int]:
+        return change(), gallery.count()
+
+    result, count = await runtime.work.in_gallery(change_and_count, 1 + faces // FACES_PER_UNIT + cost)
+    runtime.metrics.gallery_faces.set(count)
+    return result
 
 
 def _json(answer: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Response:

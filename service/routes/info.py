@@ -1,7 +1,5 @@
 """The endpoint about what is served: /info."""
 
-import asyncio
-
 from fastapi import APIRouter
 
 from mien.service.inference.runtime import Runtime
@@ -18,6 +16,7 @@ def info_router(runtime: Runtime) -> APIRouter:
     )
     async def what_is_served() -> Info:
         """The gallery, the emotions, the scale of distances, and the limits of a request."""
-        return await asyncio.to_thread(info, runtime.loaded().engine, runtime.settings)
+        engine = runtime.loaded().engine
+        return await runtime.work.in_gallery(lambda: info(engine, runtime.settings))
 
     return router

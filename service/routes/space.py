@@ -12,19 +12,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter
 
+from mien.index.errors import QueryError
 from mien.service.inference.engine import Engine
 from mien.service.inference.portraits import PortraitCache
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.space import Space
-from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems, uploads
 from mien.service.routes.cached_json import CachedJson, RefreshingCache
 from mien.service.schemas.map import Atlas, MapAnswer, atlas_answer, map_answer
 from mien.service.schemas.portraits import PortraitQuery, PortraitsQuery
 from mien.service.schemas.queries import Query as PointQuery
-from mien.service.schemas.queries import point_of
+from mien.service.schemas.queries import count_points, point_of
 
 _PROBLEMS: Final = problems.openapi_responses(401, 403, 422, 429, 503)
+MAX_POINTS: Final = 1024
+"""Points that the portraits of one request may come down to, those of mixes included."""
+
+POINTS_PER_UNIT: Final = 32
+"""Points of portraits that are found in one unit of work."""
+
 _PORTRAITS: Final = TypeAdapter(PortraitsQuery)
 _PNG: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"image/png": {}}, "description": "A grey PNG picture."}
@@ -50,37 +56,70 @@ class SpaceAnswers:
             space.version,
         )
 
-    def paint(self, queries: Sequence[PointQuery], side_px: int | None = None) -> bytes:
-        """A PNG file with the portraits of points, one below the other.
+    def points(self, queries: Sequence[PointQuery]) -> NDArray[np.float32]:
+        """(n, d) points of queries.
+
+        Raises:
+            QueryError: a query names something that does not exist.
+        """
+        return np.stack([point_of(query, self.engine.bundle, self.engine.gallery) for query in queries])
+
+    def paint(self, points: NDArray[np.float32], side_px: int | None = None) -> bytes:
+        """A PNG file with the portraits of (n, d) points, one below the other.
 
         Args:
-            queries: give the points.
+            points: of the portraits.
             side_px: height and width of each portrait; None leaves them as they are painted.
 
         Raises:
-            QueryError: the bundle has no portraits, or a query names something that does not exist.
+            QueryError: the bundle has no portraits.
         """
-        points = [point_of(query, self.engine.bundle, self.engine.gallery) for query in queries]
-        return _png(self.portraits.paint(np.stack(points)), side_px)
+        return _png(self.portraits.paint(points), side_px)
+
+
+class LoadedSpace:
+    """The answers about the space of the engine that is loaded now, as work that is admitted."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._lock = threading.Lock()
+        self._last: SpaceAnswers | None = None
+
+    def answers(self) -> SpaceAnswers:
+        """Those of the engine that is loaded now."""
+        engine = self._runtime.loaded().engine
+        with self._lock:
+            if self._last is None or self._last.engine is not engine:
+                self._last = SpaceAnswers(engine)
+            return self._last
+
+    async def paint(self, queries: Sequence[PointQuery], side_px: int | None = None) -> Response:
+        """The portraits of points, as ``SpaceAnswers.paint`` paints them.
+
+        Raises:
+            QueryError: there are too many points, or a query names something that does not exist.
+            RequestError: there is too much work, or it took too long.
+        """
+        count = sum(map(count_points, queries))
+        if count > MAX_POINTS:
+            raise QueryError(f"the portraits of a request may come down to {MAX_POINTS} points, got {count}")
+
+        def find_points() -> tuple[SpaceAnswers, NDArray[np.float32]]:
+            space = self.answers()
+            return space, space.points(queries)
+
+        work = self._runtime.work
+        space, points = await work.in_gallery(find_points, 1 + count // POINTS_PER_UNIT)
+        return Response(await work.in_views(lambda: space.paint(points, side_px)), media_type="image/png")
 
 
 def space_router(runtime: Runtime) -> APIRouter:
     """The router of the endpoints."""
     router = APIRouter(tags=["space"])
-    lock = threading.Lock()
-    last: list[SpaceAnswers] = []
-
-    def answers() -> SpaceAnswers:
-        """Those of the engine that is loaded now."""
-        engine = runtime.loaded().engine
-        with lock:
-            if not last or last[0].engine is not engine:
-                last[:] = [SpaceAnswers(engine)]
-            return last[0]
+    space = LoadedSpace(runtime)
 
     async def answer_json(request: Request, cache_of: Callable[[SpaceAnswers], RefreshingCache]) -> Response:
-        cache = cache_of(answers())
-        answer = await runtime.pool.run(Priority.ANSWER, cache.get)
+        answer = await runtime.work.in_gallery(lambda: cache_of(space.answers()).get(), 2)
         headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
         if request.headers.get("if-none-match") == answer.etag:
             return Response(status_code=304, headers=headers)
@@ -113,9 +152,9 @@ def space_router(runtime: Runtime) -> APIRouter:
     )
     async def portrait(query: Annotated[PortraitQuery, Query()]) -> Response:
         """Shows no person: the average over all faces that lie near the point."""
-        point = query.point()
-        picture = await runtime.pool.run(Priority.ANSWER, lambda: answers().paint([point], query.side_px))
-        return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=300"})
+        picture = await space.paint([query.point()], query.side_px)
+        picture.headers["Cache-Control"] = "private, max-age=300"
+        return picture
 
     @router.post(
         "/portraits",
@@ -127,8 +166,7 @@ def space_router(runtime: Runtime) -> APIRouter:
     async def portraits(request: Request) -> Response:
         """One PNG picture, 48 pixels wide, with the portraits under one another in the order of the queries."""
         query = await uploads.read_json(request, _PORTRAITS)
-        picture = await runtime.pool.run(Priority.ANSWER, lambda: answers().paint(query.queries))
-        return Response(picture, media_type="image/png")
+        return await space.paint(query.queries)
 
     return router
 

@@ -116,6 +116,11 @@ RetrievalBody = Annotated[
 """The JSON body of a retrieval: it is about a point if it has a ``query``."""
 
 
+def count_points(query: Query) -> int:
+    """How many points a query comes down to: of a mix, those of its parts."""
+    return sum(count_points(part.query) for part in query.mix) if isinstance(query, MixQuery) else 1
+
+
 def point_of(query: Query, bundle: Bundle, gallery: GalleryStore) -> NDArray[np.float32]:
     """The point of a query.
 

@@ -1,7 +1,7 @@
 import pytest
 
 from mien.service.errors import QueueFullError
-from mien.service.inference.admission import Admission, Limit
+from mien.service.inference.admission import CALLER, Admission, Limit
 from mien.service.settings import Settings
 
 
@@ -29,4 +29,31 @@ def test_each_path_needs_its_limits() -> None:
     admission = Admission(Settings())
     assert admission.by_path["/classify"] == (admission.images,)
     assert admission.by_path["/classify/video"] == (admission.images, admission.videos)
-    assert "/gallery" not in admission.by_path
+    assert admission.by_path["/gallery"] == admission.by_path["/portraits"] == (admission.work,)
+    assert "/health/ready" not in admission.by_path
+
+
+def test_one_caller_holds_no_more_than_its_share() -> None:
+    images = Limit("images", 8, 0.75)
+    token = CALLER.set("a")
+    images.take(6)
+    assert images.is_full
+    with pytest.raises(QueueFullError, match="with 1 images more there would be more than 6 of one caller at once"):
+        images.take(1)
+    CALLER.set("b")
+    assert not images.is_full
+    images.take(2)
+    assert images.is_full
+    with pytest.raises(QueueFullError, match="more than 8 at once"):
+        images.take(1)
+    images.give_back(2)
+    images.give_back(6, "a")
+    assert images.held == 0
+    CALLER.reset(token)
+
+
+def test_share_of_one_caller_is_enough_for_one_request() -> None:
+    admission = Admission(Settings(caller_share=0.01, max_images=16))
+    assert admission.images.per_caller == 16
+    assert admission.videos.per_caller == admission.streams.per_caller == admission.work.per_caller == 1
+    assert admission.body_bytes.per_caller == Settings().max_video_bytes
