@@ -78,7 +78,6 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     provider = otlp_provider(os.environ)
     if provider is not None:
         app = trace_requests(app, runtime.metrics, provider)
-    raise_file_limit(settings.max_connections)
     config = uvicorn_config(app, settings, runtime.metrics)
     try:
         _Server(config, runtime).run(sockets=None if listening is None else [listening])
@@ -145,19 +144,21 @@ def announce(runtime: Runtime, port: int, *, show: bool) -> None:
         console.print(f"mien serves {address} with {settings.bundle} and {gallery} ({faces:,}); Ctrl+C stops it")
 
 
-def raise_file_limit(connections: int) -> None:
-    """Let this process open as many files as the connections need, as far as the system allows."""
+def possible_connections(wanted: int) -> int:
+    """How many connections the system lets this process have, after its limit of open files was raised for them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + FILES_BESIDES_CONNECTIONS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    files = wanted + FILES_BESIDES_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < files:
+        soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(1, min(wanted, soft - FILES_BESIDES_CONNECTIONS))
+    return wanted
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
     """The limits of the connections of a process."""
     return ConnectionLimits(
-        connections=settings.max_connections,
+        connections=possible_connections(settings.max_connections),
         per_address=settings.max_connections_per_address,
         head_s=settings.timeout_s,
         send_s=settings.send_timeout_s,

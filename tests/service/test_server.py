@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pty
+import resource
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from mien.model.errors import ConfigError
 from mien.service.commands.main import main
 from mien.service.operation.logs import FIELDS, TerminalFormatter
 from mien.service.operation.supervisor import address_of
-from mien.service.server import check_port
+from mien.service.server import check_port, possible_connections
 from tests.support.data import ROOT
 from tests.support.serving import MIEN, environment_without_settings, served_process
 
@@ -40,6 +41,16 @@ def test_host_of_another_machine_is_refused() -> None:
 def test_address_is_that_of_a_browser() -> None:
     assert address_of("127.0.0.1", 8000) == "http://127.0.0.1:8000"
     assert address_of("::1", 80) == "http://[::1]:80"
+
+
+def test_limit_of_files_is_raised_for_the_connections() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (400, before[1]))
+        assert possible_connections(500) == 500
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 500
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_line_in_a_terminal_is_for_a_person() -> None:

@@ -151,3 +151,26 @@ def test_answers_that_nobody_takes() -> None:
         assert time.monotonic() - began < 8
         for client in clients:
             client.close()
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (b"GET /health/live HTTP/1.1\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 400),
+        (HEAD + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: elsewhere.example\r\n", 421),
+        (b"GET /health/live HTTP/1.0\r\n", 200),
+        (HEAD, 200),
+        (HEAD.replace(b"GET", b"HEAD"), 200),
+        (HEAD.replace(b"GET /health/live", b"HEAD /info"), 200),
+    ],
+)
+def test_heads_are_checked(served: ServedProcess, request_head: bytes, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as client:
+        client.sendall(request_head + b"Connection: close\r\n\r\n")
+        answer = b""
+        while chunk := client.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.endswith(b"\r\n\r\n") == request_head.startswith(b"HEAD"), "only HEAD has no body"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from mien.service.middleware.early_answer import EarlyAnswer
+from mien.service.operation import protocols
 from mien.service.operation.connections import Connection, ConnectionLimits, Connections
 from mien.service.operation.metrics import Metrics
 from mien.service.operation.protocols import limited_protocols
@@ -308,6 +310,22 @@ def test_stopping_does_not_wait_for_answers_that_nobody_takes() -> None:
     assert time.monotonic() - began < 4
     for client in clients:
         client.close()
+
+
+def test_stopping_waits_a_little_for_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "BODY_WHEN_STOPPING_S", 0.3)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
+    with socket.socket() as slow, socket.socket() as stalled:
+        with served(reading) as port:
+            for client in (slow, stalled):
+                client.connect(("127.0.0.1", port))
+                client.sendall(head)
+            time.sleep(0.1)
+            threading.Timer(0.2, slow.sendall, (b"abc",)).start()
+            began = time.monotonic()
+        assert time.monotonic() - began < 3
+        assert rest(slow).startswith(ANSWER)
+        assert rest(stalled) == b""
 
 
 UPGRADE = (
