@@ -117,6 +117,11 @@ class Embedder:
             self._bound = BoundBatch(self._session, shape, (GPU_BATCH_FACES, self.embedding_size), device="cuda")
 
     @property
+    def is_on_gpu(self) -> bool:
+        """Whether the network runs on a GPU."""
+        return self._bound is not None
+
+    @property
     def providers(self) -> list[str]:
         """The execution providers in use, first choice first."""
         names: list[str] = self._session.get_providers()

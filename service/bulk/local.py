@@ -5,23 +5,27 @@ image is decoded, unless a thumbnail or further faces are asked for.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from mien.index.bundle.bundle import Bundle
+from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore
+from mien.model.embedder.embedder import BATCH_FACES
 from mien.model.pipeline import Pipeline
 from mien.service.bulk.manifests import Manifest, ManifestFace
 from mien.service.bulk.report import ImportReport
 from mien.service.bulk.stages import (
+    Draft,
     PrepareStage,
     WriteStage,
     embed_drafts,
     mark_duplicates,
     stored_faces,
 )
+from mien.service.inference.worker_pool import split
 
 OnProgress = Callable[[int], object]
 """Called after each batch with its number of faces."""
@@ -64,14 +68,33 @@ class Importer:
         )
         last = WriteStage(self.store, self.bundle, self.replacing)
         report, seen = ImportReport(), set[str]()
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for batch in _batches(manifest.faces):
-                faces = mark_duplicates(batch, seen)
-                stored = stored_faces(self.store, faces)
-                prepared = threads.map(first.prepare, faces, [stored.get(entry.id) for entry in faces])
-                drafts = [draft for each in prepared for draft in each]
-                report.include(last.write(embed_drafts(drafts, self.pipeline.embedder)))
-                on_progress(len(batch))
+
+        def embed_in_thread(faces: Sequence[ManifestFace], stored: Mapping[str, GalleryFace]) -> list[Draft]:
+            drafts = [draft for entry in faces for draft in first.prepare(entry, stored.get(entry.id))]
+            return drafts if self.pipeline.embedder.is_on_gpu else embed_drafts(drafts, self.pipeline.embedder)
+
+        def write(count: int, jobs: "Sequence[Future[list[Draft]]]") -> None:
+            drafts = [draft for job in jobs for draft in job.result()]
+            report.include(last.write(embed_drafts(drafts, self.pipeline.embedder)))
+            on_progress(count)
+
+        cores = os.cpu_count() or 1
+        with ThreadPoolExecutor(cores) as threads:
+            begun: tuple[int, list[Future[list[Draft]]]] | None = None
+            try:
+                for batch in _batches(manifest.faces):
+                    faces = mark_duplicates(batch, seen)
+                    stored = stored_faces(self.store, faces)
+                    jobs_faces = max(BATCH_FACES, len(faces) // _IMAGES_AT_ONCE)
+                    jobs = [threads.submit(embed_in_thread, part, stored) for part in split(faces, cores, jobs_faces)]
+                    # The threads are busy with this batch while the one before is written.
+                    begun, before = (len(batch), jobs), begun
+                    if before is not None:
+                        write(*before)
+                if begun is not None:
+                    write(*begun)
+            finally:
+                threads.shutdown(cancel_futures=True)
         return report
 
 

@@ -9,7 +9,7 @@ import contextvars
 import itertools
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from mien.index.deadline import DEADLINE_S
 from mien.index.gallery.vectors.flat import search_single_threaded
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -27,6 +28,12 @@ class Priority(IntEnum):
     READ = 1  # decode and detect
     VIEW = 2  # pictures that are not of the request's image: portraits, explanations
     STOP = 3
+
+
+def split(items: Sequence[Item], threads: int, most: int) -> list[Sequence[Item]]:
+    """Items in jobs of at most ``most``, and for each of some threads at least two, so that they end together."""
+    size = max(1, min(most, -(-len(items) // (2 * threads))))
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 class WorkerPool:

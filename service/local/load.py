@@ -18,7 +18,7 @@ def load(
     *,
     gallery: str | PathLike[str] | None = None,
     provider: Provider = "auto",
-    threads: int = 0,
+    threads: int = 1,
     limits: "DecodingLimits | None" = None,
 ) -> "LocalClient":
     """Load a bundle, and a gallery if one is named. Settings of the environment do not count.
@@ -27,7 +27,8 @@ def load(
         bundle: folder of the bundle; None takes the one that ships.
         gallery: folder or address of your own gallery; None searches the one that ships with the bundle.
         provider: where the network runs: ``auto`` takes a GPU where there is one; see docs/settings.md.
-        threads: of the network, for one batch on the CPU; 0 leaves the choice to ONNX Runtime.
+        threads: of the network, for one batch on the CPU; 0 leaves the choice to ONNX Runtime. Of many images, each
+            core embeds a batch of its own, so that more threads only wait for each other.
         limits: of an image; None takes those of the service.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Images to predictions in this process: one at once, or many, read in threads and embedded together."""
+"""Images to predictions in this process: one, or many, which every core reads and embeds a few at a time."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from mien.index.errors import QueryError
 from mien.index.gallery.store import EVERYTHING, SearchOptions
+from mien.index.gallery.vectors.flat import search_single_threaded
+from mien.model.embedder.embedder import BATCH_FACES
 from mien.model.errors import ImageError
 from mien.model.faces.pictures import Colour, Image, read_image
 from mien.model.faces.reader import Face
@@ -20,12 +22,13 @@ from mien.service.answers.options import Faces, OnProgress, Prior
 from mien.service.answers.progress import count_progress
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
+from mien.service.inference.worker_pool import split
 from mien.service.schemas.retrieval import without_image
 
 BATCH_IMAGES: Final = 64
-"""Images that are read and embedded together; memory grows only with the answers."""
+"""Images that are worked on at once; memory grows only with the answers."""
 
-Read = TypeVar("Read")
+Result = TypeVar("Result")
 
 Failure = ImageError | OSError
 """Why an image of several has no answer."""
@@ -91,10 +94,18 @@ class ImageReader:
             except (ImageError, OSError) as error:
                 return error
 
-        for requests in _read_in_threads(images, read, batch, progress=progress, on_progress=on_progress):
-            predictions = iter(self._engine.predict([each for each in requests if isinstance(each, InferenceRequest)]))
-            for request in requests:
-                yield next(predictions) if isinstance(request, InferenceRequest) else request
+        if self._engine.pipeline.embedder.is_on_gpu:  # it needs large batches, while every core reads
+            for requests in _in_threads(images, lambda part: list(map(read, part)), batch, progress, on_progress):
+                yield from self._predict(requests)
+        else:
+            predict = lambda part: self._predict(list(map(read, part)))  # noqa: E731
+            for found in _in_threads(images, predict, batch, progress, on_progress):
+                yield from found
+
+    def _predict(self, requests: Sequence[InferenceRequest | Failure]) -> list[Prediction | Failure]:
+        """A prediction for each request; failures stay in their places."""
+        predictions = iter(self._engine.predict([each for each in requests if isinstance(each, InferenceRequest)]))
+        return [next(predictions) if isinstance(each, InferenceRequest) else each for each in requests]
 
     def faces(
         self, image: Image, *, already_cropped: bool = False, faces: Faces = "all", colour: Colour = "rgb"
@@ -122,7 +133,7 @@ class ImageReader:
             except (ImageError, OSError) as error:
                 return error
 
-        for found in _read_in_threads(images, read, batch, progress=progress, on_progress=on_progress):
+        for found in _in_threads(images, lambda part: list(map(read, part)), batch, progress, on_progress):
             yield from found
 
     def _request(
@@ -175,18 +186,20 @@ def _check_prior(prior: Prior | None) -> None:
         raise QueryError(f"prior must be one of {', '.join(get_args(Prior))}, got {prior!r}")
 
 
-def _read_in_threads(
+def _in_threads(
     images: Iterable[Image],
-    read: Callable[[Image], Read],
+    work: Callable[[Sequence[Image]], list[Result]],
     batch: int,
-    *,
-    progress: bool,
+    progress: bool,  # noqa: FBT001
     on_progress: OnProgress | None,
-) -> Iterator[list[Read]]:
-    """What is read of the images, ``batch`` of them at a time."""
+) -> Iterator[list[Result]]:
+    """What ``work`` returns for the images, ``batch`` of them at a time; each core works on a few of these at once."""
     check_count("batch", batch)
-    waiting = iter(images)
-    with ThreadPoolExecutor(os.cpu_count()) as threads, count_progress(images, on_progress, draw=progress) as advance:
+    waiting, cores = iter(images), os.cpu_count() or 1
+    with (
+        ThreadPoolExecutor(cores, initializer=search_single_threaded) as threads,
+        count_progress(images, on_progress, draw=progress) as advance,
+    ):
         while part := list(islice(waiting, batch)):
-            yield list(threads.map(read, part))
+            yield [each for found in threads.map(work, split(part, cores, BATCH_FACES)) for each in found]
             advance(len(part))

@@ -123,6 +123,7 @@ def _importer(
         detector=settings.detector,
         limits=limits,
         max_faces=arguments.faces,
+        threads=1,  # each core embeds a batch of its own
         provider=settings.provider,
     )
     check_fits(bundle, pipeline.embedder)

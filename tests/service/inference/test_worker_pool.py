@@ -3,7 +3,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from mien.service.inference.worker_pool import Priority, WorkerPool
+from mien.service.inference.worker_pool import Priority, WorkerPool, split
 
 
 def test_job_nearest_an_answer_is_done_first() -> None:
@@ -54,3 +54,13 @@ def test_stop_waits_for_all_jobs() -> None:
     jobs = [pool.submit(Priority.READ, lambda number=number: number) for number in range(50)]  # type: ignore[misc]
     pool.stop()
     assert [job.result(timeout=0) for job in jobs] == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "sizes"),
+    [(0, 2, []), (3, 2, [1, 1, 1]), (20, 2, [5, 5, 5, 5]), (64, 2, [8] * 8), (9, 1, [5, 4])],
+)
+def test_items_are_split_into_jobs_that_keep_the_threads_busy(count: int, threads: int, sizes: list[int]) -> None:
+    jobs = split(range(count), threads, 8)
+    assert [len(job) for job in jobs] == sizes
+    assert [item for job in jobs for item in job] == list(range(count))
