@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     queue_work: int = Field(
         64,
         ge=1,
-        description="Other work at once (the gallery, the map, portraits), in units of about 10 ms; more is answered "
-        "with 503.",
+        description="Work at once on queries of the gallery, on changes of it, and on portraits and explanations, each "
+        "in units of about 10 ms; more is answered with 503.",
     )
     caller_share: float = Field(
         0.75,

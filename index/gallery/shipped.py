@@ -21,7 +21,7 @@ from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter, value_of
 from mien.index.gallery.results import Sample, SearchResult, Statistics, draw_sample
 from mien.index.gallery.store import GalleryStore, SearchOptions
-from mien.index.gallery.vectors.columns import Column, Field, fields_of
+from mien.index.gallery.vectors.columns import Column, Field, fields_of, values_read
 from mien.index.gallery.vectors.filtered_search import FilteredSearch, fields_needed
 from mien.index.gallery.vectors.vectors import VectorIndex
 from mien.index.mixture.labelling import label_points
@@ -55,6 +55,9 @@ class ShippedGallery(GalleryStore):
         raise ReadOnlyGalleryError(
             "the gallery that ships with the bundle is read-only: set MIEN_GALLERY to a folder for your gallery"
         )
+
+    def values_read(self, condition: Filter) -> int:
+        return values_read(condition, self._vectors.columns, len(self._ids))
 
     def prepare(self, options: SearchOptions) -> None:
         self._searcher(fields_needed(options))

@@ -267,6 +267,10 @@ class GalleryStore(ABC):
         report = {"faces": self.count(), "index": self.index, "remarks": list(self.remarks)} | storage
         return report | (measure_recall(self, queries, k) if report["faces"] else {})
 
+    def values_read(self, condition: Filter) -> int:  # noqa: ARG002
+        """About how many values of faces a filter makes this process read; see ``values_read`` of the columns."""
+        return 0
+
     def prepare(self, options: SearchOptions) -> None:  # noqa: B027 - a server needs nothing
         """Read what a search with these options needs and memory does not have: then the search itself is quick."""
 

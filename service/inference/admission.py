@@ -23,14 +23,14 @@ LARGE_BODY_BYTES: Final = 2**20
 LARGE_BODIES_SHARE: Final = 0.75
 """Share of all bytes of bodies that parts of large ones may take: the rest is kept for small bodies."""
 
-EXPLANATION_IMAGES: Final = 8
-"""Images that an explanation counts as: it takes 0.2 s of a core."""
+EXPLANATION_UNITS: Final = 8
+"""Units of work that an explanation counts as: it takes 0.2 s of a core."""
 
 IMAGE_PATHS: Final = ("/classify", "/retrieve", "/embed", "/explain")
 """Paths whose requests have images."""
 
-WORK_PATHS: Final = ("/gallery", "/thumbnail", "/thumbnails", "/map", "/atlas", "/portrait", "/portraits", "/info")
-"""Paths whose requests are other work; so are those below /gallery/."""
+QUERY_PATHS: Final = ("/thumbnail", "/thumbnails", "/map", "/atlas", "/info")
+VIEW_PATHS: Final = ("/portrait", "/portraits")
 
 VIDEO_PATH: Final = "/classify/video"
 
@@ -115,7 +115,9 @@ class Admission:
 
     Attributes:
         images: that are worked on or wait.
-        work: units of other work, of about 10 ms of a core, that are done or wait.
+        queries: units of work, of about 10 ms of a core, that read the gallery or wait.
+        changes: units of work that write to the gallery or wait.
+        views: units of work on portraits and explanations.
         videos: that are worked on.
         streams: WebSockets that are open.
         body_bytes: of the bodies of all requests.
@@ -126,7 +128,10 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         share = settings.caller_share
         self.images = Limit("images", settings.queue_images, share, settings.max_images)
-        self.work = Limit("units of work", settings.queue_work, share)
+        self.queries, self.changes, self.views = (
+            Limit(f"units of work on {name}", settings.queue_work, share)
+            for name in ("queries of the gallery", "changes of the gallery", "portraits and explanations")
+        )
         self.videos = Limit("videos", settings.queue_videos, share)
         self.streams = Limit("streams", settings.max_streams, share)
         largest = max(settings.max_body_bytes, settings.video_body_bytes)
@@ -135,6 +140,7 @@ class Admission:
         self.large_body_bytes = Limit("bytes of large request bodies", of_large, share, largest)
         self.by_path = (
             dict.fromkeys(IMAGE_PATHS, (self.images,))
-            | dict.fromkeys(WORK_PATHS, (self.work,))
-            | {VIDEO_PATH: (self.images, self.videos)}
+            | dict.fromkeys(QUERY_PATHS, (self.queries,))
+            | dict.fromkeys(VIEW_PATHS, (self.views,))
+            | {"/explain": (self.images, self.views), VIDEO_PATH: (self.images, self.videos)}
         )

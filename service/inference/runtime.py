@@ -15,7 +15,7 @@ from mien.model.errors import MienError
 from mien.service.errors import NotReadyError, ReloadError, TooLateError
 from mien.service.inference.admission import Admission
 from mien.service.inference.engine import Engine, load_engine
-from mien.service.inference.other_work import OtherWork
+from mien.service.inference.lanes import Lanes
 from mien.service.inference.queue import LoadedEngine
 from mien.service.inference.reader_pool import ReaderPool
 from mien.service.inference.worker_pool import Priority, WorkerPool
@@ -41,7 +41,7 @@ class Runtime:
         admission: how much is worked on at once.
         pool: the threads that do the work.
         readers: the processes that read pictures.
-        work: other work than images.
+        lanes: other work than images.
         stopping: set when no new requests are accepted: long answers come to an end.
     """
 
@@ -52,7 +52,7 @@ class Runtime:
         self.admission = Admission(settings)
         self.pool = WorkerPool(settings.workers or os.cpu_count() or 1)
         self.readers = ReaderPool(len(self.pool), settings, self.metrics)
-        self.work = OtherWork(self.pool, self.admission.work, settings.timeout_s)
+        self.lanes = Lanes(self.pool, self.admission, settings.timeout_s)
         self.stopping = asyncio.Event()
         self._loaded = self._load(engine)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,7 +74,7 @@ class Runtime:
         if self._gauges_task is not None:
             self._gauges_task.cancel()
         await self.readers.stop()
-        await asyncio.to_thread(self.work.stop)
+        await asyncio.to_thread(self.lanes.stop)
         await asyncio.to_thread(self.pool.stop)
 
     def drain(self) -> None:

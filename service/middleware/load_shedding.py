@@ -45,15 +45,10 @@ class LoadShedding:
             CALLER.set(caller_of(scope))
         if scope["type"] == "http":
             DEADLINE_S.set(time.monotonic() + self._max_s)  # the end of a body sets it again
-            for limit in self._limits.get(_limited_path(scope["path"]), ()):
+            for limit in self._limits.get(scope["path"], ()):
                 if limit.is_full:
-                    scope[ROUTE_KEY] = _limited_path(scope["path"])
+                    scope[ROUTE_KEY] = scope["path"]
                     scope[problems.SCOPE_KEY] = _KIND
                     await self._refusals[limit](scope, receive, send)
                     return
         await self.app(scope, receive, send)
-
-
-def _limited_path(path: str) -> str:
-    """The path whose limits a request needs: those of a face are those of the gallery."""
-    return "/gallery" if path.startswith("/gallery/") else path

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from pydantic import TypeAdapter
 
 from mien.service.errors import MissingFieldError
-from mien.service.inference.admission import EXPLANATION_IMAGES
+from mien.service.inference.admission import EXPLANATION_UNITS
 from mien.service.inference.engine import Engine
 from mien.service.inference.explanation import FaceExplanation, explain_face, explain_point
 from mien.service.inference.prediction import ImageQuery
@@ -42,14 +42,14 @@ def explain_router(runtime: Runtime) -> APIRouter:
         asked = await _read_request(request, query)
         loaded = runtime.loaded()
         engine = loaded.engine
-        async with runtime.admit(EXPLANATION_IMAGES):
+        async with runtime.admit(1):
             if isinstance(asked, PointPair):
-                found = await runtime.work.in_views(lambda: _explain_pair(engine, asked), cost=0)
+                found = await runtime.lanes.views.run(lambda: _explain_pair(engine, asked), cost=EXPLANATION_UNITS)
             else:
                 faces = await loaded.read_faces(ImageQuery(asked, query.already_cropped))
-                found = await runtime.work.in_views(
+                found = await runtime.lanes.views.run(
                     lambda: explain_face(engine, faces, face=query.face, emotion=query.emotion, match_id=query.match),
-                    cost=0,
+                    cost=EXPLANATION_UNITS,
                 )
         return Response(explanation(found).model_dump_json(), media_type=uploads.JSON)
 

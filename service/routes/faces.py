@@ -19,7 +19,7 @@ from mien.index.errors import QueryError
 from mien.index.gallery.store import GalleryStore, SearchOptions
 from mien.model.errors import ImageError
 from mien.service.errors import RequestError
-from mien.service.inference.other_work import cost_of_filter
+from mien.service.inference.lanes import cost_of_filter
 from mien.service.inference.prediction import ImageQuery, InferenceRequest, Prediction
 from mien.service.inference.queue import LoadedEngine
 from mien.service.inference.runtime import Runtime
@@ -178,7 +178,7 @@ def _image_query(runtime: Runtime, loaded: LoadedEngine, parameters: FaceQuery) 
 async def _prepare_search(runtime: Runtime, gallery: GalleryStore, options: SearchOptions) -> None:
     """Let the gallery read the fields of a filter, before the search is in a batch with those of others."""
     if options.filter is not None:
-        await runtime.work.in_gallery(lambda: gallery.prepare(options), cost_of_filter(options.filter))
+        await runtime.lanes.queries.run(lambda: gallery.prepare(options), 1 + cost_of_filter(options.filter, gallery))
 
 
 def _with_file(query: ImageQuery, file: bytes) -> ImageQuery:
@@ -200,7 +200,7 @@ async def _answer_point(runtime: Runtime, loaded: LoadedEngine, query: PointQuer
     engine = loaded.engine
     engine.check_retrieval(query.k, query.photographs, query.summary)
     options = search_options(query, query.filter)
-    point = await runtime.work.in_gallery(lambda: point_of(query.query, engine.bundle, engine.gallery))
+    point = await runtime.lanes.queries.run(lambda: point_of(query.query, engine.bundle, engine.gallery))
     await _prepare_search(runtime, engine.gallery, options)
     request = InferenceRequest(
         points=point[None],

@@ -13,7 +13,7 @@ from mien.index.gallery.filters import Comparison, Filter, parse_filter
 from mien.index.gallery.store import GalleryStore
 from mien.service.errors import MalformedBodyError, MissingFieldError
 from mien.service.inference.gallery_additions import Addition, embed_additions
-from mien.service.inference.other_work import cost_of_filter
+from mien.service.inference.lanes import cost_of_filter
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
 from mien.service.routes.faces import check_faces
@@ -127,7 +127,7 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
                 statistics=gallery_statistics(gallery.statistics()) if query.statistics else None,
             )
 
-        return _json(await runtime.work.in_gallery(page, 1 + query.statistics + 2 * cost_of_filter(condition)))
+        return _json(await runtime.lanes.queries.run(page, 1 + query.statistics + cost_of_filter(condition, gallery)))
 
     @router.delete("/gallery", summary="Delete all faces of a person", response_model=Deleted)
     async def delete_many(query: Annotated[DeletionQuery, Query()]) -> Response:
@@ -139,7 +139,9 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
             Comparison(("subject",), "eq", query.subject) if query.subject is not None else _read_filter(query.filter)
         )
         assert condition is not None  # noqa: S101
-        deleted = await _change(runtime, gallery, lambda: gallery.delete_where(condition), 2, cost_of_filter(condition))
+        deleted = await _change(
+            runtime, gallery, lambda: gallery.delete_where(condition), cost=1 + cost_of_filter(condition, gallery)
+        )
         return _json(Deleted(deleted=deleted))
 
 
@@ -148,7 +150,7 @@ def _route_face(router: APIRouter, runtime: Runtime) -> None:
     async def get(face_id: str, _: Annotated[NoParameters, Query()]) -> Response:
         """Everything that is kept of a face."""
         engine = runtime.loaded().engine
-        face = await runtime.work.in_gallery(lambda: engine.gallery.get(face_id))
+        face = await runtime.lanes.queries.run(lambda: engine.gallery.get(face_id))
         return _json(whole_face(face, engine.bundle.sub_class_names))
 
     @router.patch(
@@ -161,7 +163,7 @@ def _route_face(router: APIRouter, runtime: Runtime) -> None:
         """Changes label, subject, metadata or time; metadata is merged (RFC 7396)."""
         engine = runtime.loaded().engine
         changes = field_changes(await uploads.read_json(request, _FACE_CHANGES))
-        face = await runtime.work.in_gallery(lambda: engine.gallery.update(face_id, changes))
+        face = await runtime.lanes.changes.run(lambda: engine.gallery.update(face_id, changes))
         return _json(whole_face(face, engine.bundle.sub_class_names))
 
     @router.delete("/gallery/{face_id:path}", summary="Delete a face", status_code=204, response_model=None)
@@ -230,7 +232,7 @@ async def _change(
     def change_and_count() -> tuple[Result, int]:
         return change(), gallery.count()
 
-    result, count = await runtime.work.in_gallery(change_and_count, 1 + faces // FACES_PER_UNIT + cost)
+    result, count = await runtime.lanes.changes.run(change_and_count, 1 + faces // FACES_PER_UNIT + cost)
     runtime.metrics.gallery_faces.set(count)
     return result
 

@@ -17,6 +17,6 @@ def info_router(runtime: Runtime) -> APIRouter:
     async def what_is_served() -> Info:
         """The gallery, the emotions, the scale of distances, and the limits of a request."""
         engine = runtime.loaded().engine
-        return await runtime.work.in_gallery(lambda: info(engine, runtime.settings))
+        return await runtime.lanes.queries.run(lambda: info(engine, runtime.settings))
 
     return router

@@ -108,9 +108,10 @@ class LoadedSpace:
             space = self.answers()
             return space, space.points(queries)
 
-        work = self._runtime.work
-        space, points = await work.in_gallery(find_points, 1 + count // POINTS_PER_UNIT)
-        return Response(await work.in_views(lambda: space.paint(points, side_px)), media_type="image/png")
+        lanes, cost = self._runtime.lanes, 1 + count // POINTS_PER_UNIT
+        space, points = await lanes.queries.run(find_points, cost)
+        picture = await lanes.views.run(lambda: space.paint(points, side_px), cost)
+        return Response(picture, media_type="image/png")
 
 
 def space_router(runtime: Runtime) -> APIRouter:
@@ -119,7 +120,7 @@ def space_router(runtime: Runtime) -> APIRouter:
     space = LoadedSpace(runtime)
 
     async def answer_json(request: Request, cache_of: Callable[[SpaceAnswers], RefreshingCache]) -> Response:
-        answer = await runtime.work.in_gallery(lambda: cache_of(space.answers()).get(), 2)
+        answer = await runtime.lanes.queries.run(lambda: cache_of(space.answers()).get(), 2)
         headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
         if request.headers.get("if-none-match") == answer.etag:
             return Response(status_code=304, headers=headers)

@@ -30,7 +30,7 @@ def thumbnails_router(runtime: Runtime) -> APIRouter:
     async def thumbnail(request: Request, query: Annotated[ThumbnailQuery, Query()]) -> Response:
         """The thumbnail of a face, which a browser may keep; 404 if the gallery has none of such a face."""
         gallery = runtime.loaded().engine.gallery
-        found = await runtime.work.in_gallery(lambda: gallery.thumbnails([query.id]))
+        found = await runtime.lanes.queries.run(lambda: gallery.thumbnails([query.id]))
         if query.id not in found:
             raise UnknownFaceError(f"the gallery keeps no thumbnail of a face with the id {query.id[:80]!r}")
         file = found[query.id]
@@ -56,6 +56,6 @@ def thumbnails_router(runtime: Runtime) -> APIRouter:
             files = gallery.thumbnails(query.ids)
             return Thumbnails(thumbnails={face_id: base64.b64encode(file).decode() for face_id, file in files.items()})
 
-        return Response((await runtime.work.in_gallery(encode)).model_dump_json(), media_type=uploads.JSON)
+        return Response((await runtime.lanes.queries.run(encode)).model_dump_json(), media_type=uploads.JSON)
 
     return router

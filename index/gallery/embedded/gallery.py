@@ -38,7 +38,7 @@ from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.results import Sample, SearchResult, Statistics, draw_sample
 from mien.index.gallery.store import GalleryStore, SearchOptions
-from mien.index.gallery.vectors.columns import Field
+from mien.index.gallery.vectors.columns import Field, values_read
 from mien.index.gallery.vectors.filtered_search import fields_needed
 from mien.index.gallery.vectors.ivf import IvfIndex
 from mien.index.gallery.vectors.policy import IndexPolicy
@@ -91,6 +91,9 @@ class EmbeddedGallery(GalleryStore):
     def is_new(self) -> bool:
         """Whether nothing was ever written to it."""
         return self._memory.seen == 0
+
+    def values_read(self, condition: Filter) -> int:
+        return values_read(condition, self.fields_in_memory, self.count())
 
     def prepare(self, options: SearchOptions) -> None:
         self._memory.with_columns(fields_needed(options))

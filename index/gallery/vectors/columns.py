@@ -4,18 +4,33 @@ Texts, booleans and nulls are codes into a vocabulary; numbers have an array of 
 once what ``mien.index.gallery.filters.passes`` says of each.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.gallery.filters import AllOf, AnyOf, Comparison, Filter, Not, OneOf, Operator, Scalar, compare, kind_of
+from mien.index.gallery.filters import (
+    AllOf,
+    AnyOf,
+    Comparison,
+    Filter,
+    Not,
+    OneOf,
+    Operator,
+    Scalar,
+    compare,
+    kind_of,
+    leaves,
+)
 
 Field = tuple[str, ...]
 
 NOTHING: Final = 0
 """The code of a field that is missing or null."""
+
+COMPARISONS_PER_READ: Final = 50
+"""A column is compared with so many values in the time that reading its field from a database takes."""
 
 _OTHER: Final = 1
 _NUMBER: Final = 2
@@ -179,6 +194,14 @@ def fields_of(condition: Filter) -> set[Field]:
             return {field for part in parts for field in fields_of(part)}
         case Not(part):
             return fields_of(part)
+
+
+def values_read(condition: Filter, in_memory: Collection[Field], count: int) -> int:
+    """About how many values of ``count`` faces a filter reads: fields that are not in memory, and many comparisons."""
+    compared = list(leaves(condition))
+    comparisons = sum(len(each.values) if isinstance(each, OneOf) else 1 for each in compared)
+    unread = {each.field for each in compared if each.field not in in_memory}
+    return count * (len(unread) + comparisons // COMPARISONS_PER_READ)
 
 
 def _any_of(masks: list[NDArray[np.bool_]], count: int) -> NDArray[np.bool_]:

@@ -29,7 +29,8 @@ def test_each_path_needs_its_limits() -> None:
     admission = Admission(Settings())
     assert admission.by_path["/classify"] == (admission.images,)
     assert admission.by_path["/classify/video"] == (admission.images, admission.videos)
-    assert admission.by_path["/gallery"] == admission.by_path["/portraits"] == (admission.work,)
+    assert admission.by_path["/explain"] == (admission.images, admission.views)
+    assert admission.by_path["/map"] == (admission.queries,)
     assert "/health/ready" not in admission.by_path
 
 
@@ -55,5 +56,5 @@ def test_one_caller_holds_no_more_than_its_share() -> None:
 def test_share_of_one_caller_is_enough_for_one_request() -> None:
     admission = Admission(Settings(caller_share=0.01, max_images=16))
     assert admission.images.per_caller == 16
-    assert admission.videos.per_caller == admission.streams.per_caller == admission.work.per_caller == 1
+    assert admission.videos.per_caller == admission.streams.per_caller == admission.queries.per_caller == 1
     assert admission.body_bytes.per_caller == Settings().max_video_bytes
