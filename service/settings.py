@@ -17,7 +17,7 @@ from mien.model.emotions import EmotionPrior
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
 from mien.model.video.decoder import DEFAULT_LIMITS, VideoLimits
-from mien.model.video.follower import DETECT_EVERY
+from mien.model.video.tracker import DETECT_EVERY
 
 PREFIX: Final = "MIEN_"
 

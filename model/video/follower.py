@@ -14,9 +14,7 @@ from PIL import Image
 from mien.model.faces.box import Box, clip
 from mien.model.faces.detection import Detection, merge
 from mien.model.faces.reader import Face, FaceReader, cut_out
-
-DETECT_EVERY: Final = 3
-"""Frames from one search of the whole frame to the next."""
+from mien.model.video.tracker import DETECT_EVERY
 
 MAX_INTERVAL_S: Final = 0.5
 """Longest time from one such search to the next: of a video with one frame a second, each is searched."""

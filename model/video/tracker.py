@@ -15,6 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+DETECT_EVERY: Final = 3
+"""Frames from one search of the whole frame for faces to the next, unless told otherwise."""
+
 MAX_GAP_S: Final = 1.0
 """A face that is not found for longer than this starts a new track."""
 

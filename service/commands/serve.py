@@ -3,6 +3,9 @@
 import argparse
 import os
 
+# NumPy reads it when it is imported. The service has a thread for each core, and does not need one for each in each.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from mien.service.commands.options import add_config_options, given_options
 from mien.service.settings import Settings, read_settings
 

@@ -6,7 +6,7 @@ image at a time (``read_faces``) and predict those of several requests together 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import compress, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -88,8 +88,10 @@ class Engine:
         blank = np.full((240, 320, 3), 127, dtype=np.uint8)
         self.pipeline.crop_faces(blank)
         self.predict([InferenceRequest(faces=[whole_face(blank)], k=1)])
-        if isinstance(self.gallery, ShippedGallery):
-            self.gallery.label_all()
+
+    def label_gallery(self) -> Iterator[None]:
+        """Label the faces of the gallery that ships with the bundle, part by part, so that no answer has to."""
+        return self.gallery.label_all() if isinstance(self.gallery, ShippedGallery) else iter(())
 
     def check_retrieval(self, k: int, photographs: int = 0, summary: int = 0) -> None:
         """Check the numbers of faces that a retrieval asks for.

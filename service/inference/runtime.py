@@ -5,9 +5,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from mien.index.deadline import DEADLINE_S
 from mien.index.errors import GalleryError
@@ -59,20 +59,21 @@ class Runtime:
         self._accepting = False
         self._reloading = asyncio.Lock()
         self._next_reload: asyncio.Task[Engine] | None = None
-        self._gauges_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Start the threads, and accept requests."""
         self.pool.start()
         self._loop = asyncio.get_running_loop()
-        self._gauges_task = asyncio.create_task(self._update_gauges_regularly())
+        self._run_beside(self._update_gauges_regularly())
+        self._run_beside(self._label_gallery())
         self._accepting = True
 
     async def stop(self) -> None:
         """Finish what waits, and end the threads and processes."""
         self.drain()
-        if self._gauges_task is not None:
-            self._gauges_task.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self.readers.stop()
         await asyncio.to_thread(self.lanes.stop)
         await asyncio.to_thread(self.pool.stop)
@@ -161,6 +162,7 @@ class Runtime:
                 reason = error if isinstance(error, MienError) else f"its parts fail ({type(error).__name__})"
                 raise ReloadError(f"the old bundle is served on: {reason}") from None
             self._loaded = self._load(engine)
+            self._run_beside(self._label_gallery())
             self.metrics.reloads.labels("done").inc()
             _log.info("reloaded", extra={FIELDS: {"faces": len(engine.bundle.gallery)}})
             return engine
@@ -188,6 +190,18 @@ class Runtime:
         self.metrics.streams_open.set(self.admission.streams.held)
         self.metrics.body_bytes_held.set(self.admission.body_bytes.held)
         self.metrics.resident_bytes.set(resident_bytes())
+
+    def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` in a task that ends with the runtime."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _label_gallery(self) -> None:
+        """Label the faces of the gallery, between requests."""
+        parts = self.engine.label_gallery()
+        while await self.pool.run(Priority.READ, lambda: next(parts, "end")) != "end":
+            pass
 
     async def _update_gauges_regularly(self) -> None:
         while True:

@@ -10,7 +10,8 @@ from mien.model.errors import NoFaceError
 from mien.model.faces.decoding import decode
 from mien.model.faces.heads import is_plain, read_head
 from mien.model.faces.reader import MIN_DECODED_PX, Face, whole_face
-from mien.model.video.follower import DETECT_EVERY, FaceFollower
+from mien.model.video.follower import FaceFollower
+from mien.model.video.tracker import DETECT_EVERY
 from mien.service.inference.engine import Engine
 from mien.service.inference.frame_predictions import FramePredictions
 from mien.service.inference.reader_pool import ReaderPool
