@@ -53,6 +53,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     all: Connections
     _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
     _overhead_bytes = 0
     _is_refused = False
 
@@ -96,17 +97,23 @@ class LimitedHttp(HttpToolsProtocol):
             raise _TooLongError(f"at most {MAX_PIPELINED} requests may wait for their answers")
         super().on_message_begin()
         self._unset_keepalive_if_required()
-        self._overhead_bytes = 0
+        self._head_bytes = 0
         self.scope[IS_BODY_THERE] = False  # type: ignore[typeddict-unknown-key]
         self._start_timer()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, up to the limits: each takes more memory than it has bytes."""
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
+            raise _too_long()
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Stop the timer, and refuse a head that is too long."""
+        """Stop the timer, and refuse a head that is too long with its first line."""
         self._stop_timer()
         self._unset_keepalive_if_required()
         self._overhead_bytes = 0
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+        if len(self.url) + self._head_bytes > MAX_HEAD_BYTES:
             raise _too_long()
         super().on_headers_complete()
         if not self.parser.should_upgrade():

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from mien.service.middleware.early_answer import EarlyAnswer
 from mien.service.operation import protocols
 from mien.service.operation.connections import Connection, ConnectionLimits, Connections
-from mien.service.operation.metrics import Metrics
+from mien.service.operation.metrics import Metrics, resident_bytes
 from mien.service.operation.protocols import limited_protocols
 from tests.support.serving import served_by_uvicorn
 
@@ -129,6 +129,7 @@ def waited(condition: Callable[[], bool], longest_s: float = 5.0) -> bool:
         b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /" + b"a" * 600_000,
         HEAD + b"a" * 600_000,
+        HEAD + b"a:\r\n" * 15_000,
     ],
 )
 def test_head_has_a_limit(head: bytes) -> None:
@@ -140,6 +141,19 @@ def test_head_has_a_limit(head: bytes) -> None:
         assert not answer or answer.startswith(b"HTTP/1.1 431 ")
         with connected(port, HEAD + b"a: " + b"b" * 60_000 + b"\r\n\r\n") as longest:
             assert longest.recv(100).startswith(ANSWER)
+
+
+def test_unfinished_heads_take_little_memory() -> None:
+    """From one address, as many as there may be, each with as many headers as there may be."""
+    with served(small, per_address=200) as port:
+        before = resident_bytes()
+        clients = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(200)]
+        for client in clients:
+            send_until_refused(client, HEAD + b"a:\r\n" * 250 + b"b: " + b"c" * 60_000, 1)
+        time.sleep(0.2)
+        assert resident_bytes() - before < 64 * 2**20
+        for client in clients:
+            client.close()
 
 
 def test_endless_head_is_cut_off() -> None:
