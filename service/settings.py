@@ -153,7 +153,9 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(DecodingLimits().max_bytes, ge=1, description="Largest image file, bytes.")
     max_image_pixels: int = Field(DecodingLimits().max_pixels, ge=1, description="Largest image, pixels.")
     max_image_memory_bytes: int = Field(
-        DecodingLimits().max_memory_bytes, ge=2**20, description="Most memory for reading an image, bytes."
+        DecodingLimits().max_memory_bytes,
+        ge=2**20,
+        description="Most memory for decoding an image, by its header, bytes.",
     )
     max_image_cpu_s: float = Field(2.5, gt=0, description="Longest CPU time for reading an image, seconds.")
     max_images: int = Field(16, ge=1, description="Most images of one request.")

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, features
+from PIL import Image, features
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -25,6 +25,7 @@ from simplejpeg import decode_jpeg, decode_jpeg_header
 
 from mien.model.errors import BrokenImageError, EmptyImageError, ImageTooLargeError, UnsupportedImageError
 from mien.model.faces.heads import check_head
+from mien.model.faces.pixels import upright_array
 
 FORMATS: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WebP")
 """The formats that are decoded; of an animation or a file with several pages, the first picture."""
@@ -35,7 +36,7 @@ class DecodingLimits(BaseModel, frozen=True):
 
     max_bytes: PositiveInt = Field(20 * 2**20, description="Largest image file, bytes.")
     max_pixels: PositiveInt = Field(50_000_000, description="Largest image, width times height by its header, pixels.")
-    max_memory_bytes: PositiveInt = Field(400 * 2**20, description="Most memory for reading an image, bytes.")
+    max_memory_bytes: PositiveInt = Field(400 * 2**20, description="Most memory for decoding, by its header, bytes.")
 
 
 DEFAULT_LIMITS: Final = DecodingLimits()
@@ -84,7 +85,7 @@ def decode_reduced(
     image = _open(data, limits)
     with _damage_as_error():
         factor = _reduce(image, min_px) if min_px is not None and isinstance(image, JpegImageFile) else 1
-        return _pixels(image, "RGB"), factor
+        return upright_array(image, "RGB"), factor
 
 
 def decode_grey(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
@@ -105,7 +106,7 @@ def decode_grey(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray
     with _damage_as_error():
         if isinstance(image, JpegImageFile):
             image.draft("L", image.size)
-        return _pixels(image, "L")
+        return upright_array(image, "L")
 
 
 def _decode_plain_jpeg(data: bytes, limits: DecodingLimits) -> NDArray[np.uint8] | None:
@@ -149,7 +150,7 @@ def upright_pixels(image: Image.Image) -> NDArray[np.uint8]:
         BrokenImageError: it is closed, cut off or damaged.
     """
     with _damage_as_error("a whole and open Pillow image, got one that is closed, cut off or damaged"):
-        return _pixels(image, "RGB")
+        return upright_array(image, "RGB")
 
 
 def _open(data: bytes, limits: DecodingLimits) -> ImageFile:
@@ -241,55 +242,3 @@ def _damage_as_error(
         raise
     except Exception as error:
         raise BrokenImageError(f"expected {expected}") from error
-
-
-def _pixels(image: Image.Image, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
-    image.load()
-    picture = _upright(image)
-    if picture.mode.startswith(("I", "F")):
-        picture = Image.fromarray(_to_8_bit(np.asarray(picture)))
-    elif picture.has_transparency_data:
-        paper = Image.new("RGBA", picture.size, "white")
-        paper.alpha_composite(picture.convert("RGBA"))
-        picture = paper
-    return np.asarray(picture.convert(mode), dtype=np.uint8)
-
-
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Rotate by the EXIF orientation, if it can be read."""
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001  damaged EXIF data raises many kinds of errors
-        return image
-    return image if turn is None else image.transpose(turn)
-
-
-_WHITES: Final = (1, 255, 4095, 65535)
-
-
-def _to_8_bit(levels: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Scale grey levels of more than 8 bits to 0 to 255.
-
-    Files do not say which level is white. It is the first of 1 (for fractions), 255, 4095 (12-bit cameras) and 65535
-    that is not below the brightest level, or else the brightest level. Black is 0, or the darkest level if negative.
-    """
-    values = levels.astype(np.float32)
-    values[~np.isfinite(values)] = 0
-    black, brightest = min(0.0, float(values.min())), float(values.max())
-    whites = _WHITES if np.issubdtype(levels.dtype, np.floating) else _WHITES[1:]
-    white = next((white for white in whites if brightest <= white), brightest)
-    scale = 255 / (white - black)
-    values *= scale
-    values -= black * scale
-    return np.rint(values).clip(0, 255).astype(np.uint8)

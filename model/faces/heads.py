@@ -33,7 +33,10 @@ _PLAIN_PNG: Final = frozenset(
 )
 
 _OUT: Final = 3
-"""Bytes of a pixel as RGB, of which an image is made beside the decoder's own."""
+"""Bytes of a pixel of the array that is made of Pillow's picture (``mien.model.faces.pixels``)."""
+
+_BANDS_BYTES: Final = 16 * 2**20
+"""Memory for the bands in which that is done."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Head:
     Attributes:
         width: of the image, in pixels.
         height: of the image, in pixels.
-        pixel_bytes: most bytes of memory for each pixel, ours and those of the decoder.
+        pixel_bytes: most bytes of memory for each pixel, ours and those of the decoder; those of WebP and AVIF are
+            measured, with a margin.
         fixed_bytes: memory that does not depend on the number of pixels.
         is_simple: nothing in the file can make decoding take longer than its size and pixels do.
     """
@@ -57,7 +61,8 @@ class Head:
     @property
     def memory_bytes(self) -> int:
         """Most memory for decoding."""
-        return int(self.width * self.height * self.pixel_bytes) + self.fixed_bytes
+        pixels = self.width * self.height
+        return int(pixels * self.pixel_bytes) + self.fixed_bytes + min(_BANDS_BYTES, 16 * pixels)
 
 
 def check_head(data: bytes, max_pixels: int, max_memory_bytes: int) -> Head | None:
@@ -188,7 +193,7 @@ def _webp(data: bytes) -> Head:
     else:
         sides = struct.unpack_from("<BBBBBB", data, 24)
         width, height = (int.from_bytes(sides[at : at + 3], "little") + 1 for at in (0, 3))
-    return Head(width, height, 4 * 4 + _OUT, is_simple=kind == b"VP8 ")
+    return Head(width, height, 17, is_simple=kind == b"VP8 ")
 
 
 def _gif(data: bytes) -> Head:
@@ -252,7 +257,7 @@ def _avif(data: bytes) -> Head:
     if not sides:
         raise BrokenImageError("expected a whole image, got one that is cut off or damaged")
     width, height = max(sides, key=lambda side: side[0] * side[1])
-    return Head(width, height, 16)
+    return Head(width, height, 14)
 
 
 def _boxes(data: bytes, path: tuple[bytes, ...], start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 ``mien.service.inference.reader_pool`` starts it (``mien.model.sandbox``). It is sent its ``WorkerOptions``, replies
 once it is ready, and then is sent one picture after the other. A hostile file can do little here: a picture has a
-budget of memory and of CPU time, and whoever exceeds that of CPU time is ended by the system with SIGPROF.
+budget of memory, by what its head asks for, and one of CPU time; the system ends with SIGPROF what exceeds that.
 """
 
 import math
@@ -22,8 +22,12 @@ from mien.model.errors import ImageError, ImageTooLargeError
 from mien.model.faces.alignment import SIDE_PX
 from mien.model.faces.decoding import DecodingLimits, decode
 from mien.model.faces.detection import Detector
+from mien.model.faces.heads import read_head
 from mien.model.faces.reader import Face, FaceReader, Stage
 from mien.model.sandbox import allow_memory, limit_resources, mapped_bytes, read_message, write_message
+
+REST_BYTES: Final = 256 * 2**20
+"""Memory for a picture beyond what its head asks for: that of finding faces, and a margin."""
 
 WARM_BYTES: Final = 512 * 2**20
 """A worker that keeps more address space than this from pictures it has read ends, and another one takes its place."""
@@ -120,14 +124,23 @@ def main() -> None:
     warm_bytes = mapped_bytes() + WARM_BYTES
     is_last = False
     while not is_last and (message := read_message(stream)) is not None:
-        allow_memory(reader.limits.max_memory_bytes)
         signal.setitimer(signal.ITIMER_PROF, options["max_cpu_s"])
+        allow_memory(_memory_bytes(message[1]) + REST_BYTES)
         reply, body = _read(reader, *message)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        allow_memory(reader.limits.max_memory_bytes)  # for the reply and the next picture
+        allow_memory(2 * options["limits"]["max_bytes"] + REST_BYTES)  # for the reply and the next picture
         is_last = reply.pop("is_last", False) or mapped_bytes() > warm_bytes
         write_message(stream, {**reply, "last": is_last}, body)
         del message, body
+
+
+def _memory_bytes(data: bytes) -> int:
+    """What the head of a file asks for; one that is not in order is refused without any."""
+    try:
+        head = read_head(data)
+    except ImageError:
+        return 0
+    return 0 if head is None else head.memory_bytes
 
 
 def _read(reader: FaceReader, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -151,8 +164,7 @@ def _read(reader: FaceReader, request: dict[str, Any], data: bytes) -> tuple[dic
     except ImageError as error:
         return {"error": type(error).__name__, "detail": str(error), "times": times}, b""
     except MemoryError:
-        allowed = reader.limits.max_memory_bytes >> 20
-        detail = f"expected an image that takes at most {allowed} MiB to read, got one that takes more"
+        detail = "expected an image that takes as much memory as its head says, got one that takes more"
         return {"error": ImageTooLargeError.__name__, "detail": detail, "times": times, "is_last": True}, b""
     except Exception:  # noqa: BLE001  a bug: the service logs it
         return {"bug": traceback.format_exc(), "is_last": True}, b""

@@ -1,13 +1,17 @@
 """The messages between the service and the program that reads pictures."""
 
+import subprocess
+import sys
 from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from mien.model.errors import ImageError, NoFaceError
-from mien.model.faces.reader import Face
-from mien.model.faces.worker import image_error, pack_faces, unpack_faces
+from mien.model.faces.detection import Detector
+from mien.model.faces.reader import Face, FaceReader
+from mien.model.faces.worker import _read, image_error, pack_faces, unpack_faces
+from tests.support.data import ROOT
 
 RANDOM = np.random.default_rng(0)
 
@@ -49,3 +53,28 @@ def test_errors_of_images_keep_their_kind() -> None:
     assert isinstance(image_error("NoFaceError", ""), NoFaceError)
     with pytest.raises(ValueError, match="got SystemExit"):
         image_error("SystemExit", "")
+
+
+def test_memory_of_a_process_is_limited_beyond_what_it_has() -> None:
+    script = """
+from mien.model.sandbox import allow_memory
+allow_memory(30 * 2**20)
+bytearray(10 * 2**20)
+try:
+    bytearray(60 * 2**20)
+except MemoryError:
+    allow_memory(90 * 2**20)
+    bytearray(60 * 2**20)
+    print("refused, then allowed")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "refused, then allowed\n"
+
+
+def test_picture_that_runs_out_of_memory_is_too_large_and_the_last_of_its_process() -> None:
+    class Greedy(FaceReader):
+        def read_faces(self, *_: object, **__: object) -> list[Face]:
+            raise MemoryError
+
+    reply, body = _read(Greedy(Detector()), {"options": {}}, b"")
+    assert (reply["error"], reply["is_last"], body) == ("ImageTooLargeError", True, b"")
