@@ -43,7 +43,7 @@ def upright_array(image: Image.Image, mode: Literal["RGB", "L"]) -> NDArray[np.u
         turned = converted if turn is None else converted.transpose(turn)
         start = height - top - band.height if is_reversed else top
         place = slice(start, start + band.height)
-        array[(slice(None), place) if is_sideways else place] = turned
+        array[(slice(None), place) if is_sideways else place] = np.asarray(turned)
     return array
 
 

@@ -298,9 +298,21 @@ class LoadedEngine:
         self.failures = 0
         return predictions
 
-    def _predict_groups(self, groups: list[Group]) -> list[list[Prediction | ImageError]]:
-        predictions = iter(self.engine.predict([request for group in groups for request in group]))
+    def _predict_groups(self, groups: list[Group]) -> Sequence[list[Prediction | ImageError] | MemoryError]:
+        try:
+            predictions = iter(self.engine.predict([request for group in groups for request in group]))
+        except MemoryError:
+            if len(groups) == 1:
+                raise
+            return [self._predict_alone(group) for group in groups]
         return [list(islice(predictions, len(group))) for group in groups]
+
+    def _predict_alone(self, group: Group) -> list[Prediction | ImageError] | MemoryError:
+        """One group of a batch for which the memory was not enough: it may be for most of them."""
+        try:
+            return self.engine.predict(group)
+        except MemoryError as error:
+            return error
 
 
 def _is_decoded_in_batch(query: ImageQuery) -> bool:

@@ -76,7 +76,7 @@ class Runtime:
             task.cancel()
         await self.readers.stop()
         await asyncio.to_thread(self.lanes.stop)
-        await asyncio.to_thread(self.pool.stop)
+        await asyncio.to_thread(self.pool.stop, self.settings.timeout_s)
 
     def drain(self) -> None:
         """Accept no new requests, and finish those there are. From any thread, or a signal handler."""
@@ -111,6 +111,9 @@ class Runtime:
         except GalleryError:
             raise NotReadyError("mien's gallery is not there any more") from None
         self.readers.check_ready()
+        stuck_s = self.pool.stuck_s
+        if stuck_s > self.settings.timeout_s:
+            raise NotReadyError(f"every thread of mien has been at work on one job for {stuck_s:.0f} s")
         if loaded.failures < BROKEN_AFTER:
             return
         try:
@@ -189,7 +192,7 @@ class Runtime:
         self.metrics.videos_held.set(self.admission.videos.held)
         self.metrics.streams_open.set(self.admission.streams.held)
         self.metrics.body_bytes_held.set(self.admission.body_bytes.held)
-        self.metrics.resident_bytes.set(resident_bytes())
+        self.metrics.resident_bytes.set(resident_bytes(self.readers.pids()))
 
     def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` in a task that ends with the runtime."""

@@ -9,6 +9,7 @@ import contextvars
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from enum import IntEnum
@@ -46,6 +47,7 @@ class WorkerPool:
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(threads)
         ]
+        self._began_s: dict[str, float] = {}  # of the job that each thread does
 
     def __len__(self) -> int:
         return len(self._threads)
@@ -55,12 +57,19 @@ class WorkerPool:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Do all jobs that wait, then end the threads."""
+    @property
+    def stuck_s(self) -> float:
+        """For how long every thread has been at work on one job; 0 while one of them is free."""
+        began_s = list(self._began_s.values())
+        return time.monotonic() - max(began_s) if len(began_s) == len(self._threads) else 0.0
+
+    def stop(self, within_s: float | None = None) -> None:
+        """Do all jobs that wait, then end the threads; those that are not done ``within_s`` end with the process."""
         for _ in self._threads:
             self.submit(Priority.STOP, lambda: None)
+        deadline_s = None if within_s is None else time.monotonic() + within_s
         for thread in self._threads:
-            thread.join()
+            thread.join(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
 
     def submit(self, priority: Priority, job: Callable[[], Result]) -> "Future[Result]":
         """Put ``job`` into the queue; it is skipped if its future is cancelled before a thread takes it."""
@@ -77,15 +86,22 @@ class WorkerPool:
 
     def _work(self) -> None:
         search_single_threaded()
+        name = threading.current_thread().name
         while True:
             priority, _, future, job = self._jobs.get()
             if priority == Priority.STOP:
                 return
             if not future.set_running_or_notify_cancel():
                 continue
+            self._began_s[name] = time.monotonic()
             try:
-                future.set_result(job())
+                result = job()
             except BaseException as error:  # noqa: BLE001  it is raised where the result is awaited
+                del self._began_s[name]
                 future.set_exception(error)
+            else:
+                del self._began_s[name]
+                future.set_result(result)
+                del result
             # A thread that waits for its next job must not keep the last request in memory.
             del future, job

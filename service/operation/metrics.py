@@ -1,8 +1,8 @@
 """Metrics of the service, for Prometheus."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Final, Literal, get_args
@@ -154,10 +154,10 @@ class Metrics:
         return generate_latest(shared)
 
 
-def resident_bytes() -> int:
-    """Memory of this process in RAM; 0 where the system does not tell it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
+def resident_bytes(others: Iterable[int] = ()) -> int:
+    """Memory of this process, and of ``others`` by their ids, in RAM; without those of which the system tells none."""
+    pages = 0
+    for process in ("self", *others):
+        with suppress(OSError, ValueError, IndexError):
+            pages += int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -110,6 +110,7 @@ ANSWERS: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     ForeignPageError: (HTTPStatus.FORBIDDEN, "origin"),
     MalformedHeadError: (HTTPStatus.BAD_REQUEST, "malformed-head"),
     ReloadError: (HTTPStatus.CONFLICT, "reload"),
+    MemoryError: (HTTPStatus.SERVICE_UNAVAILABLE, "no-memory"),
 }
 """Status and kind of problem of each error; a subclass that is not listed has its parent's."""
 
@@ -133,7 +134,8 @@ def problem_of(error: Exception) -> Problem:
     for kind in type(error).__mro__:
         if kind in ANSWERS:
             status, name = ANSWERS[kind]
-            return problem(status, name, _without_folders(str(error)) if kind in _NAME_FOLDERS else str(error))
+            detail = str(error) or "mien has too little memory for this request"  # a MemoryError has no message
+            return problem(status, name, _without_folders(detail) if kind in _NAME_FOLDERS else detail)
     raise KeyError(type(error).__name__)
 
 
@@ -169,7 +171,7 @@ def openapi_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Register the response to every known error with ``app``, FastAPI's own 404, 405 and 422 included."""
-    for kind in (ImageError, VideoError, QueryError, GalleryError, RequestError):
+    for kind in (ImageError, VideoError, QueryError, GalleryError, RequestError, MemoryError):
         app.add_exception_handler(kind, _known_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

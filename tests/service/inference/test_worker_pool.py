@@ -1,9 +1,11 @@
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import pytest
 
 from mien.service.inference.worker_pool import Priority, WorkerPool, split
+from tests.support.waiting import wait_until
 
 
 def test_job_nearest_an_answer_is_done_first() -> None:
@@ -64,3 +66,19 @@ def test_items_are_split_into_jobs_that_keep_the_threads_busy(count: int, thread
     jobs = split(range(count), threads, 8)
     assert [len(job) for job in jobs] == sizes
     assert [item for job in jobs for item in job] == list(range(count))
+
+
+def test_pool_is_stuck_while_every_thread_is_at_work() -> None:
+    pool = WorkerPool(2)
+    pool.start()
+    go = threading.Event()
+    pool.submit(Priority.READ, lambda: go.wait(10))
+    time.sleep(0.05)
+    assert pool.stuck_s == 0, "one thread is free"
+    pool.submit(Priority.READ, lambda: go.wait(10))
+    wait_until(lambda: pool.stuck_s > 0.05)
+    began = time.monotonic()
+    pool.stop(within_s=0.1)
+    assert time.monotonic() - began < 5, "it does not wait for what is stuck"
+    go.set()
+    wait_until(lambda: pool.stuck_s == 0)
