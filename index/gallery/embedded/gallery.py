@@ -50,7 +50,7 @@ _DELETED_AT_ONCE: Final = 50
 """Faces of a deletion on a full disk; each changes a few pages, which are written to the log first."""
 
 _CHECKED_AT_ONCE: Final = 100_000
-"""Rows that are checked before a gallery is served, in about 0.1 s; of more, a thread checks them meanwhile."""
+"""Rows that are checked before a gallery is served, in about 0.3 s; of more, a thread checks them meanwhile."""
 
 
 class EmbeddedGallery(GalleryStore):

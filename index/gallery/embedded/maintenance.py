@@ -24,6 +24,9 @@ _MIN_CHANGES_TO_SAVE: Final = 10_000
 _SCRUB_AGAIN_S: Final = 5.0
 """After somebody was reading from the write-ahead log; an attempt holds up writers for a moment."""
 
+_SCRUB_EVERY_S: Final = 1.0
+"""At most so often while faces are changed one after the other."""
+
 _SAVE_AGAIN_S: Final = 30.0
 """How often the vectors file is written because it has deleted faces."""
 
@@ -100,8 +103,8 @@ class Maintenance:
         """Remove deleted faces from the write-ahead log and the vectors file, where they still are."""
         now = time.monotonic()
         if self._database.to_scrub and now >= self._scrub_at:
-            self._scrub_at = now + _SCRUB_AGAIN_S
             self._database.scrub()
+            self._scrub_at = now + (_SCRUB_AGAIN_S if self._database.to_scrub else _SCRUB_EVERY_S)
         if self._memory.file_has_deleted and now >= self._save_at:
             self._save_at = now + _SAVE_AGAIN_S
             self._memory.save()

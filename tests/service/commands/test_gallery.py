@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER, read_manifest
+from mien.index.gallery.embedded.folder import DATABASE
 from mien.index.gallery.embedded.gallery import EmbeddedGallery, open_embedded_gallery
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import every_face
@@ -393,3 +396,35 @@ class TestSelection:
         assert main(["gallery", *options]) == 1
         assert words in " ".join(capsys.readouterr().err.split())
         assert not Path("nowhere").exists()
+
+
+def test_check_names_damaged_faces_and_fails(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    store = opened(tmp_path)
+    store.add([GalleryFace(name, np.full(SIZE, 0.1, np.float32)) for name in ("whole", "spoiled")])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "gallery" / DATABASE)) as connection, connection:
+        connection.execute("UPDATE faces SET embedding = x'00' WHERE id = 'spoiled'")
+    assert main(["gallery", "check", "--thorough"]) == 1
+    captured = capfd.readouterr()
+    report = json.loads(captured.out)
+    assert report["faces"] == 1
+    assert report["faults"] == [{"id": "spoiled", "fault": "its embedding must have 256 bytes, got 1"}]
+    assert "was set aside" in captured.err
+    assert main(["gallery", "delete", "spoiled"]) == 0
+    assert main(["gallery", "check"]) == 0
+
+
+def test_snapshot_is_restored_over_a_gallery_that_cannot_be_opened(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = opened(tmp_path)
+    store.add([GalleryFace("kept", np.full(SIZE, 0.1, np.float32))])
+    store.close()
+    assert main(["gallery", "snapshot", str(tmp_path / "snapshot")]) == 0
+    database = tmp_path / "gallery" / DATABASE
+    database.write_bytes(database.read_bytes()[:4096] + b"noise" * 10_000)
+    assert main(["gallery", "list"]) == 1
+    assert "mien gallery restore puts a snapshot in its place" in " ".join(capfd.readouterr().err.split())
+    assert main(["gallery", "restore", str(tmp_path / "snapshot")]) == 0
+    assert "restored 1 faces" in capfd.readouterr().err
+    assert list(contents(tmp_path)) == ["kept"]
