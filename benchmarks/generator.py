@@ -1,7 +1,7 @@
 """An open-loop load generator: requests at a fixed rate, whether or not earlier ones were answered.
 
 A latency counts from the moment at which a request was due, so that time in queues shows. Arrivals are Poisson. Without
-a rate, ``CONNECTIONS`` connections that are always busy find the highest rate. The generator runs in a separate process
+a rate, connections that are always busy find the highest rate. The generator runs in a separate process
 (``drive``), on uvloop, with as little Python as possible, because it shares the cores with the server.
 """
 
@@ -20,25 +20,29 @@ from typing import Any, Final
 import uvloop
 
 CONNECTIONS: Final = 32
-"""Connections of the closed loop that finds the highest rate."""
+"""Connections of the closed loop that finds the highest rate, unless fewer are asked for."""
 
 HOST: Final = "127.0.0.1"
 
 
-def drive(port: int, requests: list[bytes], rate: float | None, seconds: float) -> dict[str, Any]:
+def drive(
+    port: int, requests: list[bytes], rate: float | None, seconds: float, connections: int = CONNECTIONS
+) -> dict[str, Any]:
     """Send ``requests`` in turn from a separate process.
 
     Args:
         port: of the server on this machine.
         requests: whole HTTP requests.
-        rate: per second; None keeps ``CONNECTIONS`` busy.
+        rate: per second; None keeps connections busy.
         seconds: how long new requests are sent.
+        connections: how many are kept busy.
 
     Returns:
         ``answers_per_s`` (200s), ``statuses``, ``ms`` and ``refused_ms`` (p50, p90, p99), ``cpu_ms`` of the generator
         for each answer of any kind.
     """
-    job = json.dumps({"port": port, "rate": rate, "seconds": seconds, "requests": [each.hex() for each in requests]})
+    given = {"port": port, "rate": rate, "seconds": seconds, "connections": connections}
+    job = json.dumps({**given, "requests": [each.hex() for each in requests]})
     done = subprocess.run(  # noqa: S603
         [sys.executable, __file__], input=job, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -98,6 +102,8 @@ class _Connection(asyncio.Protocol):
         self._came += data
         head, end, body = self._came.partition(b"\r\n\r\n")
         length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        if b"chunked" in head.lower():
+            end = end if body.endswith(b"\r\n0\r\n\r\n") else b""
         if end and len(body) >= int(length or b"0") and self.waiting is not None:
             status, waiting = int(head[9:12]), self.waiting
             self._came, self.waiting = b"", None
@@ -114,7 +120,9 @@ class _Connection(asyncio.Protocol):
         return self.waiting
 
 
-async def _drive(port: int, rate: float | None, seconds: float, requests: list[bytes]) -> dict[str, Any]:
+async def _drive(
+    port: int, rate: float | None, seconds: float, connections: int, requests: list[bytes]
+) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     outcome, idle, tasks = _Outcome(), list[_Connection](), set[asyncio.Task[None]]()
 
@@ -134,10 +142,10 @@ async def _drive(port: int, rate: float | None, seconds: float, requests: list[b
 
         async def busy(number: int) -> None:
             while loop.time() < end:
-                number += CONNECTIONS
+                number += connections
                 await one(requests[number % len(requests)], loop.time())
 
-        await asyncio.gather(*(busy(number) for number in range(CONNECTIONS)))
+        await asyncio.gather(*(busy(number) for number in range(connections)))
     else:
         chance = random.Random(0)  # noqa: S311
         due, number = began, 0

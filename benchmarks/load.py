@@ -1,15 +1,16 @@
 """The service under load, against a bare loop and alternatives.
 
-    python benchmarks/load.py PHOTOGRAPH... [--seconds 8] [--parts crops photographs ...] [--soak 600]
+    python benchmarks/load.py PHOTOGRAPH... [--seconds 8] [--parts crops photographs plain ...] [--soak 600]
 
 Each part starts its servers, drives them with an open-loop generator (``generator.py``) and measures in the same run
 the bare cost of the same work on the same cores; only the ratios matter. Figures are kept in ``--figures``, part by
 part; after each part, table and plot of all parts are written again (``load_report.py``). Missing environments of the
 alternatives are created (``alternatives.py``).
 
-Payloads are made from the photographs: face crops of 48 to 224 pixels, and pictures of 640x480 with one face.
+Payloads are made from the photographs (``payloads.py``). As many requests are sent at once as the service admits: more
+would measure how fast it refuses.
 
-CPU milliseconds per answer are those of the processes that answer; other work on the machine affects them little.
+CPU milliseconds per image are those of the processes that answer; other work on the machine affects them little.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +29,7 @@ import alternatives
 import numpy as np
 from generator import drive
 from load_report import write_report
-from payloads import CLASSIFY_CROP, Photographs, request, requests_of, requests_of_several
+from payloads import CLASSIFY_CROP, CLIP_FRAMES, Photographs, request, requests_of, requests_of_several
 from served import Served, mien
 
 from mien.index.bundle.bundle import load_bundle
@@ -37,10 +40,55 @@ from mien.model.pipeline import load_pipeline
 
 BATCHES: Final = (1, 2, 4, 8, 16, 32)
 
-IMAGES_TOGETHER: Final = 8
-"""Images of a request with several."""
-
 HERE: Final = Path(__file__).parent
+
+Files = Callable[[Photographs], list[bytes]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of request, and what it is compared with.
+
+    Attributes:
+        files: images, or the video.
+        path: of the service.
+        images: of a request; frames of a video.
+        connections: requests that are sent at once to find the highest rate.
+        is_alone: one image in a request, which alternatives take, too.
+        with_latencies: the rates of 70 % and 200 % of the highest are measured, too.
+    """
+
+    files: Files
+    path: str = "/classify"
+    images: int = 1
+    connections: int = 8
+    is_alone: bool = True
+    with_latencies: bool = False
+
+    def requests(self, photographs: Photographs) -> list[bytes]:
+        """The requests to the service."""
+        files = self.files(photographs)
+        if self.is_alone:
+            return requests_of(self.path, files)
+        if self.path.startswith(VIDEO):
+            return [request(self.path, [("video", file)]) for file in files]
+        return requests_of_several(self.path, files, self.images)
+
+
+VIDEO: Final = "/classify/video"
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "crops": Kind(Photographs.crops, CLASSIFY_CROP, connections=32, with_latencies=True),
+    "8 crops": Kind(Photographs.crops, CLASSIFY_CROP, 8, is_alone=False),
+    "32 crops": Kind(Photographs.crops, CLASSIFY_CROP, 32, connections=2, is_alone=False),
+    "photographs": Kind(Photographs.small, "/retrieve", connections=32, with_latencies=True),
+    "1 MP": Kind(lambda photographs: photographs.portraits(1000)),
+    "12 MP": Kind(Photographs.large),
+    "group": Kind(lambda photographs: [photographs.group()], connections=2),
+    "video": Kind(
+        lambda photographs: [photographs.clip()], f"{VIDEO}?fps=25", CLIP_FRAMES, connections=2, is_alone=False
+    ),
+}
 
 
 def main() -> None:
@@ -66,10 +114,9 @@ def main() -> None:
     arguments.figures.mkdir(parents=True, exist_ok=True)
     kept = arguments.figures / "load.json"
     photographs = Photographs(arguments.photographs)
-    crops, pictures = photographs.crops(), photographs.small()
     for part in [*arguments.parts, *(["soak"] if arguments.soak else [])]:
         load_before = os.getloadavg()[0]
-        found = (soak if part == "soak" else PARTS[part])(crops, pictures, arguments)
+        found = (measure_soak if part == "soak" else PARTS[part])(photographs, arguments)
         figures = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
         figures[part] = found | {"cores": os.cpu_count(), "load_average": [load_before, os.getloadavg()[0]]}
         kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -77,56 +124,61 @@ def main() -> None:
     sys.stdout.write((arguments.figures / "load.md").read_text(encoding="utf-8"))
 
 
-def measure_crops(crops: list[bytes], _: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Crops to ``/classify``, between two runs of the bare loop."""
-    before = bare_crops(arguments.seconds)
-    with mien(arguments.option) as server:
-        found = measure_load(server, requests_of(CLASSIFY_CROP, crops), arguments.seconds, overload=True)
+def measure_kind(kind: Kind, photographs: Photographs, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One kind of request to the service, between two runs of the bare loop."""
+    try:
+        requests = kind.requests(photographs)
+    except ImportError as error:
+        return {"skipped": f"it needs {error.name}"}
+    before = bare(kind, photographs, arguments.seconds)
+    with mien(["--max-images=32", *arguments.option]) as server:
+        found = measure_load(server, kind, requests, arguments.seconds)
         found["ready_s"] = server.ready_s
-    return {"bare": [before, bare_crops(arguments.seconds)], "mien": found}
+    return {"bare": [before, bare(kind, photographs, arguments.seconds)] if before else [], "mien": found}
 
 
-def measure_photographs(_: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Photographs to ``/retrieve``, between two runs of the bare loop."""
-    before = bare_pictures(pictures, arguments.seconds)
-    with mien(arguments.option) as server:
-        found = measure_load(server, requests_of("/retrieve", pictures), arguments.seconds, overload=True)
-        found["ready_s"] = server.ready_s
-    return {"bare": [before, bare_pictures(pictures, arguments.seconds)], "mien": found}
-
-
-def measure_shapes(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Several images per request, and several processes; only the highest rates, in images."""
+def measure_processes(photographs: Photographs, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Some kinds of requests to one and to two processes; only the highest rates."""
     found: dict[str, Any] = {}
-    many = requests_of_several(CLASSIFY_CROP, crops, IMAGES_TOGETHER)
     for processes in (1, 2):
-        with mien([*arguments.option, f"--processes={processes}"]) as server:
-            for name, requests, images in (
-                ("crops", requests_of(CLASSIFY_CROP, crops), 1),
-                (f"crops, {IMAGES_TOGETHER} in a request", many, IMAGES_TOGETHER),
-                ("photographs", requests_of("/retrieve", pictures), 1),
-            ):
-                closed = highest(server, requests, arguments.seconds)
-                closed["answers_per_s"] *= images
-                closed["cpu_ms"] /= images
-                found[f"{name}; processes: {processes}"] = closed
+        with mien(["--max-images=32", *arguments.option, f"--processes={processes}"]) as server:
+            for name in ("crops", "8 crops", "photographs"):
+                kind = KINDS[name]
+                found[f"{name}; processes: {processes}"] = highest(
+                    server, kind, kind.requests(photographs), arguments.seconds
+                )
     return found
 
 
-def measure_plain(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+def measure_plain(photographs: Photographs, arguments: argparse.Namespace) -> dict[str, Any]:
     """A plain FastAPI handler around the same network, and around the same pipeline."""
     with Served([sys.executable, str(HERE / "plain.py"), "serve", "--port"]) as server:
-        return _both_kinds(server, crops, pictures, arguments.seconds)
+        return _all_kinds(server, photographs, arguments.seconds)
 
 
-def measure_fer(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+def measure_fer(photographs: Photographs, arguments: argparse.Namespace) -> dict[str, Any]:
     """The package fer behind FastAPI."""
     python = alternatives.fer_environment(arguments.environments)
     with Served([str(python), str(HERE / "fer_app.py"), "serve", "--port"]) as server:
-        return _both_kinds(server, crops, pictures, arguments.seconds)
+        return _all_kinds(server, photographs, arguments.seconds)
 
 
-def measure_deepface(crops: list[bytes], pictures: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+def _all_kinds(server: Served, photographs: Photographs, seconds: float) -> dict[str, Any]:
+    """Every kind with one image in a request."""
+    return {
+        name: measure_load(
+            server,
+            kind,
+            requests_of(kind.path.replace("/retrieve", "/classify"), kind.files(photographs)),
+            seconds,
+            overload=False,
+        )
+        for name, kind in KINDS.items()
+        if kind.is_alone
+    }
+
+
+def measure_deepface(photographs: Photographs, arguments: argparse.Namespace) -> dict[str, Any]:
     """DeepFace's own API, if its weights can be downloaded."""
     python = alternatives.deepface_environment(arguments.environments, arguments.deepface_weights)
     if python is None:
@@ -141,18 +193,20 @@ def measure_deepface(crops: list[bytes], pictures: list[bytes], arguments: argpa
         texts = {"actions": '["emotion"]', "detector_backend": detector, "enforce_detection": "false"}
         return request("/analyze", [("img", file)], texts)
 
+    found = {}
     with Served([*command, *address], home, ready="/", address="127.0.0.1:{}") as server:
-        return {
-            "crops": measure_load(server, [analyse(file, "skip") for file in crops], arguments.seconds),
-            "photographs": measure_load(server, [analyse(file, "opencv") for file in pictures], arguments.seconds),
-        }
+        for name, detector in (("crops", "skip"), ("photographs", "opencv")):
+            requests = [analyse(file, detector) for file in KINDS[name].files(photographs)]
+            found[name] = measure_load(server, KINDS[name], requests, arguments.seconds, overload=False)
+    return found
 
 
-def soak(crops: list[bytes], _: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+def measure_soak(photographs: Photographs, arguments: argparse.Namespace) -> dict[str, Any]:
     """Memory of the service each second under load."""
-    requests = requests_of(CLASSIFY_CROP, crops)
+    kind = KINDS["crops"]
+    requests = kind.requests(photographs)
     with mien(arguments.option) as server:
-        rate = arguments.soak_rate or 2 * highest(server, requests, arguments.seconds)["answers_per_s"]
+        rate = arguments.soak_rate or 2 * highest(server, kind, requests, arguments.seconds)["answers_per_s"]
         resident: list[float] = []
         over = threading.Event()
 
@@ -170,21 +224,20 @@ def soak(crops: list[bytes], _: list[bytes], arguments: argparse.Namespace) -> d
     return {"rate": rate, "seconds": arguments.soak, "resident_mb": resident, "statuses": driven["statuses"]}
 
 
-PARTS: Final[Mapping[str, Callable[[list[bytes], list[bytes], argparse.Namespace], dict[str, Any]]]] = {
-    "crops": measure_crops,
-    "photographs": measure_photographs,
-    "shapes": measure_shapes,
+PARTS: Final[Mapping[str, Callable[[Photographs, argparse.Namespace], dict[str, Any]]]] = {
+    **{name: partial(measure_kind, kind) for name, kind in KINDS.items()},
+    "processes": measure_processes,
     "plain": measure_plain,
     "fer": measure_fer,
     "deepface": measure_deepface,
 }
 
 
-def _both_kinds(server: Served, crops: list[bytes], pictures: list[bytes], seconds: float) -> dict[str, Any]:
-    return {
-        "crops": measure_load(server, requests_of(CLASSIFY_CROP, crops), seconds),
-        "photographs": measure_load(server, requests_of("/classify", pictures), seconds),
-    }
+def bare(kind: Kind, photographs: Photographs, seconds: float) -> dict[str, Any] | None:
+    """The same work in a plain loop on every core; of a video there is none."""
+    if kind.path.startswith(VIDEO):
+        return None
+    return bare_crops(seconds) if "already_cropped" in kind.path else bare_pictures(kind.files(photographs), seconds)
 
 
 def bare_crops(seconds: float) -> dict[str, Any]:
@@ -247,23 +300,28 @@ def _loops(work: Callable[[], object], loops: int, seconds: float) -> tuple[floa
     return sum(done) / (time.monotonic() - began), (time.process_time() - cpu) * 1000 / max(1, sum(done))
 
 
-def measure_load(server: Served, requests: list[bytes], seconds: float, *, overload: bool = False) -> dict[str, Any]:
-    """The highest rate, then latencies at 70 % of it, and with ``overload`` at 200 %."""
-    closed = highest(server, requests, seconds)
-    rate = closed["answers_per_s"]
-    found = {"highest": closed, "at_70_percent": drive(server.port, requests, 0.7 * rate, seconds)}
-    if overload:
-        found["at_200_percent"] = drive(server.port, requests, 2 * rate, seconds)
+def measure_load(
+    server: Served, kind: Kind, requests: list[bytes], seconds: float, *, overload: bool = True
+) -> dict[str, Any]:
+    """The highest rate; of some kinds also latencies at 70 % of it, and with ``overload`` at 200 %."""
+    closed = highest(server, kind, requests, seconds)
+    found: dict[str, Any] = {"highest": closed}
+    if kind.with_latencies:
+        found["at_70_percent"] = drive(server.port, requests, 0.7 * closed["answers_per_s"], seconds)
+        if overload:
+            found["at_200_percent"] = drive(server.port, requests, 2 * closed["answers_per_s"], seconds)
     return found
 
 
-def highest(server: Served, requests: list[bytes], seconds: float) -> dict[str, Any]:
-    """The highest rate, and CPU milliseconds per answer at that rate."""
-    drive(server.port, requests, None, 1.0)
+def highest(server: Served, kind: Kind, requests: list[bytes], seconds: float) -> dict[str, Any]:
+    """The highest rate, in images, and CPU milliseconds per image at that rate."""
+    drive(server.port, requests, None, min(1.0, seconds), kind.connections)
     before = server.cpu_s()
-    closed: dict[str, Any] = drive(server.port, requests, None, seconds)
+    closed: dict[str, Any] = drive(server.port, requests, None, seconds, kind.connections)
     closed["generator_cpu_ms"] = closed.pop("cpu_ms")
-    closed["cpu_ms"] = (server.cpu_s() - before) * 1000 / max(1, closed["statuses"].get("200", 0))
+    images = kind.images * closed["statuses"].get("200", 0)
+    closed["cpu_ms"] = (server.cpu_s() - before) * 1000 / max(1, images)
+    closed["images_per_s"] = closed["answers_per_s"] * kind.images
     return closed
 
 

@@ -1,30 +1,55 @@
 """Table and plot of the figures of ``load.py``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-KINDS: Final = {"crops": "already-cropped faces of 48 to 224 pixels", "photographs": "photographs of 640x480, one face"}
+KINDS: Final = {
+    "crops": "face crop of 48 to 224 pixels",
+    "8 crops": "8 crops in a request",
+    "32 crops": "32 crops in a request",
+    "photographs": "photograph of 640x480, `/retrieve`",
+    "1 MP": "photograph of 1 megapixel",
+    "12 MP": "photograph of 12 megapixels",
+    "group": "group photograph of 12 megapixels, 40 faces",
+    "video": "video of 640x480, one face, a frame",
+}
 
-OTHERS: Final = {"plain": "plain FastAPI handler", "fer": "`fer` behind FastAPI", "deepface": "DeepFace's API"}
+SERVERS: Final = {
+    "bare": "bare loop",
+    "mien": "mien",
+    "plain": "plain FastAPI handler",
+    "fer": "`fer` behind FastAPI",
+    "deepface": "DeepFace's API",
+}
 
 FIRST_S: Final = 60
 """Seconds of a soak that do not count: buffers grow to the size that the load needs."""
 
 
+class Cost(NamedTuple):
+    """What an image costs a server: CPU milliseconds, and how many it answers in a second at most."""
+
+    cpu_ms: float
+    per_s: float
+
+
 def write_report(figures: Mapping[str, Any], folder: Path) -> None:
     """Write ``load.md`` and, where matplotlib is installed, ``load.png`` into ``folder``."""
-    lines = [line for kind in KINDS if kind in figures for line in _table(figures, kind)]
-    if "shapes" in figures:
-        lines += ["", "| several images, several processes | CPU ms per image | images per s |", "|---|---|---|"]
+    costs = {kind: found for kind in KINDS if (found := _costs(figures, kind))}
+    lines = [*_table(costs), ""]
+    for kind, each in costs.items():
+        if "at_200_percent" in figures[kind]["mien"]:
+            lines += [f"{KINDS[kind].capitalize()}:", "", *_sentences(figures, kind, each), ""]
+    if "processes" in figures:
+        lines += ["| processes | CPU ms per image | images per s |", "|---|---|---|"]
         lines += [
-            f"| {name} | {each['cpu_ms']:.2f} | {each['answers_per_s']:.0f} |"
-            for name, each in figures["shapes"].items()
+            f"| {name} | {each['cpu_ms']:.2f} | {each['images_per_s']:.0f} |"
+            for name, each in figures["processes"].items()
             if isinstance(each, dict)
         ]
-    lines += [
-        f"\n{OTHERS[other]}: {figures[other]['skipped']}." for other in OTHERS if "skipped" in figures.get(other, {})
-    ]
+    skipped = {name: figures[name]["skipped"] for name in [*KINDS, *SERVERS] if "skipped" in figures.get(name, {})}
+    lines += [f"\n{SERVERS.get(name, name)}: {reason}." for name, reason in skipped.items()]
     if "soak" in figures:
         resident = figures["soak"]["resident_mb"]
         first, last = resident[min(FIRST_S, len(resident) // 2)], resident[-1]
@@ -34,59 +59,68 @@ def write_report(figures: Mapping[str, Any], folder: Path) -> None:
             f"({100 * (last / first - 1):+.1f} %), at most {max(resident):.1f} MB."
         )
     (folder / "load.md").write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
-    _plot(figures, folder / "load.png")
+    _plot(figures, costs, folder / "load.png")
 
 
-def _rows(figures: Mapping[str, Any], kind: str) -> list[tuple[str, float, float, dict[str, Any]]]:
-    """Name, CPU ms, answers per second, and the other measurements of each."""
-    own = figures[kind]
-    bare = max(own["bare"], key=lambda each: each["per_s"])
-    rows: list[tuple[str, float, float, dict[str, Any]]] = [("bare loop", bare["cpu_ms"], bare["per_s"], {})]
-    highest = own["mien"]["highest"]
-    rows.append(("mien", highest["cpu_ms"], highest["answers_per_s"], own["mien"]))
-    for other, name in OTHERS.items():
-        if kind in figures.get(other, {}):
-            found = figures[other][kind]
-            rows.append((name, found["highest"]["cpu_ms"], found["highest"]["answers_per_s"], found))
-    return rows
+def _costs(figures: Mapping[str, Any], kind: str) -> dict[str, Cost]:
+    """The cost of each server that was measured; empty where mien was not."""
+    own = figures.get(kind, {})
+    if "mien" not in own:
+        return {}
+    costs = {}
+    if own["bare"]:
+        bare = max(own["bare"], key=lambda each: each["per_s"])
+        costs["bare"] = Cost(bare["cpu_ms"], bare["per_s"])
+    measured = {"mien": own["mien"], **{name: figures.get(name, {}).get(kind) for name in SERVERS if name != "mien"}}
+    for name, found in measured.items():
+        if found:
+            costs[name] = Cost(found["highest"]["cpu_ms"], found["highest"]["images_per_s"])
+    return costs
 
 
-def _table(figures: Mapping[str, Any], kind: str) -> list[str]:
-    rows = _rows(figures, kind)
-    lines = [
-        "",
-        f"| {KINDS[kind]} | CPU ms per answer | answers per s | p50, p99 at 70 %, ms |",
-        "|---|---|---|---|",
-    ]
-    for name, cpu_ms, per_s, found in rows:
-        waits = found.get("at_70_percent", {}).get("ms", {})
-        shown = f"{waits['p50']:.1f}, {waits['p99']:.1f}" if waits else ""
-        lines.append(f"| {name} | {cpu_ms:.2f} | {per_s:.0f} | {shown} |")
-    return [*lines, "", *_sentences(rows)]
+def _table(costs: Mapping[str, Mapping[str, Cost]]) -> Iterator[str]:
+    """A row for each kind: CPU ms per image and, in brackets, images per second."""
+    servers = [name for name in SERVERS if any(name in each for each in costs.values())]
+    yield f"| CPU ms per image (images per s) | {' | '.join(SERVERS[name] for name in servers)} | bare loop to mien |"
+    yield "|---" * (len(servers) + 2) + "|"
+    for kind, each in costs.items():
+        cells = [f"{each[name].cpu_ms:.2f} ({each[name].per_s:.0f})" if name in each else "" for name in servers]
+        ratio = f"{each['bare'].cpu_ms / each['mien'].cpu_ms:.2f}" if "bare" in each else ""
+        yield f"| {KINDS[kind]} | {' | '.join(cells)} | {ratio} |"
 
 
-def _sentences(rows: list[tuple[str, float, float, dict[str, Any]]]) -> list[str]:
-    """Ratios of mien's figures to those of the others."""
-    (_, bare_cpu, bare_rate, _), (_, cpu, rate, own) = rows[0], rows[1]
-    waits, over = own["at_70_percent"]["ms"], own["at_200_percent"]
+def _sentences(figures: Mapping[str, Any], kind: str, costs: Mapping[str, Cost]) -> list[str]:
+    """Ratios of mien's figures to those of the others, and its latencies."""
+    found, own = figures[kind]["mien"], costs["mien"]
+    waits, over = found["at_70_percent"]["ms"], found["at_200_percent"]
     refused = {status: count for status, count in over["statuses"].items() if status != "200"}
     refused_ms = over["refused_ms"] or {"p50": 0.0, "p99": 0.0}
+    latencies = {
+        name: figures[name][kind]["at_70_percent"]["ms"]
+        for name in costs
+        if kind in figures.get(name, {}) and "at_70_percent" in figures[name][kind]
+    }
     return [
-        f"- mien to the bare loop: {bare_cpu / cpu:.2f} by CPU time, {rate / bare_rate:.2f} by answers per second (of "
-        f"the same cores the generator takes {own['highest']['generator_cpu_ms']:.2f} ms for each)",
         *(
-            f"- mien to {name}: {cpu_ms / cpu:.2f} by CPU time, {rate / per_s:.2f} by answers per second"
-            for name, cpu_ms, per_s, _ in rows[2:]
+            f"- mien to {SERVERS[name]}: {cost.cpu_ms / own.cpu_ms:.2f} by CPU time, "
+            f"{own.per_s / cost.per_s:.2f} by answers per second"
+            for name, cost in costs.items()
+            if name != "mien"
         ),
-        f"- p99 to p50 at 70 %: {waits['p99'] / waits['p50']:.1f}",
-        f"- at 200 %: goodput {over['answers_per_s'] / rate:.2f} of the highest rate; of "
+        f"- of the same cores the generator takes {found['highest']['generator_cpu_ms']:.2f} ms for each answer",
+        f"- at 70 %: p50 {waits['p50']:.1f} ms, p99 {waits['p99']:.1f} ms ({waits['p99'] / waits['p50']:.1f} times)",
+        *(
+            f"- {SERVERS[name]} at 70 %: p50 {ms['p50']:.1f} ms, p99 {ms['p99']:.1f} ms"
+            for name, ms in latencies.items()
+        ),
+        f"- at 200 %: goodput {over['answers_per_s'] / own.per_s:.2f} of the highest rate; of "
         f"{sum(over['statuses'].values())} requests refused {refused}, p50 {refused_ms['p50']:.1f} ms, p99 "
         f"{refused_ms['p99']:.1f} ms",
-        f"- ready in {own['ready_s']:.2f} s",
+        f"- ready in {found['ready_s']:.2f} s",
     ]
 
 
-def _plot(figures: Mapping[str, Any], path: Path) -> None:
+def _plot(figures: Mapping[str, Any], costs: Mapping[str, Mapping[str, Cost]], path: Path) -> None:
     try:
         import matplotlib as mpl
     except ImportError:
@@ -94,28 +128,46 @@ def _plot(figures: Mapping[str, Any], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    panels = [kind for kind in KINDS if kind in figures] + ["soak"] * ("soak" in figures)
+    panels = bool(costs) + ("soak" in figures)
     if not panels:
         return
-    figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(4.2 * len(panels), 2.6), squeeze=False, layout="constrained"
-    )
-    for axis, panel in zip(axes[0], panels, strict=True):
-        if panel == "soak":
-            axis.plot(figures["soak"]["resident_mb"], color="tab:blue")
-            axis.set_ylim(bottom=0)
-            axis.set(title="memory under load", xlabel="seconds", ylabel="resident MB")
-            continue
-        rows = _rows(figures, panel)[::-1]
-        bars = axis.barh(
-            [name.replace("`", "") for name, *_ in rows],
-            [per_s for _, _, per_s, _ in rows],
-            color=["tab:blue" if name == "mien" else "lightgrey" for name, *_ in rows],
-        )
-        axis.bar_label(bars, [f"{per_s:.0f}  ({cpu_ms:.1f} ms)" for _, cpu_ms, per_s, _ in rows], padding=3, fontsize=8)
-        axis.margins(x=0.45)
-        axis.set(title=panel, xlabel="answers per second (CPU ms of each)")
+    figure, axes = pyplot.subplots(1, panels, figsize=(7 * panels, 4.5), squeeze=False, layout="constrained")
+    if costs:
+        _plot_rates(axes[0, 0], costs)
+    if "soak" in figures:
+        axes[0, -1].plot(figures["soak"]["resident_mb"], color="tab:blue")
+        axes[0, -1].set_ylim(bottom=0)
+        axes[0, -1].set(title="memory under load", xlabel="seconds", ylabel="resident MB")
     for axis in axes[0]:
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
+
+
+def _plot_rates(axis: Any, costs: Mapping[str, Mapping[str, Cost]]) -> None:
+    """Images per second of each kind and server, as bars."""
+    colours = {
+        "bare": "lightgrey",
+        "mien": "tab:blue",
+        "plain": "tab:orange",
+        "fer": "tab:green",
+        "deepface": "tab:red",
+    }
+    servers = [name for name in SERVERS if any(name in each for each in costs.values())]
+    height = 0.8 / len(servers)
+    for number, name in enumerate(servers):
+        rows = [row for row, each in enumerate(costs.values()) if name in each]
+        rates = [each[name].per_s for each in costs.values() if name in each]
+        bars = axis.barh(
+            [row + number * height for row in rows],
+            rates,
+            height,
+            color=colours[name],
+            label=SERVERS[name].replace("`", ""),
+        )
+        axis.bar_label(bars, [f"{rate:.3g}" for rate in rates], padding=2, fontsize=7)
+    axis.set_yticks([row + 0.4 - height / 2 for row in range(len(costs))], list(costs))
+    axis.invert_yaxis()
+    axis.set_xscale("log")
+    axis.set(xlabel="images per second")
+    axis.legend(fontsize=7, frameon=False)

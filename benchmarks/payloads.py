@@ -21,6 +21,8 @@ PORTRAIT_PX: Final = 1350
 LARGE_SIZE: Final = (3000, 4000)
 """Width and height of a portrait of 12 megapixels."""
 
+CLIP_FRAMES: Final = 50
+
 GROUP_SIZE: Final = (4000, 3000)
 GROUP_GRID: Final = (8, 5)
 GROUP_FACES_PX: Final = (30, 80)
@@ -56,9 +58,9 @@ class Photographs:
         """640x480 with one face."""
         return [_jpeg(_placed(picture, (640, 480))) for picture in self._pictures]
 
-    def portraits(self) -> list[bytes]:
-        """1350x1350."""
-        return [_jpeg(_placed(picture, (PORTRAIT_PX, PORTRAIT_PX))) for picture in self._pictures]
+    def portraits(self, side_px: int = PORTRAIT_PX) -> list[bytes]:
+        """Square, of 1350x1350 unless another side is given."""
+        return [_jpeg(_placed(picture, (side_px, side_px))) for picture in self._pictures]
 
     def large(self) -> list[bytes]:
         """3000x4000, of 12 megapixels."""
@@ -76,6 +78,14 @@ class Photographs:
             scaled = picture.resize((round(picture.width * scale), round(picture.height * scale)))
             group.paste(scaled, (number % columns * width, number // columns * height))
         return _jpeg(group)
+
+    def clip(self) -> bytes:
+        """A video of 640x480 with one face that moves, ``CLIP_FRAMES`` at 25 a second; needs PyAV."""
+        from video_scenes import encode
+
+        placed = np.asarray(_placed(self._pictures[0], (640, 480)))
+        shifts = np.rint(12 * np.sin(np.arange(CLIP_FRAMES) / 8)).astype(int).tolist()
+        return encode([np.roll(placed, shift, axis=(0, 1)) for shift in shifts])
 
 
 def _placed(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
