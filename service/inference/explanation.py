@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.mixture.comparison import Comparison, compare_points
-from mien.index.views.occlusion import Occlusion, closeness_map, emotion_map, occlude
+from mien.index.views.occlusion import Embed, Occlusion, closeness_map, emotion_map, occlude
 from mien.model.errors import ImageError
 from mien.model.faces.reader import Face
 from mien.model.faces.thumbnail import crop_of_thumbnail
 from mien.service.inference.engine import Engine
+from mien.service.inference.worker_pool import Priority, WorkerPool
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,25 @@ class _OccludedFace:
     occlusion: Occlusion
 
 
+def embed_on_every_core(engine: Engine, pool: WorkerPool) -> Embed:
+    """What embeds crops for a job of the pool, together with the threads of the pool that are free."""
+    embedder = engine.pipeline.embedder
+
+    def embed(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        parts = [crops[start : start + embedder.batch_faces] for start in range(0, len(crops), embedder.batch_faces)]
+        return np.concatenate(pool.share(Priority.VIEW, embedder.embed, parts))
+
+    return embed
+
+
 def explain_face(
-    engine: Engine, faces: Sequence[Face], *, face: int, emotion: str | None, match_id: str | None
+    engine: Engine, embed: Embed, faces: Sequence[Face], *, face: int, emotion: str | None, match_id: str | None
 ) -> FaceExplanation:
     """Explain one face of an image.
 
     Args:
-        engine: embeds the face.
+        engine: has the mixture and the gallery.
+        embed: embeds the covered faces.
         faces: of the image, largest first.
         face: row of the face among them.
         emotion: to explain; None takes the nearest.
@@ -88,15 +101,18 @@ def explain_face(
     if face >= len(faces):
         raise QueryError(f"the image has {len(faces)} faces, face must be below that, got {face}")
     crop = faces[face].crop
-    occluded = _OccludedFace(crop, occlude(crop, engine.pipeline.embedder.embed))
-    return _explain(engine, occluded.occlusion.whole, emotion, occluded, match)
+    occluded = _OccludedFace(crop, occlude(crop, embed))
+    return _explain(engine, embed, occluded.occlusion.whole, occluded, match, emotion=emotion)
 
 
-def explain_point(engine: Engine, point: NDArray[np.float32], *, face_id: str | None, match_id: str) -> FaceExplanation:
+def explain_point(
+    engine: Engine, embed: Embed, point: NDArray[np.float32], *, face_id: str | None, match_id: str
+) -> FaceExplanation:
     """Explain what a point and a match have in common.
 
     Args:
-        engine: has the gallery.
+        engine: has the mixture and the gallery.
+        embed: embeds the covered faces.
         point: (d,) float32.
         face_id: the face of the gallery that the point is; its thumbnail is used, where one is kept.
         match_id: a face of the gallery to compare with.
@@ -105,16 +121,18 @@ def explain_point(engine: Engine, point: NDArray[np.float32], *, face_id: str | 
         QueryError: one of the faces is not in the gallery.
     """
     match = _gallery_face(engine, match_id)
-    occluded = None if face_id is None else _occlude_thumbnail(engine, _gallery_face(engine, face_id))
-    return _explain(engine, point, None, occluded, match)
+    occluded = None if face_id is None else _occlude_thumbnail(engine, embed, _gallery_face(engine, face_id))
+    return _explain(engine, embed, point, occluded, match)
 
 
 def _explain(
     engine: Engine,
+    embed: Embed,
     point: NDArray[np.float32],
-    emotion: str | None,
     occluded: _OccludedFace | None,
     match: GalleryFace | None,
+    *,
+    emotion: str | None = None,
 ) -> FaceExplanation:
     mixture = engine.bundle.mixture
     posterior = mixture.posterior(point[None], engine.prior)[0]
@@ -124,14 +142,14 @@ def _explain(
         probability=float(posterior[column]),
         crop=None if occluded is None else occluded.crop,
         heat=None if occluded is None else emotion_map(occluded.occlusion, mixture, column, engine.prior),
-        shared=None if match is None else _compare(engine, point, occluded, match),
+        shared=None if match is None else _compare(engine, embed, point, occluded, match),
     )
 
 
 def _compare(
-    engine: Engine, point: NDArray[np.float32], occluded: _OccludedFace | None, match: GalleryFace
+    engine: Engine, embed: Embed, point: NDArray[np.float32], occluded: _OccludedFace | None, match: GalleryFace
 ) -> SharedTraits:
-    occluded_match = _occlude_thumbnail(engine, match)
+    occluded_match = _occlude_thumbnail(engine, embed, match)
     comparison = compare_points(engine.bundle.mixture, engine.bundle.sub_classes, point, match.embedding, engine.prior)
     of_query, of_match = (engine.bundle.sub_class_names.get(each or "") for each in comparison.sub_classes)
     return SharedTraits(
@@ -152,13 +170,12 @@ def _gallery_face(engine: Engine, face_id: str) -> GalleryFace:
         raise QueryError(str(error)) from None  # 422, not 404: the path exists
 
 
-def _occlude_thumbnail(engine: Engine, face: GalleryFace) -> _OccludedFace | None:
+def _occlude_thumbnail(engine: Engine, embed: Embed, face: GalleryFace) -> _OccludedFace | None:
     """A face of the gallery, occluded; None where it has no thumbnail that the network can read."""
     if face.thumbnail is None:
         return None
-    embedder = engine.pipeline.embedder
     try:
-        crop = crop_of_thumbnail(face.thumbnail, embedder.side_px)
+        crop = crop_of_thumbnail(face.thumbnail, engine.pipeline.embedder.side_px)
     except ImageError:
         return None
-    return _OccludedFace(crop, occlude(crop, embedder.embed))
+    return _OccludedFace(crop, occlude(crop, embed))

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -83,6 +83,33 @@ class WorkerPool:
     async def run(self, priority: Priority, job: Callable[[], Result]) -> Result:
         """The result of ``job``, for the event loop."""
         return await asyncio.wrap_future(self.submit(priority, job))
+
+    def share(self, priority: Priority, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """The result of ``function`` for each of some items, for a job of the pool, with the threads that are free.
+
+        The job does what no other thread does: it waits only for items that another has begun.
+
+        Raises:
+            Exception: what ``function`` raised.
+        """
+        results: dict[int, Result] = {}
+        rows = itertools.count()
+
+        def work() -> None:
+            while (row := next(rows)) < len(items):
+                results[row] = function(items[row])
+
+        helpers = [self.submit(priority, work) for _ in range(min(len(self), len(items)) - 1)]
+        try:
+            work()
+        finally:
+            for _ in items:  # none is begun after an error
+                next(rows)
+            begun = [helper for helper in helpers if not helper.cancel()]
+            wait(begun)
+        for helper in begun:
+            helper.result()
+        return [results[row] for row in range(len(items))]
 
     def _work(self) -> None:
         search_single_threaded()

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter
 
+from mien.index.views.occlusion import Embed
 from mien.service.errors import MissingFieldError
 from mien.service.inference.admission import EXPLANATION_UNITS
 from mien.service.inference.engine import Engine
-from mien.service.inference.explanation import FaceExplanation, explain_face, explain_point
+from mien.service.inference.explanation import FaceExplanation, embed_on_every_core, explain_face, explain_point
 from mien.service.inference.prediction import ImageQuery
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import uploads
@@ -42,13 +43,18 @@ def explain_router(runtime: Runtime) -> APIRouter:
         asked = await _read_request(request, query)
         loaded = runtime.loaded()
         engine = loaded.engine
+        embed = embed_on_every_core(engine, runtime.pool)
         async with runtime.admit(1):
             if isinstance(asked, PointPair):
-                found = await runtime.lanes.views.run(lambda: _explain_pair(engine, asked), cost=EXPLANATION_UNITS)
+                found = await runtime.lanes.views.run(
+                    lambda: _explain_pair(engine, embed, asked), cost=EXPLANATION_UNITS
+                )
             else:
                 faces = await loaded.read_faces(ImageQuery(asked, query.already_cropped))
                 found = await runtime.lanes.views.run(
-                    lambda: explain_face(engine, faces, face=query.face, emotion=query.emotion, match_id=query.match),
+                    lambda: explain_face(
+                        engine, embed, faces, face=query.face, emotion=query.emotion, match_id=query.match
+                    ),
                     cost=EXPLANATION_UNITS,
                 )
         return Response(explanation(found).model_dump_json(), media_type=uploads.JSON)
@@ -74,7 +80,7 @@ async def _read_request(request: Request, query: ExplainQuery) -> bytes | PointP
     return file
 
 
-def _explain_pair(engine: Engine, pair: PointPair) -> FaceExplanation:
+def _explain_pair(engine: Engine, embed: Embed, pair: PointPair) -> FaceExplanation:
     point = point_of(pair.query, engine.bundle, engine.gallery)
     face_id = pair.query.id if isinstance(pair.query, FaceIdQuery) else None
-    return explain_point(engine, point, face_id=face_id, match_id=pair.match)
+    return explain_point(engine, embed, point, face_id=face_id, match_id=pair.match)

@@ -82,3 +82,56 @@ def test_pool_is_stuck_while_every_thread_is_at_work() -> None:
     assert time.monotonic() - began < 5, "it does not wait for what is stuck"
     go.set()
     wait_until(lambda: pool.stuck_s == 0)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 20])
+def test_job_shares_its_items_with_free_threads(threads: int, count: int) -> None:
+    pool = WorkerPool(threads)
+    pool.start()
+    workers: set[int] = set()
+    both = threading.Barrier(min(threads, count) or 1)
+
+    def square(number: int) -> int:
+        if number < both.parties:
+            both.wait(5)
+        workers.add(threading.get_ident())
+        return number**2
+
+    shared = pool.submit(Priority.VIEW, lambda: pool.share(Priority.VIEW, square, range(count)))
+    assert shared.result(timeout=10) == [number**2 for number in range(count)]
+    assert len(workers) >= min(threads, count)
+    pool.stop()
+
+
+def test_job_does_its_items_alone_while_the_other_threads_are_busy() -> None:
+    pool = WorkerPool(2)
+    pool.start()
+    begun, go = threading.Event(), threading.Event()
+
+    def busy() -> None:
+        begun.set()
+        assert go.wait(10)
+
+    pool.submit(Priority.READ, busy)
+    assert begun.wait(5)
+    shared = pool.submit(Priority.VIEW, lambda: pool.share(Priority.VIEW, abs, [-1, -2, -3]))
+    assert shared.result(timeout=5) == [1, 2, 3]
+    go.set()
+    pool.stop()
+
+
+def test_error_of_a_shared_item_is_raised_and_the_rest_is_left() -> None:
+    pool = WorkerPool(2)
+    pool.start()
+    done: list[int] = []
+
+    def fail(number: int) -> None:
+        done.append(number)
+        raise ZeroDivisionError
+
+    shared = pool.submit(Priority.VIEW, lambda: pool.share(Priority.VIEW, fail, range(100)))
+    with pytest.raises(ZeroDivisionError):
+        shared.result(timeout=10)
+    assert len(done) <= 2
+    pool.stop()
