@@ -5,13 +5,17 @@ It has no images, file names, queries or embeddings: only the fields below, and 
 
 import json
 import logging
+import os
+import select
+import stat
 import time
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the request that is being answered."""
@@ -115,12 +119,31 @@ class Sampling(logging.Filter):
         return True
 
 
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to standard error; drops lines for which a pipe has no room, as waiting for its reader would block all."""
+
+    def __init__(self) -> None:
+        """Write to what standard error is now."""
+        super().__init__()
+        self._pipe: select.poll | None = None
+        with suppress(OSError, ValueError):  # a stream without a file
+            descriptor = self.stream.fileno()
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                self._pipe = select.poll()
+                self._pipe.register(descriptor, select.POLLOUT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, if that does not block."""
+        if self._pipe is None or self._pipe.poll(0):
+            super().emit(record)
+
+
 def configure(level: str) -> None:
     """Log to standard error: in a terminal as lines for a person, else as JSON.
 
     Only mien's own lines begin at ``level``: at ``debug``, libraries would log headers, and with them keys.
     """
-    handler = logging.StreamHandler()
+    handler = StderrHandler()
     in_terminal = handler.stream.isatty()
     handler.setFormatter(TerminalFormatter() if in_terminal else JsonFormatter())
     handler.addFilter(Sampling())

@@ -89,6 +89,32 @@ def test_broken_key_file_is_in_log_and_figures(served: ServedProcess, key_file: 
     assert "mien_key_file_broken 0.0" in httpx2.get(f"{served.url}/metrics", headers=headers).text
 
 
+def test_log_that_nobody_reads_stops_nothing() -> None:
+    """A pipe takes 64 KiB; then a line that waited for its reader would block every request."""
+    (port,) = free_ports(1)
+    process = subprocess.Popen(
+        [MIEN, "serve", "--port", str(port), "--drain-s", "0", "--rate-per-s", "0"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment_without_settings(),
+        cwd=ROOT,
+    )
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+
+            def is_ready() -> bool:
+                with suppress(httpx2.TransportError):
+                    return client.get("/health/ready").status_code == 200
+                return False
+
+            wait_until(is_ready, 60)
+            assert [client.get("/health/live").status_code for _ in range(600)] == [200] * 600
+    finally:
+        process.terminate()
+        _, written = process.communicate(timeout=20)
+    assert 30_000 < len(written) < 100_000, "600 lines have 120,000 bytes"
+
+
 def test_full_log_disk_stops_nothing() -> None:
     (port,) = free_ports(1)
     with Path("/dev/full").open("wb") as full:

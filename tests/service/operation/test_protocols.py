@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from mien.service.middleware.early_answer import EarlyAnswer
 from mien.service.operation import protocols
-from mien.service.operation.connections import Connection, ConnectionLimits, Connections
+from mien.service.operation.connections import ConnectionLimits, Connections
 from mien.service.operation.metrics import Metrics, resident_bytes
 from mien.service.operation.protocols import limited_protocols
 from tests.support.serving import served_by_uvicorn
@@ -383,22 +383,3 @@ def test_websocket_counts_as_a_connection() -> None:
 def _is_open(port: int) -> bool:
     with connected(port, UPGRADE) as client:
         return client.recv(1000).startswith(b"HTTP/1.1 101 ")
-
-
-def test_counts_end_with_the_connection() -> None:
-    class Fake:
-        transport: Any = None
-
-    connections = Connections(ConnectionLimits(), Metrics())
-    for _ in range(3):
-        one: Connection = Fake()
-        assert connections.add(one, "192.0.2.1")
-        connections.answers(one)
-        connections.waits(one)
-        other: Connection = Fake()
-        connections.replace(one, other)
-        assert len(connections) == 1
-        connections.remove(one)
-        connections.remove(other)
-        connections.remove(other)
-        assert len(connections) == 0
