@@ -27,7 +27,7 @@ from mien.index.errors import FaceConflictError, QueryError, UnknownFaceError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import Filter
 from mien.index.gallery.results import AddResult, Listing, Sample, SearchResult, Statistics
-from mien.index.gallery.validation import apply_changes, check_faces, check_queries, excerpt
+from mien.index.gallery.validation import apply_changes, check_faces, check_queries, excerpt, new_id, normal_id
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class GalleryStore(ABC):
         """
 
     def add(self, faces: Sequence[GalleryFace], *, replace: bool = False) -> AddResult:
-        """Add faces, all or none.
+        """Add faces, all or none; their ids are brought into Unicode's normal form C.
 
         A face that is in the gallery with the same content, but without a thumbnail, gets that of the added one.
 
@@ -138,11 +138,15 @@ class GalleryStore(ABC):
             replace: whether a face replaces the one that has its id and other content.
 
         Raises:
-            FaceFieldError: a face is invalid (``mien.index.gallery.validation.check_face``), or an id occurs twice.
+            FaceFieldError: a face is invalid (``mien.index.gallery.validation.check_face``), an id has invisible
+                characters, or occurs twice.
             FaceConflictError: an id is in the gallery with other content, and ``replace`` is false.
             ReadOnlyGalleryError: the gallery is read-only.
         """
         self.check_writable()
+        names = [new_id(face.id) for face in faces]
+        if names != [face.id for face in faces]:
+            faces = [dataclasses.replace(face, id=name) for face, name in zip(faces, names, strict=True)]
         check_faces(faces, self.embedding_size)
         if not faces:
             return AddResult((), (), ())
@@ -178,8 +182,8 @@ class GalleryStore(ABC):
             ReadOnlyGalleryError: the gallery is read-only.
         """
         self.check_writable()
-        with self._write([face_id]) as write:
-            face = apply_changes(_known(write.find(face_id), face_id), changes)
+        with self._write([face_id, normal_id(face_id)]) as write:
+            face = apply_changes(_known(write.find(face_id) or write.find(normal_id(face_id)), face_id), changes)
             write.update(face)
             return face
 
@@ -190,10 +194,13 @@ class GalleryStore(ABC):
             ReadOnlyGalleryError: the gallery is read-only.
         """
         self.check_writable()
-        different = list(dict.fromkeys(ids))
-        with self._write(different) as write:
-            deleted = write.delete(different)
-        return tuple(face_id for face_id in different if face_id in deleted)
+        names = {face_id: normal_id(face_id) for face_id in ids}
+        with self._write({*names, *names.values()}) as write:
+            others = [face_id for face_id, name in names.items() if face_id != name]
+            if others:  # older galleries may have ids in other forms
+                names |= {face_id: face_id for face_id in write.get_many(others)}
+            deleted = write.delete(list(names.values()))
+        return tuple(face_id for face_id, name in names.items() if name in deleted)
 
     def get(self, face_id: str) -> GalleryFace:
         """The face with this id, with its thumbnail.
@@ -201,7 +208,7 @@ class GalleryStore(ABC):
         Raises:
             UnknownFaceError: the gallery has no such face.
         """
-        return _known(self._find(face_id), face_id)
+        return _known(self._find(face_id) or self._find(normal_id(face_id)), face_id)
 
     def search(self, queries: NDArray[np.float32], k: int, options: SearchOptions = EVERYTHING) -> SearchResult:
         """The k nearest faces of each query, nearest first, among those that the options let pass.

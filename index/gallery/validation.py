@@ -25,6 +25,18 @@ MAX_METADATA_DEPTH: Final = 8
 
 MAX_THUMBNAIL_BYTES: Final = 64 * 1024
 
+_JOINED: Final = r"[^\x00-\x7f\u200c\u200d\ufe0f]"
+_JOINERS: Final = re.compile(rf"(?<={_JOINED})\ufe0f?[\u200c\u200d](?={_JOINED})|(?<={_JOINED})\ufe0f")
+"""Joiners between letters, as Persian and Indic scripts have them, and those of emoji: they belong to what is seen."""
+
+_NUMBER_SIGNS: Final = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2")
+"""Format characters that are seen."""
+
+_IGNORABLE: Final = frozenset(
+    map(chr, [0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0x180B, 0x1810)])
+) | frozenset(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
+"""Characters of other categories than format that show nothing."""
+
 _CHANGEABLE: Final = ("label", "subject", "time", "emotion", "sub_class", "metadata")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -158,6 +170,11 @@ def excerpt(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def normal_id(face_id: str) -> str:
+    """An id in Unicode's normal form C, so that two that look the same are the same."""
+    return face_id if face_id.isascii() else unicodedata.normalize("NFC", face_id)
+
+
 def is_finite(number: float) -> bool:
     """Whether a number is one that a double can hold; an int may be too large."""
     try:
@@ -189,6 +206,27 @@ def _check_name(value: Any, subject: str) -> None:
     if control is not None or value != value.strip():
         fault = f"the control character {control!r}" if control is not None else "spaces at its ends"
         raise FaceFieldError(f"{subject} has {fault}: {excerpt(value)}")
+
+
+def new_id(face_id: str) -> str:
+    """The id that a new face gets for the one that is asked for: in normal form C, and without invisible characters.
+
+    Galleries that were made before this rule may have others.
+
+    Raises:
+        FaceFieldError: it has an invisible character, so that it looks like another id.
+    """
+    if not isinstance(face_id, str) or face_id.isascii():
+        return face_id
+    face_id = normal_id(face_id)
+    letter = next(filter(_is_invisible, _JOINERS.sub("", face_id)), None)
+    if letter is not None:
+        raise FaceFieldError(f"the id {excerpt(face_id)} has the invisible character {letter!a}")
+    return face_id
+
+
+def _is_invisible(letter: str) -> bool:
+    return letter in _IGNORABLE or (unicodedata.category(letter) == "Cf" and letter not in _NUMBER_SIGNS)
 
 
 def _check_value(value: Any, path: str, depth: int, face_id: str) -> None:

@@ -18,7 +18,7 @@ from mien.index.bundle.bundle import Bundle
 from mien.index.errors import FaceConflictError, QueryError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore
-from mien.index.gallery.validation import check_face
+from mien.index.gallery.validation import check_face, new_id
 from mien.index.mixture.labelling import label_points
 from mien.model.embedder.embedder import Embedder
 from mien.model.errors import ImageError
@@ -86,6 +86,7 @@ class PrepareStage:
             thumbnail=entry.thumbnail,
         )
         try:
+            face = replace(face, id=new_id(face.id))
             check_face(face, self.embedding_size)
             if entry.path is None:
                 return [Draft(entry, face)]

@@ -55,6 +55,7 @@ function searchFor(view, query) {
     query = null; // kept in another tab's memory, or in this one's before it was loaded again
     history.replaceState(null, "", `#/${view}`);
   }
+  if (!query && location.hash.startsWith(`#/${view}/`)) history.replaceState(null, "", `#/${view}`); // a broken address
   if (query) find("problem").hidden = true;
   if (query && JSON.stringify(query) !== JSON.stringify(state.query)) search(query);
   if (!query && view === "search") clear();

@@ -29,5 +29,6 @@ export function readAddress(hash) {
     const [emotion, weight] = part.split(":");
     return { weight: Number(weight), query: { emotion } };
   });
-  return { view, query: { mix } };
+  const isWhole = mix.every((part) => part.query.emotion && part.weight > 0);
+  return { view, query: isWhole ? { mix } : null };
 }

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from mien.index.errors import FaceFieldError
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.filters import seconds_of
 from mien.index.gallery.results import Statistics
+from mien.index.gallery.validation import normal_id
 from mien.service.inference.gallery_additions import Addition
 from mien.service.schemas.faces import FaceChoice, FaceQuery
 from mien.service.schemas.json_text import MAX_CURSOR_LETTERS, cursor_error, read_cursor, write_cursor
@@ -36,8 +37,11 @@ class FaceFields(StrictModel):
 class NewFace(FaceFields):
     """A face to add; in a form its image is a file, in JSON either an embedding or an image."""
 
-    id: str | None = Field(
-        None, description="Unique in the gallery; without it, made from the content.", examples=[_ID]
+    id: Annotated[str, AfterValidator(normal_id)] | None = Field(
+        None,
+        description="Unique in the gallery; without it, made from the content. It is brought into Unicode's normal "
+        "form C, and has no invisible characters.",
+        examples=[_ID],
     )
     embedding: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
         None, max_length=4096, fail_fast=True, description="As POST /embed answers it.", examples=[[0.12, -1.4, 0.7]]

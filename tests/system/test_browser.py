@@ -345,6 +345,14 @@ def test_picture_of_another_tab_leads_to_the_start(page: Page, url: str) -> None
     assert page.driver.current_url.endswith("#/search")
 
 
+@pytest.mark.parametrize("broken", ["id/%E0%A4%A", "mix/%", "picture/%80", "mix/a", "unknown/1", "emotion/%F0"])
+def test_broken_address_leads_to_the_start(page: Page, url: str, broken: str) -> None:
+    page.open(url, f"#/search/{broken}")
+    page.wait("#start .drop")
+    assert page.errors() == []
+    assert page.driver.current_url.endswith("#/search")
+
+
 def test_far_match_is_said_to_be_far(page: Page, photographs_url: str, served_engine: Engine) -> None:
     """All photographs of this gallery are happy: none is near to sadness."""
     page.open(photographs_url, "#/search/emotion/sadness")

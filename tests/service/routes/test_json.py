@@ -129,3 +129,12 @@ def test_number_of_thousands_of_digits_is_not_repeated(client: TestClient) -> No
         assert len(answer.content) < 1000
     answer = client.get("/gallery", params={"limit": digits})
     assert (answer.status_code, len(answer.content) < 1000) == (422, True)
+
+
+def test_ids_of_new_faces_are_normal_and_visible(client: TestClient) -> None:
+    answer = client.post("/gallery", json={"items": [{"id": "cafe\u0301", "embedding": POINT}]})
+    assert answer.json()["ids"] == ["caf\u00e9"]
+    assert client.get("/gallery/cafe\u0301").json()["id"] == "caf\u00e9"
+    assert client.delete("/gallery/cafe\u0301").status_code == 204
+    answer = client.post("/gallery", json={"items": [{"id": "a\u200b", "embedding": POINT}]})
+    assert problem_kind(answer) == (422, "face-field")
