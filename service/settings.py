@@ -16,6 +16,7 @@ from mien.model.embedder.provider import Provider
 from mien.model.emotions import EmotionPrior
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
+from mien.model.faces.worker import MAX_CPU_S
 from mien.model.video.decoder import DEFAULT_LIMITS, VideoLimits
 from mien.model.video.tracker import DETECT_EVERY
 
@@ -157,7 +158,7 @@ class Settings(BaseSettings):
         ge=2**20,
         description="Most memory for decoding an image, by its header, bytes.",
     )
-    max_image_cpu_s: float = Field(2.5, gt=0, description="Longest CPU time for reading an image, seconds.")
+    max_image_cpu_s: float = Field(MAX_CPU_S, gt=0, description="Longest CPU time for reading an image, seconds.")
     max_images: int = Field(16, ge=1, description="Most images of one request.")
     max_faces: int = Field(50, ge=1, description="Faces of an image that are answered, largest first.")
     queue_videos: int = Field(2, ge=1, description="Videos that are worked on at once; more are answered with 503.")

@@ -19,8 +19,8 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.provider import Provider
 from mien.model.errors import ConfigError
 from mien.model.faces.decoding import DecodingLimits
-from mien.model.faces.detection import Detector
-from mien.model.faces.reader import FaceReader
+from mien.model.faces.sandboxed_reader import SandboxedReader
+from mien.model.faces.worker import MAX_CPU_S, WorkerOptions
 from mien.service.bulk.report import ImportReport
 from mien.service.bulk.stages import Draft, PrepareStage, WriteStage, embed_drafts
 
@@ -85,7 +85,15 @@ class PrepareActor:
 
     def __init__(self, job: ClusterJob) -> None:
         job.check()
-        reader = FaceReader(Detector(job.detector), job.limits, job.max_faces)
+        # In a process of its own: a file on which the decoder crashes would end the actor, and be tried again.
+        reader = SandboxedReader(
+            WorkerOptions(
+                detector=None if job.detector is None else str(job.detector),
+                max_faces=job.max_faces,
+                limits=job.limits.model_dump(),
+                max_cpu_s=MAX_CPU_S,
+            )
+        )
         self._stage = PrepareStage(reader, job.embedding_size, job.already_cropped, job.max_faces, job.thumbnails)
         self._node = _this_node()
 

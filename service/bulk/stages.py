@@ -24,6 +24,7 @@ from mien.model.embedder.embedder import Embedder
 from mien.model.errors import ImageError
 from mien.model.faces.decoding import read_file
 from mien.model.faces.reader import FaceReader
+from mien.model.faces.sandboxed_reader import SandboxedReader
 from mien.service.bulk.manifests import ManifestFace
 from mien.service.bulk.object_store import StoredFile
 from mien.service.bulk.report import ImportReport
@@ -59,7 +60,7 @@ class PrepareStage:
         thumbnails: faces get thumbnails, also those that the gallery has without.
     """
 
-    reader: FaceReader
+    reader: FaceReader | SandboxedReader
     embedding_size: int
     already_cropped: bool = False
     max_faces: int | None = 1

@@ -16,8 +16,9 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.model.errors import BrokenImageError, ImageError, ImageTooLargeError
+from mien.model.errors import ImageError
 from mien.model.faces.reader import Face
+from mien.model.faces.sandboxed_reader import PROGRAM, cause_of_end
 from mien.model.faces.worker import WorkerOptions, image_error, unpack_faces
 from mien.model.sandbox import message_head, start_program
 from mien.service.errors import NotReadyError
@@ -25,8 +26,6 @@ from mien.service.inference.turns import Turns
 from mien.service.operation.logs import FIELDS
 from mien.service.operation.metrics import Metrics
 from mien.service.settings import Settings
-
-PROGRAM: Final = "mien.model.faces.worker"
 
 FAILED_STARTS: Final = 3
 """After so many processes that ended while they started, one after the other, the pool counts as broken."""
@@ -267,10 +266,6 @@ class ReaderPool:
         """Why a picture ended its process."""
         if self._stopping:
             return NotReadyError("mien is stopping")
-        if status == -signal.SIGPROF:
-            return ImageTooLargeError(
-                f"expected an image that takes at most {self._options['max_cpu_s']:g} s of a core, "
-                "got one that takes longer"
-            )
-        _log.warning("a picture ended its reader", extra={FIELDS: {"status": status}})
-        return BrokenImageError("expected a whole image, got one on which the decoder fails")
+        if status != -signal.SIGPROF:
+            _log.warning("a picture ended its reader", extra={FIELDS: {"status": status}})
+        return cause_of_end(status, self._options["max_cpu_s"])
