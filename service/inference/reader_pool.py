@@ -120,7 +120,8 @@ class ReaderPool:
         self._turns = Turns(size)
         self._idle: asyncio.LifoQueue[ReaderProcess] = asyncio.LifoQueue()
         self._running: set[ReaderProcess] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._starting: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._wanted = 0
         self._failed_starts = 0
         self._stopping = False
@@ -129,16 +130,18 @@ class ReaderPool:
         """Start all processes, and wait until the first is ready, or could not start."""
         while self._wanted < self.size:
             self._start_one()
-        while self._tasks and not self._running and not self._failed_starts:
+        while self._starting and not self._running and not self._failed_starts:
             await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
         """End all processes."""
         self._stopping = True
-        for task in list(self._tasks):
+        for task in self._starting:
             task.cancel()
-        await asyncio.gather(*self._tasks, *(process.end() for process in self._running), return_exceptions=True)
-        self._running.clear()
+        for process in list(self._running):
+            self._do(self._end(process), self._ending)
+        while tasks := self._starting | self._ending:
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def pids(self) -> list[int]:
         """The ids of the processes that are ready or work."""
@@ -220,12 +223,12 @@ class ReaderPool:
 
     def _start_one(self) -> None:
         self._wanted += 1
-        self._do(self._start_process())
+        self._do(self._start_process(), self._starting)
 
     def _replace(self, process: ReaderProcess) -> None:
         """End a process, and start another one at once."""
         self._wanted -= 1
-        self._do(self._end(process))
+        self._do(self._end(process), self._ending)
         if not self._stopping:
             self._start_one()
 
@@ -246,7 +249,7 @@ class ReaderPool:
             except (EOFError, TimeoutError) as error:
                 reason = str(error) or f"not ready after {READY_S:g} s"
             except BaseException:
-                self._do(process.end())
+                self._do(self._end(process), self._ending)
                 raise
             if reason is None:
                 self._failed_starts = 0
@@ -257,10 +260,10 @@ class ReaderPool:
             status = await process.end()
             _log.error("a reader of pictures does not start", extra={FIELDS: {"reason": reason, "status": status}})
 
-    def _do(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _do(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     def _cause(self, status: int) -> Exception:
         """Why a picture ended its process."""
