@@ -126,13 +126,17 @@ class FrameSampler:
             )
 
     def steps(self) -> Iterator[tuple[float, Any] | None]:
-        """Decode the video: time and frame of each sampled frame, None for each other frame.
+        """Decode the video: time and frame of each sampled frame, None for each other frame or part of the file.
 
         Raises:
             RefusalError: no frame can be decoded.
         """
         due_s = 0.0
-        for frame, time_s in self._timed():
+        for step in self._timed():
+            if step is None:
+                yield None
+                continue
+            frame, time_s = step
             if time_s > self._max_s:
                 self.cut = True
                 return
@@ -146,12 +150,15 @@ class FrameSampler:
         if not self.frames:
             raise RefusalError("broken", "expected a whole video, got one of which no frame can be decoded")
 
-    def _timed(self) -> Iterator[tuple[Any, float]]:
-        """Each frame with its time since the first one, which never decreases."""
+    def _timed(self) -> Iterator[tuple[Any, float] | None]:
+        """Each frame with its time since the first one, which never decreases; None after each part of the file."""
         start_s: float | None = None
         time_s = -1.0
         between_s = 1 / float(self._stream.average_rate or 25)
         for frame in self._decoded():
+            if frame is None:
+                yield None
+                continue
             if frame.pts is None or frame.time_base is None:
                 own_s = time_s + between_s if start_s is not None else 0.0
             else:
@@ -162,7 +169,7 @@ class FrameSampler:
             yield frame, time_s
 
     def _decoded(self) -> Iterator[Any]:
-        """Every frame that can be decoded."""
+        """Every frame that can be decoded, and None after each part of the file: there may be many without a frame."""
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -180,6 +187,7 @@ class FrameSampler:
                 self.damaged += 1
             if packet is None or (packet.dts is None and packet.size == 0):
                 return
+            yield None
 
 
 class Connection:

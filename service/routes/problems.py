@@ -139,6 +139,15 @@ def problem_of(error: Exception) -> Problem:
     raise KeyError(type(error).__name__)
 
 
+def problem_of_any(error: Exception) -> Problem:
+    """``problem_of``, for an answer that has begun: an error that is not in the table is logged, and ``INTERNAL``."""
+    try:
+        return problem_of(error)
+    except KeyError:
+        _log.error("failed", exc_info=error)
+        return INTERNAL
+
+
 def kind_of(problem: Problem) -> str:
     """The last word of a problem's type."""
     return problem.type.removeprefix(_TYPE)

@@ -8,9 +8,9 @@ from typing import Final, TypeVar
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from mien.model.errors import VideoError, VideoTooLargeError
+from mien.model.errors import VideoTooLargeError
 from mien.model.video.decoder import Video, VideoEnd, VideoFrame
-from mien.service.errors import NotReadyError, RequestError, TooLateError
+from mien.service.errors import NotReadyError, TooLateError
 from mien.service.inference.queue import LoadedEngine
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Priority
@@ -66,7 +66,7 @@ class VideoAnswer:
         self._runtime.pool.submit(Priority.ANSWER, self._video.close)
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
-        """The lines of the answer. A problem after the first line is in the last one.
+        """The lines of the answer. Whatever goes wrong after the first line is the problem of the last one.
 
         Raises:
             VideoError: the video cannot be used; only before the first line.
@@ -77,7 +77,7 @@ class VideoAnswer:
             async with aclosing(self._frame_lines()) as frames:
                 async for line in frames:
                     yield _to_json(line)
-        except (VideoError, RequestError) as error:
+        except Exception as error:
             if self._lines.frames == 0:
                 raise
             problem = error
@@ -112,9 +112,9 @@ class VideoAnswer:
             raise VideoTooLargeError(f"a video may have {limit_s:g} s, this one has more")
 
     async def _decode(self) -> VideoFrame | VideoEnd:
-        """The next frame. It is decoded in slices, so that other jobs of the pool are not delayed."""
+        """The next frame. Another process decodes it; a thread of the pool would only wait, however long that takes."""
         while True:
-            step = await self._runtime.pool.run(Priority.READ, self._step)
+            step = await asyncio.to_thread(self._step)
             if step is not None:
                 return step
 
@@ -153,7 +153,7 @@ class VideoAnswer:
 
     def _end(self, error: Exception | None) -> Iterator[TrackLine | EndLine]:
         self._runtime.metrics.frames.labels("video", "damaged").inc(self._lines.last.damaged)
-        problem = problems.problem_of(error) if error is not None else None
+        problem = None if error is None else problems.problem_of_any(error)
         if problem is not None:
             self._runtime.metrics.rejections.labels(problems.kind_of(problem)).inc()
         return self._lines.end(problem)

@@ -10,9 +10,8 @@ from typing import Final
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from mien.model.errors import ImageError
 from mien.model.video.tracker import Tracker
-from mien.service.errors import MalformedImageError, RequestError
+from mien.service.errors import MalformedImageError
 from mien.service.inference.queue import LoadedEngine
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.rate_limit import RateLimiter
@@ -153,11 +152,8 @@ class StreamSession:
         problem: Problem | None = None
         try:
             faces = await self._faces(frame)
-        except (ImageError, RequestError) as error:
-            problem = problems.problem_of(error)
-        except Exception:  # noqa: BLE001  a request would be answered with 500
-            _log.exception("failed")
-            problem = problems.INTERNAL
+        except Exception as error:  # noqa: BLE001  a request would be answered with 500
+            problem = problems.problem_of_any(error)
         if problem is not None:
             self._runtime.metrics.rejections.labels(problems.kind_of(problem)).inc()
         self._runtime.metrics.frames.labels("stream", "refused" if problem else "answered").inc()

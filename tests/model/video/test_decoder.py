@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mien.model.errors import (
 )
 from mien.model.video import decoder
 from mien.model.video.decoder import DEFAULT_LIMITS, Video, VideoEnd, VideoFrame, VideoLimits, can_decode_videos
+from mien.model.video.worker import DecodeRequest, FrameSampler, RefusalError
 from tests.support.data import ROOT
 from tests.support.videos import encode_video
 
@@ -208,6 +210,19 @@ def test_killed_decoder_means_a_broken_video() -> None:
         decoding.kill()
         with pytest.raises(BrokenVideoError, match="decoder fails"):
             decoding.step()
+
+
+def test_parts_without_a_frame_do_not_delay_replies() -> None:
+    """A file may have millions of them."""
+    whole = bytearray(encode_video([grey(number) for number in range(40)], codec="mpeg4"))
+    start = whole.index(b"mdat") + 4
+    whole[start : whole.index(b"moov", start)] = bytes(whole.index(b"moov", start) - start)
+    request = DecodeRequest(bytes=len(whole), format="mp4", fps=10.0, **DEFAULT_LIMITS.model_dump())  # type: ignore[typeddict-item]
+    sampler = FrameSampler(BytesIO(whole), request)
+    steps: list[tuple[float, object] | None] = []
+    with pytest.raises(RefusalError, match="no frame"):
+        steps.extend(sampler.steps())
+    assert steps.count(None) == len(steps) >= 40 <= sampler.damaged
 
 
 def test_hanging_decoder_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from mien.service.inference.runtime import Runtime
 from mien.service.routes import video as video_routes
 from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
-from tests.support.answers import form_head, form_scope, problem_kind
+from tests.support.answers import CROPPED, form_head, form_scope, problem_kind
 from tests.support.cartoon import cartoon
 from tests.support.data import london_photographs, needs_london
 from tests.support.engines import SlowEngine
@@ -333,6 +333,56 @@ def test_failing_decoder_ends_the_answer_with_a_problem(two_frames: TwoFrames, m
         assert 2 <= len(frames) <= 3
         assert end.problem is not None
         assert end.problem.type == "urn:mien:broken-video"
+
+
+class FailingNetwork(TwoFrames):
+    """The real engine, whose network fails from its third frame on."""
+
+    def predict(self, requests: Sequence[InferenceRequest]) -> list[Prediction | ImageError]:
+        if self.frames == 2:
+            raise RuntimeError("the session fails")
+        return super().predict(requests)
+
+
+def test_failing_network_ends_the_answer_with_a_problem(served_engine: Engine) -> None:
+    with TestClient(create_app(FailingNetwork(served_engine), Settings())) as client:
+        frames, tracks, end = lines(asked(client, encode_video(moving(30))))
+        assert len(frames) == end.frames == 2
+        assert [track.frames for track in tracks] == [2]
+        assert not end.complete
+        assert end.problem is not None
+        assert (end.problem.status, end.problem.type) == (500, "urn:mien:internal")
+        assert "session" not in end.problem.detail
+        figures = client.get("/metrics").text
+        assert "mien_videos_held 0.0" in figures
+        assert 'mien_rejections_total{problem="internal"} 1.0' in figures
+
+
+def test_images_are_answered_while_a_video_is_decoded(
+    served_engine: Engine, crop_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder that hangs takes no thread from them."""
+    from mien.service.video.answer import VideoAnswer
+
+    original, begun, go = VideoAnswer._step, threading.Event(), threading.Event()
+
+    def step(self: VideoAnswer) -> Any:
+        begun.set()
+        assert go.wait(20)
+        return original(self)
+
+    monkeypatch.setattr(VideoAnswer, "_step", step)
+    runtime = Runtime(served_engine, Settings(workers=1, rate_per_s=0))
+    with TestClient(create_app_on(runtime)) as client:
+        answers: list[Response] = []
+        video = threading.Thread(target=lambda: answers.append(asked(client, encode_video(moving(3)))))
+        video.start()
+        assert begun.wait(20)
+        assert client.post("/classify", params=CROPPED, files={"image": crop_file}).status_code == 200
+        assert not answers
+        go.set()
+        video.join()
+    assert lines(answers[0])[2].complete
 
 
 def streamed(app: FastAPI, data: bytes, leave_after: int) -> list[bytes]:
