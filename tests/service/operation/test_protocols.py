@@ -369,6 +369,18 @@ def test_usual_frames_are_answered() -> None:
             assert client.recv(100).endswith(b"200000")
 
 
+def test_messages_that_nobody_takes_are_cut_off() -> None:
+    async def talkative(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        for _ in range(100):
+            await send({"type": "websocket.send", "bytes": bytes(1_000_000)})
+
+    metrics = Metrics()
+    with served(talkative, metrics, send_s=0.5) as port, connected(port, UPGRADE):
+        assert waited(lambda: b'reason="unread"} 1.0' in metrics.exposition())
+
+
 def test_websocket_counts_as_a_connection() -> None:
     with served(echo, connections=1) as port:
         with connected(port, UPGRADE) as client:
