@@ -1,63 +1,20 @@
 """Clients that take more than their share of connections cannot keep a running service from answering others."""
 
-import http.client
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 
+from tests.support.probing import others_are_answered
 from tests.support.serving import ServedProcess, served_process
-
-LONGEST_S = 0.5
-"""How long a live probe may take: 20 ms, and what a busy machine adds."""
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[ServedProcess]:
     with served_process("--drain-s", "0", "--timeout-s", "3", "--rate-per-s", "0") as served:
         yield served
-
-
-def process_bytes(served: ServedProcess) -> int:
-    return int(Path(f"/proc/{served.process.pid}/statm").read_text(encoding="ascii").split()[1]) * 4096
-
-
-def probe(served: ServedProcess) -> float:
-    """How long a request takes on a new connection, seconds."""
-    began = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
-    connection.request("GET", "/health/live")
-    assert connection.getresponse().status == 200
-    connection.close()
-    return time.monotonic() - began
-
-
-@contextmanager
-def others_are_answered(served: ServedProcess) -> Iterator[list[float]]:
-    """Ask all the while; the median of the answers may take ``LONGEST_S``, and memory may grow by 64 MiB."""
-    times: list[float] = []
-    before, stop = process_bytes(served), threading.Event()
-    largest = [before]
-
-    def ask() -> None:
-        while not stop.wait(0.02):
-            times.append(probe(served))
-            largest[0] = max(largest[0], process_bytes(served))
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield times
-    finally:
-        stop.set()
-        thread.join()
-    times.append(probe(served))
-    assert sorted(times)[int(0.9 * (len(times) - 1))] < LONGEST_S, times
-    assert largest[0] - before < 64 * 2**20
 
 
 def send_for(client: socket.socket, data: bytes, longest_s: float) -> int:
