@@ -24,7 +24,11 @@ MAX_NUMBER: Final = 1e9
 MIN_SIGMA: Final = 1e-6
 """Smallest standard deviation of a component, in embedding units, and largest when inverted."""
 
+MIN_WEIGHT: Final = 1e-9
 MAX_WEIGHT: Final = 1 + 1e-6
+
+MAX_CONDITION: Final = 1e10
+"""Largest ratio of a covariance's eigenvalues; beyond, its inverse is made of rounding errors."""
 
 _KINDS: Final = {"f": "finite floats", "iu": "integers", "U": "text"}
 """NumPy's letters for kinds of dtypes."""
@@ -92,8 +96,11 @@ def check_sigma(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> No
 def check_weights(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
     """Refuse weights of components that are not shares, with a ``BundleError``."""
     weights = arrays[name]
-    if not ((weights > 0) & (weights <= MAX_WEIGHT)).all():
-        raise BundleError(f"{path}: {name} must be above 0 and at most 1, got {weights.min()} to {weights.max()}")
+    if not ((weights >= MIN_WEIGHT) & (weights <= MAX_WEIGHT)).all():
+        raise BundleError(
+            f"{path}: {name} must be above 0, from {MIN_WEIGHT:g}, and at most 1, "
+            f"got {weights.min()} to {weights.max()}"
+        )
 
 
 def check_ascending(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
@@ -104,10 +111,12 @@ def check_ascending(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -
 
 def check_covariances(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
     """Refuse matrices that are not positive definite, or hardly, with a ``BundleError``."""
-    eigenvalues = np.linalg.eigvalsh(arrays[name])
-    if (eigenvalues < MIN_SIGMA**2).any():
+    eigenvalues = np.linalg.eigvalsh(arrays[name])  # ascending
+    lowest, highest = eigenvalues[..., 0], eigenvalues[..., -1]
+    if not ((lowest >= MIN_SIGMA**2) & (lowest * MAX_CONDITION >= highest)).all():
         raise BundleError(
-            f"{path}: {name} must be positive definite, with eigenvalues from {MIN_SIGMA**2:g}, got {eigenvalues.min()}"
+            f"{path}: {name} must be positive definite, with eigenvalues from {MIN_SIGMA**2:g} whose ratio is at most "
+            f"{MAX_CONDITION:g}, got {lowest.min()} to {highest.max()}"
         )
 
 
@@ -140,10 +149,14 @@ def _check_array(path: Path, name: str, array: NDArray[Any], kind: str, shape: l
     fits = array.ndim == len(shape) and all(
         size == expected or isinstance(expected, str) for size, expected in zip(array.shape, shape, strict=True)
     )
-    # ``not all`` refuses NaN, too.
-    if array.dtype.kind not in kind or not fits or (kind == "f" and not (np.abs(array) <= MAX_NUMBER).all()):
+    if array.dtype.kind not in kind or not fits or (kind == "f" and not _are_numbers(array)):
         limit = f" up to {MAX_NUMBER:g}" if kind == "f" else ""
         raise BundleError(
             f"{path}: {name} must be {_KINDS[kind]} of shape ({', '.join(map(str, shape))}){limit}, "
             f"got {array.dtype} {array.shape}"
         )
+
+
+def _are_numbers(array: NDArray[Any]) -> bool:
+    """Whether floats are of 32 or 64 bits, and none is NaN or beyond ``MAX_NUMBER``."""
+    return array.dtype.itemsize in (4, 8) and bool((np.abs(array) <= MAX_NUMBER).all())

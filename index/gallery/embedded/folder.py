@@ -27,6 +27,9 @@ IVF: Final = "cells.npz"
 LOCK: Final = "lock"
 RESERVE: Final = "reserve"
 
+_OWN: Final = (DATABASE, VECTORS, IVF, LOCK, RESERVE)
+"""What the names of a gallery's files begin with."""
+
 RESERVE_BYTES: Final = 4 * 2**20
 """Enough to delete the faces of a person: what a deletion changes is written to a log first."""
 
@@ -96,7 +99,7 @@ def make_private(folder: Path) -> str | None:
         folder.chmod(0o700)
         for path in folder.iterdir():
             with suppress(FileNotFoundError):  # another process may be at work
-                if path.is_file():
+                if path.name.startswith(_OWN):
                     path.chmod(0o600)
     except PermissionError:
         return f"{folder} belongs to another user: who may read it is up to them"

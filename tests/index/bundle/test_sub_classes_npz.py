@@ -57,6 +57,10 @@ def _rewritten(path: Path, **changes: NDArray[np.generic]) -> Path:
         ({"emotions": np.array([0, 0, 0])}, "each of 2 emotions"),
         ({"covariances": -np.stack([np.eye(3)] * 3)}, "positive definite"),
         ({"nearest": np.array(["1", "2", "3"])}, "lists of ids"),
+        ({"nearest": np.array(["[" * 100_000] * 3)}, "lists of ids"),
+        ({"weights": np.array([1.0, 0.0, 1.0])}, "weights must be above 0"),
+        ({"weights": np.array([1.0, 2.0, 1.0])}, "and at most 1, got 1.0 to 2.0"),
+        ({"centroids": np.full((3, 3), 1e300)}, "centroids must be finite floats"),
         ({"embedder_sha256": np.array("other")}, "another embedder"),
     ],
 )
