@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import resource
@@ -79,6 +80,9 @@ def _serve_one(settings: Settings, listening: socket.socket | None) -> None:
     if provider is not None:
         app = trace_requests(app, runtime.metrics, provider)
     config = uvicorn_config(app, settings, runtime.metrics)
+    # What is loaded stays: the garbage collector does not look through it again and again while requests are answered.
+    gc.collect()
+    gc.freeze()
     try:
         _Server(config, runtime).run(sockets=None if listening is None else [listening])
     finally:

@@ -1,6 +1,7 @@
 """The runtime of a service: the engine that is loaded now, the threads it runs in, and admission to both."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -165,6 +166,7 @@ class Runtime:
                 reason = error if isinstance(error, MienError) else f"its parts fail ({type(error).__name__})"
                 raise ReloadError(f"the old bundle is served on: {reason}") from None
             self._loaded = self._load(engine)
+            gc.unfreeze()  # the old bundle may go
             self._run_beside(self._label_gallery())
             self.metrics.reloads.labels("done").inc()
             _log.info("reloaded", extra={FIELDS: {"faces": len(engine.bundle.gallery)}})

@@ -7,6 +7,7 @@ its predictions are turned into the answer (``mien.service.schemas.faces``).
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from fastapi import APIRouter, Query, Request
@@ -14,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.datastructures import QueryParams
 
 from mien.index.errors import QueryError
 from mien.index.gallery.store import GalleryStore, SearchOptions
@@ -52,6 +54,12 @@ MAX_INLINE_MATCHES: Final = 100
 
 _RETRIEVAL_BODY: Final[TypeAdapter[JsonImages | PointQuery]] = TypeAdapter(RetrievalBody)
 
+MAX_QUERIES: Final = 64
+"""Query strings whose validated models are kept: clients send the same ones again and again."""
+
+MAX_QUERY_BYTES: Final = 256
+"""Longer query strings are not kept."""
+
 Presenter = Callable[[Prediction], BaseModel]
 """Turns the prediction of one image or point into its answer."""
 
@@ -70,16 +78,22 @@ class QueryModelRoute(APIRoute):
         model: type[BaseModel] = get_args(inspect.signature(endpoint).parameters["query"].annotation)[0]
         lists = frozenset(name for name, each in model.model_fields.items() if get_origin(each.annotation) is list)
 
-        async def handle(request: Request) -> Response:
-            sent = request.query_params
+        def validate(query_string: bytes) -> BaseModel:
+            sent = QueryParams(query_string)
             try:
-                query = model.model_validate(
+                return model.model_validate(
                     {name: sent.getlist(name) if name in lists else sent[name] for name in sent}
                 )
             except ValidationError as error:
                 faults = [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
                 raise RequestValidationError(faults) from None
-            return await endpoint(request, query)
+
+        validate_again = lru_cache(MAX_QUERIES)(validate)
+
+        async def handle(request: Request) -> Response:
+            query_string: bytes = request.scope["query_string"]
+            known = len(query_string) <= MAX_QUERY_BYTES
+            return await endpoint(request, validate_again(query_string) if known else validate(query_string))
 
         return handle
 

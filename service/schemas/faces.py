@@ -247,47 +247,45 @@ class PointRetrieval(Matches):
 
 def classification(prediction: Prediction) -> Classification:
     """The emotion of each face."""
-    return Classification(
-        prior=prediction.prior,
-        faces=[
-            ClassifiedFace(
-                box=face.box,
-                detection=face.detection,
-                emotion=prediction.emotion_of(row),
-                posterior=_posterior(prediction, row),
-                sub_class=prediction.sub_classes[row],
-                sub_class_name=prediction.sub_class_names.get(prediction.sub_classes[row] or ""),
-                distance=prediction.distances[row, prediction.likeliest[row]],
-                typicality=prediction.typicality[row],
-                known=bool(prediction.known[row]),
-                intensity=None if np.isnan(prediction.intensity[row]) else prediction.intensity[row],
-                quality=Quality(**vars(prediction.quality[row])),
-                reasons=reasons(prediction, row),
-            )
-            for row, face in enumerate(prediction.faces)
-        ],
-    )
+    faces = [ClassifiedFace(**_face(prediction, row)) for row in range(len(prediction.faces))]
+    return Classification(prior=prediction.prior, faces=faces)
+
+
+def embedding(prediction: Prediction) -> Embedding:
+    """Each face with its point in the embedding space."""
+    points = prediction.embeddings.tolist()
+    faces = [EmbeddedFace(**_face(prediction, row), embedding=point) for row, point in enumerate(points)]
+    return Embedding(prior=prediction.prior, faces=faces)
 
 
 def retrieval(prediction: Prediction) -> Retrieval:
     """The gallery's nearest expressions for each face."""
     return Retrieval(
         faces=[
-            RetrievedFace(**vars(face), **_matches(prediction, row))
-            for row, face in enumerate(embedding(prediction).faces)
+            RetrievedFace(**_face(prediction, row), embedding=point, **_matches(prediction, row))
+            for row, point in enumerate(prediction.embeddings.tolist())
         ]
     )
 
 
-def embedding(prediction: Prediction) -> Embedding:
-    """Each face with its point in the embedding space."""
-    return Embedding(
-        prior=prediction.prior,
-        faces=[
-            EmbeddedFace(**vars(face), embedding=prediction.embeddings[row].tolist())
-            for row, face in enumerate(classification(prediction).faces)
-        ],
-    )
+def _face(prediction: Prediction, row: int) -> dict[str, Any]:
+    """The fields of a ``ClassifiedFace``."""
+    face, sub_class = prediction.faces[row], prediction.sub_classes[row]
+    intensity = prediction.intensity[row]
+    return {
+        "box": face.box,
+        "detection": face.detection,
+        "emotion": prediction.emotion_of(row),
+        "posterior": _posterior(prediction, row),
+        "sub_class": sub_class,
+        "sub_class_name": prediction.sub_class_names.get(sub_class or ""),
+        "distance": prediction.distances[row, prediction.likeliest[row]],
+        "typicality": prediction.typicality[row],
+        "known": bool(prediction.known[row]),
+        "intensity": None if np.isnan(intensity) else intensity,
+        "quality": Quality(**vars(prediction.quality[row])),
+        "reasons": reasons(prediction, row),
+    }
 
 
 def point_retrieval(prediction: Prediction) -> PointRetrieval:
