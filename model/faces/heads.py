@@ -151,7 +151,7 @@ def _jpeg(data: bytes) -> Head:
         raise ImageTooLargeError(f"expected a JPEG of at most {MAX_SCANS} scans, got {scans}")
     sampling = [data[start + 11 + 3 * component] for component in range(count)]
     cells = [(each >> 4) * (each & 15) for each in sampling]
-    coefficients = 2 * sum(cells) / max(1, *cells)  # of all scans, two bytes each
+    coefficients = 2 * sum(cells) / max([1, *cells])  # of all scans, two bytes each
     return Head(width, height, in_memory + max(_OUT, coefficients))
 
 
