@@ -14,6 +14,7 @@ from mien.service.inference.explanation import FaceExplanation, embed_on_every_c
 from mien.service.inference.prediction import ImageQuery
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import uploads
+from mien.service.routes.connected import while_connected
 from mien.service.routes.faces import PROBLEMS
 from mien.service.schemas.explain import ExplainQuery, Explanation, PointPair, explanation
 from mien.service.schemas.queries import FaceIdQuery, point_of
@@ -50,7 +51,7 @@ def explain_router(runtime: Runtime) -> APIRouter:
                     lambda: _explain_pair(engine, embed, asked), cost=EXPLANATION_UNITS
                 )
             else:
-                faces = await loaded.read_faces(ImageQuery(asked, query.already_cropped))
+                faces = await while_connected(request, loaded.read_faces(ImageQuery(asked, query.already_cropped)))
                 found = await runtime.lanes.views.run(
                     lambda: explain_face(
                         engine, embed, faces, face=query.face, emotion=query.emotion, match_id=query.match

@@ -27,6 +27,7 @@ from mien.service.inference.queue import LoadedEngine
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems, uploads
+from mien.service.routes.connected import while_connected
 from mien.service.schemas.faces import (
     Classification,
     ClassificationQuery,
@@ -161,7 +162,8 @@ async def _answer_request(runtime: Runtime, request: Request, parameters: FaceQu
         return await _answer_point(runtime, loaded, body)
     queries = [file if isinstance(file, RequestError) else _with_file(query, file) for file in body.files]
     async with runtime.admit(len(queries)):
-        predictions = iter(await loaded.predict_all([each for each in queries if isinstance(each, ImageQuery)]))
+        predicting = loaded.predict_all([each for each in queries if isinstance(each, ImageQuery)])
+        predictions = iter(await (predicting if parameters.already_cropped else while_connected(request, predicting)))
         found = [each if isinstance(each, RequestError) else next(predictions) for each in queries]
         if not body.several and isinstance(found[0], Exception):
             raise found[0]

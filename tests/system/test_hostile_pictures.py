@@ -106,6 +106,16 @@ def test_hostile_picture_costs_little_and_only_itself(
     assert service.status() == 200
 
 
+def test_processes_that_read_pictures_hold_no_socket_of_the_service(service: ServedProcess) -> None:
+    """The one that they have is that to the service: the port is free once the service has ended."""
+    _, *readers = processes(service)
+    assert readers
+    for pid in readers:
+        descriptors = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+        assert len({each for each in descriptors if each.startswith("socket:")}) == 1
+        assert b"MIEN_" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
 def test_stop_does_not_wait_for_pictures(photograph_file: bytes) -> None:
     """Neither for one that is read, nor for those that wait."""
     with served_process("--workers", "1", "--max-image-cpu-s", "60", "--timeout-s", "1", "--drain-s", "0") as service:
