@@ -15,6 +15,7 @@ from tests.support.serving import ServedProcess, served_process
 
 MAX_GROWTH_BYTES = 400 * 2**20
 MAX_CPU_S = 3.0
+MAX_HELD_S = 0.5
 
 REFUSED = {413, 422}
 
@@ -58,9 +59,15 @@ def cpu_s(service: ServedProcess) -> float:
     return found / 100
 
 
+def own_cpu_s(service: ServedProcess) -> float:
+    """CPU time of the process that answers."""
+    fields = Path(f"/proc/{service.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / 100
+
+
 @contextmanager
 def probed(service: ServedProcess) -> Iterator[list[float]]:
-    """Asks for /health/live again and again; yields the largest memory seen, and the answers' times."""
+    """Asks for /health/live again and again; yields how long each answer took, in seconds."""
     waits: list[float] = []
     stop = threading.Event()
 
@@ -85,14 +92,14 @@ def test_hostile_picture_costs_little_and_only_itself(
     service: ServedProcess, name: str, photograph_file: bytes, crop_file: bytes
 ) -> None:
     data = hostile.HOSTILE[name]()
-    before_bytes, before_s, largest = resident_bytes(service), cpu_s(service), 0
+    before_bytes, before_s, before_own_s, largest = resident_bytes(service), cpu_s(service), own_cpu_s(service), 0
     with probed(service) as waits, ThreadPoolExecutor(1) as threads:
         sending = threads.submit(httpx2.post, f"{service.url}/classify", files={"image": data}, timeout=60)
         while not sending.done():
             largest = max(largest, resident_bytes(service))
             time.sleep(0.02)
         answer = sending.result()
-        spent_s = cpu_s(service) - before_s
+        spent_s, held_s = cpu_s(service) - before_s, own_cpu_s(service) - before_own_s
         assert answer.status_code in REFUSED, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
         for file, cropped in ((photograph_file, "false"), (crop_file, "true")):
@@ -102,7 +109,8 @@ def test_hostile_picture_costs_little_and_only_itself(
             assert good.status_code == 200
     assert spent_s < MAX_CPU_S
     assert largest - before_bytes < MAX_GROWTH_BYTES + len(data)
-    assert sorted(waits)[len(waits) * 9 // 10] < 0.5
+    if held_s > MAX_HELD_S:  # the loop can have been held, and not only by what else the machine does
+        assert max(waits) < MAX_HELD_S
     assert service.status() == 200
 
 
