@@ -167,6 +167,7 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         head_s=settings.timeout_s,
         send_s=settings.send_timeout_s,
         unread_bytes=settings.queue_answer_bytes,
+        frames_per_s=max(64.0, 2 * settings.stream_fps),
         proxies=settings.trusted_proxies,
     )
 

@@ -31,6 +31,7 @@ class ConnectionLimits:
         head_s: how long the head of a request may take, seconds.
         send_s: a client that takes less than ``PROGRESS_BYTES`` of its answers in so long is cut off, seconds.
         unread_bytes: of answers that clients have not taken, all together.
+        frames_per_s: frames of one WebSocket, as ``mien.service.operation.protocols`` counts them.
         proxies: addresses and networks of trusted proxies, or ``*``.
     """
 
@@ -39,6 +40,7 @@ class ConnectionLimits:
     head_s: float = 30.0
     send_s: float = 10.0
     unread_bytes: int = 256 * 2**20
+    frames_per_s: float = 64.0
     proxies: Sequence[str] = ()
 
 

@@ -32,12 +32,14 @@ OVERHEAD: Final = 8
 BODY_WHEN_STOPPING_S: Final = 5.0
 """How long a body may still take to arrive after the signal to stop."""
 
-SMALL_FRAME_BYTES: Final = 1024
+FRAME_COSTS: Final = ((1024, 1.0), (16 * 1024, 0.25))
+"""What a frame of a WebSocket below so many bytes counts: a control frame, a fragment or a message. Larger ones count
+``LARGE_FRAME_COST``: their bytes take longer than the frame."""
 
-SMALL_FRAMES: Final = 256
-"""Frames below ``SMALL_FRAME_BYTES`` that may come at once on a WebSocket: control frames, fragments, messages."""
+LARGE_FRAME_COST: Final = 0.02
 
-SMALL_FRAMES_PER_S: Final = 64.0
+FRAMES: Final = 256
+"""Frames, counted so, that may come at once; in the long run ``ConnectionLimits.frames_per_s`` may."""
 
 SLICE_BYTES: Final = 4096
 """Bytes of a WebSocket that are parsed before its frames are counted: at least 2 bytes a frame, 10 us each."""
@@ -195,10 +197,10 @@ class LimitedHttp(HttpToolsProtocol):
 
 
 class LimitedWebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket on which frames without content are limited, too: parsing one takes as long as that of a picture."""
+    """A WebSocket on which frames with little content are limited: parsing one takes as long as that of a picture."""
 
     all: Connections
-    _small_frames = float(SMALL_FRAMES)
+    _frames_left = float(FRAMES)
     _counted_s = 0.0
 
     def connection_made(self, transport: Any) -> None:
@@ -215,9 +217,9 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
     def handle_events(self) -> None:
         """Count frames before they are handled."""
-        small = sum(isinstance(event, Frame) and len(event.data) < SMALL_FRAME_BYTES for event in self.conn.events)
-        if small and not self._take(small):
-            self.all.note("small frames")
+        cost = sum(_frame_cost(len(event.data)) for event in self.conn.events if isinstance(event, Frame))
+        if cost and not self._take(cost):
+            self.all.note("frames")
             self.conn.fail(CloseCode.POLICY_VIOLATION, "too many frames with little content")
             self.handle_parser_exception()
             return
@@ -248,11 +250,15 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         if self.transport.get_write_buffer_size():
             self.all.watch(self)
 
-    def _take(self, count: int) -> bool:
+    def _take(self, cost: float) -> bool:
         now = self.loop.time()
-        more = (now - self._counted_s) * SMALL_FRAMES_PER_S
-        self._small_frames, self._counted_s = min(SMALL_FRAMES, self._small_frames + more) - count, now
-        return self._small_frames >= 0
+        more = (now - self._counted_s) * self.all.limits.frames_per_s
+        self._frames_left, self._counted_s = min(FRAMES, self._frames_left + more) - cost, now
+        return self._frames_left >= 0
+
+
+def _frame_cost(size: int) -> float:
+    return next((cost for below, cost in FRAME_COSTS if size < below), LARGE_FRAME_COST)
 
 
 class _TooLongError(Exception):

@@ -53,7 +53,12 @@ def test_endless_body_after_413(served: ServedProcess) -> None:
         assert time.monotonic() - began < 3
 
 
-def test_flood_of_pings(served: ServedProcess) -> None:
+@pytest.mark.parametrize(
+    "frames",
+    [b"\x89\x81\0\0\0\0a" * 2_000, (b"\x82\xfe\x04\0\0\0\0\0" + bytes(1024)) * 64],
+    ids=["pings", "messages of 1 KiB"],
+)
+def test_flood_of_frames(served: ServedProcess, frames: bytes) -> None:
     with others_are_answered(served):
         for _ in range(4):
             with socket.create_connection(("127.0.0.1", served.port)) as client:
@@ -62,7 +67,7 @@ def test_flood_of_pings(served: ServedProcess) -> None:
                     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
                 )
                 assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
-                assert send_for(client, b"\x89\x81\0\0\0\0a" * 2_000, 2) < 16 * 2**20
+                assert send_for(client, frames, 2) < 16 * 2**20
 
 
 def test_connections_that_wait(served: ServedProcess) -> None:

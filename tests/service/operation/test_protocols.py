@@ -348,9 +348,18 @@ UPGRADE = (
 )
 
 
+KIB = b"\x82\xfe\x04\0\0\0\0\0" + bytes(1024)
+
+
 @pytest.mark.parametrize(
     "frames",
-    [b"\x89\x81\0\0\0\0a", b"\x8a\x80\0\0\0\0", b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 50, b"\x82\x81\0\0\0\0a"],
+    [
+        b"\x89\x81\0\0\0\0a",
+        b"\x8a\x80\0\0\0\0",
+        b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 50,
+        b"\x82\x81\0\0\0\0a",
+        KIB,
+    ],
 )
 def test_frames_without_content_are_limited(frames: bytes) -> None:
     with served(echo) as port, connected(port, UPGRADE) as client:
