@@ -50,7 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are stopped, too
     photographs = Photographs(arguments.photographs)
-    options = ["--max-images=32", *arguments.option]
+    options = ["--max-images=32", "--queue-images=256", *arguments.option]
     sys.stdout.write("| CPU ms per answer | before | after | after to before | answers that differ |\n")
     sys.stdout.write("|---|---|---|---|---|\n")
     with mien(options, arguments.before) as before, mien(options, arguments.after) as after:

@@ -38,6 +38,9 @@ from mien.index.gallery.vectors.flat import search_single_threaded
 from mien.model.embedder.embedder import Embedder
 from mien.model.pipeline import load_pipeline
 
+ONE_CALLER: Final = ("--caller-share=1", "--max-images=32")
+"""Options of the service: the generator is one caller, who may take all that the service admits."""
+
 BATCHES: Final = (1, 2, 4, 8, 16, 32)
 
 HERE: Final = Path(__file__).parent
@@ -131,7 +134,7 @@ def measure_kind(kind: Kind, photographs: Photographs, arguments: argparse.Names
     except ImportError as error:
         return {"skipped": f"it needs {error.name}"}
     before = bare(kind, photographs, arguments.seconds)
-    with mien(["--max-images=32", *arguments.option]) as server:
+    with mien([*ONE_CALLER, *arguments.option]) as server:
         found = measure_load(server, kind, requests, arguments.seconds)
         found["ready_s"] = server.ready_s
     return {"bare": [before, bare(kind, photographs, arguments.seconds)] if before else [], "mien": found}
@@ -141,7 +144,7 @@ def measure_processes(photographs: Photographs, arguments: argparse.Namespace) -
     """Some kinds of requests to one and to two processes; only the highest rates."""
     found: dict[str, Any] = {}
     for processes in (1, 2):
-        with mien(["--max-images=32", *arguments.option, f"--processes={processes}"]) as server:
+        with mien([*ONE_CALLER, *arguments.option, f"--processes={processes}"]) as server:
             for name in ("crops", "8 crops", "photographs"):
                 kind = KINDS[name]
                 found[f"{name}; processes: {processes}"] = highest(
@@ -205,7 +208,7 @@ def measure_soak(photographs: Photographs, arguments: argparse.Namespace) -> dic
     """Memory of the service each second under load."""
     kind = KINDS["crops"]
     requests = kind.requests(photographs)
-    with mien(arguments.option) as server:
+    with mien([*ONE_CALLER, *arguments.option]) as server:
         rate = arguments.soak_rate or 2 * highest(server, kind, requests, arguments.seconds)["answers_per_s"]
         resident: list[float] = []
         over = threading.Event()
