@@ -19,14 +19,19 @@ from tests.support.serving import ServedProcess, served_process
 MORE_BYTES = 400 * 2**20
 """Of memory, and of addresses, that the attacks may take together."""
 
+BODY_BYTES = 32 * 2**20
+
 JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
     gallery = tmp_path_factory.mktemp("load") / "gallery"
+    limits = ("--max-body-bytes", str(10 * 2**20), "--max-video-bytes", str(10 * 2**20))
     with served_process(
-        "--drain-s", "0", "--rate-per-s", "0", "--log-level", "error", "--gallery", gallery, MALLOC_ARENA_MAX="1"
+        *("--drain-s", "0", "--rate-per-s", "0", "--log-level", "error", "--gallery", gallery),
+        *(*limits, "--queue-body-bytes", str(BODY_BYTES)),
+        MALLOC_ARENA_MAX="1",
     ) as served:
         assert ask(served, "POST", "/gallery", json.dumps({"items": items(200)}).encode(), JSON)[0] == 201
         size = int(Path(f"/proc/{served.process.pid}/statm").read_text(encoding="ascii").split()[0]) * 4096
@@ -77,27 +82,30 @@ def test_json_of_millions_of_values_is_refused(served: ServedProcess) -> None:
         assert ask(served, "PATCH", "/gallery/f1", b'{"metadata":{"a":' + b"[" * 8_000_000, JSON)[0] == 400
         terms = json.dumps({"query": {"id": "f1"}, "filter": {"id": {"in": ["a"] * 900_000}}}).encode()
         assert ask(served, "POST", "/retrieve", terms, JSON) == (422, "filter")
-        strings = b'{"image":"' + rb"\u0041" * 3_000_000 + b'"}'
+        strings = b'{"image":"' + rb"\u0041" * 1_100_000 + b'"}'
         assert ask(served, "POST", "/classify", strings, JSON) == (422, "json")
 
 
 def test_stalled_uploads_leave_room_for_others(served: ServedProcess, crop_file: bytes) -> None:
-    body, headers = form(image=bytes(20_000_000))
-    head = f"POST /classify HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Length: {len(body)}\r\n"
-    head += f"Content-Type: {headers['Content-Type']}\r\n\r\n"
+    """Together they have all bytes that bodies may have, but for 150 kB."""
 
-    def stall(_: int) -> socket.socket:
+    def stall(size: int) -> socket.socket:
+        body, headers = form(image=bytes(size))
+        head = f"POST /classify HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Length: {len(body)}\r\n"
+        head += f"Content-Type: {headers['Content-Type']}\r\n\r\n"
         client = socket.create_connection(("127.0.0.1", served.port))
         client.settimeout(5)
         with suppress(OSError):  # refused: the connection is closed before everything is sent
             client.sendall(head.encode() + body[:-1000])
         return client
 
-    with ThreadPoolExecutor(14) as threads:
-        clients = list(threads.map(stall, range(14)))
+    with ThreadPoolExecutor(4) as threads:
+        clients = list(threads.map(stall, [10_000_000] * 3 + [3_400_000]))
+    answered = form(image=crop_file, note=bytes(300_000))
     try:
-        for _ in range(5):
-            assert ask(served, "POST", "/classify?already_cropped=true", *form(image=crop_file)) == (200, "")
+        for _ in range(10):  # the service may still be reading what was sent
+            time.sleep(0.1)
+            assert ask(served, "POST", "/classify?already_cropped=true", *answered) == (200, "")
     finally:
         for client in clients:
             client.close()
