@@ -1,7 +1,8 @@
 """Faces to add to a gallery: embeds their images, and labels them with the emotions of the mixture."""
 
+import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.validation import json_text
 from mien.index.mixture.labelling import label_points
 from mien.model.errors import ImageError
-from mien.service.inference.prediction import ImageQuery
+from mien.service.inference.prediction import ImageQuery, Prediction
 from mien.service.inference.queue import LoadedEngine
 
 MAX_EMBEDDING: Final = 1e6
@@ -68,18 +69,33 @@ async def embed_additions(
         ImageError: an image cannot be used, or has no face.
         FaceFieldError: an embedding has another size than the gallery's, or metadata are no JSON values.
     """
-    size = loaded.engine.gallery.embedding_size
-    given = [
-        _check_embedding(row, each.embedding or (), size) if each.image is None else None
-        for row, each in enumerate(additions)
-    ]
     queries = [
         ImageQuery(each.image, already_cropped, max_faces, thumbnails=thumbnails)
         for each in additions
         if each.image is not None
     ]
-    predictions = iter(await loaded.predict_all(queries))
-    faces = []
+    # In threads: thousands of faces with embeddings take half a second, which the event loop does not have.
+    given = await asyncio.to_thread(_check_embeddings, additions, loaded.engine.gallery.embedding_size)
+    predictions = await loaded.predict_all(queries)
+    return await asyncio.to_thread(_label_faces, loaded, additions, given, predictions)
+
+
+def _check_embeddings(additions: Sequence[Addition], size: int) -> list[NDArray[np.float32] | None]:
+    """The embedding of each addition; None of an image."""
+    return [
+        _check_embedding(row, each.embedding or (), size) if each.image is None else None
+        for row, each in enumerate(additions)
+    ]
+
+
+def _label_faces(
+    loaded: LoadedEngine,
+    additions: Sequence[Addition],
+    given: Sequence[NDArray[np.float32] | None],
+    of_images: Iterable[Prediction | ImageError],
+) -> list[GalleryFace]:
+    """The faces of additions, labelled; ``of_images`` has the predictions of those with an image."""
+    predictions, faces = iter(of_images), []
     for row, (addition, embedding) in enumerate(zip(additions, given, strict=True)):
         if embedding is not None:
             faces.append(_gallery_face(addition, embedding, None))

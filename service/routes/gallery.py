@@ -116,18 +116,20 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
         snapshot, after = (None, None) if query.after is None else read_listing_cursor(query.after)
         condition = _read_filter(query.filter)
 
-        def page() -> GalleryPage:
+        def page() -> str:
             listed = gallery.listing(query.limit, after=after, condition=condition, snapshot=snapshot)
             last = listed.next_after
-            return GalleryPage(
+            answer = GalleryPage(
                 count=gallery.count(condition),
                 read_only=gallery.read_only,
                 faces=[face_of_gallery(face, names) for face in listed.faces],
                 next=None if last is None else listing_cursor(listed.snapshot, last),
                 statistics=gallery_statistics(gallery.statistics()) if query.statistics else None,
             )
+            return answer.model_dump_json()  # up to megabytes: not on the event loop
 
-        return _json(await runtime.lanes.queries.run(page, 1 + query.statistics + cost_of_filter(condition, gallery)))
+        content = await runtime.lanes.queries.run(page, 1 + query.statistics + cost_of_filter(condition, gallery))
+        return Response(content, media_type=uploads.JSON)
 
     @router.delete("/gallery", summary="Delete all faces of a person", response_model=Deleted)
     async def delete_many(query: Annotated[DeletionQuery, Query()]) -> Response:
@@ -192,7 +194,9 @@ async def _read_additions(request: Request, max_images: int) -> list[Addition]:
         raise MissingFieldError(f"send faces as {uploads.JSON} or {uploads.FORM}, got {kind or 'no content type'}")
     body = await uploads.read_json(request, _NEW_FACES)
     uploads.check_count(sum(item.image is not None for item in body.items), max_images)
-    return [addition(item, _decode_image(item, row)) for row, item in enumerate(body.items)]
+    return await uploads.in_parser(
+        lambda: [addition(item, _decode_image(item, row)) for row, item in enumerate(body.items)], large=True
+    )
 
 
 async def _parse_items(text: str | None, count: int) -> list[NewFace]:

@@ -52,10 +52,11 @@ def thumbnails_router(runtime: Runtime) -> APIRouter:
         query = await uploads.read_json(request, _THUMBNAILS)
         gallery = runtime.loaded().engine.gallery
 
-        def encode() -> Thumbnails:
+        def encode() -> str:
             files = gallery.thumbnails(query.ids)
-            return Thumbnails(thumbnails={face_id: base64.b64encode(file).decode() for face_id, file in files.items()})
+            encoded = {face_id: base64.b64encode(file).decode() for face_id, file in files.items()}
+            return Thumbnails(thumbnails=encoded).model_dump_json()
 
-        return Response((await runtime.lanes.queries.run(encode)).model_dump_json(), media_type=uploads.JSON)
+        return Response(await runtime.lanes.queries.run(encode), media_type=uploads.JSON)
 
     return router
