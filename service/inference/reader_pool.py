@@ -120,6 +120,7 @@ class ReaderPool:
         self._turns = Turns(size)
         self._idle: asyncio.LifoQueue[ReaderProcess] = asyncio.LifoQueue()
         self._running: set[ReaderProcess] = set()
+        self._outdated: set[ReaderProcess] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._wanted = 0
@@ -142,6 +143,10 @@ class ReaderPool:
             self._do(self._end(process), self._ending)
         while tasks := self._starting | self._ending:
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def renew(self) -> None:
+        """Replace each process before its next picture: the file of the detector may have changed."""
+        self._outdated |= self._running
 
     def pids(self) -> list[int]:
         """The ids of the processes that are ready or work."""
@@ -217,7 +222,7 @@ class ReaderPool:
                 self._start_one()
             self.check_ready()
             process = await self._idle.get()
-            if not process.has_ended:
+            if not process.has_ended and process not in self._outdated:
                 return process
             self._replace(process)
 
@@ -234,6 +239,7 @@ class ReaderPool:
 
     async def _end(self, process: ReaderProcess) -> None:
         self._running.discard(process)
+        self._outdated.discard(process)
         await process.end()
 
     async def _start_process(self) -> None:

@@ -166,6 +166,7 @@ class Runtime:
                 reason = error if isinstance(error, MienError) else f"its parts fail ({type(error).__name__})"
                 raise ReloadError(f"the old bundle is served on: {reason}") from None
             self._loaded = self._load(engine)
+            self.readers.renew()
             gc.unfreeze()  # the old bundle may go
             self._run_beside(self._label_gallery())
             self.metrics.reloads.labels("done").inc()

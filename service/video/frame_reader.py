@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +10,15 @@ from numpy.typing import NDArray
 from mien.model.errors import NoFaceError
 from mien.model.faces.decoding import decode
 from mien.model.faces.heads import is_plain, read_head
-from mien.model.faces.reader import MIN_DECODED_PX, Face, whole_face
+from mien.model.faces.reader import Face, whole_face
 from mien.model.video.follower import FaceFollower
 from mien.model.video.tracker import DETECT_EVERY
 from mien.service.inference.engine import Engine
 from mien.service.inference.frame_predictions import FramePredictions
 from mien.service.inference.reader_pool import ReaderPool
+
+MAX_FOLLOWED_PX: Final = 3840
+"""Longest side of a frame whose faces are followed; a larger one is read as a photograph is."""
 
 
 class FrameReader:
@@ -69,7 +73,7 @@ class FrameReader:
         if is_plain(file):
             return lambda: self._read_plain(file, time_s)
         head = read_head(file)
-        is_large = head is not None and max(head.width, head.height) >= 2 * MIN_DECODED_PX
+        is_large = head is not None and max(head.width, head.height) > MAX_FOLLOWED_PX
         if not is_large and not self._already_cropped:
             image = await readers.decode(file)
             return lambda: self.read(image, time_s)

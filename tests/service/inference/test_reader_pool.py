@@ -128,6 +128,21 @@ def test_process_that_ended_while_idle_fails_no_picture(photograph_file: bytes) 
     run(scenario())
 
 
+def test_processes_are_replaced_before_their_next_picture_once_they_are_outdated(photograph_file: bytes) -> None:
+    async def scenario() -> None:
+        async with pool_of() as pool:
+            await faces_of(pool, photograph_file)
+            (old,) = pool.pids()
+            pool.renew()
+            assert len(await faces_of(pool, photograph_file)) == 2
+            (new,) = pool.pids()
+            assert new != old
+            await faces_of(pool, photograph_file)
+            assert pool.pids() == [new]
+
+    run(scenario())
+
+
 def test_cancelled_reading_ends_its_process(photograph_file: bytes) -> None:
     async def scenario() -> None:
         async with pool_of(max_image_cpu_s=30) as pool:
