@@ -304,7 +304,7 @@ def test_processes_end_with_a_killed_supervisor() -> None:
         assert process.stdout is not None
         pids = [int(process.stdout.readline().split()[0]) for _ in range(2)]
         process.kill()
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 5)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 def test_full_temporary_folder_is_an_error_and_no_loop(tmp_path: Path) -> None:

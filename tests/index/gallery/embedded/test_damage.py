@@ -119,7 +119,7 @@ def test_row_is_set_aside_by_check_while_it_is_served(folder: Path) -> None:
         spoil(folder, "embedding", NAN)
         assert gallery.check()["set_aside"] == 1
         assert gallery.count() == 9
-        wait_until(lambda: other.count() == 9, 2)
+        wait_until(lambda: other.count() == 9)
 
 
 def test_many_rows_are_checked_while_they_are_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_many_rows_are_checked_while_they_are_served(folder: Path, monkeypatch: 
     with closing(open_gallery(folder)) as gallery:
         (matches,) = gallery.search(np.zeros((1, SIZE), np.float32), 5).matches
         assert np.isfinite([match.distance for match in matches]).all()
-        wait_until(lambda: len(gallery.remarks) == 3, 5)
+        wait_until(lambda: len(gallery.remarks) == 3)
         assert gallery.count() == 7
         (matches,) = gallery.search(np.zeros((1, SIZE), np.float32), 20).matches
         assert len(matches) == 7

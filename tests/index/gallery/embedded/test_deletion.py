@@ -68,7 +68,7 @@ def test_replaced_and_changed_fields_are_in_no_file_soon(tmp_path: Path) -> None
         add_secrets(gallery, 2)
         gallery.add([face("secret-id-0", 7)], replace=True)
         gallery.update("secret-id-1", {"subject": None, "metadata": {"note": None, "long": None}})
-        wait_until(lambda: not found(tmp_path / "g", (b"secret subject", b"secret metadata")), 3)
+        wait_until(lambda: not found(tmp_path / "g", (b"secret subject", b"secret metadata")))
 
 
 def test_restore_leaves_nothing_of_before(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_reader_delays_it_until_the_reader_ends(tmp_path: Path, monkeypatch: pyt
         gallery.delete(["secret-id-0"])
         assert found(tmp_path / "g") >= {f"{DATABASE}-wal"}
         pages.close()  # type: ignore[attr-defined]
-        wait_until(lambda: not found(tmp_path / "g"), 5)
+        wait_until(lambda: not found(tmp_path / "g"))
 
 
 def test_log_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_log_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, tmp_path / "g"], cwd=ROOT, check=True)
     assert found(tmp_path / "g") >= {f"{DATABASE}-wal"}
     with closing(open_gallery(tmp_path / "g")):
-        wait_until(lambda: not found(tmp_path / "g"), 3)
+        wait_until(lambda: not found(tmp_path / "g"))
 
 
 def test_deleted_embedding_leaves_the_vectors_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_deleted_embedding_leaves_the_vectors_file(tmp_path: Path, monkeypatch: 
         gallery.save()
         assert found(folder, (secret,)) >= {VECTORS}
         gallery.delete(["a"])
-        wait_until(lambda: not found(folder, (secret,)), 5)
+        wait_until(lambda: not found(folder, (secret,)))
         gallery.add([face("b", np.frombuffer(secret, "<f4"))])
         gallery.save()
     monkeypatch.setattr(maintenance, "_SAVE_AGAIN_S", 1000.0)
