@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -87,7 +88,8 @@ class Served:
         pids = [self._process.pid]
         for pid in pids:  # grows as it goes; a process may be started by any thread
             for task in Path(f"/proc/{pid}/task").iterdir():
-                pids += map(int, (task / "children").read_text(encoding="ascii").split())
+                with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+                    pids += map(int, (task / "children").read_text(encoding="ascii").split())
         return pids
 
 

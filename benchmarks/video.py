@@ -1,6 +1,6 @@
 """How fast and how well the faces of videos are followed: composed videos whose faces are known.
 
-    python benchmarks/video.py ../shared/data [--seconds 4] [--every 1 2 3 5 8] [--rates]
+    python benchmarks/video.py ../shared/data [--seconds 4] [--every 1 2 3 5 8] [--rates [--before CHECKOUT]]
 
 Each video (``video_scenes.py``: 640x480, 25 frames a second, H.264) is decoded as in the service, and its faces are
 read with a search of the whole frame every n frames. It prints, for each scene and n,
@@ -15,7 +15,8 @@ read with a search of the whole frame every n frames. It prints, for each scene 
 - same emotion: share of the faces that have the emotion that the search of each frame gives
 - CPU ms: of reading and embedding the faces of a frame, without decoding
 
-With ``--rates``, frames per second of CPU of ``/classify/video`` and ``WS /stream``, with all that their processes do.
+With ``--rates``, CPU time for a frame of ``/classify/video`` and ``WS /stream``, of all processes of the service, from
+the file to the answer; and how many times faster than 25 frames a second that is on one core.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from numpy.typing import NDArray
 from payloads import request
 from PIL import Image
 from served import mien
-from video_scenes import FPS, SCENES, compose, encode, read_people
+from video_scenes import FPS, SCENES, Person, VideoScene, compose, encode, read_people
 
 from mien.index.bundle.bundle import load_bundle
 from mien.index.bundle.default import default_bundle
@@ -70,18 +71,13 @@ def main() -> None:
     parser.add_argument("--every", type=int, nargs="+", default=[1, 3], help="frames between searches (default: 1 3)")
     parser.add_argument("--scene", action="append", help="only scenes whose name contains this; may be repeated")
     parser.add_argument("--rates", action="store_true", help="measure the service in place of the accuracy")
+    parser.add_argument("--rounds", type=int, default=3, help="of the rates (default: 3)")
+    parser.add_argument("--before", type=Path, help="also the rates of this checkout of the project")
     arguments = parser.parse_args()
     people = read_people(arguments.data)
     chosen = [scene for scene in SCENES if not arguments.scene or any(part in scene.name for part in arguments.scene)]
     if arguments.rates:
-        _print(["scene", "n", "", "frames per s of a core", "times real time at 25 fps"])
-        _print(["---"] * 5)
-        for scene in chosen:
-            if scene.name in RATED:
-                frames = [frame for frame, _ in compose(scene, people, arguments.seconds)]
-                for every in arguments.every:
-                    for kind, rate in _rates(frames, every).items():
-                        _print([scene.name, str(every), kind, f"{rate:.0f}", f"{rate / FPS:.1f}"])
+        _print_rates([scene for scene in chosen if scene.name in RATED], people, arguments)
         return
     bundle = load_bundle(default_bundle())
     pipeline = load_pipeline(bundle.embedder_path, threads=1, provider="cpu")
@@ -194,22 +190,42 @@ def _overlap(box: Box, other: Box) -> float:
     return shared / (box[2] * box[3] + other[2] * other[3] - shared)
 
 
-def _rates(frames: list[NDArray[np.uint8]], every: int) -> dict[str, float]:
-    """Frames for each second of CPU of all processes of the service."""
+def _print_rates(scenes: list[VideoScene], people: list[Person], arguments: argparse.Namespace) -> None:
+    """The rates of each version, which take turns: the median of the rounds."""
+    versions: dict[str, tuple[list[str], Path | None]] = {
+        f"n = {every}": ([f"--detect-every={every}"], None) for every in arguments.every
+    }
+    if arguments.before:
+        versions = {"before": ([], arguments.before)} | versions
+    _print(["scene", "", *(f"{name}: {figure}" for name in versions for figure in ("CPU ms a frame", "x real time"))])
+    _print(["---"] * (2 + 2 * len(versions)))
+    for scene in scenes:
+        frames = [frame for frame, _ in compose(scene, people, arguments.seconds)]
+        cpu_ms: dict[tuple[str, str], list[float]] = {}
+        for _ in range(arguments.rounds):
+            for name, (options, checkout) in versions.items():
+                for path, found in _cpu_ms(frames, options, checkout).items():
+                    cpu_ms.setdefault((path, name), []).append(found)
+        for path in dict.fromkeys(path for path, _ in cpu_ms):
+            medians = [statistics.median(cpu_ms[path, name]) for name in versions]
+            figures = [f"{figure:.1f}" for each in medians for figure in (each, 1000 / FPS / each)]
+            _print([scene.name, path, *figures])
+
+
+def _cpu_ms(frames: list[NDArray[np.uint8]], options: list[str], checkout: Path | None) -> dict[str, float]:
+    """CPU milliseconds for each frame, of all processes of the service."""
     file = request(f"/classify/video?fps={FPS}", [("video", encode(frames))])
     pictures = [_jpeg(frame) for frame in frames]
     found = {}
-    options = ["--stream-fps=1000", "--workers=1", f"--detect-every={every}"]
-    with mien(options) as server:
-        asyncio.run(_send_video(server.port, file))
+    with mien(["--stream-fps=1000", "--workers=1", *options], checkout) as server:
+        asyncio.run(_send_video(server.port, request("/classify/video?fps=1", [("video", encode(frames))])))
         before = server.cpu_s()
-        for _ in range(2):
-            asyncio.run(_send_video(server.port, file))
-        found["/classify/video"] = 2 * len(frames) / (server.cpu_s() - before)
+        asyncio.run(_send_video(server.port, file))
+        found["/classify/video"] = 1000 * (server.cpu_s() - before) / len(frames)
         _send_frames(server.port, pictures[:5])
         before = server.cpu_s()
-        _send_frames(server.port, pictures * 2)
-        found["/stream"] = 2 * len(frames) / (server.cpu_s() - before)
+        _send_frames(server.port, pictures)
+        found["/stream"] = 1000 * (server.cpu_s() - before) / len(frames)
     return found
 
 
