@@ -43,6 +43,10 @@ class Prior:
     faces: float
 
 
+FEW_POINTS: Final = 64
+"""Up to so many points are compared with all Gaussians at once: of a face, the calls take longer than the work."""
+
+
 @dataclass(frozen=True)
 class GaussianMixture:
     """A mixture of k Gaussians in d dimensions.
@@ -75,20 +79,29 @@ class GaussianMixture:
         """(k,) of the covariances."""
         return np.asarray(-2 * np.log(np.diagonal(self.whitening, axis1=1, axis2=2)).sum(axis=1))
 
+    @cached_property
+    def log_weights(self) -> NDArray[np.float64]:
+        """(k,) -inf for a component of weight 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.weights)
+
     def log_densities(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n, k) log density of (n, d) points under each Gaussian, in nats."""
         points = points.astype(np.float64, copy=False)
         size = self.means.shape[1]
-        squared = np.empty((len(points), len(self)))
-        for column, (mean, whitening) in enumerate(zip(self.means, self.whitening, strict=True)):
-            whitened = (points - mean) @ whitening.T  # (n, d)
-            squared[:, column] = np.einsum("nd,nd->n", whitened, whitened)
+        if len(points) <= FEW_POINTS:
+            whitened = (points - self.means[:, None]) @ self.whitening.transpose(0, 2, 1)  # (k, n, d)
+            squared = np.einsum("knd,knd->nk", whitened, whitened)
+        else:
+            squared = np.empty((len(points), len(self)))
+            for column, (mean, whitening) in enumerate(zip(self.means, self.whitening, strict=True)):
+                of_one = (points - mean) @ whitening.T  # (n, d)
+                squared[:, column] = np.einsum("nd,nd->n", of_one, of_one)
         return np.asarray(-0.5 * (size * math.log(2 * math.pi) + self.log_determinants + squared))
 
     def log_joint(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n, k) log of weight times density of (n, d) points, in nats; -inf for a component of weight 0."""
-        with np.errstate(divide="ignore"):
-            return self.log_densities(points) + np.log(self.weights)
+        return self.log_densities(points) + self.log_weights
 
     def log_likelihood(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n,) log density of (n, d) points under the whole mixture, in nats."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.index.mixture.background import Background
-from mien.index.mixture.em import GaussianMixture
+from mien.index.mixture.em import FEW_POINTS, GaussianMixture
 from mien.model.emotions import EmotionPrior
 
 PRIOR_FACES: Final = 128
@@ -209,6 +209,9 @@ def typicality_from(outlier_scores: NDArray[np.float64], table: NDArray[np.float
 def centroid_distances(embeddings: NDArray[np.floating], centroids: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, c) Euclidean distances of (n, d) embeddings to (c, d) centroids, in embedding units."""
     points = embeddings.astype(np.float64)
+    if len(points) <= FEW_POINTS:
+        apart = points[:, None] - centroids  # (n, c, d)
+        return np.asarray(np.sqrt(np.einsum("ncd,ncd->nc", apart, apart)))
     differences = (points - centroid for centroid in centroids)
     squares = np.stack([np.einsum("nd,nd->n", each, each) for each in differences], axis=1)
     return np.asarray(np.sqrt(squares))

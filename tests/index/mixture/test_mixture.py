@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mien.index.mixture.background import Background
+from mien.index.mixture.em import FEW_POINTS
 from mien.index.mixture.mixture import (
     Calibration,
     Mixture,
@@ -47,6 +48,14 @@ def test_posterior_is_the_softmax_of_squared_distances(mixture: Mixture) -> None
     for point, posterior in zip(points, mixture.posterior(points), strict=True):
         densities = [np.exp(-((point - centroid) ** 2).sum() / 2) for centroid in mixture.centroids.astype(np.float32)]
         np.testing.assert_allclose(posterior, np.array(densities) / sum(densities), rtol=1e-3, atol=1e-9)
+
+
+def test_many_points_are_measured_as_each_is_alone(mixture: Mixture) -> None:
+    points = np.random.default_rng(5).normal(size=(FEW_POINTS + 1, mixture.centroids.shape[1]))
+    for measure in (mixture.distances, mixture.log_density):
+        alone = np.concatenate([measure(point[None]) for point in points])
+        np.testing.assert_allclose(measure(points), alone, rtol=1e-12)
+        np.testing.assert_allclose(measure(points[:-1]), alone[:-1], rtol=1e-12)
 
 
 def test_nearest_centroid_has_the_largest_posterior(mixture: Mixture) -> None:
