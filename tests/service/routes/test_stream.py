@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from mien.model.errors import ImageError
+from mien.model.video.tracker import Tracker
 from mien.service.app import create_app_on
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
@@ -25,6 +26,7 @@ from mien.service.inference.runtime import Runtime
 from mien.service.middleware.api_keys import create_key, revoke_key
 from mien.service.operation.logs import JsonFormatter
 from mien.service.settings import Settings
+from mien.service.video import session
 from tests.support.engines import SlowEngine
 from tests.support.images import encode
 from tests.support.serving import served_by_uvicorn
@@ -68,7 +70,10 @@ def closed(stream: WebSocketTestSession) -> tuple[int, str]:
         return end.code, end.reason
 
 
-def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine) -> None:
+def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        session, "Tracker", lambda: Tracker(max_gap_s=30.0)
+    )  # on a busy machine a frame takes longer than the default
     with served(served_engine, detect_every=1) as (client, runtime), client.websocket_connect("/stream") as stream:
         pictures = [picture(200 + 10 * number, form) for number, form in enumerate(("JPEG", "PNG", "WEBP"), 1)]
         alone = [client.post("/classify", files={"image": data}).json()["faces"] for data in pictures]
