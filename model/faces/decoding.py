@@ -115,7 +115,9 @@ def _decode_plain_jpeg(data: bytes, limits: DecodingLimits) -> NDArray[np.uint8]
     The levels are those that Pillow decodes, by the same library. Of a face crop, most of Pillow's time goes by in
     Python: libjpeg-turbo called by itself takes a tenth to a half of it.
     """
-    if len(data) > limits.max_bytes or not _is_plain_jpeg(data):
+    check_bytes(len(data), limits)
+    check_head(data, limits.max_pixels, limits.max_memory_bytes)
+    if not _is_plain_jpeg(data):
         return None
     try:
         height, width, _, _ = decode_jpeg_header(data)

@@ -455,3 +455,16 @@ def _levels_or_error(data: bytes) -> object:
         return decode_grey(data).tolist()
     except ImageError as error:
         return str(error)
+
+
+def test_head_is_checked_before_every_way_of_decoding() -> None:
+    """Also before that of plain JPEG files, which are not opened by Pillow."""
+    for form, mode in (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "RGB"), ("WEBP", "RGB")):
+        data = encode(scene(240, 160).convert(mode), form)
+        for read in (decode, decode_grey):
+            with pytest.raises(ImageTooLargeError, match="at most 0 MiB to decode, got one of 240x160 pixels"):
+                read(data, DecodingLimits(max_memory_bytes=240 * 160))
+    comments = b"\xff\xfe\0\2" * 2000
+    data = encode(scene(), "JPEG")
+    with pytest.raises(ImageTooLargeError, match="at most 1000 segments"):
+        decode_grey(data[:2] + comments + data[2:])

@@ -71,9 +71,7 @@ def closed(stream: WebSocketTestSession) -> tuple[int, str]:
 
 
 def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        session, "Tracker", lambda: Tracker(max_gap_s=30.0)
-    )  # on a busy machine a frame takes longer than the default
+    monkeypatch.setattr(session, "Tracker", lambda: Tracker(max_gap_s=30.0))  # a busy machine is slow
     with served(served_engine, detect_every=1) as (client, runtime), client.websocket_connect("/stream") as stream:
         pictures = [picture(200 + 10 * number, form) for number, form in enumerate(("JPEG", "PNG", "WEBP"), 1)]
         alone = [client.post("/classify", files={"image": data}).json()["faces"] for data in pictures]
