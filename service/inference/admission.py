@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mien.service.errors import QueueFullError
-from mien.service.settings import Settings
+
+if TYPE_CHECKING:
+    from mien.service.settings import Settings
 
 CALLER: Final[ContextVar[str]] = ContextVar("caller", default="")
 """Whose request is being answered: the id of a key, or an address."""
@@ -125,7 +127,7 @@ class Admission:
         by_path: the limits that a request to a path needs.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: "Settings") -> None:
         share = settings.caller_share
         self.images = Limit("images", settings.queue_images, share, settings.max_images)
         self.queries, self.changes, self.views = (

@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ from mien.service.errors import NotReadyError
 from mien.service.inference.turns import Turns
 from mien.service.operation.logs import FIELDS
 from mien.service.operation.metrics import Metrics
-from mien.service.settings import Settings
+
+if TYPE_CHECKING:
+    from mien.service.settings import Settings
 
 FAILED_STARTS: Final = 3
 """After so many processes that ended while they started, one after the other, the pool counts as broken."""
@@ -101,7 +103,7 @@ class ReaderPool:
         size: the most processes at once. They are started when they are needed; ``start`` starts all.
     """
 
-    def __init__(self, size: int, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, size: int, settings: "Settings", metrics: Metrics) -> None:
         """A pool without processes yet.
 
         Args:
