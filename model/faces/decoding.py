@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from simplejpeg import decode_jpeg, decode_jpeg_header
 
 from mien.model.errors import BrokenImageError, EmptyImageError, ImageTooLargeError, UnsupportedImageError
 from mien.model.faces.heads import check_head
-from mien.model.faces.pixels import upright_array
+from mien.model.faces.pixels import is_sideways, upright_array
 
 FORMATS: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WebP")
 """The formats that are decoded; of an animation or a file with several pages, the first picture."""
@@ -65,27 +65,50 @@ def decode(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray[np.u
 
 
 def decode_reduced(
-    data: bytes, limits: DecodingLimits = DEFAULT_LIMITS, min_px: int | None = None
+    data: bytes,
+    limits: DecodingLimits = DEFAULT_LIMITS,
+    min_px: float | None = None,
+    mode: Literal["RGB", "L"] = "RGB",
 ) -> tuple[NDArray[np.uint8], int]:
     """Decode an image file as ``decode`` does, a JPEG at a fraction of its size where that is enough.
 
-    The coefficients of a JPEG give the image at a half, a quarter or an eighth of its size several times as fast.
+    The coefficients of a JPEG give the image at a half, a quarter or an eighth of its size in less time.
 
     Args:
         data: the whole file.
         limits: checked before decoding, on the full size.
         min_px: the longer side is not reduced below this; None reduces nothing.
+        mode: RGB, or L for grey levels as of ``decode_grey``.
 
     Returns:
-        (h, w, 3) uint8 RGB, and by what factor it was reduced: 1, 2, 4 or 8.
+        (h, w, 3) uint8 RGB or (h, w) grey, and by what factor it was reduced: 1, 2, 4 or 8.
 
     Raises:
         ImageError: as ``decode``.
     """
+    plain = _decode_plain_jpeg(data, limits, min_px, mode)
+    if plain is not None:
+        return plain
     image = _open(data, limits)
     with _damage_as_error():
-        factor = _reduce(image, min_px) if min_px is not None and isinstance(image, JpegImageFile) else 1
-        return upright_array(image, "RGB"), factor
+        factor = 1
+        if isinstance(image, JpegImageFile):
+            width, height = image.size
+            factor = _factor(max(image.size), min_px)
+            image.draft("L" if mode == "L" else None, (max(1, width // factor), max(1, height // factor)))
+            factor = round(max(width, height) / max(image.size))
+        return upright_array(image, mode), factor
+
+
+def upright_size(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> tuple[int, int]:
+    """Width and height of the picture of an image file, upright, by its header.
+
+    Raises:
+        ImageError: as ``decode``, as far as the header shows it.
+    """
+    image = _open(data, limits)
+    width, height = image.size
+    return (height, width) if is_sideways(image) else (width, height)
 
 
 def decode_grey(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
@@ -99,18 +122,13 @@ def decode_grey(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray
     Raises:
         ImageError: as ``decode``.
     """
-    levels = _decode_plain_jpeg(data, limits)
-    if levels is not None:
-        return levels
-    image = _open(data, limits)
-    with _damage_as_error():
-        if isinstance(image, JpegImageFile):
-            image.draft("L", image.size)
-        return upright_array(image, "L")
+    return decode_reduced(data, limits, mode="L")[0]
 
 
-def _decode_plain_jpeg(data: bytes, limits: DecodingLimits) -> NDArray[np.uint8] | None:
-    """The grey levels of a whole JPEG of the usual kind; None leaves any other file, and its error, to Pillow.
+def _decode_plain_jpeg(
+    data: bytes, limits: DecodingLimits, min_px: float | None, mode: Literal["RGB", "L"]
+) -> tuple[NDArray[np.uint8], int] | None:
+    """``decode_reduced`` of a whole JPEG of the usual kind; None leaves any other file, and its error, to Pillow.
 
     The levels are those that Pillow decodes, by the same library. Of a face crop, most of Pillow's time goes by in
     Python: libjpeg-turbo called by itself takes a tenth to a half of it.
@@ -121,9 +139,19 @@ def _decode_plain_jpeg(data: bytes, limits: DecodingLimits) -> NDArray[np.uint8]
         return None
     try:
         height, width, _, _ = decode_jpeg_header(data)
-        return decode_jpeg(data, "GRAY")[:, :, 0] if height * width <= limits.max_pixels else None
+        if height * width > limits.max_pixels:
+            return None
+        factor = _factor(max(width, height), min_px)
+        least = {"min_height": -(-height // factor), "min_width": -(-width // factor)} if factor > 1 else {}
+        image = decode_jpeg(data, "GRAY" if mode == "L" else "RGB", **least)
     except ValueError:  # cut off or damaged, which Pillow forgives in part
         return None
+    return (image[:, :, 0] if mode == "L" else image), factor
+
+
+def _factor(longest: int, min_px: float | None) -> int:
+    """By how much a JPEG can be reduced."""
+    return next((factor for factor in (8, 4, 2) if min_px and longest >= factor * min_px), 1)
 
 
 _TABLES: Final = frozenset((0xC4, 0xDB, 0xDD, 0xE0, 0xFE))
@@ -172,15 +200,6 @@ def _open(data: bytes, limits: DecodingLimits) -> ImageFile:
     if width * height == 0:
         raise BrokenImageError(f"expected an image with pixels, got {width}x{height}")
     return image
-
-
-def _reduce(image: JpegImageFile, min_px: int) -> int:
-    """Set a JPEG to be decoded at a fraction of its size; returns the factor."""
-    width, height = image.size
-    factor = next((factor for factor in (8, 4, 2) if max(width, height) >= factor * min_px), 1)
-    if factor > 1:
-        image.draft(None, (max(1, width // factor), max(1, height // factor)))
-    return round(max(width, height) / max(image.size))
 
 
 def read_file(path: Path, limits: DecodingLimits = DEFAULT_LIMITS) -> bytes:

@@ -34,8 +34,8 @@ def upright_array(image: Image.Image, mode: Literal["RGB", "L"]) -> NDArray[np.u
     levels = _Levels(image) if image.mode.startswith(("I", "F")) else None
     orientation = _orientation(image)
     turn = _TURNS.get(orientation)
-    is_sideways, is_reversed = orientation in (5, 6, 7, 8), orientation in (3, 4, 6, 7)
-    shape = (width, height) if is_sideways else (height, width)
+    sideways, is_reversed = orientation in (5, 6, 7, 8), orientation in (3, 4, 6, 7)
+    shape = (width, height) if sideways else (height, width)
     array = np.empty((*shape, 3) if mode == "RGB" else shape, np.uint8)
     for top, band in _bands(image):
         opaque = Image.fromarray(levels.to_8_bit(band)) if levels is not None else _on_white(band)
@@ -43,8 +43,13 @@ def upright_array(image: Image.Image, mode: Literal["RGB", "L"]) -> NDArray[np.u
         turned = converted if turn is None else converted.transpose(turn)
         start = height - top - band.height if is_reversed else top
         place = slice(start, start + band.height)
-        array[(slice(None), place) if is_sideways else place] = np.asarray(turned)
+        array[(slice(None), place) if sideways else place] = np.asarray(turned)
     return array
+
+
+def is_sideways(image: Image.Image) -> bool:
+    """Whether width and height change places when a picture is turned upright."""
+    return _orientation(image) in (5, 6, 7, 8)
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:

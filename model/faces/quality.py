@@ -25,10 +25,11 @@ mouth (61, 291) are 0.8 cm in front of the middles of the eyes' corners (33, 133
 Across and down, the head is the median face of FER2013 (``TEMPLATE``), so that its pitch is 0.
 """
 
-ROLL_GAIN: Final = 1.8
+ROLL_GAIN: Final = 1.15
 """Degrees that a face was turned by, for a degree that its landmarks turned by.
 
-YuNet turns its landmarks by about half of what it should; measured on studio photographs turned by up to 30 degrees
+YuNet turns the landmarks of a large face by a little less than it should (by half of it in small faces, which is why
+``mien.model.faces.search`` looks at faces again, larger); measured on studio photographs turned by up to 30 degrees
 (``benchmarks/quality.py``).
 """
 

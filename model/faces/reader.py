@@ -4,7 +4,7 @@ The service, the commands, imports and evaluations all read images here, so that
 everywhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -15,18 +15,16 @@ from numpy.typing import NDArray
 from mien.model.errors import NoFaceError
 from mien.model.faces.alignment import crop_face, crop_whole, share_outside
 from mien.model.faces.box import Box, clip
-from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey, decode_reduced
+from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey
 from mien.model.faces.detection import Detection, Detector
-from mien.model.faces.thumbnail import thumbnail
+from mien.model.faces.photograph import Photograph
+from mien.model.faces.thumbnail import THUMBNAIL_PX, thumbnail
 
-MIN_DECODED_PX: Final = 1920
-"""A JPEG is decoded at a fraction of its size as long as its longer side is at least this long.
-
-This is one and a half times the detector's first level, so that each pixel there is still a mean of several.
-"""
+MIN_DECODED_PX: Final = 640
+"""A JPEG is not decoded smaller: that would save little."""
 
 MIN_FACE_PX: Final = 60
-"""If a face is narrower than this in the reduced photograph, or there is none, the photograph is decoded at full size.
+"""A JPEG is decoded so finely that no face is narrower than this, unless it is narrower in the file.
 
 In photographs of 12 and 24 megapixels, the reduction moved embeddings of larger faces by 0.02 to 0.05 (medians; at most
 0.19), those of smaller faces by up to 0.9.
@@ -83,17 +81,20 @@ class FaceReader:
         *,
         already_cropped: bool = False,
         thumbnails: int = 0,
+        max_faces: int | None = None,
         timed: Callable[[Stage], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> list[Face]:
         """Decode an image file, and find and cut out its faces.
 
-        A large JPEG photograph is decoded at a fraction of its size, unless one of its faces would then be too small.
-        Of an image that is one face already, only the grey levels are decoded.
+        A JPEG photograph is decoded at a fraction of its size, finer as far as small faces may be in it; crops are then
+        made of grey levels alone. Of an image that is one face already, only the grey levels are decoded.
 
         Args:
             data: the whole file; or (h, w, 3) uint8 RGB, pixels that are decoded and upright already.
             already_cropped: the whole image is one face, and nothing is detected.
             thumbnails: how many faces get a thumbnail, the largest first.
+            max_faces: the largest faces that are read where that is fewer than the reader's ``max_faces``; for few
+                faces, the search ends early.
             timed: entered around each stage.
 
         Returns:
@@ -108,48 +109,68 @@ class FaceReader:
                     return [_with_thumbnail(whole_face(data), data) if thumbnails else whole_face(data)]
                 face = whole_face(decode_grey(data, self.limits))
                 return [_with_thumbnail(face, decode(data, self.limits)) if thumbnails else face]
-        with timed("decode"):
-            image, factor = decode_reduced(data, self.limits, MIN_DECODED_PX) if isinstance(data, bytes) else (data, 1)
-        with timed("detect"):
-            faces = self.crop_faces(image)
-        reduced_too_far = not faces or min(face.box[2] for face in faces) < MIN_FACE_PX
-        if factor > 1 and reduced_too_far and isinstance(data, bytes):
-            factor = 1
-            with timed("decode"):
-                image = decode(data, self.limits)
+        photograph = Photograph(data, self.limits, lambda: timed("decode"))
+        most = self.max_faces if max_faces is None else min(max_faces, self.max_faces or max_faces)
+        search = self.detector.search(photograph.size, most)
+        while search.next_px:
+            image, _ = photograph.pixels(max(MIN_DECODED_PX, search.next_px))
             with timed("detect"):
-                faces = self.crop_faces(image)
-        if not faces:
+                search.look(image)
+        found = _inside(search.faces(), photograph.size)[:most]
+        if not found:
+            width, height = photograph.size
             raise NoFaceError(
-                f"no face was found in the image of {image.shape[1]}x{image.shape[0]} pixels; "
+                f"no face was found in the image of {width}x{height} pixels; "
                 "if the image is a face crop, say already_cropped"
             )
-        faces[:thumbnails] = [_with_thumbnail(face, image) for face in faces[:thumbnails]]
-        return faces if factor == 1 else [_enlarged(face, factor) for face in faces]
+        face_px = THUMBNAIL_PX if thumbnails else MIN_FACE_PX
+        min_px = max(photograph.size) * face_px / min(box[2] for box, _ in found)
+        image, factor = photograph.pixels(min_px, "RGB" if thumbnails else "L")
+        with timed("detect"):
+            faces = [cut_out(image, detection, photograph.size, factor) for _, detection in found]
+            for row, face in enumerate(faces[:thumbnails]):
+                faces[row] = replace(face, thumbnail=thumbnail(image, found[row][1].landmarks / factor))
+        return faces
 
-    def crop_faces(self, image: NDArray[np.uint8]) -> list[Face]:
+    def crop_faces(self, image: NDArray[np.uint8], max_faces: int | None = None) -> list[Face]:
         """Find the faces of decoded pixels, such as a frame of a video, and cut them out.
 
         Args:
             image: (h, w, 3) uint8 RGB, upright.
+            max_faces: as in ``read_faces``.
 
         Returns:
             At most ``max_faces`` faces, largest box first; empty when there is none.
         """
-        height, width = image.shape[:2]
-        boxed = [(clip(detection.box, width, height), detection) for detection in self.detector.detect(image)]
-        inside = [(box, detection) for box, detection in boxed if box[2] > 0 and box[3] > 0]
-        inside.sort(key=lambda pair: pair[0][2] * pair[0][3], reverse=True)
-        return [cut_out(image, detection) for _, detection in inside[: self.max_faces]]
+        try:
+            return self.read_faces(image, max_faces=max_faces)
+        except NoFaceError:
+            return []
 
 
-def cut_out(image: NDArray[np.uint8], detection: Detection) -> Face:
-    """Cut a detected face, whose box is at least partly inside, out of an image of (h, w, 3) uint8 RGB."""
-    height, width = image.shape[:2]
+def _inside(detections: Sequence[Detection], size: tuple[int, int]) -> list[tuple[Box, Detection]]:
+    """Detections with their boxes clipped to the picture, largest first."""
+    boxed = [(clip(detection.box, *size), detection) for detection in detections]
+    inside = [(box, detection) for box, detection in boxed if box[2] > 0 and box[3] > 0]
+    return sorted(inside, key=lambda pair: pair[0][2] * pair[0][3], reverse=True)
+
+
+def cut_out(
+    image: NDArray[np.uint8], detection: Detection, size: tuple[int, int] | None = None, factor: int = 1
+) -> Face:
+    """Cut out a detected face, whose box is at least partly inside.
+
+    Args:
+        image: (h, w, 3) uint8 RGB, or (h, w) grey.
+        detection: in pixels of the picture that the image is reduced from.
+        size: width and height of that picture; None where the image is not reduced.
+        factor: by how much it is reduced.
+    """
+    width, height = size or (image.shape[1], image.shape[0])
     return Face(
         clip(detection.box, width, height),
         detection.score,
-        crop_face(image, detection.landmarks),
+        crop_face(image, detection.landmarks / factor),
         detection.landmarks,
         share_outside(detection.landmarks, width, height),
     )
@@ -169,11 +190,4 @@ def whole_face(image: NDArray[np.uint8]) -> Face:
 
 
 def _with_thumbnail(face: Face, image: NDArray[np.uint8]) -> Face:
-    return replace(face, thumbnail=thumbnail(image, face.landmarks))
-
-
-def _enlarged(face: Face, factor: int) -> Face:
-    """The same face in an image that is ``factor`` times as wide and high."""
-    x, y, width, height = face.box
-    landmarks = None if face.landmarks is None else face.landmarks * factor
-    return replace(face, box=(x * factor, y * factor, width * factor, height * factor), landmarks=landmarks)
+    return replace(face, thumbnail=thumbnail(image, None))

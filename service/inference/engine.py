@@ -126,10 +126,11 @@ class Engine:
             image,
             already_cropped=already_cropped,
             thumbnails=(max_faces or sys.maxsize) if thumbnails else 0,
+            max_faces=max_faces,
             timed=self.metrics.timed,
         )
         self.metrics.faces_per_image.observe(len(faces))
-        return faces[:max_faces]
+        return faces
 
     def read_frame(self, follower: FaceFollower, image: NDArray[np.uint8], time_s: float) -> list[Face]:
         """Read the faces of a decoded frame, largest first; empty when there is none. See ``FaceFollower.read``."""

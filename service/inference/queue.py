@@ -250,13 +250,14 @@ class LoadedEngine:
         Raises:
             ImageError: the image cannot be used, or has no face.
         """
-        thumbnails = (query.max_faces or sys.maxsize) if query.thumbnails else 0
+        most = query.max_faces or sys.maxsize
+        thumbnails = most if query.thumbnails else 0
         with self._batcher.announce():
             faces = await self.readers.read_faces(
-                query.file, already_cropped=query.already_cropped, thumbnails=thumbnails
+                query.file, already_cropped=query.already_cropped, thumbnails=thumbnails, max_faces=most
             )
         self.engine.metrics.faces_per_image.observe(len(faces))
-        return faces[: query.max_faces]
+        return faces
 
     async def predict_frame(self, read_faces: Callable[[], list[Face]], known: FramePredictions) -> Prediction | None:
         """Predict one frame of many, whose faces ``read_faces`` reads in the pool; None where it has none.

@@ -69,8 +69,8 @@ def photograph(side: int) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("side", "whole"), [(2400, 1), (600, 1), (160, 2)])
-def test_large_photograph_is_reduced_unless_its_face_is_small(pipeline: Pipeline, side: int, whole: int) -> None:
+@pytest.mark.parametrize(("side", "decoded"), [(2400, 1), (600, 1), (160, 3)])
+def test_large_photograph_is_reduced_unless_its_face_is_small(pipeline: Pipeline, side: int, decoded: int) -> None:
     data = photograph(side)
     stages: list[str] = []
 
@@ -81,11 +81,12 @@ def test_large_photograph_is_reduced_unless_its_face_is_small(pipeline: Pipeline
 
     (found,) = pipeline.read_faces(data, timed=timed)
     (exact,) = pipeline.crop_faces(decode(data))
-    assert stages == ["decode", "detect"] * whole
-    np.testing.assert_allclose(found.box, exact.box, atol=0.03 * exact.box[2])
+    assert stages[:3] == ["decode", "decode", "detect"]  # the header, and the picture at a fraction of its size
+    assert stages.count("decode") <= 1 + decoded
+    assert (stages.count("decode") == 2) == (decoded == 1)
+    np.testing.assert_allclose(found.box, exact.box, atol=0.06 * exact.box[2])
     embeddings = pipeline.embed([found, exact])
-    # Centroids are 4 to 6 apart; at full size nothing differs.
-    assert np.linalg.norm(embeddings[0] - embeddings[1]) < (0.3 if whole == 1 else 1e-6)
+    assert np.linalg.norm(embeddings[0] - embeddings[1]) < 0.3  # centroids are 4 to 6 apart
 
 
 def test_large_photograph_without_a_face_is_refused(pipeline: Pipeline) -> None:
