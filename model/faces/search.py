@@ -1,7 +1,7 @@
 """The search for faces from coarse to fine: the whole picture small, then larger only where a small face could be.
 
 Beside its candidates, the network gives hints: for each cell of 8 pixels, whether it would find a small face there in
-the same picture at twice the size or more (``mien.model.training.hints``). Most of a photograph has none, and is not
+the same picture at twice the size or more (``mien.model.export.hints``). Most of a photograph has none, and is not
 looked at again.
 """
 

@@ -7,7 +7,7 @@ Another version of YuNet is converted in the same way:
 
     python -m mien.model.faces.yunet face_detection_yunet_2023mar.onnx yunet.onnx
 
-It needs the package ``onnx``, which comes with the extra ``train``. ``mien.model.training.hints`` then added the output
+It needs the package ``onnx``, which comes with the extra ``train``. ``mien.model.export.hints`` then added the output
 ``hints``; without it, a detector looks at whole pictures.
 """
 

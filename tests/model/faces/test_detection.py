@@ -10,7 +10,7 @@ from PIL import Image
 from mien.model.errors import DetectorError
 from mien.model.faces.detection import YUNET, Detection, Detector, merge
 from mien.model.faces.yunet import free_shapes
-from mien.model.training.hints import remove_hints
+from mien.model.export.hints import remove_hints
 from tests.support.cartoon import cartoon
 from tests.support.data import FERPLUS, LONDON, needs_ferplus, needs_london
 

@@ -4,7 +4,7 @@ Two small convolutions on a map of features that YuNet computes anyway (64 chann
 learn from YuNet itself: pictures are composed whose faces are 12 to 64 pixels wide, YuNet looks at them at full size,
 and its finds there are the labels of the same picture at a quarter to a half of the size.
 
-    python -m mien.model.training.hints ../shared/data/ferplus/FER2013Train BACKGROUNDS yunet.onnx
+    python -m mien.model.export.hints ../shared/data/ferplus/FER2013Train BACKGROUNDS yunet.onnx
 
 BACKGROUNDS is a folder of photographs without faces. Those of the network that mien carries were made from 11
 photographs that scikit-image 0.26 and scikit-learn 1.9 bring along (motorcycle_left, coffee, chelsea, rocket, brick,
