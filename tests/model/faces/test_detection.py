@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.model.errors import DetectorError
+from mien.model.export.hints import remove_hints
 from mien.model.faces.detection import YUNET, Detection, Detector, merge
 from mien.model.faces.yunet import free_shapes
-from mien.model.export.hints import remove_hints
 from tests.support.cartoon import cartoon
 from tests.support.data import FERPLUS, LONDON, needs_ferplus, needs_london
 
