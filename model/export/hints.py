@@ -181,8 +181,9 @@ def examples(
             yield Example(features, found, ignored & ~found)
 
 
-def _near(distances: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
-    return np.abs(distances) <= limit
+def _near(distances: NDArray[np.floating], limit: float) -> NDArray[np.bool_]:
+    near: NDArray[np.bool_] = np.abs(distances) <= limit
+    return near
 
 
 def train(data: Sequence[Example], steps: int, seed: int, batch: int = 8) -> nn.Sequential:
@@ -191,8 +192,8 @@ def train(data: Sequence[Example], steps: int, seed: int, batch: int = 8) -> nn.
     generator = np.random.default_rng(seed)
     every = np.concatenate([each.features.reshape(CHANNELS, -1)[:, ::9] for each in data], axis=1).astype(np.float32)
     mean, deviation = torch.tensor(every.mean(axis=1)), torch.tensor(every.std(axis=1) + 0.01)
-    hidden, last = nn.Conv2d(CHANNELS, HIDDEN, 1), nn.Conv2d(HIDDEN, 1, 3, padding=1)
-    network = nn.Sequential(hidden, nn.ReLU(), last)
+    hidden = nn.Conv2d(CHANNELS, HIDDEN, 1)
+    network = nn.Sequential(hidden, nn.ReLU(), nn.Conv2d(HIDDEN, 1, 3, padding=1))
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     for step in range(steps):
         rate = 4e-3 * min(1, (step + 1) / 50) * (1 - step / steps)
@@ -209,11 +210,12 @@ def train(data: Sequence[Example], steps: int, seed: int, batch: int = 8) -> nn.
         losses = functional.binary_cross_entropy_with_logits(logits, faces, reduction="none")
         loss = (losses * counted * (1 + 2 * faces)).sum() / counted.sum()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():  # the features as they are: their mean and deviation go into the weights
         hidden.weight /= deviation[:, None, None]
-        hidden.bias -= (hidden.weight * mean[:, None, None]).sum(dim=(1, 2, 3))
+        shift = (hidden.weight * mean[:, None, None]).sum(dim=(1, 2, 3))
+        hidden.bias = nn.Parameter(hidden.bias - shift if hidden.bias is not None else -shift)
     return network
 
 
@@ -241,7 +243,7 @@ def attach(source: Path, network: nn.Sequential, target: Path) -> None:
             helper.make_node("Conv", ["hints.relu", *names[2:]], ["hints"], "hints.1", pads=[1, 1, 1, 1]),
         ]
     )
-    shape = [1, 1, "rows", "columns"]
+    shape: list[str | int | None] = [1, 1, "rows", "columns"]
     detector.graph.output.append(helper.make_tensor_value_info("hints", onnx.TensorProto.FLOAT, shape))
     onnx.checker.check_model(detector, full_check=True)
     onnx.save(detector, str(target))

@@ -85,7 +85,8 @@ def merge(candidates: NDArray[np.float32]) -> list[Detection]:
 
 def mean_landmarks(candidates: NDArray[np.float32]) -> NDArray[np.float32]:
     """(5, 2) landmarks: the mean over one or more candidates of a face, weighted by score."""
-    return np.average(candidates[:, 4:14], axis=0, weights=candidates[:, 14]).reshape(5, 2).astype(np.float32)
+    mean: NDArray[np.float64] = np.average(candidates[:, 4:14], axis=0, weights=candidates[:, 14])
+    return mean.reshape(5, 2).astype(np.float32)
 
 
 def overlap(box: ArrayLike, others: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -94,5 +95,5 @@ def overlap(box: ArrayLike, others: NDArray[np.float32]) -> NDArray[np.float32]:
     lower = np.maximum(one[:2], others[:, :2])
     upper = np.minimum(one[:2] + one[2:], others[:, :2] + others[:, 2:])
     shared = (upper - lower).clip(0).prod(axis=1)
-    union: NDArray[np.float32] = one[2:].prod() + others[:, 2:].prod(axis=1) - shared
-    return shared / union
+    shares: NDArray[np.float32] = shared / (one[2:].prod() + others[:, 2:].prod(axis=1) - shared)
+    return shares

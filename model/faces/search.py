@@ -208,8 +208,8 @@ class FaceSearch:
             _shift(seen, left, top)
             candidates.append(seen if self._regions is None else seen[_fits(seen, region, width, height)])
             if hints is not None:
-                places.append(_centres(hints >= MIN_HINTS[bool(self._found)]) + np.float32([left, top]))
-        scale = np.float32([self._size[0] / width, self._size[1] / height])
+                places.append(_centres(hints >= MIN_HINTS[bool(self._found)]) + np.array([left, top], np.float32))
+        scale = np.array([self._size[0] / width, self._size[1] / height], np.float32)
         seen = np.concatenate(candidates)
         seen[:, :14] *= np.tile(scale, 7)
         return seen, np.concatenate(places) * scale if places else None

@@ -82,7 +82,7 @@ def test_whole_face_takes_the_image_as_it_is() -> None:
 
 @needs_london
 def test_crop_does_not_depend_on_the_size_of_the_photograph(reader: FaceReader) -> None:
-    correlations = []
+    correlations: list[float] = []
     for path in london_photographs()[:40:5]:
         with Image.open(path) as image:
             picture = image.convert("RGB")
@@ -90,7 +90,7 @@ def test_crop_does_not_depend_on_the_size_of_the_photograph(reader: FaceReader) 
             reader.crop_faces(np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS)))[0].crop.ravel()
             for side in (1350, 600, 250)
         ]
-        correlations.extend(np.corrcoef(crops)[0, 1:])
+        correlations.extend(np.atleast_2d(np.corrcoef(crops))[0, 1:].tolist())
     assert np.mean(correlations) > 0.98
     assert min(correlations) > 0.92
 
