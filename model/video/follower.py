@@ -5,6 +5,7 @@ is searched for in a small square around its last place; one whose pixels stay t
 """
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -54,7 +55,7 @@ class _Followed:
 
 
 class FaceFollower:
-    """Reads the faces of the frames of one video, one after the other. Not thread-safe.
+    """Reads the faces of the frames of one video, one after the other, whatever threads they are read in.
 
     Attributes:
         searched: frames so far whose whole was searched.
@@ -72,6 +73,7 @@ class FaceFollower:
         self._detect_every = detect_every
         self._max_faces = max_faces
         self.searched = 0
+        self._lock = Lock()
         self._followed: list[_Followed] = []
         self._shape: tuple[int, ...] = ()
         self._scene: NDArray[np.int16] | None = None
@@ -89,6 +91,10 @@ class FaceFollower:
             The faces, largest box first; may be empty. A face whose pixels have not changed since it was found is the
             same object as for the last frame.
         """
+        with self._lock:
+            return self._read(image, time_s)
+
+    def _read(self, image: NDArray[np.uint8], time_s: float) -> list[Face]:
         if image.shape != self._shape:
             self._shape, self._followed, self._scene = image.shape, [], None
         scene = _sample(image)
