@@ -58,7 +58,7 @@ class Lane:
 
         Args:
             job: looks at the deadline (``mien.index.deadline``) where it may take long.
-            cost: in units of work; more than half of what its caller may have counts as that.
+            cost: in units of work; more than 3/8 of what its caller may have counts as that: two leave room for others.
 
         Raises:
             QueueFullError: there is too much work.
@@ -66,7 +66,7 @@ class Lane:
         """
         deadline_s = DEADLINE_S.get()
         timeout = asyncio.timeout(self._max_s if deadline_s is None else deadline_s - time.monotonic())
-        cost = min(cost, (self._limit.per_caller + 1) // 2)
+        cost = min(cost, max(1, self._limit.per_caller * 3 // 8))
         self._limit.take(cost)
         work = _Work(self._limit, cost, self._turns)
         try:

@@ -26,22 +26,22 @@ def run(body: Coroutine[Any, Any, None]) -> None:
 
 def test_work_is_held_until_its_job_ends_though_nobody_waits() -> None:
     async def body() -> None:
-        admission, go = Admission(Settings(queue_work=8)), threading.Event()
+        admission, go = Admission(Settings(queue_work=16)), threading.Event()
         limit = admission.queries
         work = Lanes(WorkerPool(1), admission, max_s=10)
         token = DEADLINE_S.set(time.monotonic() + 0.3)
         with pytest.raises(TooLateError):
-            await work.queries.run(lambda: go.wait(10), 3)
+            await work.queries.run(lambda: go.wait(10), 4)
         DEADLINE_S.reset(token)
-        assert limit.held == 3
+        assert limit.held == 4
         assert await work.queries.run(lambda: "quick") == "quick"
-        second = asyncio.create_task(work.queries.run(lambda: go.wait(10), 3))
+        others = [asyncio.create_task(work.queries.run(lambda: go.wait(10), 100)) for _ in range(2)]
         await asyncio.sleep(0.01)
         with pytest.raises(QueueFullError, match="of one caller"):
             await work.queries.run(lambda: None)
         assert await work.changes.run(lambda: "other lane") == "other lane"
         go.set()
-        assert await second
+        assert await asyncio.gather(*others) == [True, True]
         while limit.held:
             await asyncio.sleep(0.01)
         work.stop()
@@ -72,14 +72,14 @@ def test_job_knows_its_deadline() -> None:
 
 def test_one_caller_leaves_threads_and_units_to_others() -> None:
     async def body() -> None:
-        admission, go = Admission(Settings(queue_work=100)), threading.Event()
+        admission, go = Admission(Settings(queue_work=200)), threading.Event()
         limit = admission.queries
         work = Lanes(WorkerPool(1), admission, max_s=10)
         CALLER.set("a")
-        jobs = [asyncio.create_task(work.queries.run(lambda: go.wait(10), 5)) for _ in range(QUERY_THREADS + 4)]
+        jobs = [asyncio.create_task(work.queries.run(lambda: go.wait(10), 10)) for _ in range(QUERY_THREADS + 4)]
         await asyncio.sleep(0.01)
         with pytest.raises(QueueFullError, match="one caller"):
-            await work.queries.run(lambda: None, 20)
+            await work.queries.run(lambda: None, 40)
         CALLER.set("b")
         assert await asyncio.wait_for(work.queries.run(lambda: "other"), 5) == "other"
         go.set()
