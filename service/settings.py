@@ -15,8 +15,7 @@ from mien.index.gallery.vectors.policy import Device, IndexKind
 from mien.model.embedder.provider import Provider
 from mien.model.emotions import EmotionPrior
 from mien.model.errors import ConfigError
-from mien.model.faces.decoding import DecodingLimits
-from mien.model.faces.worker import MAX_CPU_S
+from mien.model.faces.decoding import MAX_CPU_S, DecodingLimits
 from mien.model.video.decoder import DEFAULT_LIMITS, VideoLimits
 from mien.model.video.tracker import DETECT_EVERY
 

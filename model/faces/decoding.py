@@ -41,6 +41,9 @@ class DecodingLimits(BaseModel, frozen=True):
 
 DEFAULT_LIMITS: Final = DecodingLimits()
 
+MAX_CPU_S: Final = 2.5
+"""CPU time for reading a picture in a process for it, if nothing else is said; one of 50 megapixels takes up to 2 s."""
+
 
 def decode(data: bytes, limits: DecodingLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
     """Decode an image file.

@@ -29,9 +29,6 @@ from mien.model.sandbox import allow_memory, limit_resources, mapped_bytes, read
 REST_BYTES: Final = 256 * 2**20
 """Memory for a picture beyond what its head asks for: that of finding faces, and a margin."""
 
-MAX_CPU_S: Final = 2.5
-"""CPU time for a picture, if nothing else is said; one of 50 megapixels takes up to 2 s."""
-
 WARM_BYTES: Final = 512 * 2**20
 """A worker that keeps more address space than this from pictures it has read ends, and another one takes its place."""
 

@@ -124,7 +124,7 @@ class FaceFollower:
         """The faces of the whole frame; those that look as they did are kept."""
         same = [each for each in self._followed if _is_same(image, each)]
         found = []
-        for face in self._reader.crop_faces(image)[: self._max_faces]:
+        for face in self._reader.crop_faces(image, self._max_faces):
             known = next((each for each in same if _is_near(face.box, each.face.box, SAME_STEP)), None)
             found.append(known or _Followed(face, _look(image, face.box)))
         return found

@@ -18,9 +18,9 @@ from mien.index.gallery.open import open_gallery
 from mien.model.embedder.embedder import Embedder
 from mien.model.embedder.provider import Provider
 from mien.model.errors import ConfigError
-from mien.model.faces.decoding import DecodingLimits
+from mien.model.faces.decoding import MAX_CPU_S, DecodingLimits
 from mien.model.faces.sandboxed_reader import SandboxedReader
-from mien.model.faces.worker import MAX_CPU_S, WorkerOptions
+from mien.model.faces.worker import WorkerOptions
 from mien.service.bulk.report import ImportReport
 from mien.service.bulk.stages import Draft, PrepareStage, WriteStage, embed_drafts
 
