@@ -9,13 +9,13 @@ class PortraitConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     most: int = Field(2500, ge=1, description="Faces of each emotion that are aligned; the most frontal half is kept.")
-    neighbours: int = Field(60, ge=1, description="Faces that a portrait is the average of, and their mirror images.")
+    neighbours: int = Field(50, ge=1, description="Faces that a portrait is the average of, and their mirror images.")
     rounds: int = Field(
-        5, ge=1, description="Tries to find the average whose embedding is nearest to the point; 1 averages around it."
+        8, ge=1, description="Tries to find the average whose embedding is nearest to the point; 1 averages around it."
     )
-    points: int = Field(8000, ge=1, description="Points whose averages the network learns.")
+    points: int = Field(9000, ge=1, description="Points whose averages the network learns.")
     balance: float = Field(
-        0.5, ge=0, le=1, description="0 draws points as the data has them, 1 each emotion equally often."
+        0.8, ge=0, le=1, description="0 draws points as the data has them, 1 each emotion equally often."
     )
     width: int = Field(512, ge=4, description="Hidden units of the network, in each of two layers.")
     components: int = Field(128, ge=1, description="Principal components of the averages that a portrait consists of.")
