@@ -86,7 +86,8 @@ def test_large_photograph_is_reduced_unless_its_face_is_small(pipeline: Pipeline
     assert (stages.count("decode") == 2) == (decoded == 1)
     np.testing.assert_allclose(found.box, exact.box, atol=0.06 * exact.box[2])
     embeddings = pipeline.embed([found, exact])
-    assert np.linalg.norm(embeddings[0] - embeddings[1]) < 0.3  # centroids are 4 to 6 apart
+    # The small drawing is cut out of a smaller picture. Centroids are 2.4 to 3.9 apart.
+    assert np.linalg.norm(embeddings[0] - embeddings[1]) < (0.3 if decoded == 1 else 0.8)
 
 
 def test_large_photograph_without_a_face_is_refused(pipeline: Pipeline) -> None:

@@ -138,7 +138,7 @@ def open_snapshot(folder: Path, embedding_size: int, embedder_sha256: str) -> It
     """
     path = folder / DATABASE
     if not path.is_file():
-        raise GalleryError(f"{folder} is no snapshot: it has no {DATABASE}")
+        raise GalleryError(f"{folder} is no gallery or snapshot: it has no {DATABASE}")
     description = read_description(folder) if (folder / SNAPSHOT).exists() else None
     if description is not None:
         _check_digest(path, description)
