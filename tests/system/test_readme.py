@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A service with a writable gallery that holds the faces which ship."""
     folder = tmp_path_factory.mktemp("documents") / "gallery"
     settings = Settings(gallery=str(folder), gallery_seed=True, provider="cpu", rate_per_s=0)
-    with TestClient(create_app(load_engine(settings), settings)) as client:
+    engine = load_engine(settings)
+    with closing(engine.gallery), TestClient(create_app(engine, settings)) as client:
         yield client
 
 
