@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 
 from mien.service.inference.admission import CALLER
 from mien.service.inference.turns import Turns
@@ -59,4 +60,4 @@ def test_who_gives_up_takes_no_place() -> None:
         waiting[1].cancel()
         assert await asyncio.wait_for(waiting[2], 1) == ""
 
-    asyncio.run(run())
+    contextvars.Context().run(asyncio.run, run())  # no caller is named
