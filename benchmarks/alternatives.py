@@ -31,28 +31,18 @@ def fer_environment(folder: Path) -> Path:
     return _environment(folder / "fer", FER, bare=("fer",))
 
 
-def deepface_environment(folder: Path, weights: Path | None) -> Path | None:
-    """The Python of an environment with DeepFace and its weights; None if the weights cannot be downloaded.
+def deepface_environment(folder: Path, weights: Path) -> Path:
+    """The Python of an environment with DeepFace and its weights; created if it does not exist.
 
     Args:
         folder: of all environments.
-        weights: path of the file ``DEEPFACE_WEIGHTS``; None downloads it as DeepFace does.
+        weights: path of the file ``DEEPFACE_WEIGHTS``.
     """
     python = _environment(folder / "deepface", DEEPFACE)
     kept = deepface_home(folder) / ".deepface" / "weights" / DEEPFACE_WEIGHTS
     kept.parent.mkdir(parents=True, exist_ok=True)
-    if weights is not None:
-        kept.write_bytes(weights.read_bytes())
-    elif not kept.is_file():
-        subprocess.run(  # noqa: S603
-            [str(python), "-c", "from deepface.models.demography.onnx.Emotion import load_model; load_model()"],
-            env={"DEEPFACE_HOME": str(deepface_home(folder)), "PATH": ""},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-            timeout=300,
-        )
-    return python if kept.is_file() else None
+    kept.write_bytes(weights.read_bytes())
+    return python
 
 
 def deepface_home(folder: Path) -> Path:

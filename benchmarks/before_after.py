@@ -1,10 +1,13 @@
 """CPU time of an answer before and after a change: two checkouts of the project are served and asked in turns.
 
-    python benchmarks/before_after.py ../mien-before . PHOTOGRAPH... [--kinds crops group] [--rounds 5]
+    python benchmarks/before_after.py ../mien-before . PHOTOGRAPH... [--kinds crops group] [--waits SECONDS]
 
 For each kind of request it prints the CPU time of the server, with the processes that it starts, for an answer of each
 checkout (median over the rounds), their ratio within a round (median, least and most), and how many answers differ. As
 both are asked in turns and CPU time is counted, not time, the ratio holds on a machine that does other things, too.
+
+With ``--waits``, on an idle machine: each is started alone, in turns, for its readiness and memory, then asked for so
+many seconds at 70 % of the highest rate of the one before, for the latencies.
 """
 
 import argparse
@@ -16,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from generator import answers_to
+from generator import CONNECTIONS, answers_to, drive
 from payloads import CLASSIFY_CROP, Photographs, requests_of, requests_of_several
 from served import Served, mien
 
@@ -47,10 +50,16 @@ def main() -> None:
     parser.add_argument(
         "--option", action="append", default=[], help="Option of both servers, such as --option=--processes=2."
     )
+    parser.add_argument(
+        "--waits", type=float, metavar="SECONDS", help="Readiness, memory and latencies in place of CPU time."
+    )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are stopped, too
     photographs = Photographs(arguments.photographs)
     options = ["--max-images=32", "--queue-images=256", *arguments.option]
+    if arguments.waits is not None:
+        print_waits(photographs, options, arguments)
+        return
     sys.stdout.write("| CPU ms per answer | before | after | after to before | answers that differ |\n")
     sys.stdout.write("|---|---|---|---|---|\n")
     with mien(options, arguments.before) as before, mien(options, arguments.after) as after:
@@ -79,6 +88,29 @@ def compare(before: Served, after: Served, requests: list[bytes], arguments: arg
         f"{statistics.median(old):.2f} | {statistics.median(new):.2f} | "
         f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {differing} of {len(requests)}"
     )
+
+
+def print_waits(photographs: Photographs, options: list[str], arguments: argparse.Namespace) -> None:
+    """A row for each kind of request and figure: medians over the rounds, and their ratio."""
+    sys.stdout.write("| medians | before | after | after to before |\n|---|---|---|---|\n")
+    for kind in arguments.kinds:
+        requests, rate = KINDS[kind](photographs), None
+        found: dict[str, dict[Path, list[float]]] = {}
+        for _ in range(arguments.rounds):
+            for checkout in (arguments.before, arguments.after):
+                with mien(options, checkout) as server:
+                    figures = {"ready, s": server.ready_s, "memory at rest, MB": server.resident_mb()}
+                    highest = drive(server.port, requests, None, arguments.waits, CONNECTIONS)["answers_per_s"]
+                    rate = rate or 0.7 * highest
+                    waits = drive(server.port, requests, rate, arguments.waits)["ms"]
+                    figures |= {f"{name} at {rate:.0f}/s, ms": wait for name, wait in waits.items() if name != "p90"}
+                    figures |= {"highest rate, /s": highest, "memory afterwards, MB": server.resident_mb()}
+                for name, figure in figures.items():
+                    found.setdefault(name, {}).setdefault(checkout, []).append(figure)
+        for name, each in found.items():
+            old, new = (statistics.median(each[checkout]) for checkout in (arguments.before, arguments.after))
+            sys.stdout.write(f"| {kind}: {name} | {old:.3g} | {new:.3g} | {new / old:.2f} |\n")
+            sys.stdout.flush()
 
 
 def _cpu_s(server: Served, requests: list[bytes], connections: int) -> float:

@@ -182,12 +182,10 @@ def _all_kinds(server: Served, photographs: Photographs, seconds: float) -> dict
 
 
 def measure_deepface(photographs: Photographs, arguments: argparse.Namespace) -> dict[str, Any]:
-    """DeepFace's own API, if its weights can be downloaded."""
+    """DeepFace's own API, if its weights are given: it would download them at its first answer."""
+    if arguments.deepface_weights is None:
+        return {"skipped": f"it needs {alternatives.DEEPFACE_WEIGHTS}, which no package has (--deepface-weights)"}
     python = alternatives.deepface_environment(arguments.environments, arguments.deepface_weights)
-    if python is None:
-        return {
-            "skipped": f"{alternatives.DEEPFACE_WEIGHTS} cannot be fetched here; --deepface-weights FILE runs this part"
-        }
     command = [str(python.parent / "gunicorn"), "--workers", str(os.cpu_count()), "--timeout", "120"]
     address = ["deepface.api.src.app:create_app()", "--bind"]
     home = {"DEEPFACE_HOME": str(alternatives.deepface_home(arguments.environments).resolve())}

@@ -1,5 +1,13 @@
-"""Table and plot of the figures of ``load.py``."""
+"""Table and plot of the figures of ``load.py``, and their place in a document.
 
+    python benchmarks/load_report.py FIGURES docs/load.md
+
+writes them again, puts the table between the two marks in the document, and the plot beside the document.
+"""
+
+import json
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,6 +30,10 @@ SERVERS: Final = {
     "fer": "`fer` behind FastAPI",
     "deepface": "DeepFace's API",
 }
+
+BEGIN: Final = "<!-- figures of benchmarks/load.py -->\n"
+END: Final = "<!-- end of these figures -->\n"
+"""Marks in a document, between which the table is."""
 
 FIRST_S: Final = 60
 """Seconds of a soak that do not count: buffers grow to the size that the load needs."""
@@ -60,6 +72,23 @@ def write_report(figures: Mapping[str, Any], folder: Path) -> None:
         )
     (folder / "load.md").write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
     _plot(figures, costs, folder / "load.png")
+
+
+def put_into(document: Path, folder: Path) -> None:
+    """Put the table of ``folder`` between the marks of a document, and the plot beside it.
+
+    Raises:
+        ValueError: the document has no marks.
+    """
+    text = document.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{document} must have the lines {BEGIN.strip()} and {END.strip()}")
+    table = (folder / "load.md").read_text(encoding="utf-8")
+    document.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
+    if (plot := folder / "load.png").is_file():
+        shutil.copyfile(plot, document.with_name("load.png"))
 
 
 def _costs(figures: Mapping[str, Any], kind: str) -> dict[str, Cost]:
@@ -171,3 +200,9 @@ def _plot_rates(axis: Any, costs: Mapping[str, Mapping[str, Cost]]) -> None:
     axis.set_xscale("log")
     axis.set(xlabel="images per second")
     axis.legend(fontsize=7, frameon=False)
+
+
+if __name__ == "__main__":
+    figures_folder = Path(sys.argv[1])
+    write_report(json.loads((figures_folder / "load.json").read_text(encoding="utf-8")), figures_folder)
+    put_into(Path(sys.argv[2]), figures_folder)

@@ -80,9 +80,9 @@ class Served:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def resident_mb(self) -> float:
-        """Memory of the process and those it started."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) for pid in self._pids())
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        """Memory of the process and those it started; pages that several share, such as libraries, count once."""
+        rollups = (Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii") for pid in self._pids())
+        return sum(int(rollup.partition("\nPss:")[2].split()[0]) for rollup in rollups) / 1024
 
     def _pids(self) -> list[int]:
         pids = [self._process.pid]

@@ -5,12 +5,14 @@ of a line of JSON (4 bytes, big-endian), the line, and as many bytes as its fiel
 other end of the connection does. Nothing here needs more than the standard library.
 """
 
+import fcntl
 import json
 import os
 import resource
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from io import BufferedRWPair
 from pathlib import Path
 from typing import IO, Any, Final
@@ -20,6 +22,9 @@ Stream = IO[bytes] | BufferedRWPair
 _RUN: Final = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), None, '__main__')"
 )
+
+PIPE_BYTES: Final = 2**20
+"""Of the pipe of a program's output, on Linux: a frame of a video goes through it in one step, not in 64 KiB steps."""
 
 _KEPT: Final = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """Variables of the environment that a library may need to be found."""
@@ -35,7 +40,7 @@ def start_program(module: str, *, stdin: Any, stdout: Any = subprocess.DEVNULL) 
     """
     folder = str(Path(__file__).parents[2])  # that of the package mien, which an isolated Python need not find
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return subprocess.Popen(  # noqa: S603 the program and its arguments are written here
+    process = subprocess.Popen(  # noqa: S603 the program and its arguments are written here
         [sys.executable, "-I", "-c", _RUN, folder, module],
         stdin=stdin,
         stdout=stdout,
@@ -44,6 +49,10 @@ def start_program(module: str, *, stdin: Any, stdout: Any = subprocess.DEVNULL) 
         env=one_thread | {name: os.environ[name] for name in _KEPT if name in os.environ},
         start_new_session=True,
     )
+    if sys.platform == "linux" and process.stdout is not None:
+        with suppress(OSError):  # the user has too many large pipes
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return process
 
 
 def limit_resources(*, memory_bytes: int | None = None, cpu_s: int | None = None) -> None:

@@ -203,13 +203,13 @@ class Connection:
             sys.exit(0)
 
 
-def pixels(frame: Any) -> tuple[dict[str, Any], bytes]:
+def pixels(frame: Any) -> tuple[dict[str, Any], memoryview]:
     """A frame as rows of RGB, or RGBA if its format has transparency."""
     form, channels = ("rgba", 4) if frame.format.name in TRANSPARENT else ("rgb24", 3)
     plain = frame.reformat(format=form)
     plane = plain.planes[0]
     header = {"width": plain.width, "height": plain.height, "stride": plane.line_size, "channels": channels}
-    return {**header, "turn": round(frame.rotation)}, bytes(plane)
+    return {**header, "turn": round(frame.rotation)}, memoryview(plane)
 
 
 def main() -> None:

@@ -100,7 +100,8 @@ class ReaderPool:
     """The processes of a service. Belongs to one event loop, from the first picture to ``stop``.
 
     Attributes:
-        size: the most processes at once. They are started when they are needed; ``start`` starts all.
+        size: the most processes at once. ``start`` starts the first; another one is started when all of them work and
+            a picture waits.
     """
 
     def __init__(self, size: int, settings: "Settings", metrics: Metrics) -> None:
@@ -130,9 +131,8 @@ class ReaderPool:
         self._stopping = False
 
     async def start(self) -> None:
-        """Start all processes, and wait until the first is ready, or could not start."""
-        while self._wanted < self.size:
-            self._start_one()
+        """Start the first process, and wait until it is ready, or could not start."""
+        self._start_one()
         while self._starting and not self._running and not self._failed_starts:
             await asyncio.sleep(0.01)
 

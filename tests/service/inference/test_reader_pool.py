@@ -74,6 +74,20 @@ def test_faces_are_those_of_the_reader(photograph_file: bytes, crop_file: bytes)
     run(scenario())
 
 
+def test_second_process_starts_when_the_first_works(photograph_file: bytes) -> None:
+    async def scenario() -> None:
+        async with pool_of(2) as pool:
+            await pool.start()
+            assert len(pool.pids()) == 1
+            await faces_of(pool, photograph_file)
+            assert len(pool.pids()) == 1, "one caller needs one process"
+            await asyncio.gather(*(faces_of(pool, photograph_file) for _ in range(3)))
+            while len(pool.pids()) < 2:
+                await asyncio.sleep(0.01)
+
+    run(scenario())
+
+
 def test_picture_over_its_cpu_time_ends_its_process_alone(photograph_file: bytes) -> None:
     async def scenario() -> None:
         async with pool_of(2, max_image_cpu_s=0.5) as pool:
