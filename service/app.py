@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from mien.service.answers.video import VideoEnd, VideoFrame, VideoTrack
 from mien.service.inference.admission import VIDEO_PATH
 from mien.service.inference.engine import Engine
 from mien.service.inference.runtime import Runtime
@@ -37,7 +38,6 @@ from mien.service.schemas.gallery import FaceChanges, NewFaces
 from mien.service.schemas.portraits import PortraitsQuery
 from mien.service.schemas.queries import JsonImages, PointQuery
 from mien.service.schemas.thumbnails import ThumbnailsQuery
-from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
 
 DESCRIPTION: Final = """
@@ -132,8 +132,8 @@ def create_app_on(runtime: Runtime, hosts: Hosts | None = None) -> FastAPI:
         ThumbnailsQuery,
         NewFaces,
         FaceChanges,
-        FrameLine,
-        TrackLine,
-        EndLine,
+        VideoFrame,
+        VideoTrack,
+        VideoEnd,
     )
     return app

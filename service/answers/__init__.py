@@ -1,1 +1,1 @@
-"""Typed answers, the same from a service (``mien.Client``) and from this process (``mien.load``)."""
+"""Answers of the service, typed: what HTTP sends, what ``mien.Client`` reads and what ``mien.load`` returns."""

@@ -15,10 +15,13 @@ _BOX = ("x", "y", "width", "height")
 
 
 class Answer(BaseModel):
-    """An answer."""
+    """An answer: as the service sends it, and as a client reads it.
 
-    # A newer service may have fields that this version does not know.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    A newer service may have fields that this version does not know: they are ignored. Fields with a default are those
+    that an older service lacks, or that are null; the service sends all of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_serialization_defaults_required=True)
 
     def rows(self) -> list[dict[str, Any]]:
         """The answer as rows without nesting: one for each face, or for each match of a retrieval.

@@ -32,6 +32,7 @@ class RetrievalOptions(TypedDict, total=False):
         max_distance: leave out what is farther, in embedding units.
         photographs: also so many of the nearest faces that have a thumbnail.
         summary: also a count, by sub-class, of so many of the nearest faces.
+        prior: weights of the emotions in the posterior of the query.
         after: ``next`` of the answer before, for the page that follows; for a single face or point.
     """
 
@@ -42,6 +43,7 @@ class RetrievalOptions(TypedDict, total=False):
     max_distance: float | None
     photographs: int
     summary: int
+    prior: Prior | None
     after: str | None
 
 
@@ -105,6 +107,7 @@ def retrieval_options(
     max_distance: float | None = None,
     photographs: int = 0,
     summary: int = 0,
+    prior: Prior | None = None,
     after: str | None = None,
 ) -> dict[str, Any]:
     """``RetrievalOptions`` that differ from their defaults, as fields of a request.
@@ -123,6 +126,7 @@ def retrieval_options(
         "max_distance": max_distance,
         "photographs": photographs or None,
         "summary": summary or None,
+        "prior": prior,
         "after": after,
     }
     return {name: value for name, value in options.items() if value is not None}

@@ -75,7 +75,7 @@ def retrieve(
         colour: see ``classify``.
         **options: which faces of the gallery may match: ``filter``, ``one_per_subject``, ``exclude_subject`` (one or
             several), ``mask_copies``, ``max_distance``, ``after``; and what is answered beside them:
-            ``photographs``, ``summary``; see docs/gallery.md.
+            ``photographs``, ``summary``; see docs/gallery.md. ``prior``: see ``classify``.
 
     Raises as ``classify`` does.
     """

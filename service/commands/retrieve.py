@@ -34,10 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Search, and write a row for each match; 0 if there is a face, else 1."""
-    from mien.service.answers.faces import Retrieval
     from mien.service.commands.contact_sheet import check_sheet, contact_sheet
     from mien.service.inference.prediction import Prediction
-    from mien.service.local.client import typed
+    from mien.service.local.client import rounded
     from mien.service.local.load import load
     from mien.service.schemas.faces import retrieval
 
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             if not isinstance(prediction, Prediction):
                 console.print(f"left out {arguments.image}: {reason_of(prediction)}")
                 continue
-            answer = typed(Retrieval, retrieval, prediction)
+            answer = rounded(retrieval(prediction))
             if arguments.contact_sheet is not None:
                 sheet = contact_sheet(local.engine, prediction.faces, answer.faces)
                 sheet.save(arguments.contact_sheet, "PNG")

@@ -1,11 +1,10 @@
 """The client without a service: the methods and answers of ``mien.Client``, from an engine in this process."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack, cast, overload
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from mien.index.errors import QueryError
 from mien.model.errors import first_fault
@@ -29,7 +28,7 @@ from mien.service.answers.options import (
 from mien.service.answers.video import VideoLine
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
-from mien.service.local.reading import Failure, ImageReader, Search, check_count, max_faces_of
+from mien.service.local.reading import Failure, ImageReader, Search, check_count, check_prior, max_faces_of
 from mien.service.local.video import frames_of, predict_frames
 from mien.service.schemas import faces as schemas
 from mien.service.schemas.queries import Query as QueryModel
@@ -42,14 +41,11 @@ MAX_K: Final = 1000
 """Most matches of a query to your own gallery, as of a service."""
 
 _QUERY: Final[TypeAdapter[QueryModel]] = TypeAdapter(QueryModel)
-_LINE: Final[TypeAdapter[VideoLine]] = TypeAdapter(VideoLine)
 
 Several = list[Any] | tuple[Any, ...]
 """Several images, which may be of different kinds."""
 
 AnswerKind = TypeVar("AnswerKind", bound=Answer)
-
-_Present = Callable[[Prediction], BaseModel]
 
 
 class LocalClient:
@@ -105,7 +101,7 @@ class LocalClient:
             QueryError: an option is out of range.
             TypeError: it is no image, or there is no such option.
         """
-        return self._answer(image, Classification, schemas.classification, options)
+        return self._answer(image, schemas.classification, options)
 
     @overload
     def retrieve(self, image: Image, *, k: int = 10, **options: Unpack[RetrievalFaceOptions]) -> Retrieval: ...
@@ -125,7 +121,7 @@ class LocalClient:
 
         Raises as ``classify`` does.
         """
-        return self._answer(image, Retrieval, schemas.retrieval, options, k)
+        return self._answer(image, schemas.retrieval, options, k)
 
     @overload
     def embed(self, image: Image, **options: Unpack[ClassificationOptions]) -> Embedding: ...
@@ -133,7 +129,7 @@ class LocalClient:
     def embed(self, image: Several, **options: Unpack[ClassificationBatchOptions]) -> list[Embedding | Failure]: ...
     def embed(self, image: Any, **options: Any) -> Any:
         """The faces of an image and their points in the space; arguments and errors as of ``classify``."""
-        return self._answer(image, Embedding, schemas.embedding, options)
+        return self._answer(image, schemas.embedding, options)
 
     @overload
     def faces(self, image: Image, **options: Unpack[FaceOptions]) -> list[Face]: ...
@@ -160,28 +156,29 @@ class LocalClient:
             QueryError: the query cannot be answered, or an option is out of range.
             TypeError: there is no such option.
         """
+        prior = check_prior(options.pop("prior", None))
         search = self._search(k, options)
         point = point_of(_read(_QUERY.validate_python, query), self.engine.bundle, self.engine.gallery)
-        request = InferenceRequest(points=point[None], **vars(search))
-        return typed(PointRetrieval, schemas.point_retrieval, self.engine.predict_one(request))
+        request = InferenceRequest(points=point[None], prior=prior, **vars(search))
+        return rounded(schemas.point_retrieval(self.engine.predict_one(request)))
 
     def classify_all(
         self, images: Iterable[Image], **options: Unpack[ClassificationBatchOptions]
     ) -> Iterator[Classification | Failure]:
         """``classify`` of a list, one answer after the other; an iterator is read as answers are taken."""
-        return self._answer_all(images, Classification, schemas.classification, options)
+        return self._answer_all(images, schemas.classification, options)
 
     def retrieve_all(
         self, images: Iterable[Image], *, k: int = 10, **options: Unpack[RetrievalBatchOptions]
     ) -> Iterator[Retrieval | Failure]:
         """``retrieve`` of a list, one answer after the other, as ``classify_all``."""
-        return self._answer_all(images, Retrieval, schemas.retrieval, options, k)
+        return self._answer_all(images, schemas.retrieval, options, k)
 
     def embed_all(
         self, images: Iterable[Image], **options: Unpack[ClassificationBatchOptions]
     ) -> Iterator[Embedding | Failure]:
         """``embed`` of a list, one answer after the other, as ``classify_all``."""
-        return self._answer_all(images, Embedding, schemas.embedding, options)
+        return self._answer_all(images, schemas.embedding, options)
 
     def predict_all(
         self, images: Iterable[Image], *, k: int | None = None, **options: Unpack[RetrievalBatchOptions]
@@ -229,7 +226,7 @@ class LocalClient:
         frames = frames_of(video, fps, self.engine.pipeline.limits, colour=colour)
         reader = FrameReader(self.engine, already_cropped=already_cropped, max_faces=max_faces_of(faces))
         lines = predict_frames(self.engine, frames, fps, reader)
-        return (_LINE.validate_python(line.model_dump()) for line in lines)
+        return map(rounded, lines)
 
     def _search(self, k: int | None, options: RetrievalOptions) -> Search:
         """What is searched.
@@ -248,35 +245,28 @@ class LocalClient:
         return Search(k, search_options(chosen, condition), chosen.photographs, chosen.summary)
 
     def _answer(
-        self,
-        image: Any,
-        kind: type[AnswerKind],
-        present: _Present,
-        options: dict[str, Any],
-        k: int | None = None,
+        self, image: Any, present: Callable[[Prediction], AnswerKind], options: dict[str, Any], k: int | None = None
     ) -> AnswerKind | list[AnswerKind | Failure]:
         if is_several(image):
-            return list(self._answer_all(image, kind, present, options, k))
+            return list(self._answer_all(image, present, options, k))
         batch, retrieval = split_options(options)  # type: ignore[arg-type]
         search = self._search(k, retrieval)
-        return typed(kind, present, self._reader.predict(image, search, **cast(ClassificationOptions, batch)))
+        return rounded(present(self._reader.predict(image, search, **cast(ClassificationOptions, batch))))
 
     def _answer_all(
         self,
         images: Iterable[Image],
-        kind: type[AnswerKind],
-        present: _Present,
+        present: Callable[[Prediction], AnswerKind],
         options: Any,
         k: int | None = None,
     ) -> Iterator[AnswerKind | Failure]:
-        to_answer = partial(typed, kind, present)
         for found in self.predict_all(images, k=k, **options):
-            yield to_answer(found) if isinstance(found, Prediction) else found
+            yield rounded(present(found)) if isinstance(found, Prediction) else found
 
 
-def typed(kind: type[AnswerKind], present: _Present, prediction: Prediction) -> AnswerKind:
-    """A prediction as the answer that a client of the service would get, with the same decimals."""
-    return kind.model_validate(present(prediction).model_dump())
+def rounded(answer: AnswerKind) -> AnswerKind:
+    """An answer with the decimals that a client of the service would get."""
+    return answer.model_validate(answer.model_dump())
 
 
 Checked = TypeVar("Checked")

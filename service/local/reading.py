@@ -146,7 +146,7 @@ class ImageReader:
         *,
         already_cropped: bool,
     ) -> InferenceRequest:
-        _check_prior(prior)
+        check_prior(prior)
         data = self._read(image, colour)
         found = self._engine.read_faces(data, already_cropped=already_cropped, max_faces=max_faces)
         if isinstance(data, bytes):
@@ -181,9 +181,15 @@ def check_count(name: str, count: object, expected: str = "a whole number from 1
         raise QueryError(f"{name} must be {expected}, got {count!r}")
 
 
-def _check_prior(prior: Prior | None) -> None:
+def check_prior(prior: Prior | None) -> Prior | None:
+    """The prior, if there is one of this name.
+
+    Raises:
+        QueryError: there is none.
+    """
     if prior is not None and prior not in get_args(Prior):
         raise QueryError(f"prior must be one of {', '.join(get_args(Prior))}, got {prior!r}")
+    return prior
 
 
 def _in_threads(

@@ -8,10 +8,10 @@ from mien.model.faces.decoding import DecodingLimits, decode
 from mien.model.faces.pictures import Colour, Image, Video, read_file_of, read_image
 from mien.model.video.decoder import Video as DecodedVideo
 from mien.model.video.decoder import VideoEnd, VideoFrame, VideoLimits
+from mien.service.answers.problem import Problem
+from mien.service.answers.video import VideoLine
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest
-from mien.service.schemas.problem import Problem
-from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.video.frame_reader import FrameReader
 from mien.service.video.lines import VideoLines
 
@@ -74,7 +74,7 @@ def predict_frames(
     frames: Iterator[VideoFrame | VideoEnd],
     fps: float,
     reader: FrameReader,
-) -> Iterator[FrameLine | TrackLine | EndLine]:
+) -> Iterator[VideoLine]:
     """The lines of a video; what goes wrong after the first frame is the problem of the last line.
 
     Raises:

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
-from mien.service.schemas.problem import Problem
+from mien.service.answers.problem import Problem
 
 DOCS_FILES: Final = "/docs/files"
 

@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from pydantic import TypeAdapter
 
 from mien.index.views.occlusion import Embed
+from mien.service.answers.space import Explanation
 from mien.service.errors import MissingFieldError
 from mien.service.inference.admission import EXPLANATION_UNITS
 from mien.service.inference.engine import Engine
@@ -16,7 +17,7 @@ from mien.service.inference.runtime import Runtime
 from mien.service.routes import uploads
 from mien.service.routes.connected import while_connected
 from mien.service.routes.faces import PROBLEMS
-from mien.service.schemas.explain import ExplainQuery, Explanation, PointPair, explanation
+from mien.service.schemas.explain import ExplainQuery, PointPair, explanation
 from mien.service.schemas.queries import FaceIdQuery, point_of
 
 _POINT_PAIR: Final = TypeAdapter(PointPair)

@@ -20,6 +20,16 @@ from starlette.datastructures import QueryParams
 from mien.index.errors import QueryError
 from mien.index.gallery.store import GalleryStore, SearchOptions
 from mien.model.errors import ImageError
+from mien.service.answers.faces import (
+    Classification,
+    Classifications,
+    Embedding,
+    Embeddings,
+    PointRetrieval,
+    ProblemImage,
+    Retrieval,
+    Retrievals,
+)
 from mien.service.errors import RequestError
 from mien.service.inference.lanes import cost_of_filter
 from mien.service.inference.prediction import ImageQuery, InferenceRequest, Prediction
@@ -29,17 +39,9 @@ from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems, uploads
 from mien.service.routes.connected import while_connected
 from mien.service.schemas.faces import (
-    Classification,
     ClassificationQuery,
-    Classifications,
-    Embedding,
-    Embeddings,
     FaceQuery,
-    PointRetrieval,
-    ProblemImage,
-    Retrieval,
     RetrievalQuery,
-    Retrievals,
     classification,
     embedding,
     point_retrieval,
@@ -181,7 +183,7 @@ def _image_query(runtime: Runtime, loaded: LoadedEngine, parameters: FaceQuery) 
     check_faces(parameters, runtime.settings.max_faces)
     query = ImageQuery(already_cropped=parameters.already_cropped, max_faces=parameters.max_faces)
     if isinstance(parameters, ClassificationQuery):
-        return replace(query, prior=parameters.prior)
+        query = replace(query, prior=parameters.prior)
     if not isinstance(parameters, RetrievalQuery):
         return query
     loaded.engine.check_retrieval(parameters.k, parameters.photographs, parameters.summary)
@@ -222,6 +224,7 @@ async def _answer_point(runtime: Runtime, loaded: LoadedEngine, query: PointQuer
         points=point[None],
         k=query.k,
         options=options,
+        prior=query.prior,
         photographs=query.photographs,
         summary=query.summary,
     )

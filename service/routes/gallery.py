@@ -11,6 +11,7 @@ from pydantic import BaseModel, FailFast, TypeAdapter
 from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.filters import Comparison, Filter, parse_filter
 from mien.index.gallery.store import GalleryStore
+from mien.service.answers.gallery import Added, Deleted, GalleryPage, WholeFace
 from mien.service.errors import MalformedBodyError, MissingFieldError
 from mien.service.inference.gallery_additions import Addition, embed_additions
 from mien.service.inference.lanes import cost_of_filter
@@ -18,20 +19,16 @@ from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
 from mien.service.routes.faces import check_faces
 from mien.service.schemas.gallery import (
-    AddedFaces,
     AddingQuery,
-    Deleted,
     DeletionQuery,
     FaceChanges,
-    GalleryPage,
     ListingQuery,
     NewFace,
     NewFaces,
     NoParameters,
-    WholeFace,
     addition,
-    face_of_gallery,
     field_changes,
+    gallery_face,
     gallery_statistics,
     listing_cursor,
     read_listing_cursor,
@@ -76,8 +73,8 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
         "/gallery",
         summary="Add faces",
         status_code=201,
-        response_model=AddedFaces,
-        responses={200: {"model": AddedFaces, "description": "All were there already"}},
+        response_model=Added,
+        responses={200: {"model": Added, "description": "All were there already"}},
         openapi_extra=uploads.openapi_body(_FORM_SCHEMA, "NewFaces"),
     )
     async def add(request: Request, query: Annotated[AddingQuery, Query()]) -> Response:
@@ -100,7 +97,7 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
                 thumbnails=runtime.settings.gallery_thumbnails if query.thumbnails is None else query.thumbnails,
             )
         result = await _change(runtime, gallery, lambda: gallery.add(faces, replace=query.replace), len(faces))
-        answer = AddedFaces(
+        answer = Added(
             ids=[face.id for face in faces],
             added=len(result.added),
             replaced=len(result.replaced),
@@ -122,7 +119,7 @@ def _route_collection(router: APIRouter, runtime: Runtime) -> None:
             answer = GalleryPage(
                 count=gallery.count(condition),
                 read_only=gallery.read_only,
-                faces=[face_of_gallery(face, names) for face in listed.faces],
+                faces=[gallery_face(face, names) for face in listed.faces],
                 next=None if last is None else listing_cursor(listed.snapshot, last),
                 statistics=gallery_statistics(gallery.statistics()) if query.statistics else None,
             )

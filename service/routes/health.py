@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
+from mien.service.answers.info import Health, Reloaded
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems
-from mien.service.schemas.health import Health, Reloaded
 
 
 def health_router(runtime: Runtime) -> APIRouter:

@@ -2,9 +2,10 @@
 
 from fastapi import APIRouter
 
+from mien.service.answers.info import Info
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems
-from mien.service.schemas.info import Info, info
+from mien.service.schemas.info import info
 
 
 def info_router(runtime: Runtime) -> APIRouter:

@@ -36,6 +36,7 @@ from mien.model.errors import (
     VideoError,
     VideoTooLargeError,
 )
+from mien.service.answers.problem import Problem
 from mien.service.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -54,7 +55,6 @@ from mien.service.errors import (
     TooManyImagesError,
 )
 from mien.service.operation.logs import FIELDS
-from mien.service.schemas.problem import Problem
 
 _log = logging.getLogger("mien.problems")
 

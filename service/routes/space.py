@@ -13,13 +13,14 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from mien.index.errors import QueryError
+from mien.service.answers.space import Atlas, Map
 from mien.service.inference.engine import Engine
 from mien.service.inference.portraits import PortraitCache
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.space import Space
 from mien.service.routes import problems, uploads
 from mien.service.routes.cached_json import CachedJson, RefreshingCache
-from mien.service.schemas.map import Atlas, MapAnswer, atlas_answer, map_answer
+from mien.service.schemas.map import atlas_answer, map_answer
 from mien.service.schemas.portraits import PortraitQuery, PortraitsQuery
 from mien.service.schemas.queries import Query as PointQuery
 from mien.service.schemas.queries import count_points, point_of
@@ -128,7 +129,7 @@ def space_router(runtime: Runtime) -> APIRouter:
             return Response(answer.compressed, media_type=uploads.JSON, headers=headers | {"Content-Encoding": "gzip"})
         return Response(answer.plain, media_type=uploads.JSON, headers=headers)
 
-    @router.get("/map", summary="The space seen flat", response_model=MapAnswer, responses=_PROBLEMS)
+    @router.get("/map", summary="The space seen flat", response_model=Map, responses=_PROBLEMS)
     async def flat_map(request: Request) -> Response:
         """The faces of the gallery as points, the emotions' Gaussians as ellipses.
 

@@ -9,9 +9,10 @@ from fastapi.responses import Response
 from pydantic import TypeAdapter
 
 from mien.index.errors import UnknownFaceError
+from mien.service.answers.gallery import Thumbnails
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
-from mien.service.schemas.thumbnails import ThumbnailQuery, Thumbnails, ThumbnailsQuery
+from mien.service.schemas.thumbnails import ThumbnailQuery, ThumbnailsQuery
 
 THUMBNAILS_PATH: Final = "/thumbnails"
 

@@ -7,12 +7,13 @@ from fastapi.responses import Response
 
 from mien.model.errors import NoVideoDecoderError
 from mien.model.video.decoder import can_decode_videos
+from mien.service.answers.video import VideoEnd, VideoFrame, VideoTrack
 from mien.service.errors import MissingFieldError
 from mien.service.inference.admission import VIDEO_PATH
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import problems, uploads
 from mien.service.routes.faces import check_faces
-from mien.service.schemas.video import EndLine, FrameLine, TrackLine, VideoQuery
+from mien.service.schemas.video import VideoQuery
 from mien.service.video.answer import NDJSON, answer_video
 
 _LINES: Final[dict[int | str, dict[str, Any]]] = {
@@ -24,7 +25,7 @@ _LINES: Final[dict[int | str, dict[str, Any]]] = {
                 "schema": {
                     "type": "string",
                     "description": "Each line is one of these: "
-                    + ", ".join(f"#/components/schemas/{kind.__name__}" for kind in (FrameLine, TrackLine, EndLine)),
+                    + ", ".join(f"#/components/schemas/{kind.__name__}" for kind in (VideoFrame, VideoTrack, VideoEnd)),
                 }
             }
         },

@@ -1,1 +1,1 @@
-"""What the HTTP interface takes and answers."""
+"""What the HTTP interface takes, and how results become answers (``mien.service.answers``)."""

@@ -1,4 +1,4 @@
-"""Requests and answers of the gallery's endpoints, and how one becomes the other."""
+"""Requests of the gallery's endpoints, and how faces and counts become answers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
 
 from mien.index.errors import FaceFieldError
-from mien.index.gallery.face import GalleryFace
+from mien.index.gallery.face import GalleryFace as StoredFace
 from mien.index.gallery.filters import seconds_of
 from mien.index.gallery.results import Statistics
 from mien.index.gallery.validation import normal_id
+from mien.service.answers.gallery import GalleryFace, GalleryStatistics, WholeFace
 from mien.service.inference.gallery_additions import Addition
 from mien.service.schemas.faces import FaceChoice, FaceQuery
 from mien.service.schemas.json_text import MAX_CURSOR_LETTERS, cursor_error, read_cursor, write_cursor
@@ -99,67 +100,6 @@ class NoParameters(StrictModel):
     """Refuses every parameter."""
 
 
-class AddedFaces(BaseModel):
-    """The result of an addition."""
-
-    ids: list[str] = Field(description="Of all faces, in the order of the request.", examples=[[_ID]])
-    added: int = Field(description="Faces that are new.", examples=[1])
-    replaced: int = Field(description="Faces that replaced others.", examples=[0])
-    unchanged: int = Field(description="Faces that were in the gallery already.", examples=[0])
-
-
-class FaceOfGallery(BaseModel):
-    """A face of the gallery."""
-
-    id: str = Field(examples=[_ID])
-    label: str | None = Field(examples=["happiness"])
-    emotion: str | None = Field(description="The nearest emotion when it was added.", examples=["happiness"])
-    sub_class: str | None = Field(examples=["happiness/2"])
-    sub_class_name: str | None = Field(
-        description="Its name in words, if it has one.", examples=["happiness/closed smile"]
-    )
-    subject: str | None = Field(examples=["anna"])
-    metadata: dict[str, Any] = Field(examples=[_METADATA])
-    time: str | None = Field(description="ISO 8601, UTC.", examples=["2026-07-01T00:00:00+00:00"])
-    content_sha256: str | None = Field(description="Of the image file it came from.", examples=["9f86d081..."])
-    has_thumbnail: bool = Field(description="Whether `GET /thumbnail` has a picture of it.", examples=[True])
-
-
-class WholeFace(FaceOfGallery):
-    """A face with all its fields."""
-
-    embedding: list[float] = Field(examples=[[0.12, -1.4, 0.7]])
-    thumbnail: str | None = Field(
-        description="The aligned face, an image file (WebP or PNG) in base64.", examples=["UklGR..."]
-    )
-
-
-class GalleryStatistics(BaseModel):
-    """Counts of faces; faces without a field count under an empty name."""
-
-    faces: int = Field(examples=[28385])
-    subjects: int = Field(examples=[120])
-    emotions: dict[str, int] = Field(examples=[{"happiness": 7215}])
-    labels: dict[str, int] = Field(examples=[{"happiness": 7000, "": 215}])
-    sub_classes: dict[str, int] = Field(examples=[{"happiness/2": 1200}])
-
-
-class GalleryPage(BaseModel):
-    """A page of the gallery, by id."""
-
-    count: int = Field(description="Faces that pass the filter, on all pages.", examples=[28385])
-    read_only: bool = Field(description="Whether it is the gallery that ships, which is read-only.", examples=[False])
-    faces: list[FaceOfGallery]
-    next: str | None = Field(description="`after` of the next page; null on the last.", examples=["WzEyLCAiYSJd"])
-    statistics: GalleryStatistics | None
-
-
-class Deleted(BaseModel):
-    """The result of a deletion."""
-
-    deleted: int = Field(examples=[12])
-
-
 def addition(face: NewFace, image: bytes | None) -> Addition:
     """A face to add, with its image file; None where it has an embedding.
 
@@ -203,12 +143,12 @@ def seconds(time: float | str) -> float:
         raise FaceFieldError(f"time: {error}") from None
 
 
-def face_of_gallery(face: GalleryFace, sub_class_names: Mapping[str, str]) -> FaceOfGallery:
+def gallery_face(face: StoredFace, sub_class_names: Mapping[str, str]) -> GalleryFace:
     """A face in a list."""
-    return FaceOfGallery(**_fields(face, sub_class_names))
+    return GalleryFace(**_fields(face, sub_class_names))
 
 
-def whole_face(face: GalleryFace, sub_class_names: Mapping[str, str]) -> WholeFace:
+def whole_face(face: StoredFace, sub_class_names: Mapping[str, str]) -> WholeFace:
     """A face with its embedding and its thumbnail."""
     thumbnail = None if face.thumbnail is None else base64.b64encode(face.thumbnail).decode()
     return WholeFace(**_fields(face, sub_class_names), embedding=face.embedding.tolist(), thumbnail=thumbnail)
@@ -244,7 +184,7 @@ def read_listing_cursor(text: str) -> tuple[int, str]:
     raise cursor_error()
 
 
-def _fields(face: GalleryFace, sub_class_names: Mapping[str, str]) -> dict[str, Any]:
+def _fields(face: StoredFace, sub_class_names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": face.id,
         "label": face.label,

@@ -12,7 +12,7 @@ from mien.index.bundle.bundle import Bundle
 from mien.index.errors import QueryError, UnknownFaceError
 from mien.index.gallery.store import GalleryStore
 from mien.service.schemas.retrieval import RetrievalOptions
-from mien.service.schemas.strict import MAX_COUNT, StrictModel
+from mien.service.schemas.strict import MAX_COUNT, PriorOption, StrictModel
 
 MAX_PARTS: Final = 16
 """Parts of one mix."""
@@ -80,7 +80,7 @@ Query = Annotated[
 ]
 
 
-class PointQuery(RetrievalOptions):
+class PointQuery(PriorOption, RetrievalOptions):
     """The JSON body of a retrieval by a point."""
 
     query: Query

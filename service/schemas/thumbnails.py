@@ -1,8 +1,8 @@
-"""Thumbnails of faces of a gallery."""
+"""Requests for thumbnails of faces of a gallery."""
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from mien.service.schemas.strict import StrictModel
 
@@ -21,13 +21,4 @@ class ThumbnailsQuery(StrictModel):
 
     ids: list[Annotated[str, Field(max_length=1000)]] = Field(
         max_length=MAX_THUMBNAILS, fail_fast=True, description="Faces of the gallery.", examples=[["holiday/0042"]]
-    )
-
-
-class Thumbnails(BaseModel):
-    """Small images of faces."""
-
-    thumbnails: dict[str, str] = Field(
-        description="Image files (WebP or PNG) in base64, by the face's id; a face without one is left out.",
-        examples=[{"holiday/0042": "UklGR..."}],
     )

@@ -10,12 +10,13 @@ from starlette.types import Receive, Scope, Send
 
 from mien.model.errors import VideoTooLargeError
 from mien.model.video.decoder import Video, VideoEnd, VideoFrame
+from mien.service.answers import video as answers
 from mien.service.errors import NotReadyError, TooLateError
 from mien.service.inference.queue import LoadedEngine
 from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Priority
 from mien.service.routes import problems
-from mien.service.schemas.video import EndLine, FrameLine, TrackLine, VideoQuery
+from mien.service.schemas.video import VideoQuery
 from mien.service.video.frame_reader import FrameReader
 from mien.service.video.lines import VideoLines
 
@@ -84,7 +85,7 @@ class VideoAnswer:
         for ending in self._end(problem):
             yield _to_json(ending)
 
-    async def _frame_lines(self) -> AsyncGenerator[FrameLine, None]:
+    async def _frame_lines(self) -> AsyncGenerator[answers.VideoFrame, None]:
         """The line of each sampled frame.
 
         Raises:
@@ -122,7 +123,7 @@ class VideoAnswer:
         with self._runtime.metrics.timed("decode"):
             return self._video.step()
 
-    async def _frame_line(self, frame: VideoFrame) -> FrameLine:
+    async def _frame_line(self, frame: VideoFrame) -> answers.VideoFrame:
         """Predict a frame, and follow its faces."""
         prediction = await self._loaded.predict_frame(
             lambda: self._reader.read(frame.image, frame.time_s), self._reader.predictions
@@ -151,7 +152,7 @@ class VideoAnswer:
                 f"an answer about a video may take {settings.video_timeout_s:g} s, this one would have taken longer"
             ) from None
 
-    def _end(self, error: Exception | None) -> Iterator[TrackLine | EndLine]:
+    def _end(self, error: Exception | None) -> Iterator[answers.VideoTrack | answers.VideoEnd]:
         self._runtime.metrics.frames.labels("video", "damaged").inc(self._lines.last.damaged)
         problem = None if error is None else problems.problem_of_any(error)
         if problem is not None:
@@ -202,5 +203,5 @@ async def answer_video(runtime: Runtime, loaded: LoadedEngine, file: bytes, quer
     return VideoResponse(answer, first, lines, settings.video_timeout_s + settings.timeout_s)
 
 
-def _to_json(line: FrameLine | TrackLine | EndLine) -> bytes:
+def _to_json(line: answers.VideoLine) -> bytes:
     return line.model_dump_json().encode() + b"\n"

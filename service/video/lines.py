@@ -7,9 +7,10 @@ import numpy as np
 
 from mien.model.video.decoder import VideoEnd, VideoFrame
 from mien.model.video.tracker import MAX_GAP_S, Tracker
+from mien.service.answers import video as answers
+from mien.service.answers.problem import Problem
 from mien.service.inference.prediction import Prediction
-from mien.service.schemas.problem import Problem
-from mien.service.schemas.video import EndLine, FrameLine, Skipped, TrackLine, tracked_faces
+from mien.service.schemas.video import tracked_faces
 from mien.service.video.summary import TrackSummaries
 
 GAP_FRAMES: Final = 2.5
@@ -36,7 +37,7 @@ class VideoLines:
         self.frames = 0
         self.last = VideoEnd(frames=0, damaged=0, last_s=0.0, cut=False)
 
-    def frame(self, frame: VideoFrame, prediction: Prediction | None) -> FrameLine:
+    def frame(self, frame: VideoFrame, prediction: Prediction | None) -> answers.VideoFrame:
         """The line of a frame, from the prediction of its faces; None where it has none."""
         tracked = []
         if prediction is not None:
@@ -45,20 +46,20 @@ class VideoLines:
         self.frames += 1
         self.last = VideoEnd(frame.number + 1, self.last.damaged, frame.time_s, cut=False)
         self._summaries.add(frame.time_s, tracked)
-        return FrameLine(time_s=frame.time_s, frame=frame.number, faces=tracked)
+        return answers.VideoFrame(time_s=frame.time_s, frame=frame.number, faces=tracked)
 
-    def end(self, problem: Problem | None) -> Iterator[TrackLine | EndLine]:
+    def end(self, problem: Problem | None) -> Iterator[answers.VideoTrack | answers.VideoEnd]:
         """The lines of the tracks, and the last one.
 
         Args:
             problem: why the video was not answered to its end; None if it was.
         """
         yield from self._summaries.lines()
-        yield EndLine(
+        yield answers.VideoEnd(
             frames=self.frames,
             last_s=self.last.last_s,
             tracks=len(self._summaries),
-            skipped=Skipped(between=self.last.frames - self.frames, damaged=self.last.damaged),
+            skipped=answers.VideoSkipped(between=self.last.frames - self.frames, damaged=self.last.damaged),
             complete=problem is None,
             problem=problem,
         )

@@ -11,14 +11,15 @@ import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mien.model.video.tracker import Tracker
+from mien.service.answers.problem import Problem
+from mien.service.answers.video import StreamAnswer, StreamedFace
 from mien.service.errors import MalformedImageError
 from mien.service.inference.queue import LoadedEngine
 from mien.service.inference.runtime import Runtime
 from mien.service.middleware.rate_limit import RateLimiter
 from mien.service.operation.logs import FIELDS
 from mien.service.routes import problems
-from mien.service.schemas.problem import Problem
-from mien.service.schemas.video import StreamAnswer, StreamedFace, StreamQuery, streamed_faces
+from mien.service.schemas.video import StreamQuery, streamed_faces
 from mien.service.video.frame_reader import FrameReader
 
 FLOOD: Final = 10

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.service.schemas.video import TrackedFace, TrackLine
+from mien.service.answers.video import TrackedFace, VideoTrack
 
 
 @dataclass
@@ -57,10 +57,10 @@ class TrackSummaries:
             totals.typicality += face.typicality
             totals.known += face.known
 
-    def lines(self) -> list[TrackLine]:
+    def lines(self) -> list[VideoTrack]:
         """The summary of each track, by number."""
         return [
-            TrackLine(
+            VideoTrack(
                 track=track,
                 first_s=totals.first_s,
                 last_s=totals.last_s,

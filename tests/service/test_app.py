@@ -63,7 +63,13 @@ def test_prior_is_a_parameter_and_a_setting(client: TestClient, served_engine: E
     assert ask(client, prior="uniform").json() == uniform
     assert ask(client, "/embed", prior="data").json()["faces"][0]["posterior"] == data["faces"][0]["posterior"]
     assert ask(client, prior="equal").status_code == 422
-    assert ask(client, "/retrieve", prior="data").status_code == 422, "a retrieval depends on no prior"
+    retrieved = ask(client, "/retrieve", prior="data").json()
+    assert retrieved["prior"] == "data"
+    assert retrieved["faces"][0]["posterior"] == data["faces"][0]["posterior"]
+    assert retrieved["faces"][0]["matches"] == ask(client, "/retrieve").json()["faces"][0]["matches"]
+    query = {"embedding": retrieved["faces"][0]["embedding"]}
+    point = client.post("/retrieve", json={"query": query, "prior": "data"}).json()
+    assert (point["prior"], point["posterior"]) == ("data", data["faces"][0]["posterior"])
     settings = Settings(prior="data")
     engine = Engine(served_engine.bundle, served_engine.pipeline, settings.max_k, prior=settings.prior)
     with TestClient(create_app(engine, settings)) as other:
@@ -290,7 +296,7 @@ def test_openapi_has_examples_and_problems(client: TestClient) -> None:
         assert {parameter["name"] for parameter in operation["parameters"]} >= {"already_cropped"}
     schemas = description["components"]["schemas"]
     assert "HTTPValidationError" not in schemas
-    for name in ("ClassifiedFace", "RetrievedFace", "FoundMatch"):
+    for name in ("Face", "MatchedFace", "FoundMatch"):
         for field, schema in schemas[name]["properties"].items():
             assert field in ("matches", "photographs", "quality", "summary") or schema.get("examples"), (
                 f"{name}.{field} has no example"

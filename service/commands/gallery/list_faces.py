@@ -28,13 +28,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write a row for each face, by id; 0 if there is one, else 1."""
     from mien.index.gallery.store import every_face
-    from mien.service.schemas.gallery import face_of_gallery
+    from mien.service.schemas.gallery import gallery_face
 
     condition = read_selection(arguments)
     with open_place(arguments, create=False) as (gallery, bundle, _):
         count = gallery.count(condition)
         faces = islice(every_face(gallery, condition), arguments.limit or None)
-        rows = [face_of_gallery(face, bundle.sub_class_names).model_dump(mode="json") for face in faces]
+        rows = [gallery_face(face, bundle.sub_class_names).model_dump(mode="json") for face in faces]
     if arguments.form == "json":
         write_json(rows)
     elif arguments.form == "csv":

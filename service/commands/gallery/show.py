@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the face as JSON; 1 if its thumbnail is asked for and there is none."""
     from mien.index.gallery.store import SearchOptions
-    from mien.service.schemas.gallery import face_of_gallery
+    from mien.service.schemas.gallery import gallery_face
 
     with open_place(arguments, create=False) as (gallery, bundle, _):
         face = gallery.get(arguments.id)
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         }
         for each in near
     ]
-    write_json(face_of_gallery(face, bundle.sub_class_names).model_dump(mode="json") | {"neighbours": neighbours})
+    write_json(gallery_face(face, bundle.sub_class_names).model_dump(mode="json") | {"neighbours": neighbours})
     if arguments.thumbnail is None:
         return 0
     if face.thumbnail is not None:

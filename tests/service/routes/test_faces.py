@@ -13,9 +13,9 @@ from PIL import Image
 
 from mien.index.fitting.drawn_coverings import SEEN, cover_photograph
 from mien.model.faces.quality import SMALL_PX
+from mien.service.answers.faces import REASONS
 from mien.service.app import create_app
 from mien.service.inference.engine import Engine
-from mien.service.schemas.quality import REASONS
 from mien.service.settings import Settings
 from tests.support.answers import CROPPED
 from tests.support.data import ROOT, london_photographs, needs_london
@@ -138,7 +138,7 @@ class TestPoints:
         (face,) = client.post("/embed", params=CROPPED, files={"image": crop_file}).json()["faces"]
         (found,) = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop_file}).json()["faces"]
         answer = retrieve(client, {"embedding": face["embedding"]}, k=7)
-        assert set(answer) == {"emotion", "posterior", "embedding", "matches", "next", "photographs", "summary"}
+        assert set(answer) == {"emotion", "posterior", "prior", "embedding", "matches", "next", "photographs", "summary"}
         assert answer["matches"] == found["matches"]
         assert answer["emotion"] == face["emotion"] == found["emotion"]
         assert answer["posterior"] == face["posterior"]

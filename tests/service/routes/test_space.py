@@ -15,12 +15,12 @@ from PIL import Image
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore
 from mien.model.emotions import EMOTIONS
+from mien.service.answers.space import Map
 from mien.service.app import create_app
 from mien.service.inference import space
 from mien.service.inference.engine import Engine
 from mien.service.inference.portraits import MAX_CACHED, PortraitCache
 from mien.service.routes.space import SpaceAnswers
-from mien.service.schemas.map import MapAnswer
 from mien.service.settings import Settings
 from tests.support.engines import gallery_engine
 
@@ -202,7 +202,7 @@ def test_map_of_a_large_gallery_is_a_sample(
     points = served_engine.bundle.gallery.embeddings[:200]
     with gallery_engine(served_engine, tmp_path / "gallery") as engine:
         engine.gallery.add([GalleryFace(f"f{row}", point) for row, point in enumerate(points)])
-        shown = MapAnswer.model_validate_json(SpaceAnswers(engine).map.get().plain)
+        shown = Map.model_validate_json(SpaceAnswers(engine).map.get().plain)
     assert (shown.faces, len(set(shown.ids)), len(shown.x)) == (200, 50, 50)
 
 
@@ -211,7 +211,7 @@ def test_additions_and_deletions_are_shown_without_a_restart(served_engine: Engi
         answers, point = SpaceAnswers(engine), served_engine.bundle.gallery.embeddings[0]
 
         def ids() -> list[str]:
-            return MapAnswer.model_validate_json(answers.map.get().plain).ids
+            return Map.model_validate_json(answers.map.get().plain).ids
 
         assert ids() == []
         engine.gallery.add([GalleryFace("a", point), GalleryFace("b", point + 1)])

@@ -18,12 +18,12 @@ from starlette.types import Message
 
 from mien.model.errors import BrokenVideoError, ImageError
 from mien.model.video.decoder import can_decode_videos
+from mien.service.answers.video import VideoEnd, VideoFrame, VideoLine, VideoTrack
 from mien.service.app import create_app, create_app_on
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
 from mien.service.inference.runtime import Runtime
 from mien.service.routes import video as video_routes
-from mien.service.schemas.video import EndLine, FrameLine, TrackLine
 from mien.service.settings import Settings
 from tests.support.answers import CROPPED, form_head, form_scope, problem_kind
 from tests.support.cartoon import cartoon
@@ -35,7 +35,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not can_decode_videos(), reason="needs the extra 'video'")
 
-LINE: TypeAdapter[FrameLine | TrackLine | EndLine] = TypeAdapter(FrameLine | TrackLine | EndLine)
+LINE: TypeAdapter[VideoLine] = TypeAdapter(VideoLine)
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +69,14 @@ def asked(client: TestClient, data: bytes, **query: Any) -> Response:
     return client.post("/classify/video", params=query, files={"video": data})
 
 
-def lines(response: Response) -> tuple[list[FrameLine], list[TrackLine], EndLine]:
+def lines(response: Response) -> tuple[list[VideoFrame], list[VideoTrack], VideoEnd]:
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/x-ndjson"
     read = [LINE.validate_json(line) for line in response.text.splitlines()]
-    frames = [line for line in read if isinstance(line, FrameLine)]
-    tracks = [line for line in read if isinstance(line, TrackLine)]
+    frames = [line for line in read if isinstance(line, VideoFrame)]
+    tracks = [line for line in read if isinstance(line, VideoTrack)]
     end = read[-1]
-    assert isinstance(end, EndLine)
+    assert isinstance(end, VideoEnd)
     assert read == [*frames, *tracks, end]
     return frames, tracks, end
 

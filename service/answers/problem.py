@@ -1,9 +1,11 @@
 """The body of every answer with an error: RFC 9457 problem details."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from mien.service.answers.base import Answer
 
 
-class Problem(BaseModel):
+class Problem(Answer):
     """Why a request was not answered (RFC 9457)."""
 
     model_config = ConfigDict(
