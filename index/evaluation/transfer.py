@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mien.index.evaluation.scores.classification import classification_scores, mean_recall
 from mien.index.evaluation.scores.identity import identity_leakage
-from mien.index.evaluation.scores.retrieval import RankingTally
+from mien.index.evaluation.scores.retrieval import rank_and_score
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.index.mixture.mixture import Mixture
 from mien.model.datasets.base import LabelledPhotographs
@@ -43,9 +43,6 @@ FREQUENT_PHOTOGRAPHS: Final = 90
 """An emotion with more photographs than this takes part in the mean recall of the frequent emotions."""
 
 _FILES_AT_ONCE: Final = 64
-
-_CELLS_AT_ONCE: Final = 2**21
-"""Ranks in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -329,17 +326,20 @@ def rank_leave_one_out(
     """
     count = len(labels)
     gallery = FixedGallery([Entry(str(row), emotions[label], {}) for row, label in enumerate(labels)], embeddings)
-    tally = RankingTally(emotions, labels, groups)
     queries = np.arange(count)
     if count > MAX_QUERIES:
         queries = np.sort(np.random.default_rng(0).choice(count, MAX_QUERIES, replace=False))
-    step = max(1, _CELLS_AT_ONCE // count)
-    for start in range(0, len(queries), step):
-        part = queries[start : start + step]
-        ranked, _ = gallery.ranking(embeddings[part], count)
-        tally.add(ranked, labels[part], groups[part], part)
-        on_progress(start + len(part), len(queries))
-    return tally.result()
+    return rank_and_score(
+        gallery,
+        labels,
+        groups,
+        embeddings[queries],
+        labels=labels[queries],
+        groups=groups[queries],
+        query_rows=queries,
+        emotions=emotions,
+        on_progress=on_progress,
+    )[0]
 
 
 def _retrieval(

@@ -1,15 +1,14 @@
-"""Retrieval: how well the gallery is ranked for the faces of a data set, block by block of queries.
+"""Retrieval: how well a gallery is ranked for queries.
 
 Source of MAP@R: Musgrave, Belongie, Lim: *A Metric Learning Reality Check*, arXiv 2003.08505.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.errors import QueryError
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.evaluation.scores.intervals import Scores, percentile_interval, resampled_means
 from mien.index.gallery.fixed_gallery import FixedGallery
@@ -22,183 +21,11 @@ RECALL_DEPTHS: Final = (1, 2, 4, 8)
 PRECISION_DEPTH: Final = 10
 """The k of precision_at_k."""
 
-_QUERIES_AT_ONCE: Final = 128
-
 _CELLS_AT_ONCE: Final = 2**21
 """Ranks that are scored together; some 100 MB of working memory."""
 
-
-class RankingTally:
-    """Collects the retrieval metrics of many queries from blocks of rankings; memory does not grow with the gallery.
-
-    The query itself and its near copies, which would be found by their pixels and not by their expression, are left out
-    of a ranking. Faces without a label (``UNLABELLED``) stay in it, relevant to no query. Faces at equal distance count
-    in the order of the ranking.
-
-    Args:
-        class_names: the c names, in the order of the labels.
-        gallery_labels: (m,) class indices, or negative for a face without a label.
-        gallery_groups: (m,) group of near copies of each face, negative for a face without copies; None where there
-            are no copies.
-
-    Example:
-        >>> tally = RankingTally(("joy", "fear"), gallery_labels=np.array([0, 1, 0]))
-        >>> tally.add(np.array([[1, 0, 2]]), query_labels=np.array([0]))
-        >>> tally.result()["recall_at_2"]
-        1.0
-    """
-
-    def __init__(
-        self,
-        class_names: Sequence[str],
-        gallery_labels: NDArray[np.integer],
-        gallery_groups: NDArray[np.integer] | None = None,
-    ) -> None:
-        if gallery_groups is not None and gallery_groups.shape != gallery_labels.shape:
-            raise QueryError(
-                f"expected one group for each of {gallery_labels.size} gallery faces, got {gallery_groups.size}"
-            )
-        self._class_names = tuple(class_names)
-        self._gallery_labels = gallery_labels
-        self._gallery_groups = gallery_groups
-        self._left_out = 0
-        self._labels: list[NDArray[np.int64]] = []
-        self._blocks: list[dict[str, NDArray[np.float64]]] = []
-
-    def add(
-        self,
-        ranked: NDArray[np.integer],
-        query_labels: NDArray[np.integer],
-        query_groups: NDArray[np.integer] | None = None,
-        query_rows: NDArray[np.integer] | None = None,
-    ) -> None:
-        """Add the rankings of some queries.
-
-        Args:
-            ranked: (q, m) gallery rows in ascending order of distance, each face of the gallery once per query.
-            query_labels: (q,) class indices; a query without a label (negative) is left out.
-            query_groups: (q,) groups of near copies, numbered as the gallery's.
-            query_rows: (q,) the gallery row of each query, for leave-one-out within a split; None when the queries are
-                not in the gallery.
-
-        Raises:
-            QueryError: a ranking does not cover the gallery, or the arguments differ in length.
-        """
-        self._check(ranked, query_labels, query_groups, query_rows)
-        step = max(1, _CELLS_AT_ONCE // max(1, ranked.shape[1]))
-        for start in range(0, len(ranked), step):
-            part = slice(start, start + step)
-            counts = self._counts(
-                ranked[part],
-                query_groups[part] if query_groups is not None else None,
-                query_rows[part] if query_rows is not None else None,
-            )
-            self._gather(ranked[part], counts, query_labels[part])
-
-    def result(self) -> dict[str, Any]:
-        """The scores of all queries so far: means over those that have a relevant gallery face.
-
-        A gallery face is relevant to a query when both have the same label.
-
-        Returns:
-            JSON values: ``queries``, how many were scored; ``queries_left_out``, how many have no relevant face;
-            ``recall_at_1``, ``_2``, ``_4`` and ``_8``, the share of queries with a relevant face among the first k;
-            ``precision_at_10``, where places beyond the end of a small gallery count as not relevant;
-            ``mean_average_precision``, over the whole ranking; ``mean_average_precision_at_r``, MAP@R, in which of R
-            relevant faces those beyond rank R count as precision 0; ``mean_average_precision_per_class``, class name
-            to the mean over its queries, None where there is none.
-
-        Raises:
-            DatasetError: no query has a relevant gallery face.
-        """
-        figures, labels = self.per_query(), np.concatenate([np.zeros(0, np.int64), *self._labels])
-        if len(labels) == 0:
-            raise DatasetError(
-                f"retrieval scores need a query with a relevant gallery face, got none among {self._left_out} queries"
-            )
-        classes = len(self._class_names)
-        counts = np.bincount(labels, minlength=classes)
-        totals = np.bincount(labels, weights=figures["mean_average_precision"], minlength=classes)
-        return {
-            "queries": len(labels),
-            "queries_left_out": self._left_out,
-            **{name: float(values.mean()) for name, values in figures.items()},
-            "mean_average_precision_per_class": {
-                name: float(total / count) if count else None
-                for name, total, count in zip(self._class_names, totals, counts, strict=True)
-            },
-        }
-
-    def per_query(self) -> dict[str, NDArray[np.float64]]:
-        """The figures of which ``result`` is the mean, by name: (q,) of the scored queries, in their order."""
-        names = self._blocks[0] if self._blocks else ()
-        return {name: np.concatenate([block[name] for block in self._blocks]) for name in names}
-
-    def _check(
-        self,
-        ranked: NDArray[np.integer],
-        query_labels: NDArray[np.integer],
-        query_groups: NDArray[np.integer] | None,
-        query_rows: NDArray[np.integer] | None,
-    ) -> None:
-        gallery = self._gallery_labels.size
-        if ranked.ndim != 2 or ranked.shape[1] != gallery:
-            raise QueryError(f"a ranking must cover all {gallery} gallery faces, got an array of shape {ranked.shape}")
-        if ranked.size and (ranked.min() < 0 or ranked.max() >= gallery):
-            raise QueryError(f"gallery rows must be from 0 to {gallery - 1}, got {ranked.min()} to {ranked.max()}")
-        for name, values in (("label", query_labels), ("group", query_groups), ("gallery row", query_rows)):
-            if values is not None and values.shape != ranked.shape[:1]:
-                raise QueryError(f"expected one {name} for each of {len(ranked)} queries, got {values.size}")
-        if query_labels.size and query_labels.max() >= len(self._class_names):
-            raise QueryError(f"labels of queries must be up to {len(self._class_names) - 1}, got {query_labels.max()}")
-        if (query_groups is None) != (self._gallery_groups is None):
-            raise QueryError("near copies need the groups of both queries and gallery, got only one of them")
-
-    def _counts(
-        self,
-        ranked: NDArray[np.integer],
-        query_groups: NDArray[np.integer] | None,
-        query_rows: NDArray[np.integer] | None,
-    ) -> NDArray[np.bool_]:
-        """(q, m) bool: the ranked faces that are neither the query itself nor near copies of it."""
-        counts = np.ones(ranked.shape, dtype=np.bool_)
-        if query_rows is not None:
-            counts &= ranked != query_rows[:, None]
-        if query_groups is not None and self._gallery_groups is not None:
-            groups = query_groups[:, None]
-            counts &= (self._gallery_groups[ranked] != groups) | (groups < 0)
-        return counts
-
-    def _gather(
-        self, ranked: NDArray[np.integer], counts: NDArray[np.bool_], query_labels: NDArray[np.integer]
-    ) -> None:
-        labels = query_labels[:, None]
-        relevant = counts & (self._gallery_labels[ranked] == labels) & (labels >= 0)  # (q, m)
-        relevant_count = relevant.sum(axis=1)  # (q,), R
-        scored = relevant_count > 0
-
-        # One entry per pair of query and relevant face, in the order of the ranking.
-        query, place = np.nonzero(relevant)
-        rank = counts.cumsum(axis=1, dtype=np.int32)[query, place]
-        first = np.concatenate(([0], relevant_count.cumsum()[:-1]))[query]
-        precision = (np.arange(query.size) - first + 1) / rank
-
-        within_r = rank <= relevant_count[query]
-        at_r = np.bincount(query, weights=precision * within_r, minlength=len(ranked))
-        full = np.bincount(query, weights=precision, minlength=len(ranked))
-        first_rank = rank[np.arange(query.size) == first]  # one per scored query
-        near = np.bincount(query, weights=rank <= PRECISION_DEPTH, minlength=len(ranked))
-
-        self._left_out += int((~scored).sum())
-        self._labels.append(query_labels[scored].astype(np.int64))
-        self._blocks.append(
-            {f"recall_at_{depth}": (first_rank <= depth).astype(np.float64) for depth in RECALL_DEPTHS}
-            | {
-                "precision_at_10": near[scored] / PRECISION_DEPTH,
-                "mean_average_precision": full[scored] / relevant_count[scored],
-                "mean_average_precision_at_r": at_r[scored] / relevant_count[scored],
-            }
-        )
+Figures = dict[str, NDArray[np.float64]]
+"""Retrieval metrics by name, each with (q,) values, one for each query."""
 
 
 def score_retrieval(
@@ -210,26 +37,140 @@ def score_retrieval(
     query_rows: NDArray[np.int64] | None = None,
     emotions: tuple[str, ...] = EMOTIONS,
 ) -> Scores:
-    """Rank the gallery for each query, and score the rankings, with intervals; near copies of a query are left out.
+    """``rank_and_score`` for held-out faces, with intervals."""
+    scores, figures = rank_and_score(
+        gallery,
+        gallery_labels,
+        gallery_groups,
+        queries.embeddings,
+        labels=queries.labels,
+        groups=queries.groups,
+        query_rows=query_rows,
+        emotions=emotions,
+    )
+    resampled = resampled_means(np.stack(list(figures.values()), axis=1))
+    return scores, {name: percentile_interval(means) for name, means in zip(figures, resampled.T, strict=True)}
+
+
+def rank_and_score(
+    gallery: FixedGallery,
+    gallery_labels: NDArray[np.int64],
+    gallery_groups: NDArray[np.int64],
+    queries: NDArray[np.float32],
+    *,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    query_rows: NDArray[np.int64] | None = None,
+    emotions: Sequence[str] = EMOTIONS,
+    on_progress: Callable[[int, int], object] = lambda _, __: None,
+) -> tuple[dict[str, Any], Figures]:
+    """Rank the gallery for each query, some queries at a time, and score the rankings.
 
     Args:
         gallery: of m faces.
-        gallery_labels: (m,) indices into ``emotions``.
-        gallery_groups: (m,) of near copies.
-        queries: q faces, their groups numbered as the gallery's.
-        query_rows: (q,) the gallery row of each query, which is left out, too; None when they are not in the gallery.
+        gallery_labels: (m,) indices into ``emotions``; negative for a face without a label.
+        gallery_groups: (m,) see ``ranking_figures``.
+        queries: (q, d) embeddings.
+        labels: (q,) indices into ``emotions``.
+        groups: (q,) numbered as the gallery's.
+        query_rows: (q,) the gallery row of each query, which is left out; None when they are not in the gallery.
         emotions: (c,) names.
+        on_progress: called with the queries ranked and their total.
+
+    Returns:
+        The mean figures (JSON values) of the queries that have a relevant gallery face: ``queries``, how many these
+        are, ``queries_left_out``, the figures of ``ranking_figures``, and ``mean_average_precision_per_class``, class
+        name to the mean over its queries, None where there is none. And these queries' figures.
 
     Raises:
         DatasetError: no query has a relevant gallery face.
     """
-    tally = RankingTally(emotions, gallery_labels, gallery_groups)
-    for start in range(0, len(queries.labels), _QUERIES_AT_ONCE):
-        part = slice(start, start + _QUERIES_AT_ONCE)
-        ranked, _ = gallery.ranking(queries.embeddings[part], len(gallery))
-        rows = query_rows[part] if query_rows is not None else None
-        tally.add(ranked, queries.labels[part], queries.groups[part], rows)
-    scores, figures = tally.result(), tally.per_query()
-    resampled = resampled_means(np.stack(list(figures.values()), axis=1))
-    intervals = {name: percentile_interval(means) for name, means in zip(figures, resampled.T, strict=True)}
-    return scores, intervals
+    blocks: list[Figures] = []
+    is_scored = np.zeros(len(labels), dtype=np.bool_)
+    step = max(1, _CELLS_AT_ONCE // len(gallery))
+    for start in range(0, len(labels), step):
+        part = slice(start, start + step)
+        ranked, _ = gallery.ranking(queries[part], len(gallery))
+        figures, is_scored[part] = ranking_figures(
+            ranked,
+            labels[part],
+            gallery_labels,
+            query_groups=groups[part],
+            gallery_groups=gallery_groups,
+            query_rows=None if query_rows is None else query_rows[part],
+        )
+        blocks.append(figures)
+        on_progress(min(start + step, len(labels)), len(labels))
+    if not is_scored.any():
+        raise DatasetError(
+            f"retrieval scores need a query with a relevant gallery face, got none among {len(labels)} queries"
+        )
+    figures = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    scored, averages = labels[is_scored], figures["mean_average_precision"]
+    return {
+        "queries": len(scored),
+        "queries_left_out": len(labels) - len(scored),
+        **{name: float(values.mean()) for name, values in figures.items()},
+        "mean_average_precision_per_class": {
+            name: float(averages[scored == label].mean()) if (scored == label).any() else None
+            for label, name in enumerate(emotions)
+        },
+    }, figures
+
+
+def ranking_figures(
+    ranked: NDArray[np.integer],
+    labels: NDArray[np.integer],
+    gallery_labels: NDArray[np.integer],
+    *,
+    query_groups: NDArray[np.integer] | None = None,
+    gallery_groups: NDArray[np.integer] | None = None,
+    query_rows: NDArray[np.integer] | None = None,
+) -> tuple[Figures, NDArray[np.bool_]]:
+    """The metrics of each query's ranking.
+
+    A gallery face is relevant to a query when both have the same label. The query itself and its near copies, which
+    would be found by their pixels and not by their expression, are left out of the ranking. Faces at equal distance
+    count in the order of the ranking.
+
+    Args:
+        ranked: (q, m) gallery rows in ascending order of distance, each face of the gallery once per query.
+        labels: (q,) class indices; negative for a query without a label.
+        gallery_labels: (m,) the same.
+        query_groups: (q,) groups of near copies, numbered as the gallery's; negative for a face without copies.
+        gallery_groups: (m,) the same.
+        query_rows: (q,) the gallery row of each query, for leave-one-out within a set.
+
+    Returns:
+        The figures of the s queries that have a relevant gallery face: ``recall_at_1``, ``_2``, ``_4`` and ``_8``,
+        whether there is a relevant face among the first k; ``precision_at_10``, where places beyond the end of a small
+        gallery count as not relevant; ``mean_average_precision``, over the whole ranking;
+        ``mean_average_precision_at_r``, MAP@R, in which of R relevant faces those beyond rank R count as precision 0.
+        And (q,) which queries these are.
+    """
+    counts = np.ones(ranked.shape, dtype=np.bool_)
+    if query_rows is not None:
+        counts &= ranked != query_rows[:, None]
+    if query_groups is not None and gallery_groups is not None:
+        groups = query_groups[:, None]
+        counts &= (gallery_groups[ranked] != groups) | (groups < 0)
+    wanted = labels[:, None]
+    relevant = counts & (gallery_labels[ranked] == wanted) & (wanted >= 0)  # (q, m)
+    relevant_count = relevant.sum(axis=1)  # (q,), R
+    scored = relevant_count > 0
+
+    # One entry per pair of query and relevant face, in the order of the ranking.
+    query, place = np.nonzero(relevant)
+    rank = counts.cumsum(axis=1, dtype=np.int32)[query, place]
+    first = np.concatenate(([0], relevant_count.cumsum()[:-1]))[query]
+    precision = (np.arange(query.size) - first + 1) / rank
+
+    def sums(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(np.bincount(query, weights=values, minlength=len(ranked))[scored])
+
+    first_rank = rank[np.arange(query.size) == first]  # one per scored query
+    return {f"recall_at_{depth}": (first_rank <= depth).astype(np.float64) for depth in RECALL_DEPTHS} | {
+        "precision_at_10": sums(rank <= PRECISION_DEPTH) / PRECISION_DEPTH,
+        "mean_average_precision": sums(precision) / relevant_count[scored],
+        "mean_average_precision_at_r": sums(precision * (rank <= relevant_count[query])) / relevant_count[scored],
+    }, scored

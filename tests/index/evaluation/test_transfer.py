@@ -171,7 +171,7 @@ def test_retrieval_without_relevant_faces_is_none(mixture: Mixture) -> None:
 
 def test_queries_are_drawn_from_a_large_set(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mien.index.evaluation.transfer.MAX_QUERIES", 50)
-    monkeypatch.setattr("mien.index.evaluation.transfer._CELLS_AT_ONCE", 1000)
+    monkeypatch.setattr("mien.index.evaluation.scores.retrieval._CELLS_AT_ONCE", 1000)
     labels = [row % 8 for row in range(200)]
     progress: list[tuple[int, int]] = []
     scores = transfer_scores(

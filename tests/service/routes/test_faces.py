@@ -138,7 +138,16 @@ class TestPoints:
         (face,) = client.post("/embed", params=CROPPED, files={"image": crop_file}).json()["faces"]
         (found,) = client.post("/retrieve", params={**CROPPED, "k": 7}, files={"image": crop_file}).json()["faces"]
         answer = retrieve(client, {"embedding": face["embedding"]}, k=7)
-        assert set(answer) == {"emotion", "posterior", "prior", "embedding", "matches", "next", "photographs", "summary"}
+        assert set(answer) == {
+            "emotion",
+            "posterior",
+            "prior",
+            "embedding",
+            "matches",
+            "next",
+            "photographs",
+            "summary",
+        }
         assert answer["matches"] == found["matches"]
         assert answer["emotion"] == face["emotion"] == found["emotion"]
         assert answer["posterior"] == face["posterior"]

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +7,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 import mien.index.evaluation.scores.retrieval
-from mien.index.errors import QueryError
 from mien.index.evaluation.held_out import HeldOutFaces
 from mien.index.evaluation.scores.intervals import mean_interval
-from mien.index.evaluation.scores.retrieval import RankingTally, score_retrieval
+from mien.index.evaluation.scores.retrieval import rank_and_score, ranking_figures, score_retrieval
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
 from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
@@ -66,11 +64,27 @@ def loops(
     return {name: float(np.mean(values)) for name, values in sums.items()} | {"queries_left_out": left_out}
 
 
-def flat(scores: dict[str, Any]) -> dict[str, float]:
-    fields: dict[str, float] = {name: value for name, value in scores.items() if name != "queries"}
-    per_class: dict[str, float | None] = scores["mean_average_precision_per_class"]
-    fields.pop("mean_average_precision_per_class")
-    return fields | {name: value for name, value in per_class.items() if value is not None}
+def scores_of(
+    ranked: Integers,
+    labels: Integers,
+    gallery_labels: Integers,
+    groups: tuple[Integers, Integers] | tuple[None, None] = (None, None),
+    *,
+    query_rows: Integers | None = None,
+) -> dict[str, float]:
+    """The means of ``ranking_figures``, by class as well."""
+    figures, scored = ranking_figures(
+        ranked,
+        labels,
+        gallery_labels,
+        query_groups=groups[0],
+        gallery_groups=groups[1],
+        query_rows=query_rows,
+    )
+    averages, shown = figures["mean_average_precision"], labels[scored]
+    per_class = {NAMES[label]: float(averages[shown == label].mean()) for label in np.unique(shown)}
+    means = {name: float(values.mean()) for name, values in figures.items()}
+    return means | per_class | {"queries_left_out": int((~scored).sum())}
 
 
 def scene(seed: int = 0, q: int = 40, m: int = 90) -> tuple[Integers, Integers, Integers, Integers, Integers]:
@@ -85,27 +99,19 @@ def scene(seed: int = 0, q: int = 40, m: int = 90) -> tuple[Integers, Integers, 
 
 def test_scores_by_hand() -> None:
     # Ranks:            1  2  3  4  5; relevant at 2, 3 and 5.
-    tally = RankingTally(NAMES, integers(1, 0, 0, 2, 0))
-    tally.add(integers(0, 1, 2, 3, 4)[None], integers(0))
-    scores = tally.result()
+    scores = scores_of(integers(0, 1, 2, 3, 4)[None], integers(0), integers(1, 0, 0, 2, 0))
     assert (scores["recall_at_1"], scores["recall_at_2"], scores["recall_at_4"], scores["recall_at_8"]) == (0, 1, 1, 1)
     assert scores["precision_at_10"] == 3 / 10
     assert scores["mean_average_precision"] == pytest.approx((1 / 2 + 2 / 3 + 3 / 5) / 3)
     assert scores["mean_average_precision_at_r"] == pytest.approx((1 / 2 + 2 / 3) / 3)
-    assert scores["mean_average_precision_per_class"] == {
-        "joy": scores["mean_average_precision"],
-        "fear": None,
-        "anger": None,
-    }
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_agree_with_plain_loops(seed: int) -> None:
     ranked, query_labels, gallery_labels, query_groups, gallery_groups = scene(seed)
-    tally = RankingTally(NAMES, gallery_labels, gallery_groups)
-    tally.add(ranked, query_labels, query_groups)
     expected = loops(ranked, query_labels, gallery_labels, query_groups.tolist(), gallery_groups.tolist())
-    assert flat(tally.result()) == pytest.approx(expected)
+    scores = scores_of(ranked, query_labels, gallery_labels, (query_groups, gallery_groups))
+    assert scores == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -113,133 +119,57 @@ def test_leave_one_out_agrees_with_plain_loops(seed: int) -> None:
     rng = np.random.default_rng(seed)
     embeddings, labels, groups = rng.normal(size=(60, 3)), rng.integers(0, 3, 60), rng.integers(-1, 25, 60)
     ranked, rows = rank(embeddings, embeddings), np.arange(60)
-    tally = RankingTally(NAMES, labels, groups)
-    tally.add(ranked, labels, groups, rows)
     expected = loops(ranked, labels, labels, groups.tolist(), groups.tolist(), query_rows=rows.tolist())
-    assert flat(tally.result()) == pytest.approx(expected)
+    assert scores_of(ranked, labels, labels, (groups, groups), query_rows=rows) == pytest.approx(expected)
 
 
 def test_average_precision_agrees_with_scikit_learn() -> None:
     ranked, query_labels, gallery_labels, _, _ = scene(7)
-    tally = RankingTally(NAMES, gallery_labels)
-    tally.add(ranked, query_labels)
     nearness = -np.arange(ranked.shape[1])
     averages = [
         average_precision_score(gallery_labels[row] == label, nearness)
         for row, label in zip(ranked, query_labels, strict=True)
     ]
-    assert tally.result()["mean_average_precision"] == pytest.approx(np.mean(averages))
+    scores = scores_of(ranked, query_labels, gallery_labels)
+    assert scores["mean_average_precision"] == pytest.approx(np.mean(averages))
 
 
 def test_perfect_ranking_scores_1() -> None:
     gallery_labels = np.repeat([0, 1, 2], 12)
     ranked = np.stack([np.argsort(gallery_labels != label, kind="stable") for label in range(3)])
-    tally = RankingTally(NAMES, gallery_labels)
-    tally.add(ranked, integers(0, 1, 2))
-    assert set(flat(tally.result()).values()) == {1.0, 0}  # 0: none was left out
-    assert tally.result()["queries_left_out"] == 0
+    scores = scores_of(ranked, integers(0, 1, 2), gallery_labels)
+    assert scores.pop("queries_left_out") == 0
+    assert set(scores.values()) == {1.0}
 
 
 def test_query_is_left_out_but_not_its_double_in_another_row() -> None:
     ranked = integers(0, 1, 2)[None]  # the query is row 1: row 0 lies at the same place
-    tally = RankingTally(NAMES, integers(0, 0, 1))
-    tally.add(ranked, integers(0), query_rows=integers(1))
-    assert tally.result()["mean_average_precision"] == 1.0
-    tally = RankingTally(NAMES, integers(1, 0, 0))
-    tally.add(ranked, integers(0), query_rows=integers(1))
-    assert tally.result()["mean_average_precision"] == 1 / 2
+    for gallery_labels, expected in ((integers(0, 0, 1), 1.0), (integers(1, 0, 0), 1 / 2)):
+        scores = scores_of(ranked, integers(0), gallery_labels, query_rows=integers(1))
+        assert scores["mean_average_precision"] == expected
 
 
 def test_near_copies_are_left_out() -> None:
     ranked, labels = integers(0, 1, 2, 3)[None], integers(0, 0, 1, 0)
-    tally = RankingTally(NAMES, labels, integers(5, 5, 6, 7))
-    tally.add(ranked, integers(0), integers(5))
-    assert tally.result()["recall_at_1"] == 0
-    assert tally.result()["mean_average_precision"] == 1 / 2
+    scores = scores_of(ranked, integers(0), labels, (integers(5), integers(5, 5, 6, 7)))
+    assert (scores["recall_at_1"], scores["mean_average_precision"]) == (0, 1 / 2)
 
 
 def test_negative_group_is_no_group() -> None:
-    ranked, labels = integers(0, 1)[None], integers(0, 1)
-    tally = RankingTally(NAMES, labels, integers(-3, -4))
-    tally.add(ranked, integers(0), integers(-3))
-    assert tally.result()["recall_at_1"] == 1
+    scores = scores_of(integers(0, 1)[None], integers(0), integers(0, 1), (integers(-3), integers(-3, -4)))
+    assert scores["recall_at_1"] == 1
 
 
 def test_queries_without_a_relevant_face_are_left_out_and_counted() -> None:
-    tally = RankingTally(NAMES, integers(0, 1, -1), integers(0, 1, 2))
     # joy; fear, whose only relevant face is a copy; anger, which the gallery lacks; no label
-    tally.add(np.tile([0, 1, 2], (4, 1)), integers(0, 1, 2, -1), integers(9, 1, 9, 9))
-    scores = tally.result()
-    assert (scores["queries"], scores["queries_left_out"]) == (1, 3)
-    assert scores["mean_average_precision"] == 1.0
+    labels, groups = integers(0, 1, 2, -1), integers(9, 1, 9, 9)
+    scores = scores_of(np.tile([0, 1, 2], (4, 1)), labels, integers(0, 1, -1), (groups, integers(0, 1, 2)))
+    assert (scores["queries_left_out"], scores["mean_average_precision"]) == (3, 1.0)
 
 
 def test_gallery_faces_without_a_label_are_relevant_to_no_query() -> None:
-    tally = RankingTally(NAMES, integers(-1, 0))
-    tally.add(integers(0, 1)[None], integers(0))
-    assert tally.result()["mean_average_precision"] == 1 / 2
-
-
-@pytest.mark.parametrize("cells", [1, 200, 10**6])
-def test_blocks_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
-    ranked, query_labels, gallery_labels, query_groups, gallery_groups = scene(3)
-    whole = RankingTally(NAMES, gallery_labels, gallery_groups)
-    whole.add(ranked, query_labels, query_groups)
-    monkeypatch.setattr(mien.index.evaluation.scores.retrieval, "_CELLS_AT_ONCE", cells)
-    streamed = RankingTally(NAMES, gallery_labels, gallery_groups)
-    for part in (slice(0, 1), slice(1, 1), slice(1, 17), slice(17, 40)):
-        streamed.add(ranked[part].astype(np.int32), query_labels[part], query_groups[part])
-    assert flat(streamed.result()) == pytest.approx(flat(whole.result()), abs=1e-12)
-    assert streamed.result()["queries"] == whole.result()["queries"]
-
-
-def test_scores_do_not_depend_on_the_order_of_the_queries_nor_on_the_unit_of_distance() -> None:
-    rng = np.random.default_rng(5)
-    queries, gallery = rng.normal(size=(30, 3)), rng.normal(size=(50, 3))
-    query_labels, gallery_labels = rng.integers(0, 3, 30), rng.integers(0, 3, 50)
-    order = rng.permutation(30)
-    one, other = RankingTally(NAMES, gallery_labels), RankingTally(NAMES, gallery_labels)
-    one.add(rank(queries, gallery), query_labels)
-    other.add(rank(4 * queries[order], 4 * gallery), query_labels[order])
-    assert flat(one.result()) == pytest.approx(flat(other.result()), abs=1e-12)
-
-
-def test_scores_become_json() -> None:
-    ranked, query_labels, gallery_labels, _, _ = scene()
-    tally = RankingTally((*NAMES, "contempt"), gallery_labels)
-    tally.add(ranked, query_labels)
-    scores = tally.result()
-    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
-
-
-def test_no_scores_without_a_query() -> None:
-    with pytest.raises(DatasetError, match="got none among 0 queries"):
-        RankingTally(NAMES, integers(0, 1)).result()
-
-
-@pytest.mark.parametrize(
-    ("ranked", "labels", "groups", "message"),
-    [
-        ([[0, 1]], [0], [0], "must cover all 3 gallery faces"),
-        ([[0, 1, -1]], [0], [0], "rows must be from 0 to 2, got -1 to 1"),
-        ([[0, 1, 3]], [0], [0], "rows must be from 0 to 2, got 0 to 3"),
-        ([[0, 1, 2]], [0, 1], [0], "expected one label for each of 1 queries, got 2"),
-        ([[0, 1, 2]], [0], [0, 1], "expected one group for each of 1 queries, got 2"),
-        ([[0, 1, 2]], [3], [0], "must be up to 2, got 3"),
-        ([[0, 1, 2]], [0], None, "groups of both queries and gallery"),
-    ],
-)
-def test_rankings_that_do_not_fit_are_refused(
-    ranked: list[list[int]], labels: list[int], groups: list[int] | None, message: str
-) -> None:
-    tally = RankingTally(NAMES, integers(0, 1, 2), integers(0, 1, 2))
-    with pytest.raises(QueryError, match=message):
-        tally.add(np.array(ranked), integers(*labels), None if groups is None else integers(*groups))
-
-
-def test_gallery_groups_of_another_length_are_refused() -> None:
-    with pytest.raises(QueryError, match="expected one group for each of 3 gallery faces, got 2"):
-        RankingTally(NAMES, integers(0, 1, 2), integers(0, 1))
+    scores = scores_of(integers(0, 1)[None], integers(0), integers(-1, 0))
+    assert scores["mean_average_precision"] == 1 / 2
 
 
 def embedded_scene(n: int, seed: int) -> tuple[FixedGallery, HeldOutFaces]:
@@ -252,22 +182,35 @@ def embedded_scene(n: int, seed: int) -> tuple[FixedGallery, HeldOutFaces]:
     return FixedGallery(entries, embeddings), HeldOutFaces(embeddings, labels, votes, rng.integers(0, 2 * n, n))
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 1000])
-def test_scores_are_those_of_the_whole_ranking(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(mien.index.evaluation.scores.retrieval, "_QUERIES_AT_ONCE", at_once)
+@pytest.mark.parametrize("cells", [1, 200, 10**6])
+def test_scores_are_those_of_the_whole_ranking(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+    monkeypatch.setattr(mien.index.evaluation.scores.retrieval, "_CELLS_AT_ONCE", cells)
     (gallery, shown), (_, queries) = embedded_scene(60, 0), embedded_scene(25, 1)
     scores, intervals = score_retrieval(gallery, shown.labels, shown.groups, queries)
-    tally = RankingTally(EMOTIONS, shown.labels, shown.groups)
-    tally.add(gallery.ranking(queries.embeddings, 60)[0], queries.labels, queries.groups)
-    expected = tally.result()
-    per_class = expected.pop("mean_average_precision_per_class")
-    assert scores.pop("mean_average_precision_per_class") == pytest.approx(per_class)
-    assert scores == pytest.approx(expected)
-    assert intervals["recall_at_2"] == pytest.approx(mean_interval(tally.per_query()["recall_at_2"]))
-    assert intervals["mean_average_precision"] == pytest.approx(
-        mean_interval(tally.per_query()["mean_average_precision"])
+    figures, scored = ranking_figures(
+        gallery.ranking(queries.embeddings, 60)[0],
+        queries.labels,
+        shown.labels,
+        query_groups=queries.groups,
+        gallery_groups=shown.groups,
     )
-    assert set(intervals) == set(scores) - {"queries", "queries_left_out"}
+    assert (scores.pop("queries"), scores.pop("queries_left_out")) == (scored.sum(), (~scored).sum())
+    averages, labels = figures["mean_average_precision"], queries.labels[scored]
+    expected = {name: averages[labels == label].mean() for label, name in enumerate(EMOTIONS[:3])}
+    per_class = scores.pop("mean_average_precision_per_class")
+    assert per_class == pytest.approx(expected | dict.fromkeys(EMOTIONS[3:]))
+    assert json.loads(json.dumps(per_class, allow_nan=False)) == per_class
+    assert scores == pytest.approx({name: values.mean() for name, values in figures.items()})
+    for name in ("recall_at_2", "mean_average_precision"):
+        assert intervals[name] == pytest.approx(mean_interval(figures[name]))
+    assert set(intervals) == set(scores)
+
+
+def test_no_scores_without_a_relevant_face() -> None:
+    gallery, faces = embedded_scene(6, 0)
+    others = np.full(6, 7)
+    with pytest.raises(DatasetError, match="got none among 6 queries"):
+        rank_and_score(gallery, faces.labels, faces.groups, faces.embeddings, labels=others, groups=faces.groups)
 
 
 def test_leave_one_out_leaves_out_the_query() -> None:
