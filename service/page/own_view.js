@@ -21,10 +21,11 @@ export class OwnView {
       find("own-add").focus();
     };
     find("own-keep").onclick = () => keepAsGallery();
-    listenOwn(() => (this.timer ??= setTimeout(() => this.update(), own.busy ? REDRAW_MS : 0)));
+    listenOwn(() => (own.busy ? (this.timer ??= setTimeout(() => this.update(), REDRAW_MS)) : this.update()));
   }
 
   async update() {
+    clearTimeout(this.timer); // drawn again later, a face could be replaced while it is being chosen
     this.timer = null;
     if (find("pictures").hidden) return;
     const served = await info().catch(() => null); // before anything is drawn: progress and grid change in one step

@@ -2,14 +2,15 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from mien.index.bundle.manifest import EMBEDDER
 from mien.index.gallery.embedded.gallery import open_embedded_gallery
 from mien.model.errors import ImageError
-from mien.service.inference.engine import Engine
+from mien.service.inference.engine import Engine, load_engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
+from mien.service.settings import Settings
 
 EMBEDDING_SIZE = 64
 """Dimensions of the shipped embedder."""
@@ -23,6 +24,14 @@ def gallery_engine(engine: Engine, folder: Path, max_k: int = 1000) -> Iterator[
         yield Engine(engine.bundle, engine.pipeline, max_k=max_k, gallery=gallery)
     finally:
         gallery.close()
+
+
+@contextmanager
+def loaded_engine(settings: Settings) -> Iterator[Engine]:
+    """The engine of some settings, whose gallery is closed afterwards."""
+    engine = load_engine(settings)
+    with closing(engine.gallery):
+        yield engine
 
 
 class SlowEngine(Engine):
