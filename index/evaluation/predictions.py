@@ -5,14 +5,14 @@ faces (``mien.index.evaluation.scores.intervals``). Two bundles are compared on 
 bootstrap, as most faces are as hard for one as for the other.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.index.evaluation.groups import group_names
 from mien.index.evaluation.scores.classification import classification_scores, score_classification
 from mien.index.evaluation.scores.intervals import mean_interval, percentile_interval, resampled_means
 from mien.index.evaluation.transfer import EmbeddedPhotographs
@@ -21,6 +21,12 @@ from mien.model.datasets.base import LabelledPhotographs
 from mien.model.errors import DatasetError
 
 SUBJECT: Final = "subject"
+
+NOT_SAID: Final = "not said"
+"""Name of the group of people for whom a column is empty."""
+
+_MAX_NUMBERS: Final = 5
+"""A column with more different numbers is split into thirds."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,24 @@ def figures_by(predictions: Predictions, column: str) -> list[dict[str, Any]]:
             }
         )
     return groups
+
+
+def group_names(values: Sequence[str]) -> list[str]:
+    """The group of each value of a column: the value or, for many different numbers, one of three ranges."""
+    numbers = [float(value) for value in values if _is_number(value)]
+    filled = [value for value in values if value]
+    if len(numbers) < len(filled) or len(set(numbers)) <= _MAX_NUMBERS:
+        return [value or NOT_SAID for value in values]
+    first, second = (math.ceil(cut) for cut in np.quantile(numbers, (1 / 3, 2 / 3)).tolist())
+    names = (f"under {first}", f"{first} to {second - 1}", f"{second} and over")
+    return [NOT_SAID if not value else names[(float(value) >= first) + (float(value) >= second)] for value in values]
+
+
+def _is_number(value: str) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def compare(one: Predictions, other: Predictions) -> dict[str, Any]:

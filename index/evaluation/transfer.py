@@ -37,6 +37,9 @@ MIN_OVERLAP: Final = 0.25
 Detectors draw boxes of different sizes, some to the hair and some to the eyebrows; two faces of a photograph rarely
 overlap so much."""
 
+UNREADABLE: Final = "unreadable"
+"""Kind of the photographs that cannot be read."""
+
 SKIPPED_NAME: Final = "skipped.csv"
 
 FREQUENT_PHOTOGRAPHS: Final = 90
@@ -288,7 +291,7 @@ def _labelled_face(reader: FaceReader, path: Path, box: Box | None, *, cropped: 
     except NoFaceError as error:
         return Skip(path, "no face found", str(error))
     except (ImageError, OSError) as error:
-        return Skip(path, "unreadable", reason_of(error))
+        return Skip(path, UNREADABLE, reason_of(error))
     if box is None or cropped:
         return faces[0]
     chosen = face_at(faces, box)

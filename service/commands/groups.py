@@ -2,16 +2,17 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from mien.model.errors import ImageError
 from mien.model.faces.decoding import DecodingLimits
 from mien.service.commands.arguments import add_bundle_option
 from mien.service.commands.options import add_config_options, read_options
-from mien.service.commands.terminal import console, output, staged_bar, write_json
+from mien.service.commands.terminal import console, output, progress_bar, write_json
 
 if TYPE_CHECKING:
     from mien.index.evaluation.groups import Figure, GroupFigures
@@ -36,17 +37,22 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, and write the figures of each group."""
     from mien.index.bundle.bundle import load_bundle
     from mien.index.bundle.manifest import EMBEDDER
-    from mien.index.evaluation.groups import evaluate_photographs, group_figures, read_photographs
+    from mien.index.evaluation.groups import group_figures, read_photographs
+    from mien.index.evaluation.predictions import predict_photographs
+    from mien.index.evaluation.transfer import UNREADABLE, embed_photographs
     from mien.model.pipeline import load_pipeline
 
     bundle = load_bundle(arguments.bundle)
-    photographs, columns = read_photographs(arguments.table, bundle.mixture.emotions)
-    pipeline = load_pipeline(bundle.embedder_path, limits=read_options(arguments, DecodingLimits), max_faces=1)
-    with staged_bar("classifying") as (_, on_progress):
-        results = evaluate_photographs(
-            bundle, pipeline, photographs, on_progress, already_cropped=arguments.already_cropped
-        )
-        figures = group_figures(results, columns)
+    photographs = replace(read_photographs(arguments.table, bundle.mixture.emotions), cropped=arguments.already_cropped)
+    pipeline = load_pipeline(bundle.embedder_path, limits=read_options(arguments, DecodingLimits))
+    with progress_bar() as bar:
+        task = bar.add_task("classifying", total=len(photographs), note="")
+        embedded = embed_photographs(pipeline, photographs, on_progress=lambda count: bar.advance(task, count))
+    for skip in embedded.skipped:
+        if skip.kind == UNREADABLE:
+            raise ImageError(f"{skip.path}: {skip.reason}")
+    predictions = predict_photographs(bundle.mixture, photographs, embedded)
+    figures = group_figures(photographs, embedded.rows, predictions)
     if arguments.as_json:
         write_json([asdict(each) for each in figures])
     else:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.index.bundle.bundle import Bundle
-from mien.index.evaluation.groups import Photograph, evaluate_photographs
 from mien.index.evaluation.transfer import embed_photographs
 from mien.index.gallery.open import open_gallery
 from mien.model.datasets.base import LabelledPhotographs
@@ -88,11 +87,6 @@ def test_retrieve_command_answers_as_http(client: TestClient, file: Path, capsys
 def test_evaluation_on_another_data_set(pipeline: Pipeline, file: Path, embedding: NDArray[np.float32]) -> None:
     photographs = LabelledPhotographs("one", (file,), np.zeros(1, np.int64), None, False, None, {})
     np.testing.assert_allclose(embed_photographs(pipeline, photographs).embeddings, embedding, atol=1e-4)
-
-
-def test_groups(pipeline: Pipeline, file: Path, embedding: NDArray[np.float32], shipped_bundle: Bundle) -> None:
-    (seen,) = evaluate_photographs(shipped_bundle, pipeline, [Photograph(file, "neutral", "one", {})])
-    assert seen.typicality == pytest.approx(float(shipped_bundle.mixture.typicality(embedding)[0]), abs=1e-4)
 
 
 def test_gallery_import(file: Path, embedding: NDArray[np.float32], tmp_path: Path, shipped_bundle: Bundle) -> None:

@@ -4,34 +4,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.index.evaluation.groups import (
-    EVERYBODY,
-    NOT_SAID,
-    Photograph,
-    Result,
-    group_figures,
-    read_photographs,
-    wilson_interval,
-)
+from mien.index.evaluation.groups import EVERYBODY, group_figures, read_photographs, wilson_interval
+from mien.index.evaluation.predictions import NOT_SAID, Predictions, group_names
+from mien.model.datasets.base import LabelledPhotographs
+from mien.model.emotions import EMOTIONS
 from mien.model.errors import DatasetError
 from mien.service.commands.main import main
 
 
-def result(person: str, label: str, emotion: str | None, group: str) -> Result:
-    photograph = Photograph(Path(f"{person}.jpg"), label, person, {"gender": group})
-    if emotion is None:
-        return Result(photograph, found=False)
-    return Result(photograph, found=True, emotion=emotion, probability=0.5, typicality=0.4, known=emotion == label)
-
-
 def test_figures_are_means_over_people_not_photographs() -> None:
-    results = [
-        *[result("a", "happiness", "happiness", "female")] * 4,
-        result("b", "happiness", "neutral", "female"),
-        result("c", "neutral", None, "male"),
-        result("c", "neutral", "neutral", "male"),
-    ]
-    everybody, female, male = group_figures(results, ["gender"])
+    photographs = LabelledPhotographs(
+        "made",
+        tuple(Path(f"{row}.jpg") for row in range(7)),
+        np.array([1, 1, 1, 1, 1, 0, 0]),
+        ("a", "a", "a", "a", "b", "c", "c"),
+        cropped=False,
+        boxes=None,
+        left_out={},
+        metadata={"gender": ("female",) * 5 + ("male",) * 2},
+    )
+    found = np.array([0, 1, 2, 3, 4, 6])
+    posteriors = np.eye(8)[[1, 1, 1, 1, 0, 0]]
+    predictions = Predictions(
+        EMOTIONS,
+        (),
+        photographs.labels[found],
+        posteriors,
+        posteriors,
+        typicality=np.full(6, 0.4),
+        known=np.ones(6, dtype=np.bool_),
+        embeddings=np.zeros((6, 2), np.float32),
+        metadata={},
+    )
+    everybody, female, male = group_figures(photographs, found, predictions)
     assert (everybody.group, everybody.people, everybody.photographs) == (EVERYBODY, 3, 7)
     assert (female.people, male.people) == (2, 1)
     named, faces = female.figures["named"], male.figures["found"]
@@ -42,6 +47,7 @@ def test_figures_are_means_over_people_not_photographs() -> None:
     assert faces.mean == pytest.approx(0.5)
     assert "named neutral" not in female.figures
     assert everybody.figures["named neutral"].people == 1  # type: ignore[union-attr]
+    assert everybody.figures["typicality"].mean == pytest.approx(0.4)  # type: ignore[union-attr]
 
 
 def test_wilson_interval_solves_the_score_equation() -> None:
@@ -60,12 +66,12 @@ def test_many_numbers_are_split_into_thirds(tmp_path: Path) -> None:
         (tmp_path / f"{row}.jpg").write_bytes(b"")
         lines.append(f"{row}.jpg,neutral,p{row},{age},{'female' if row % 2 else ''}")
     (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
-    photographs, columns = read_photographs(tmp_path)
-    assert columns == ("age", "gender")
-    ages = [each.groups["age"] for each in photographs]
+    columns = read_photographs(tmp_path).metadata
+    assert list(columns) == ["age", "gender"]
+    ages = group_names(columns["age"])
     assert ages[-1] == NOT_SAID
     assert [ages.count(name) for name in dict.fromkeys(ages)] == [3, 3, 3, 1]
-    assert {each.groups["gender"] for each in photographs} == {"female", NOT_SAID}
+    assert set(group_names(columns["gender"])) == {"female", NOT_SAID}
 
 
 def test_table_without_groups_is_refused(tmp_path: Path) -> None:
