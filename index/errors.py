@@ -7,12 +7,12 @@ ArtifactError
     └── GalleryDamagedError     its database cannot be read
 MienError
 └── QueryError                  a request to a gallery cannot be answered
-├── DeadlineError           its answer would have come too late
-├── FilterError             its filter cannot be read
-├── FaceFieldError          a face has a field that cannot be stored
-├── FaceConflictError       the id of a face is there already, with other content
-├── UnknownFaceError        the id of a face is not there
-└── ReadOnlyGalleryError    a write to a gallery that takes none
+    ├── DeadlineError           its answer would have come too late
+    ├── FilterError             its filter cannot be read
+    ├── FaceFieldError          a face has a field that cannot be stored
+    ├── FaceConflictError       the id of a face is there already, with other content
+    ├── UnknownFaceError        the id of a face is not there
+    └── ReadOnlyGalleryError    a write to a gallery that takes none
 """
 
 from mien.model.errors import ArtifactError, MienError

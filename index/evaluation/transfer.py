@@ -78,29 +78,6 @@ class EmbeddedPhotographs:
     skipped: tuple[Skip, ...]
 
 
-@dataclass(frozen=True)
-class CroppedPhotographs:
-    """The labelled faces of a data set before they are embedded: cut out once, for any number of networks.
-
-    Attributes:
-        labels: (m,) int64 indices into the emotions, of the photographs in which the labelled face was found.
-        crops: (m, side, side) uint8.
-        skipped: how many other photographs there are.
-    """
-
-    labels: NDArray[np.int64]
-    crops: NDArray[np.uint8]
-    skipped: int
-
-
-def crop_photographs(
-    reader: FaceReader, photographs: LabelledPhotographs, *, on_progress: Callable[[int], object] = lambda _: None
-) -> CroppedPhotographs:
-    """Cut out and align the labelled face of each photograph: see ``labelled_crops``."""
-    rows, crops, skipped = labelled_crops(reader, photographs, on_progress=on_progress)
-    return CroppedPhotographs(photographs.labels[rows], crops, len(skipped))
-
-
 def labelled_crops(
     reader: FaceReader, photographs: LabelledPhotographs, *, on_progress: Callable[[int], object] = lambda _: None
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8], list[Skip]]:

@@ -155,7 +155,7 @@ def fit_gaussian_mixture(
         weights: (n,) how many faces each point counts for, not negative: 1 for a face that is known to belong to the
             mixture, its probability for another. None counts each as 1.
         start: (n,) the component of each point to start from, from 0 on; component j of the result started as j.
-            GaussianMixture beyond these start from random seeds, as all do without ``start``.
+            Components beyond these start from random seeds, as all do without ``start``.
         seed: of the random starts.
         restarts: how many random starts, of which the best result is kept.
         max_steps: from each start.

@@ -13,7 +13,7 @@ SHARE_OF_VARIANCE: Final = 0.9
 """Share of an emotion's variance along the principal axes in which its components differ; along the other axes they
 share one Gaussian.
 
-In all 64 dimensions, directions without variance count as much as those in which expressions differ. GaussianMixture of
+In all 64 dimensions, directions without variance count as much as those in which expressions differ. Components of
 sadness that were fitted on two halves of its faces agreed by 0.07 (adjusted Rand index, two components in 16 axes); on
 its three to six main axes, by 0.50 to 0.95."""
 

@@ -26,27 +26,20 @@ _FRAME: Final = re.compile(r"(?P<subject>S\d+)_(?P<sequence>\d+)_\d+\.png", re.A
 _LABEL: Final = "_emotion.txt"
 
 
-def read_ck_plus(
-    root: Path, split: str = "all", *, peak_frames: int = 1, neutral_frames: int = 1
-) -> LabelledPhotographs:
+def read_ck_plus(root: Path, split: str = "all") -> LabelledPhotographs:
     """Read the labelled sequences of CK+.
 
-    The label belongs to the last frame, the peak. Every sequence begins with a neutral face, so the first frames of
-    the labelled sequences are labelled neutral, as is usual.
+    The label belongs to the last frame, the peak. Every sequence begins with a neutral face, so the first frame of
+    each labelled sequence is labelled neutral, as is usual.
 
     Args:
         root: the folder that holds ``cohn-kanade-images`` and ``Emotion``.
         split: ``all``, or ``peaks`` for the labelled frames without the neutral ones.
-        peak_frames: how many frames up to the labelled one get its label; 3 in many papers.
-        neutral_frames: how many of the first frames are labelled neutral, unless they are peak frames.
 
     Raises:
         DatasetError: the folder has another layout, a label has no frame, or is not the number of an emotion.
-        ValueError: ``peak_frames`` is below 1, or ``neutral_frames`` below 0.
     """
     check_split(split, SPLITS, "CK+")
-    if peak_frames < 1 or neutral_frames < 0:
-        raise ValueError(f"expected peak_frames from 1 and neutral_frames from 0, got {peak_frames}, {neutral_frames}")
     images = first_folder(root, ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images"), "CK+ images")
     labels = first_folder(root, ("Emotion", "Emotion_labels/Emotion"), "CK+ labels")
     collection = Collection(f"CK+ {split}")
@@ -63,11 +56,9 @@ def read_ck_plus(
         peak_name = label.name.removesuffix(_LABEL) + ".png"
         if peak_name not in frames:
             raise DatasetError(f"{label}: expected its frame {images / subject / sequence / peak_name}, found none")
-        peak = frames.index(peak_name)
-        peaks = frames[max(0, peak + 1 - peak_frames) : peak + 1]
-        neutral = [frame for frame in frames[:neutral_frames] if frame not in peaks] if split == "all" else []
-        for frame, shown in [(frame, "neutral") for frame in neutral] + [(frame, emotion) for frame in peaks]:
-            collection.add(images / subject / sequence / frame, shown, subject=subject)
+        if split == "all" and frames[0] != peak_name:
+            collection.add(images / subject / sequence / frames[0], "neutral", subject=subject)
+        collection.add(images / subject / sequence / peak_name, emotion, subject=subject)
     sequences = sum(1 for path in images.glob("S*/*/") if path.is_dir() and any(path.glob("*.png")))
     collection.leave_out("sequences without an emotion label", sequences - len(labelled))
     return collection.photographs()

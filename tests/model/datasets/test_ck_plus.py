@@ -23,8 +23,8 @@ def write_sequence(
     return path
 
 
-def shown(root: Path, split: str = "all", **options: int) -> list[tuple[str, str]]:
-    photographs = read_ck_plus(root, split, **options)
+def shown(root: Path, split: str = "all") -> list[tuple[str, str]]:
+    photographs = read_ck_plus(root, split)
     return [
         (path.stem[-17:], EMOTIONS[label]) for path, label in zip(photographs.paths, photographs.labels, strict=True)
     ]
@@ -66,17 +66,9 @@ def test_emotion_codes(tmp_path: Path, code: int, emotion: str) -> None:
     assert shown(tmp_path, "peaks") == [("S005_001_00000003", emotion)]
 
 
-def test_more_frames_never_count_twice(tmp_path: Path) -> None:
-    write_sequence(tmp_path, "S005", "001", 4, "5")
-    assert shown(tmp_path, peak_frames=3, neutral_frames=2) == [
-        ("S005_001_00000001", "neutral"),
-        ("S005_001_00000002", "happiness"),
-        ("S005_001_00000003", "happiness"),
-        ("S005_001_00000004", "happiness"),
-    ]
-    assert [emotion for _, emotion in shown(tmp_path, peak_frames=9, neutral_frames=2)] == ["happiness"] * 4
-    with pytest.raises(ValueError, match="peak_frames from 1"):
-        read_ck_plus(tmp_path, peak_frames=0)
+def test_a_single_frame_is_the_peak_alone(tmp_path: Path) -> None:
+    write_sequence(tmp_path, "S005", "001", 1, "5")
+    assert shown(tmp_path) == [("S005_001_00000001", "happiness")]
 
 
 def test_folders_of_the_archives_are_found(tmp_path: Path) -> None:

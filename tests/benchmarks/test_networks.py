@@ -4,17 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import WORLD_EMOTIONS, CroppedPhotographs, Yardstick, add_row, cached_crops, network_figures
 from PIL import Image
 
-from mien.index.evaluation.networks import (
-    WORLD_EMOTIONS,
-    Yardstick,
-    add_row,
-    cached_crops,
-    network_figures,
-)
 from mien.index.evaluation.scores.classification import classification_scores
-from mien.index.evaluation.transfer import CroppedPhotographs, crop_photographs, embed_photographs
+from mien.index.evaluation.transfer import embed_photographs, labelled_crops
 from mien.index.mixture.mixture import centroid_distances
 from mien.model.datasets.ferplus import NearCopies
 from mien.model.datasets.folders import read_folders
@@ -91,7 +85,7 @@ def test_faces_are_cut_out_once_and_as_for_the_transfer(small_run: SmallRun, tmp
     photographs = read_folders(tmp_path / "set", "all")
     found = cached_crops(pipeline, photographs, tmp_path / "crops.npz")
     assert found.skipped == 1
-    np.testing.assert_array_equal(found.crops, crop_photographs(pipeline, photographs).crops)
+    np.testing.assert_array_equal(found.crops, labelled_crops(pipeline, photographs)[1])
     embedded = embed_photographs(pipeline, photographs)
     np.testing.assert_allclose(pipeline.embedder.embed(found.crops), embedded.embeddings, atol=1e-4)
     np.testing.assert_array_equal(found.labels, photographs.labels[embedded.rows])
