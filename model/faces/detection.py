@@ -14,7 +14,7 @@ from PIL import Image
 
 from mien.model.errors import DetectorError
 from mien.model.faces.candidates import STRIDES, Detection, decode_outputs, merge
-from mien.model.faces.search import MIN_SIDE_PX, FaceSearch
+from mien.model.faces.search import MIN_SIDE_PX, SEEN_PX, FaceSearch
 
 __all__ = ["MIN_SIDE_PX", "YUNET", "Detection", "Detector", "merge"]
 
@@ -47,17 +47,21 @@ class Detector:
         has_hints = _HINTS in {output.name for output in self._session.get_outputs()}
         self._outputs = (*_OUTPUTS, _HINTS) if has_hints else _OUTPUTS
 
-    def detect(self, image: NDArray[np.uint8], max_faces: int | None = None) -> list[Detection]:
+    def detect(
+        self, image: NDArray[np.uint8], max_faces: int | None = None, *, min_seen_px: int = SEEN_PX[0]
+    ) -> list[Detection]:
         """Find the faces of an image.
 
         Args:
             image: (h, w, 3) uint8 RGB, of any size.
             max_faces: the largest faces that matter, others may be missing; None for all.
+            min_seen_px: as of ``FaceSearch``.
 
         Returns:
             The faces, largest box first; may be empty.
         """
-        search = self.search((image.shape[1], image.shape[0]), max_faces)
+        size = (image.shape[1], image.shape[0])
+        search = FaceSearch(self._look, size, self.min_score, max_faces, min_seen_px=min_seen_px)
         while search.next_px:
             search.look(image)
         return search.faces()

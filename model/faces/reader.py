@@ -18,6 +18,7 @@ from mien.model.faces.box import Box, clip
 from mien.model.faces.decoding import DEFAULT_LIMITS, DecodingLimits, decode, decode_grey
 from mien.model.faces.detection import Detection, Detector
 from mien.model.faces.photograph import Photograph
+from mien.model.faces.search import SEEN_PX
 from mien.model.faces.thumbnail import THUMBNAIL_PX, thumbnail
 
 MIN_DECODED_PX: Final = 640
@@ -110,7 +111,7 @@ class FaceReader:
                 face = whole_face(decode_grey(data, self.limits))
                 return [_with_thumbnail(face, decode(data, self.limits)) if thumbnails else face]
         photograph = Photograph(data, self.limits, lambda: timed("decode"))
-        most = self.max_faces if max_faces is None else min(max_faces, self.max_faces or max_faces)
+        most = self._most(max_faces)
         search = self.detector.search(photograph.size, most)
         while search.next_px:
             image, _ = photograph.pixels(max(MIN_DECODED_PX, search.next_px))
@@ -132,20 +133,26 @@ class FaceReader:
                 faces[row] = replace(face, thumbnail=thumbnail(image, found[row][1].landmarks / factor))
         return faces
 
-    def crop_faces(self, image: NDArray[np.uint8], max_faces: int | None = None) -> list[Face]:
+    def crop_faces(
+        self, image: NDArray[np.uint8], max_faces: int | None = None, *, min_seen_px: int = SEEN_PX[0]
+    ) -> list[Face]:
         """Find the faces of decoded pixels, such as a frame of a video, and cut them out.
 
         Args:
             image: (h, w, 3) uint8 RGB, upright.
             max_faces: as in ``read_faces``.
+            min_seen_px: as of ``FaceSearch``.
 
         Returns:
             At most ``max_faces`` faces, largest box first; empty when there is none.
         """
-        try:
-            return self.read_faces(image, max_faces=max_faces)
-        except NoFaceError:
-            return []
+        most = self._most(max_faces)
+        detections = self.detector.detect(image, most, min_seen_px=min_seen_px)
+        found = _inside(detections, (image.shape[1], image.shape[0]))[:most]
+        return [cut_out(image, detection) for _, detection in found]
+
+    def _most(self, max_faces: int | None) -> int | None:
+        return self.max_faces if max_faces is None else min(max_faces, self.max_faces or max_faces)
 
 
 def _inside(detections: Sequence[Detection], size: tuple[int, int]) -> list[tuple[Box, Detection]]:

@@ -53,6 +53,9 @@ MIN_PORTRAIT_PX: Final = 48
 SEEN_PX: Final = (176, 240)
 """A face that is so wide at one level was seen as in a portrait."""
 
+SEEN_IN_FRAME_PX: Final = 40
+"""In a frame of a video, which is followed by others, so wide is enough: faces are followed at 58 pixels."""
+
 MIN_STEP: Final = 1.25
 """What is decoded is looked at before more is decoded, if it is at least so many times as large as the last level."""
 
@@ -97,7 +100,15 @@ class FaceSearch:
     Whoever runs it shows the picture again and again, decoded as finely as each level needs.
     """
 
-    def __init__(self, network: Network, size: tuple[int, int], min_score: float, max_faces: int | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        size: tuple[int, int],
+        min_score: float,
+        max_faces: int | None = None,
+        *,
+        min_seen_px: int = SEEN_PX[0],
+    ) -> None:
         """Begin.
 
         Args:
@@ -105,11 +116,13 @@ class FaceSearch:
             size: width and height of the picture, pixels.
             min_score: of a face.
             max_faces: the search ends when no face among so many of the largest can be missing; None for all faces.
+            min_seen_px: a face that is so wide at a level is not looked at again for its landmarks.
         """
         self._network = network
         self._size = size
         self._min_score = min_score
         self._max_faces = max_faces
+        self._min_seen_px = min_seen_px
         self._found: list[tuple[int, NDArray[np.float32]]] = []  # each level with its candidates
         self._finest = Image.new("RGB", (1, 1))  # the picture as it was shown
         self._settled: list[Detection] = []  # faces that larger levels have nothing to say about
@@ -165,9 +178,9 @@ class FaceSearch:
 
     def _landmarks(self, face: Detection, portrait_px: int) -> NDArray[np.float32]:
         """The landmarks of a face, seen about as large as in a portrait where the picture is that fine."""
-        for level_px, seen in self._found:
+        for level_px, seen in reversed(self._found):
             voters = seen[overlap(face.box, seen[:, :4]) > VOTING_OVERLAP]
-            if len(voters) and SEEN_PX[0] <= face.box[2] / self._pixel(level_px) <= SEEN_PX[1]:
+            if len(voters) and self._min_seen_px <= face.box[2] / self._pixel(level_px) <= SEEN_PX[1]:
                 return mean_landmarks(voters)
         scale = self._finest.width / self._size[0]
         if max(self._size) <= MIN_SIDE_PX:

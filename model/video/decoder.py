@@ -166,7 +166,7 @@ class Video:
                 if pipe is not None:
                     pipe.close()
 
-    def _ask(self) -> tuple[dict[str, Any], bytearray]:
+    def _ask(self) -> tuple[dict[str, Any], memoryview]:
         assert self._process.stdin is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
         try:
@@ -178,7 +178,7 @@ class Video:
                 self._write(b"\n")
             deadline = time.monotonic() + REPLY_TIMEOUT_S
             size = int.from_bytes(self._read(4, deadline), "big")
-            header: dict[str, Any] = json.loads(self._read(size, deadline))
+            header: dict[str, Any] = json.loads(bytes(self._read(size, deadline)))
             return header, self._read(header["bytes"], deadline)
         except (OSError, EOFError):
             self.kill()
@@ -189,12 +189,11 @@ class Video:
         while view:
             view = view[self._process.stdin.write(view) or 0 :]  # type: ignore[union-attr]
 
-    def _read(self, count: int, deadline: float) -> bytearray:
+    def _read(self, count: int, deadline: float) -> memoryview:
         """Read ``count`` bytes of a reply."""
         pipe = self._process.stdout
         assert pipe is not None  # noqa: S101
-        got = bytearray(count)
-        view, at = memoryview(got), 0
+        view, at = np.empty(count, np.uint8).data, 0
         waiting = select.poll()
         waiting.register(pipe, select.POLLIN)
         while at < count:
@@ -205,7 +204,7 @@ class Video:
             if not read:
                 raise EOFError
             at += read
-        return got
+        return view
 
 
 def _format_of(data: bytes) -> str | None:
@@ -215,7 +214,7 @@ def _format_of(data: bytes) -> str | None:
     return next((name for at, signature, name in _SIGNATURES if data.startswith(signature, at)), None)
 
 
-def _upright(header: dict[str, Any], body: bytearray) -> NDArray[np.uint8]:
+def _upright(header: dict[str, Any], body: memoryview) -> NDArray[np.uint8]:
     """(h, w, 3) the pixels of a frame: transparent parts on white, rotated as the file says."""
     width, height, channels = header["width"], header["height"], header["channels"]
     rows = np.frombuffer(body, np.uint8).reshape(height, header["stride"])

@@ -15,6 +15,7 @@ from PIL import Image
 from mien.model.faces.box import Box, clip
 from mien.model.faces.detection import Detection, merge
 from mien.model.faces.reader import Face, FaceReader, cut_out
+from mien.model.faces.search import SEEN_IN_FRAME_PX
 from mien.model.video.tracker import DETECT_EVERY
 
 MAX_INTERVAL_S: Final = 0.5
@@ -124,7 +125,7 @@ class FaceFollower:
         """The faces of the whole frame; those that look as they did are kept."""
         same = [each for each in self._followed if _is_same(image, each)]
         found = []
-        for face in self._reader.crop_faces(image, self._max_faces):
+        for face in self._reader.crop_faces(image, self._max_faces, min_seen_px=SEEN_IN_FRAME_PX):
             known = next((each for each in same if _is_near(face.box, each.face.box, SAME_STEP)), None)
             found.append(known or _Followed(face, _look(image, face.box)))
         return found

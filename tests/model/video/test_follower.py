@@ -27,7 +27,7 @@ def test_moving_face_is_found_in_every_frame_and_few_are_searched(reader: FaceRe
         (face,) = follower.read(frame, number / 25)
         (expected,) = reader.crop_faces(frame)
         assert face.box == pytest.approx(expected.box, abs=8)
-        assert face.landmarks == pytest.approx(expected.landmarks, abs=5)
+        assert face.landmarks == pytest.approx(expected.landmarks, abs=6)  # those of a larger look
         assert face.crop.shape == (48, 48)
     assert follower.searched == 4
 
