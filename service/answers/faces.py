@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import Field
@@ -181,7 +182,7 @@ class Classification(Answer):
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each face, with its number."""
-        return [{"face": number, **flatten(face.model_dump())} for number, face in enumerate(self.faces)]
+        return _face_rows(self.faces)
 
 
 class Embedding(Answer):
@@ -192,7 +193,7 @@ class Embedding(Answer):
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each face, with its number."""
-        return [{"face": number, **flatten(face.model_dump())} for number, face in enumerate(self.faces)]
+        return _face_rows(self.faces)
 
 
 class Retrieval(Answer):
@@ -241,3 +242,7 @@ class Embeddings(Answer):
     """One answer for each of several images, in their order."""
 
     images: list[Embedding | ProblemImage]
+
+
+def _face_rows(faces: Sequence[Face]) -> list[dict[str, Any]]:
+    return [{"face": number, **flatten(face.model_dump())} for number, face in enumerate(faces)]

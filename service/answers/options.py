@@ -65,12 +65,9 @@ class RetrievalFaceOptions(FaceOptions, RetrievalOptions, total=False):
     """The options of a retrieval with an image."""
 
 
-class BatchOptions(TypedDict, total=False):
+class BatchOptions(FaceOptions, total=False):
     """The options of answers about many images; ``classify_all`` explains them."""
 
-    already_cropped: bool
-    faces: Faces
-    colour: Colour
     batch: int
     progress: bool
     on_progress: OnProgress | None

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from numbers import Integral
-from typing import Final, TypeVar, get_args
+from typing import Any, Final, TypeVar, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from mien.model.embedder.embedder import BATCH_FACES
 from mien.model.errors import ImageError
 from mien.model.faces.pictures import Colour, Image, read_image
 from mien.model.faces.reader import Face
-from mien.service.answers.options import Faces, OnProgress, Prior
+from mien.service.answers.options import ClassificationOptions, FaceOptions, Faces, OnProgress, Prior
 from mien.service.answers.progress import count_progress
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
@@ -51,6 +51,24 @@ class Search:
     summary: int = 0
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """How images are read, and under which prior their faces are named; ``LocalClient.classify`` explains them.
+
+    Raises:
+        QueryError: one is out of range.
+    """
+
+    already_cropped: bool = False
+    faces: Faces = "all"
+    colour: Colour = "rgb"
+    prior: Prior | None = None
+
+    def __post_init__(self) -> None:
+        max_faces_of(self.faces)
+        check_prior(self.prior)
+
+
 class ImageReader:
     """Reads images, and predicts their faces with an engine. Thread-safe."""
 
@@ -58,104 +76,80 @@ class ImageReader:
         """Predict with ``engine``."""
         self._engine = engine
 
-    def predict(
-        self,
-        image: Image,
-        search: Search,
-        *,
-        already_cropped: bool = False,
-        faces: Faces = "all",
-        colour: Colour = "rgb",
-        prior: Prior | None = None,
-    ) -> Prediction:
+    def predict(self, image: Image, search: Search, **options: Unpack[ClassificationOptions]) -> Prediction:
         """The prediction of an image's faces; options and errors as of ``LocalClient.classify``."""
-        request = self._request(image, search, colour, max_faces_of(faces), prior, already_cropped=already_cropped)
-        return self._engine.predict_one(request)
+        return self._engine.predict_one(self._request(image, search, ReadOptions(**options)))
 
     def predict_all(
         self,
         images: Iterable[Image],
         search: Search,
         *,
-        already_cropped: bool = False,
-        faces: Faces = "all",
-        colour: Colour = "rgb",
-        prior: Prior | None = None,
         batch: int = BATCH_IMAGES,
         progress: bool = False,
         on_progress: OnProgress | None = None,
+        **options: Unpack[ClassificationOptions],
     ) -> Iterator[Prediction | Failure]:
         """The prediction of each image, or why there is none; options and errors as of ``LocalClient.classify``."""
-        max_faces = max_faces_of(faces)
+        chosen = ReadOptions(**options)
+        read = _or_failure(lambda image: self._request(image, search, chosen))
+        on_gpu = self._engine.pipeline.embedder.is_on_gpu  # it needs large batches, while every core reads
 
-        def read(image: Image) -> InferenceRequest | Failure:
-            try:
-                return self._request(image, search, colour, max_faces, prior, already_cropped=already_cropped)
-            except (ImageError, OSError) as error:
-                return error
+        def work(part: Sequence[Image]) -> list[Any]:
+            requests = list(map(read, part))
+            return requests if on_gpu else self._predict(requests)
 
-        if self._engine.pipeline.embedder.is_on_gpu:  # it needs large batches, while every core reads
-            for requests in _in_threads(images, lambda part: list(map(read, part)), batch, progress, on_progress):
-                yield from self._predict(requests)
-        else:
-            predict = lambda part: self._predict(list(map(read, part)))  # noqa: E731
-            for found in _in_threads(images, predict, batch, progress, on_progress):
-                yield from found
+        for found in _in_threads(images, work, batch, progress, on_progress):
+            yield from self._predict(found) if on_gpu else found
+
+    def faces(self, image: Image, **options: Unpack[FaceOptions]) -> list[Face]:
+        """The faces of an image; options and errors as of ``LocalClient.classify``."""
+        return self._read_faces(image, ReadOptions(**options))[0]
+
+    def faces_of_all(
+        self,
+        images: Iterable[Image],
+        *,
+        batch: int = BATCH_IMAGES,
+        progress: bool = False,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[FaceOptions],
+    ) -> Iterator[list[Face] | Failure]:
+        """The faces of each image, or why there are none; options and errors as of ``LocalClient.classify``."""
+        chosen = ReadOptions(**options)
+        read = _or_failure(lambda image: self._read_faces(image, chosen)[0])
+        for found in _in_threads(images, lambda part: list(map(read, part)), batch, progress, on_progress):
+            yield from found
 
     def _predict(self, requests: Sequence[InferenceRequest | Failure]) -> list[Prediction | Failure]:
         """A prediction for each request; failures stay in their places."""
         predictions = iter(self._engine.predict([each for each in requests if isinstance(each, InferenceRequest)]))
         return [next(predictions) if isinstance(each, InferenceRequest) else each for each in requests]
 
-    def faces(
-        self, image: Image, *, already_cropped: bool = False, faces: Faces = "all", colour: Colour = "rgb"
-    ) -> list[Face]:
-        """The faces of an image; options and errors as of ``LocalClient.classify``."""
-        data = self._read(image, colour)
-        return self._engine.read_faces(data, already_cropped=already_cropped, max_faces=max_faces_of(faces))
-
-    def faces_of_all(
-        self,
-        images: Iterable[Image],
-        *,
-        already_cropped: bool = False,
-        faces: Faces = "all",
-        colour: Colour = "rgb",
-        batch: int = BATCH_IMAGES,
-        progress: bool = False,
-        on_progress: OnProgress | None = None,
-    ) -> Iterator[list[Face] | Failure]:
-        """The faces of each image, or why there are none; options and errors as of ``LocalClient.classify``."""
-
-        def read(image: Image) -> list[Face] | Failure:
-            try:
-                return self.faces(image, already_cropped=already_cropped, faces=faces, colour=colour)
-            except (ImageError, OSError) as error:
-                return error
-
-        for found in _in_threads(images, lambda part: list(map(read, part)), batch, progress, on_progress):
-            yield from found
-
-    def _request(
-        self,
-        image: Image,
-        search: Search,
-        colour: Colour,
-        max_faces: int | None,
-        prior: Prior | None,
-        *,
-        already_cropped: bool,
-    ) -> InferenceRequest:
-        check_prior(prior)
-        data = self._read(image, colour)
-        found = self._engine.read_faces(data, already_cropped=already_cropped, max_faces=max_faces)
+    def _request(self, image: Image, search: Search, options: ReadOptions) -> InferenceRequest:
+        found, data = self._read_faces(image, options)
         if isinstance(data, bytes):
             search = replace(search, options=without_image(search.options, data))
-        return InferenceRequest(faces=found, prior=prior, **vars(search))
+        return InferenceRequest(faces=found, prior=options.prior, **vars(search))
 
-    def _read(self, image: Image, colour: Colour) -> bytes | NDArray[np.uint8]:
+    def _read_faces(self, image: Image, options: ReadOptions) -> tuple[list[Face], bytes | NDArray[np.uint8]]:
+        """The faces of an image, and its file or pixels."""
         limits = self._engine.pipeline.limits
-        return read_image(image, colour, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+        data = read_image(image, options.colour, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+        max_faces = max_faces_of(options.faces)
+        return self._engine.read_faces(data, already_cropped=options.already_cropped, max_faces=max_faces), data
+
+
+def _or_failure(read: Callable[[Image], Result]) -> Callable[[Image], Result | Failure]:
+    """``read``, which returns the error of an image that cannot be used."""
+
+    def read_or_fail(image: Image) -> Result | Failure:
+        try:
+            return read(image)
+        except (ImageError, OSError) as error:
+            return error
+
+    return read_or_fail
 
 
 def max_faces_of(faces: Faces) -> int | None:

@@ -9,7 +9,9 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 
+from mien.service.answers.base import Answer
 from mien.service.answers.problem import Problem
 
 DOCS_FILES: Final = "/docs/files"
@@ -47,7 +49,8 @@ def complete_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
     schemas = description["components"]["schemas"]
     kinds: list[type[BaseModel]] = [Problem, *bodies]
     for kind in kinds:
-        schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+        mode: JsonSchemaMode = "serialization" if issubclass(kind, Answer) else "validation"
+        schema = kind.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
         schemas |= schema.pop("$defs", {})
         if "$ref" not in schema:
             schemas[kind.__name__] = schema
