@@ -32,7 +32,7 @@ from mien.index.evaluation.scores.classification import (
     softmax_head,
 )
 from mien.index.evaluation.scores.intervals import Scores, join_scores, mean_interval
-from mien.index.evaluation.scores.rejection import KindTypicality, score_rejection
+from mien.index.evaluation.scores.rejection import score_rejection
 from mien.index.evaluation.scores.retrieval import score_retrieval
 from mien.index.evaluation.summary import INTERVALS, markdown
 from mien.index.gallery.fixed_gallery import Entry, FixedGallery
@@ -269,9 +269,10 @@ def _rejection(
 ) -> Scores:
     mixture = bundle.mixture
     parts = np.split(mixture.typicality(points), np.cumsum([len(each.crops) for each in outliers])[:-1])
-    kinds = [KindTypicality(each.kind, part, each.seen) for each, part in zip(outliers, parts, strict=True)]
+    kinds = {each.kind: part for each, part in zip(outliers, parts, strict=True)}
+    seen = {each.kind for each in outliers if each.seen}
     typical = mixture.typicality(faces.embeddings)
-    scores, intervals = score_rejection(typical, kinds, mixture.min_typicality)
+    scores, intervals = score_rejection(typical, kinds, seen, mixture.min_typicality)
     known = typical >= mixture.min_typicality
     scores["faces_kept_per_emotion"] = {
         name: float(known[faces.labels == label].mean()) if (faces.labels == label).any() else None

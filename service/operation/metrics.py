@@ -3,18 +3,12 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Final, Literal, get_args
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 Stage = Literal["decode", "detect", "embed", "search"]
@@ -47,88 +41,50 @@ class Metrics:
         self._shared = SHARED_FOLDER in os.environ
         if not self._shared:
             ProcessCollector(registry=self._registry)
-        self.requests = Counter(
-            "mien_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
-        )
-        self.request_seconds = Histogram(
+        counter, histogram = partial(Counter, registry=self._registry), partial(Histogram, registry=self._registry)
+        gauge = partial(Gauge, registry=self._registry, multiprocess_mode="livesum")  # of all processes together
+        self.requests = counter("mien_requests", "Requests answered.", ("method", "route", "status"))
+        self.request_seconds = histogram(
             "mien_request_seconds",
             "From the headers of a request to the end of its answer.",
             ("route",),
             buckets=_SECONDS,
-            registry=self._registry,
         )
-        self.rejections = Counter(
-            "mien_rejections",
-            "Requests and images refused, by the type of the problem.",
-            ("problem",),
-            registry=self._registry,
+        self.rejections = counter(
+            "mien_rejections", "Requests and images refused, by the type of the problem.", ("problem",)
         )
-        self.stage_seconds = Histogram(
+        self.stage_seconds = histogram(
             "mien_stage_seconds",
             "Time on a core: decode and detect per image, embed and search per batch.",
             ("stage",),
             buckets=_SECONDS,
-            registry=self._registry,
         )
         self._stages = {stage: self.stage_seconds.labels(stage) for stage in get_args(Stage)}
-        self.batch_faces = Histogram(
-            "mien_batch_faces",
-            "Faces that went through the network together.",
-            buckets=_COUNTS,
-            registry=self._registry,
+        self.batch_faces = histogram(
+            "mien_batch_faces", "Faces that went through the network together.", buckets=_COUNTS
         )
-        self.faces_per_image = Histogram(
-            "mien_faces_per_image", "Faces found in an image.", buckets=_COUNTS, registry=self._registry
+        self.faces_per_image = histogram("mien_faces_per_image", "Faces found in an image.", buckets=_COUNTS)
+        self.images_held = gauge("mien_images_held", "Images that are worked on or wait.")
+        self.videos_held = gauge("mien_videos_held", "Videos that are worked on.")
+        self.streams_open = gauge("mien_streams_open", "WebSockets that are open.")
+        self.connections_open = gauge("mien_connections_open", "Connections.")
+        self.connections_closed = counter(
+            "mien_connections_closed", "Connections that were refused or cut off, by the reason.", ("reason",)
         )
-        self.images_held = Gauge(
-            "mien_images_held",
-            "Images that are worked on or wait.",
-            multiprocess_mode="livesum",
-            registry=self._registry,
-        )
-        self.videos_held = Gauge(
-            "mien_videos_held", "Videos that are worked on.", multiprocess_mode="livesum", registry=self._registry
-        )
-        self.streams_open = Gauge(
-            "mien_streams_open", "WebSockets that are open.", multiprocess_mode="livesum", registry=self._registry
-        )
-        self.connections_open = Gauge(
-            "mien_connections_open", "Connections.", multiprocess_mode="livesum", registry=self._registry
-        )
-        self.connections_closed = Counter(
-            "mien_connections_closed",
-            "Connections that were refused or cut off, by the reason.",
-            ("reason",),
-            registry=self._registry,
-        )
-        self.key_file_broken = Gauge(
+        self.key_file_broken = gauge(
             "mien_key_file_broken",
             "1 while the key file cannot be used, so that no key is valid.",
             multiprocess_mode="livemax",
-            registry=self._registry,
         )
-        self.frames = Counter(
+        self.frames = counter(
             "mien_frames",
             "Frames of videos and streams: answered, damaged, dropped for a newer one, refused.",
             ("source", "result"),
-            registry=self._registry,
         )
-        self.body_bytes_held = Gauge(
-            "mien_body_bytes_held",
-            "Bytes of the bodies of open requests.",
-            multiprocess_mode="livesum",
-            registry=self._registry,
-        )
-        self.gallery_faces = Gauge(
-            "mien_gallery_faces", "Faces in the gallery.", multiprocess_mode="livemax", registry=self._registry
-        )
-        self.resident_bytes = Gauge(
-            "mien_resident_bytes",
-            "Memory of all processes of the service.",
-            multiprocess_mode="livesum",
-            registry=self._registry,
-        )
-        self.reloads = Counter("mien_reloads", "Bundles loaded while serving.", ("result",), registry=self._registry)
+        self.body_bytes_held = gauge("mien_body_bytes_held", "Bytes of the bodies of open requests.")
+        self.gallery_faces = gauge("mien_gallery_faces", "Faces in the gallery.", multiprocess_mode="livemax")
+        self.resident_bytes = gauge("mien_resident_bytes", "Memory of all processes of the service.")
+        self.reloads = counter("mien_reloads", "Bundles loaded while serving.", ("result",))
 
     def record(self, stage: Stage, began_ns: int, seconds: float) -> None:
         """Record a run of a stage in another process, which began ``began_ns`` nanoseconds after 1970."""

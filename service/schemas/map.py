@@ -53,10 +53,7 @@ def atlas_answer(found: SpaceAtlas, *, owned: bool, portraits: bool) -> Atlas:
 
 
 def _map_regions(ellipses: dict[str, Ellipse], names: Mapping[str, str]) -> list[MapRegion]:
-    return [
-        MapRegion(id=id_, name=names.get(id_), x=each.x, y=each.y, long=each.long, short=each.short, turn=each.turn)
-        for id_, each in ellipses.items()
-    ]
+    return [MapRegion(id=id_, name=names.get(id_), **vars(each)) for id_, each in ellipses.items()]
 
 
 def _atlas_region(region: Region, sub_classes: Sequence[Region]) -> AtlasRegion:
@@ -67,6 +64,6 @@ def _atlas_region(region: Region, sub_classes: Sequence[Region]) -> AtlasRegion:
         faces=region.faces,
         share=region.share,
         votes=region.votes,
-        nearest=[NearestFace(id=face.id, distance=face.distance) for face in region.nearest],
+        nearest=[NearestFace(**face._asdict()) for face in region.nearest],
         sub_classes=[_atlas_region(each, []) for each in sub_classes],
     )

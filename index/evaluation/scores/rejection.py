@@ -4,8 +4,7 @@ Source of the interval of an AUROC: DeLong, DeLong, Clarke-Pearson: *Comparing t
 Receiver Operating Characteristic Curves*, 1988 (its structural components).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,22 +13,9 @@ from mien.index.evaluation.scores.intervals import Interval, Scores, mean_interv
 from mien.model.errors import DatasetError
 
 
-@dataclass(frozen=True)
-class KindTypicality:
-    """Typicality of the outliers of one kind.
-
-    Attributes:
-        kind: what they show.
-        typicality: (m,).
-        seen: something was fitted on outliers of this kind.
-    """
-
-    kind: str
-    typicality: NDArray[np.float64]
-    seen: bool
-
-
-def score_rejection(faces: NDArray[np.float64], kinds: Sequence[KindTypicality], threshold: float) -> Scores:
+def score_rejection(
+    faces: NDArray[np.float64], kinds: Mapping[str, NDArray[np.float64]], seen: Container[str], threshold: float
+) -> Scores:
     """Score typicality against several kinds of outliers, each kind counting the same, with intervals.
 
     The mean of the kinds' AUROC is the AUROC of faces against a pool of all kinds in equal shares. The intervals are
@@ -37,7 +23,8 @@ def score_rejection(faces: NDArray[np.float64], kinds: Sequence[KindTypicality],
 
     Args:
         faces: (n,) typicality of faces.
-        kinds: at least one.
+        kinds: what outliers show, at least one kind, to their (m,) typicality.
+        seen: the kinds that something was fitted on.
         threshold: what is less typical than this is rejected.
 
     Returns:
@@ -50,21 +37,21 @@ def score_rejection(faces: NDArray[np.float64], kinds: Sequence[KindTypicality],
     """
     if not kinds:
         raise DatasetError("rejection needs at least one kind of outliers, got none")
-    wins = {each.kind: win_shares(faces, each.typicality) for each in kinds}
-    below = {each.kind: each.typicality < threshold for each in kinds}
-    unseen = [each.kind for each in kinds if not each.seen]
+    wins = {kind: win_shares(faces, typicality) for kind, typicality in kinds.items()}
+    below = {kind: typicality < threshold for kind, typicality in kinds.items()}
+    unseen = [kind for kind in kinds if kind not in seen]
     faces_kept = float((faces >= threshold).mean())
     scores = {
-        each.kind: {
+        kind: {
             "faces": faces.size,
-            "outliers": each.typicality.size,
-            "auroc": float(wins[each.kind][0].mean()),
+            "outliers": typicality.size,
+            "auroc": float(wins[kind][0].mean()),
             "threshold": threshold,
             "faces_kept": faces_kept,
-            "outliers_rejected": float(below[each.kind].mean()),
-            "seen": each.seen,
+            "outliers_rejected": float(below[kind].mean()),
+            "seen": kind in seen,
         }
-        for each in kinds
+        for kind, typicality in kinds.items()
     }
     intervals = {
         "auroc": _auroc_interval(list(wins.values())),
