@@ -11,8 +11,9 @@ from mien.index.bundle.default import default_bundle
 from mien.index.bundle.manifest import EMBEDDER, read_manifest
 from mien.index.evaluation.summary import markdown
 from mien.index.fitting.naming import read_names
+from mien.service.operation.metrics import Metrics
 from mien.service.routes.problems import ANSWERS
-from mien.service.settings import Settings
+from mien.service.settings import PREFIX, Settings
 from tests.support.data import ROOT
 
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -118,6 +119,23 @@ def test_every_setting_has_a_row_with_its_default() -> None:
             assert not shown.startswith("`"), f"{name} has no default value, the document shows {shown}"
         else:
             assert default_value(shown) == field.default, name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_settings_and_metrics_that_a_document_names_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert set(re.findall(rf"{PREFIX}\w+", text)) <= {PREFIX + name.upper() for name in Settings.model_fields}
+    metrics = re.findall(r"^# TYPE (\w+)", Metrics().exposition().decode(), re.MULTILINE)
+    assert set(re.findall(r"`(mien_\w+)", text)) <= set(metrics)
+
+
+def test_table_of_limits_names_settings() -> None:
+    """docs/serving.md leaves out their prefix."""
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8").partition("## Limits")[2].partition("\n## ")[0]
+    rows = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| ")][1:]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert len(named) > len(rows)
+    assert named <= {name.upper() for name in Settings.model_fields}
 
 
 def default_value(shown: str) -> object:
