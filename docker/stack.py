@@ -202,9 +202,9 @@ class Stack:
             connection.close()
         return Answer(sent, answer.status)
 
-    def classify(self, key: str | None = None) -> Answer:
-        """Send the photograph to ``/classify``."""
-        body, kind = self._form()
+    def classify(self, key: str | None = None, picture: bytes | None = None) -> Answer:
+        """Send a picture, by default the photograph, to ``/classify``."""
+        body, kind = self._form(self.photo.read_bytes() if picture is None else picture)
         return self.ask("POST", "/classify", body, kind, key)
 
     def add(self, face_id: str, key: str | None = None) -> Answer:
@@ -216,10 +216,10 @@ class Stack:
         """The ids that are not in the gallery."""
         return [each for each in face_ids if self.ask("GET", f"/gallery/{each}").status != http.client.OK]
 
-    def _form(self) -> tuple[bytes, str]:
+    def _form(self, picture: bytes) -> tuple[bytes, str]:
         boundary = "a-photograph"
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="photo"\r\n\r\n'
-        return head.encode() + self.photo.read_bytes() + f"\r\n--{boundary}--\r\n".encode(), (
+        return head.encode() + picture + f"\r\n--{boundary}--\r\n".encode(), (
             f"multipart/form-data; boundary={boundary}"
         )
 

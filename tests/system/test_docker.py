@@ -136,6 +136,13 @@ def test_ports_are_open_to_this_machine_alone(compose: dict[str, Any]) -> None:
             assert ":-127.0.0.1:" in port
 
 
+def test_service_has_the_time_to_stop(compose: dict[str, Any]) -> None:
+    """Its longest, as docs/security.md says, before the engine kills it."""
+    longest_s = Settings.model_fields["drain_s"].default + Settings.model_fields["timeout_s"].default + 15
+    for name in ("mien", "gpu", "replica"):
+        assert int(compose["services"][name]["stop_grace_period"].rstrip("s")) > longest_s
+
+
 def test_services_are_restarted(compose: dict[str, Any]) -> None:
     for name in ("mien", "gpu", "replica", "milvus", "proxy", "prometheus", "grafana"):
         assert compose["services"][name]["restart"] == "unless-stopped"
@@ -169,6 +176,9 @@ def test_image_gets_signals_and_does_not_run_as_root() -> None:
     assert dockerfile.count("--require-hashes") == 5
     bases = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
     assert set(bases) == {"${PYTHON}", "base"}
+    final = re.findall(r"^FROM base AS (\w+)$", dockerfile, re.MULTILINE)
+    assert final == ["cpu", "distributed", "gpu", "train"]
+    assert dockerfile.count("COPY --from=mien /opt/mien /opt/mien") == len(final), "mien is a layer of its own"
     assert "ARG PYTHON=python:3.11-slim-bookworm" in dockerfile
 
 
