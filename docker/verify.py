@@ -108,7 +108,7 @@ def read_pictures(stack: Stack) -> str:
         status = stack.classify(picture=picture).status
         refused = {http.client.REQUEST_ENTITY_TOO_LARGE, http.client.UNPROCESSABLE_ENTITY}
         expect(status in refused, f"the picture {name} to be refused", status)
-    killing = """
+    killing = r"""
 import os
 from pathlib import Path
 for process in Path("/proc").glob("[0-9]*"):

@@ -84,7 +84,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=1024,
-        description="Threads that embed and search, and most processes that read pictures; 0 takes one per core.",
+        description="Threads that embed and search, and most processes that read pictures; 0 takes one per core, "
+        "as far as the limits of a container allow.",
     )
     processes: int = Field(1, ge=1, le=256, description="Processes that serve; each loads the bundle.")
     batch_faces: int = Field(8, ge=1, le=1024, description="Most faces that go through the network at once.")

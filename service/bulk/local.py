@@ -4,7 +4,6 @@ An import that was interrupted is run again: a face that the gallery has with th
 image is decoded, unless a thumbnail or further faces are asked for.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Final
 from mien.index.bundle.bundle import Bundle
 from mien.index.gallery.face import GalleryFace
 from mien.index.gallery.store import GalleryStore
+from mien.model.container import usable_cores
 from mien.model.embedder.embedder import BATCH_FACES
 from mien.model.pipeline import Pipeline
 from mien.service.bulk.manifests import Manifest, ManifestFace
@@ -78,7 +78,7 @@ class Importer:
             report.include(last.write(embed_drafts(drafts, self.pipeline.embedder)))
             on_progress(count)
 
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         with ThreadPoolExecutor(cores) as threads:
             begun: tuple[int, list[Future[list[Draft]]]] | None = None
             try:

@@ -14,6 +14,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from mien.model.container import usable_cores
 from mien.model.errors import MienError
 from mien.service.commands.arguments import add_bundle_option
 from mien.service.commands.terminal import output
@@ -108,8 +109,7 @@ def _engines() -> Iterator[Finding]:
 
 
 def _cores() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = f"{usable} of {os.cpu_count()} cores may be used"
+    found = f"{usable_cores()} of {os.cpu_count()} cores may be used"
     limit = os.environ.get("OMP_NUM_THREADS")
     if limit:
         return Finding("cores", "note", f"{found}; OMP_NUM_THREADS={limit}", "it limits FAISS, too: unset it")

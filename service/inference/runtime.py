@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from mien.index.deadline import DEADLINE_S
 from mien.index.errors import GalleryError
+from mien.model.container import memory_limit_bytes, usable_cores
 from mien.model.errors import MienError
 from mien.service.errors import NotReadyError, ReloadError, TooLateError
 from mien.service.inference.admission import Admission
@@ -30,7 +30,20 @@ BROKEN_AFTER: Final = 3
 GAUGES_EVERY_S: Final = 5.0
 """Seconds between two updates of the gauges."""
 
+SERVICE_BYTES: Final = 1 << 30
+"""Memory that is left to the service itself where its container has a limit."""
+
+READER_BYTES: Final = 1 << 29
+"""Memory for each process that reads pictures: what a large photograph takes."""
+
 _log = logging.getLogger("mien.runtime")
+
+
+def workers_that_fit() -> int:
+    """One worker for each usable core, but no more than the memory of the container is enough for."""
+    limit = memory_limit_bytes()
+    fit = usable_cores() if limit is None else (limit - SERVICE_BYTES) // READER_BYTES
+    return max(1, min(usable_cores(), fit))
 
 
 class Runtime:
@@ -51,7 +64,7 @@ class Runtime:
         self.settings = settings
         self.metrics = engine.metrics
         self.admission = Admission(settings)
-        self.pool = WorkerPool(settings.workers or os.cpu_count() or 1)
+        self.pool = WorkerPool(settings.workers or workers_that_fit())
         self.readers = ReaderPool(len(self.pool), settings, self.metrics)
         self.lanes = Lanes(self.pool, self.admission, settings.timeout_s)
         self.stopping = asyncio.Event()

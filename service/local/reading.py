@@ -1,6 +1,5 @@
 """Images to predictions in this process: one, or many, which every core reads and embeds a few at a time."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from mien.index.errors import QueryError
 from mien.index.gallery.store import EVERYTHING, SearchOptions
 from mien.index.gallery.vectors.flat import search_single_threaded
+from mien.model.container import usable_cores
 from mien.model.embedder.embedder import BATCH_FACES
 from mien.model.errors import ImageError
 from mien.model.faces.pictures import Colour, Image, read_image
@@ -195,7 +195,7 @@ def _in_threads(
 ) -> Iterator[list[Result]]:
     """What ``work`` returns for the images, ``batch`` of them at a time; each core works on a few of these at once."""
     check_count("batch", batch)
-    waiting, cores = iter(images), os.cpu_count() or 1
+    waiting, cores = iter(images), usable_cores()
     with (
         ThreadPoolExecutor(cores, initializer=search_single_threaded) as threads,
         count_progress(images, on_progress, draw=progress) as advance,

@@ -15,7 +15,7 @@ from mien.service.app import create_app
 from mien.service.errors import ReloadError
 from mien.service.inference.engine import Engine
 from mien.service.inference.prediction import InferenceRequest, Prediction
-from mien.service.inference.runtime import Runtime
+from mien.service.inference.runtime import Runtime, workers_that_fit
 from mien.service.settings import Settings
 from tests.support.answers import CROPPED, problem_kind
 from tests.support.engines import SlowEngine
@@ -105,3 +105,12 @@ def test_request_without_memory_fails_alone(served_engine: Engine, crop_file: by
         assert (first.result().status_code, modest.status_code) == (200, 200)
         assert problem_kind(greedy) == (503, "no-memory")
         assert greedy.json()["detail"] == "mien has too little memory for this request"
+
+
+@pytest.mark.parametrize(("limit", "workers"), [(None, 64), (1 << 29, 1), (2 << 30, 2), (4 << 30, 6), (64 << 30, 64)])
+def test_workers_fit_into_the_memory_of_the_container(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None, workers: int
+) -> None:
+    monkeypatch.setattr("mien.service.inference.runtime.usable_cores", lambda: 64)
+    monkeypatch.setattr("mien.service.inference.runtime.memory_limit_bytes", lambda: limit)
+    assert workers_that_fit() == workers
