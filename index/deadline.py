@@ -1,4 +1,4 @@
-"""The deadline of a request: long work in a thread, which nothing can end from outside, looks at it and gives up."""
+"""Deadlines of requests: long work in a thread, which cannot be ended from outside, checks them."""
 
 import time
 from collections.abc import Iterator

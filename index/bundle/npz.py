@@ -65,7 +65,7 @@ def read_arrays(
             arrays = {name: file[name] for name in (*shapes, "embedder_sha256")}
     except KeyError as error:
         raise BundleError(f"{path} is broken: {error.args[0]}") from None
-    except Exception as error:  # noqa: BLE001  whatever parsers fail with on what nobody wrote by accident
+    except Exception as error:  # noqa: BLE001  parsers raise errors of many kinds
         raise BundleError(f"{path} is broken: {str(error)[:200]}") from None
     if str(arrays["embedder_sha256"]) != embedder_sha256:
         raise BundleError(f"{path} was made with another embedder.onnx than the one in its folder")

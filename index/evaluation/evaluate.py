@@ -89,7 +89,7 @@ def evaluate(
     majority = labels(kept.votes, "majority")
     clear = majority != UNLABELLED
     if not clear.any():
-        raise DatasetError(f"{dataset} has no face with a strict majority of votes")
+        raise DatasetError(f"{dataset} must have a face with a strict majority of votes, got none")
     calibrated_on = (bundle.manifest.calibration or {}).get("dataset")
 
     on_stage("embedding")

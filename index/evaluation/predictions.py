@@ -162,7 +162,7 @@ def figures_by(predictions: Predictions, column: str) -> list[dict[str, Any]]:
     """
     if column not in predictions.metadata:
         raise DatasetError(
-            f"expected one of the columns {', '.join(predictions.metadata) or '(there is none)'}, got {column!r}"
+            f"the column must be one of {', '.join(predictions.metadata) or '(there is none)'}, got {column!r}"
         )
     values = predictions.metadata[column]
     names = np.array(values if column == SUBJECT else group_names(values))

@@ -79,7 +79,7 @@ def calibrate_bundle(
     kept = near_copies.without_leaks(validation)
     clear = kept.take(labels(kept.votes) != UNLABELLED)
     if len(clear) == 0:
-        raise DatasetError(f"{dataset} has no face with a strict majority of votes")
+        raise DatasetError(f"{dataset} must have a face with a strict majority of votes, got none")
 
     outliers = seen_outliers(clear_training.images, BACKGROUND_SEED, count=outliers_of_each_kind)
     crops = np.concatenate([each.crops for each in outliers] + [clear.images])

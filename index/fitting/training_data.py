@@ -99,9 +99,9 @@ def _photographs(root: Path, split: Split) -> LabelledPhotographs:
     known = {name: each for name in found for each, names in _SPLIT_NAMES.items() if name.strip().lower() in names}
     if not known:
         return _divide(read(root, "all", None), split)
-    named = next((name for name, each in known.items() if each == split), None)
-    if named is not None:
-        return read(root, named, None)
+    folder = next((name for name, each in known.items() if each == split), None)
+    if folder is not None:
+        return read(root, folder, None)
     training = next((name for name, each in known.items() if each == "Training"), None)
     if training is None or split == "PrivateTest":
         raise DatasetError(f"{root} must have the split {_SPLIT_NAMES[split][0]}, got {', '.join(sorted(known))}")

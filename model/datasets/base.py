@@ -81,12 +81,12 @@ class LabelledPhotographs:
         """
         if emotions == self.emotions:
             return self
-        named = [self.emotions[label] for label in self.labels.tolist()]
-        kept = np.array([name in emotions for name in named], dtype=np.bool_)
-        left_out = {**self.left_out, **Counter(name for name in named if name not in emotions)}
+        names = [self.emotions[label] for label in self.labels.tolist()]
+        kept = np.array([name in emotions for name in names], dtype=np.bool_)
+        left_out = {**self.left_out, **Counter(name for name in names if name not in emotions)}
         if not kept.any():
             raise _none_of(self.name, emotions, left_out)
-        labels = np.array([emotions.index(name) for name in named if name in emotions], dtype=np.int64)
+        labels = np.array([emotions.index(name) for name in names if name in emotions], dtype=np.int64)
         return replace(self.take(kept), labels=labels, left_out=left_out, emotions=emotions)
 
 

@@ -22,7 +22,7 @@ from mien.model.faces.decoding import MAX_CPU_S, DecodingLimits
 from mien.model.faces.sandboxed_reader import SandboxedReader
 from mien.model.faces.worker import WorkerOptions
 from mien.service.bulk.report import ImportReport
-from mien.service.bulk.stages import Draft, PrepareStage, WriteStage, embed_drafts
+from mien.service.bulk.stages import Draft, ImportOptions, PrepareStage, WriteStage, embed_drafts
 
 Row = dict[str, Any]
 
@@ -40,10 +40,7 @@ class ClusterJob:
         detector: YuNet's file; None takes the one that mien carries.
         limits: of an image.
         provider: where the network runs.
-        already_cropped: images are face crops.
-        max_faces: the largest faces of an image that are imported; None imports all.
-        thumbnails: faces get thumbnails.
-        replacing: replace faces that the gallery has with the same id and other content.
+        options: of the import.
     """
 
     bundle: Path
@@ -54,10 +51,7 @@ class ClusterJob:
     detector: Path | None
     limits: DecodingLimits
     provider: Provider
-    already_cropped: bool
-    max_faces: int | None
-    thumbnails: bool
-    replacing: bool
+    options: ImportOptions
 
     def check(self) -> None:
         """Refuse to work on a machine whose results would differ.
@@ -89,12 +83,12 @@ class PrepareActor:
         reader = SandboxedReader(
             WorkerOptions(
                 detector=None if job.detector is None else str(job.detector),
-                max_faces=job.max_faces,
+                max_faces=job.options.max_faces,
                 limits=job.limits.model_dump(),
                 max_cpu_s=MAX_CPU_S,
             )
         )
-        self._stage = PrepareStage(reader, job.embedding_size, job.already_cropped, job.max_faces, job.thumbnails)
+        self._stage = PrepareStage(reader, job.embedding_size, job.options)
         self._node = _this_node()
 
     def drafts(self, row: Row) -> list[Draft]:
@@ -139,7 +133,7 @@ class WriteActor:
     def __init__(self, job: ClusterJob) -> None:
         job.check()
         store = open_gallery(job.place, job.embedding_size, job.embedder_sha256)
-        self._stage = WriteStage(store, load_bundle(job.bundle), job.replacing)
+        self._stage = WriteStage(store, load_bundle(job.bundle), job.options.replacing)
 
     def __call__(self, batch: Row) -> Row:
         """Write several parcels; the row has the report."""

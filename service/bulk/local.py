@@ -19,6 +19,7 @@ from mien.service.bulk.manifests import Manifest, ManifestFace
 from mien.service.bulk.report import ImportReport
 from mien.service.bulk.stages import (
     Draft,
+    ImportOptions,
     PrepareStage,
     WriteStage,
     embed_drafts,
@@ -42,19 +43,13 @@ class Importer:
         store: the gallery.
         bundle: labels the faces.
         pipeline: reads and embeds the images.
-        already_cropped: images are face crops.
-        replacing: replace faces that the gallery has with the same id and other content, instead of skipping them.
-        max_faces: the largest faces of an image that are imported; None imports all.
-        thumbnails: faces get thumbnails, also those that the gallery has without.
+        options: of the import.
     """
 
     store: GalleryStore
     bundle: Bundle
     pipeline: Pipeline
-    already_cropped: bool = False
-    replacing: bool = False
-    max_faces: int | None = 1
-    thumbnails: bool = False
+    options: ImportOptions
 
     def run(self, manifest: Manifest, on_progress: OnProgress = lambda _: None) -> ImportReport:
         """Import every face that can be imported.
@@ -63,10 +58,8 @@ class Importer:
             GalleryError: the gallery fails, or the embeddings are of another network. Faces that were added stay.
         """
         manifest.check_embedder_matches(self.store.embedder_sha256)
-        first = PrepareStage(
-            self.pipeline, self.store.embedding_size, self.already_cropped, self.max_faces, self.thumbnails
-        )
-        last = WriteStage(self.store, self.bundle, self.replacing)
+        first = PrepareStage(self.pipeline, self.store.embedding_size, self.options)
+        last = WriteStage(self.store, self.bundle, self.options.replacing)
         report, seen = ImportReport(), set[str]()
 
         def embed_in_thread(faces: Sequence[ManifestFace], stored: Mapping[str, GalleryFace]) -> list[Draft]:

@@ -141,7 +141,7 @@ class ClusterImporter:
 
     def _write_here(self, dataset: Any) -> Iterator[ImportReport]:
         """Write what arrives in small batches, so that a killed import has lost little."""
-        stage = WriteStage(self.store, self.bundle, self.job.replacing)
+        stage = WriteStage(self.store, self.bundle, self.job.options.replacing)
         batch: list[tuple[str, bytes]] = []
         began = time.monotonic()
         for row in dataset.iter_rows():

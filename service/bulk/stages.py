@@ -49,22 +49,35 @@ class Draft:
 
 
 @dataclass(frozen=True)
+class ImportOptions:
+    """How faces are imported.
+
+    Attributes:
+        already_cropped: images are face crops.
+        max_faces: the largest faces of an image that are imported; None imports all.
+        thumbnails: faces get thumbnails, also those that the gallery has without.
+        replacing: replace faces that the gallery has with the same id and other content, instead of skipping them.
+    """
+
+    already_cropped: bool = False
+    max_faces: int | None = 1
+    thumbnails: bool = False
+    replacing: bool = False
+
+
+@dataclass(frozen=True)
 class PrepareStage:
     """The first stage: read, decode, detect and align.
 
     Attributes:
         reader: reads the faces of images.
         embedding_size: d, the dimensions of the gallery.
-        already_cropped: images are face crops.
-        max_faces: the largest faces of an image that are imported; None imports all.
-        thumbnails: faces get thumbnails, also those that the gallery has without.
+        options: of the import.
     """
 
     reader: FaceReader | SandboxedReader
     embedding_size: int
-    already_cropped: bool = False
-    max_faces: int | None = 1
-    thumbnails: bool = False
+    options: ImportOptions = ImportOptions()
 
     def prepare(self, entry: ManifestFace, stored: GalleryFace | None) -> list[Draft]:
         """Drafts with crops, or one with the embedding of the manifest or a finished one.
@@ -86,6 +99,7 @@ class PrepareStage:
             time=entry.time,
             thumbnail=entry.thumbnail,
         )
+        options = self.options
         try:
             face = replace(face, id=new_id(face.id))
             check_face(face, self.embedding_size)
@@ -98,12 +112,12 @@ class PrepareStage:
                 again = _with_path_of(face, stored, entry.metadata)
                 if again.same_content(stored):
                     face = again
-                    if self.max_faces == 1 and (stored.has_thumbnail or not self.thumbnails):
+                    if options.max_faces == 1 and (stored.has_thumbnail or not options.thumbnails):
                         return [Draft(entry)]
             found = self.reader.read_faces(
                 data,
-                already_cropped=self.already_cropped,
-                thumbnails=(self.max_faces or sys.maxsize) if self.thumbnails else 0,
+                already_cropped=options.already_cropped,
+                thumbnails=(options.max_faces or sys.maxsize) if options.thumbnails else 0,
             )
         except (ImageError, QueryError) as error:
             return [Draft(entry, fault=str(error))]
@@ -115,7 +129,7 @@ class PrepareStage:
                 replace(face, id=numbered_id(face.id, number), thumbnail=each.thumbnail),
                 each.crop,
             )
-            for number, each in enumerate(found[: self.max_faces], 1)
+            for number, each in enumerate(found[: options.max_faces], 1)
         ]
 
 

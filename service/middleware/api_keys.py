@@ -197,7 +197,7 @@ class Keys:
 
 
 def _check_regularly(reference: "weakref.ref[Keys]") -> None:
-    """Check the file as long as somebody needs the keys."""
+    """Check the file as long as the keys are in use."""
     while True:
         time.sleep(CHECK_EVERY_S)
         keys = reference()

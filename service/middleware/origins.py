@@ -1,8 +1,8 @@
 """Who may ask without a key: the hosts that a request may be for, and the pages that it may come from.
 
 A browser sends what any page tells it to send, also to a service that only this machine can reach. Two headers that a
-page cannot choose tell such requests apart. ``Host`` is the name that the browser looked up: the name of a stranger
-means that their name server points to this machine (DNS rebinding), and that their page could read the answers.
+page cannot choose tell such requests apart. ``Host`` is the name that the browser looked up: an unknown name
+means that its name server points to this machine (DNS rebinding), and that a page of that name could read the answers.
 ``Origin``, or ``Sec-Fetch-Site``, is where the page came from.
 """
 

@@ -1,4 +1,4 @@
-"""The connections of a process: how many there are, and how much of their answers nobody has read yet.
+"""The connections of a process: how many there are, and how much of their answers clients have not read yet.
 
 Where there is no room for another connection, the one that has waited longest for its client makes room: for a
 request, or for the rest of one. Those whose request is being answered are never closed for that.

@@ -84,8 +84,8 @@ class TerminalFormatter(logging.Formatter):
 class Sampling(logging.Filter):
     """Lets some records of each kind through, and says with the next one how many it left out since.
 
-    What strangers can cause as often as they like would fill the disk: refusals, and warnings of the server. Lines
-    about other requests are all let through.
+    Refusals, and warnings of the server, can be caused by anybody and as often as they like, and would fill the disk.
+    Lines about other requests are all let through.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

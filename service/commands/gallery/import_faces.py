@@ -99,9 +99,15 @@ def _importer(
     from mien.service.bulk.actors import ClusterJob
     from mien.service.bulk.local import Importer
     from mien.service.bulk.ray import ClusterImporter
+    from mien.service.bulk.stages import ImportOptions
 
     limits = read_options(arguments, DecodingLimits)
-    thumbnails = settings.gallery_thumbnails if arguments.thumbnails is None else arguments.thumbnails
+    options = ImportOptions(
+        already_cropped=arguments.already_cropped,
+        max_faces=arguments.faces,
+        thumbnails=settings.gallery_thumbnails if arguments.thumbnails is None else arguments.thumbnails,
+        replacing=arguments.replace,
+    )
     if arguments.cluster is not None:
         job = ClusterJob(
             bundle=bundle.folder.resolve(),
@@ -112,10 +118,7 @@ def _importer(
             detector=settings.detector,
             limits=limits,
             provider=settings.provider,
-            already_cropped=arguments.already_cropped,
-            max_faces=arguments.faces,
-            thumbnails=thumbnails,
-            replacing=arguments.replace,
+            options=options,
         )
         return ClusterImporter(gallery, bundle, job, arguments.cluster)
     pipeline = load_pipeline(
@@ -127,15 +130,7 @@ def _importer(
         provider=settings.provider,
     )
     check_fits(bundle, pipeline.embedder)
-    return Importer(
-        gallery,
-        bundle,
-        pipeline,
-        already_cropped=arguments.already_cropped,
-        replacing=arguments.replace,
-        max_faces=arguments.faces,
-        thumbnails=thumbnails,
-    )
+    return Importer(gallery, bundle, pipeline, options)
 
 
 def _print_report(report: "ImportReport") -> None:

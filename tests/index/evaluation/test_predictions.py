@@ -72,7 +72,7 @@ def test_groups_of_a_column() -> None:
     hits = (predictions.predicted == predictions.labels)[::2]
     assert groups[0]["accuracy"][0] == pytest.approx(hits.mean())
     assert len(figures_by(predictions, "age")) == 3
-    with pytest.raises(DatasetError, match="expected one of the columns camera, age, got 'gender'"):
+    with pytest.raises(DatasetError, match="the column must be one of camera, age, got 'gender'"):
         figures_by(predictions, "gender")
 
 

@@ -186,7 +186,7 @@ def test_calibration_without_clear_faces_is_refused(small_run: SmallRun, make_fa
     folder = Path(shutil.copytree(small_run.bundle, tmp_path / "bundle"))
     undecided = LabelledFaces(("a.png",), np.zeros((1, 48, 48), np.uint8), np.ones((1, 10), np.int64))
     known = make_faces(40, seed=1)
-    with pytest.raises(DatasetError, match="made faces has no face with a strict majority"):
+    with pytest.raises(DatasetError, match="made faces must have a face with a strict majority"):
         calibrate_bundle(folder, known, undecided, NO_COPIES, "made faces", outliers_of_each_kind=40)
     with pytest.raises(DatasetError, match="training faces with a strict majority"):
         calibrate_bundle(folder, undecided, known, NO_COPIES, "made faces", outliers_of_each_kind=40)

@@ -15,7 +15,7 @@ from mien.model.faces.reader import FaceReader
 from mien.model.faces.sandboxed_reader import SandboxedReader
 from mien.model.faces.worker import WorkerOptions
 from mien.service.bulk.manifests import ManifestFace
-from mien.service.bulk.stages import PrepareStage
+from mien.service.bulk.stages import ImportOptions, PrepareStage
 from tests.support import hostile_pictures as hostile
 from tests.support.waiting import wait_until
 
@@ -51,7 +51,7 @@ def test_file_that_ends_the_process_is_refused_once_and_the_next_ones_are_read(
         wait_until(lambda: int(ticks.read_text(encoding="ascii").split()[13]) > before + 20)
         os.kill(pid, signal.SIGSEGV)
 
-    stage = PrepareStage(reader, 64, max_faces=None)
+    stage = PrepareStage(reader, 64, ImportOptions(max_faces=None))
     entries = [ManifestFace(id=path.name, source=str(path), path=path) for path in (crashing, good)]
     crasher = threading.Thread(target=crash_while_it_decodes)
     crasher.start()
