@@ -41,7 +41,6 @@ COMMANDS: Final = {
 }
 """Each command's module in this folder, and its summary. The module is imported when the command is typed."""
 
-DONE: Final = 0
 FAILED: Final = 1
 INTERRUPTED: Final = 130
 
