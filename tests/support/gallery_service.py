@@ -1,10 +1,13 @@
 """Faces at points of a service's space, and what it finds among them."""
 
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 
 from tests.support.engines import EMBEDDING_SIZE
+
+SOON_S: Final = 5.0
+"""By then a service shows what another one has written: a second, and what a busy machine adds."""
 
 
 def item(face_id: str, place: float, **fields: Any) -> dict[str, Any]:

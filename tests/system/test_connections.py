@@ -49,8 +49,8 @@ def test_endless_body_after_413(served: ServedProcess) -> None:
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert b"connection: close" in answer.lower()
         began = time.monotonic()
-        assert send_for(client, b"a" * 2**20, 4) < 32 * 2**20
-        assert time.monotonic() - began < 3
+        assert send_for(client, b"a" * 2**20, 20) < 32 * 2**20
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_answers_that_nobody_takes() -> None:
             clients.append(client)
         began = time.monotonic()
         served.terminate()
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 15
         for client in clients:
             client.close()
 

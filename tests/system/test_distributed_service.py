@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tests.support.gallery_service import item, nearest_ids
+from tests.support.gallery_service import SOON_S, item, nearest_ids
 from tests.support.milvus_server import shared_server
 from tests.support.serving import served_process
 
@@ -26,7 +26,7 @@ def test_face_added_by_one_is_found_by_the_other_within_a_second(services: tuple
     assert httpx2.post(f"{one}/gallery", json={"items": items}, timeout=60).status_code == 201
     began = time.monotonic()
     while nearest_ids(other) != ["near", "far"]:
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SOON_S
     assert nearest_ids(one) == ["near", "far"], "the one that added finds it at once"
     assert nearest_ids(other, filter={"metadata.camera": "left"}) == ["far"]
     assert httpx2.get(f"{other}/gallery/near", timeout=60).json()["label"] == "fear"

@@ -104,8 +104,9 @@ def test_answers_go_before_portraits() -> None:
 
         portraits = [asyncio.create_task(work.views.run(paint)) for _ in range(40)]
         await asyncio.sleep(0.05)
+        before = len(order)
         await pool.run(Priority.READ, lambda: order.append("image"))
-        assert order.index("image") <= 4
+        assert order.index("image") <= before + 2
         await asyncio.gather(*portraits)
         work.stop()
         pool.stop()

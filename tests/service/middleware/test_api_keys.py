@@ -1,6 +1,5 @@
 import os
 import stat
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -121,9 +120,7 @@ def test_file_is_read_by_a_thread(tmp_path: Path) -> None:
     text = create_key(path, "reader", "read")
     keys = Keys(path, Metrics())
     path.unlink()
-    began = time.monotonic()
     wait_until(lambda: keys.find(text) is None)
-    assert time.monotonic() - began < 3
 
 
 def test_keys_that_are_created_at_once_are_all_kept(tmp_path: Path) -> None:

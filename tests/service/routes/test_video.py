@@ -285,7 +285,7 @@ def two_frames(served_engine: Engine) -> Iterator[TwoFrames]:
 
 
 def test_video_that_is_too_late_later_ends_with_a_problem(two_frames: TwoFrames, two_cross: bytes) -> None:
-    runtime = Runtime(two_frames, Settings(video_timeout_s=1.5))
+    runtime = Runtime(two_frames, Settings(video_timeout_s=3))
     with TestClient(create_app_on(runtime)) as client:
         frames, tracks, end = lines(asked(client, two_cross))
         assert len(frames) == end.frames == 2
