@@ -121,7 +121,11 @@ def main() -> None:
         load_before = os.getloadavg()[0]
         found = (measure_soak if part == "soak" else PARTS[part])(photographs, arguments)
         figures = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-        figures[part] = found | {"cores": os.cpu_count(), "load_average": [load_before, os.getloadavg()[0]]}
+        figures[part] = found | {
+            "cores": os.cpu_count(),
+            "load_average": [load_before, os.getloadavg()[0]],
+            "measurement_s": arguments.seconds,
+        }
         kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         write_report(figures, arguments.figures)
     sys.stdout.write((arguments.figures / "load.md").read_text(encoding="utf-8"))
@@ -288,7 +292,7 @@ def _loops(work: Callable[[], object], loops: int, seconds: float) -> tuple[floa
 
     def loop(number: int) -> None:
         search_single_threaded()
-        while time.monotonic() < end:
+        while not done[number] or time.monotonic() < end:
             work()
             done[number] += 1
 
@@ -307,6 +311,8 @@ def measure_load(
     """The highest rate; of some kinds also latencies at 70 % of it, and with ``overload`` at 200 %."""
     closed = highest(server, kind, requests, seconds)
     found: dict[str, Any] = {"highest": closed}
+    if not closed["answers_per_s"]:
+        raise SystemExit(f"{kind.path} must be answered within {seconds:g} s, got {closed['statuses']}")
     if kind.with_latencies:
         found["at_70_percent"] = drive(server.port, requests, 0.7 * closed["answers_per_s"], seconds)
         if overload:
