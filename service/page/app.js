@@ -29,8 +29,10 @@ function go() {
   const view = VIEWS.includes(wanted) ? wanted : "search";
   for (const each of VIEWS) find(each).hidden = each !== view;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (link.dataset.view === view) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+    } else link.removeAttribute("aria-current");
   }
   document.title = `${view === "search" ? "" : `${view} · `}mien · expression retrieval`;
   searchFor(view, query);

@@ -81,7 +81,7 @@ function subClass(part, parent) {
     "li",
     {},
     make("a", { class: "card", href: addressOf("search", { sub_class: part.id }), "aria-label": `Search from ${name}` }, portrait({ sub_class: part.id }, ""), make("span", { class: "card-name", title: part.description ?? "" }, name)),
-    make("p", { class: "hint" }, `${percent(share)} of the faces in a class`),
+    make("p", { class: "hint" }, `${percent(share)} of ${parent.id}`),
     bars(part.votes, { most: 3, label: `Votes on faces of ${name}` }),
   );
 }

@@ -86,6 +86,7 @@ export class Camera {
       if (moved < MOVED * typical.same_emotion) return;
       this.searched = embedding;
       const { matches } = await (await postJson("/retrieve", { query: { embedding }, k: NEAREST, filter: PHOTOGRAPHED })).json();
+      find("camera-hint").hidden = matches.length > 0;
       find("camera-found").replaceChildren(...matches.map((match) => found(match, typical)));
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     } catch (problem) {

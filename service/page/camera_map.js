@@ -1,6 +1,7 @@
 // The map beside the camera: the emotions as ellipses, and where the face in the camera lies, with its trail.
 import { askJson } from "./api.js";
 import { paint } from "./emotions.js";
+import { spread } from "./labels.js";
 
 const TRAIL = 24;
 const MARGIN = 0.08;
@@ -43,6 +44,7 @@ export class CameraMap {
     const scale = (1 - 2 * MARGIN) * Math.min(width / (right - left), height / (high - low));
     const at = (x, y) => [width / 2 + (x - (left + right) / 2) * scale, height / 2 - (y - (low + high) / 2) * scale];
     for (const region of regions) this.region(region, at, scale, ratio);
+    this.names(regions, at, ratio);
     this.face(at, ratio);
   }
 
@@ -57,10 +59,15 @@ export class CameraMap {
     context.globalAlpha = 1;
     context.lineWidth = 1.5 * ratio;
     context.stroke();
+  }
+
+  names(regions, at, ratio) {
+    const { context } = this;
     context.font = `600 ${12 * ratio}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.fillStyle = paint("ink");
-    context.fillText(region.id, x, y + 4 * ratio);
+    const label = ({ id, x, y }) => ({ id, x: at(x, y)[0], y: at(x, y)[1], width: context.measureText(id).width });
+    for (const { id, x, y } of spread(regions.map(label), 14 * ratio)) context.fillText(id, x, y + 4 * ratio);
   }
 
   face(at, ratio) {

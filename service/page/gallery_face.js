@@ -6,7 +6,7 @@ import { colour } from "./emotions.js";
 import { addressOf } from "./route.js";
 import { PHOTOGRAPHED } from "./state.js";
 import { forgetPhotograph, photograph } from "./thumbnails.js";
-import { closeness, emotionOf, nameOf } from "./words.js";
+import { closeness, emotionOf, kindOfFace, nameOf } from "./words.js";
 
 const NEIGHBOURS = 8;
 const pathOf = (id) => `/gallery/${encodeURIComponent(id)}`;
@@ -31,7 +31,7 @@ export async function showFace(id) {
 
 function title(face) {
   const emotion = emotionOf(face);
-  return make("div", {}, make("h2", { class: "face-emotion", vars: { "--colour": colour(emotion) } }, emotion ?? "no emotion"), face.sub_class && make("p", { class: "face-kind" }, nameOf(face)));
+  return make("div", {}, make("h2", { class: "face-emotion", vars: { "--colour": colour(emotion) } }, emotion ?? "no emotion"), face.sub_class && make("p", { class: "face-kind" }, kindOfFace(face)));
 }
 
 function actions(face, served) {

@@ -5,9 +5,9 @@ import { dot } from "./emotions.js";
 import { showFace } from "./gallery_face.js";
 import { addToGallery, READ_ONLY } from "./gallery_adding.js";
 import { addressOf } from "./route.js";
-import { PHOTOGRAPHED } from "./state.js";
+import { PHOTOGRAPHED, RATED } from "./state.js";
 import { photograph } from "./thumbnails.js";
-import { emotionOf, kindOf, nameOf, number, plural, problemWords } from "./words.js";
+import { emotionOf, kindOf, nameOf, number, plural, skipWords } from "./words.js";
 
 const PAGE = 60;
 const DAY_MS = 86_400_000;
@@ -31,6 +31,8 @@ export class GalleryView {
     if (query?.id) return showFace(query.id);
     const served = await info().catch(() => null);
     for (const id of ["gallery-add", "gallery-all-faces"]) find(id).hidden = served?.gallery.read_only ?? true;
+    const rated = served && !served.gallery.read_only ? await askJson(`/gallery?${new URLSearchParams({ limit: 1, statistics: false, filter: JSON.stringify(RATED) })}`).catch(() => null) : null;
+    find("gallery-rated").hidden = rated?.count === 0; // a gallery of one's own has faces of FER+ only where it was seeded
     find("gallery-lead").textContent = served?.gallery.read_only
       ? "The gallery that ships with mien: photographs that are free to show, and FER+ as points. It is read-only; start mien with a folder (MIEN_GALLERY) for your own."
       : "Your gallery. Drop pictures anywhere here to add their faces, with a small picture of each.";
@@ -101,7 +103,7 @@ export class GalleryView {
         faces: find("gallery-all").checked ? "all" : "largest",
         thumbnails: true,
       });
-      const reasons = count.skipped.map(({ file, problem }) => make("li", {}, problem.kind === "no-face" ? `No face was found in “${file.name}”.` : problemWords(problem, file)));
+      const reasons = count.skipped.map(({ file, problem }) => make("li", {}, skipWords(problem, file)));
       words.replaceChildren(`${plural(count.added, "face")} added${count.unchanged ? `, ${count.unchanged} were there already` : ""}.`, reasons.length ? make("ul", {}, reasons) : "");
       say(words.textContent);
       await this.list();

@@ -41,6 +41,7 @@ export function showProblem(problem, file) {
     noFace && file ? make("div", { class: "row" }, make("button", { type: "button", onclick: () => look(file, { cropped: true }) }, "The whole picture is one face")) : "",
   );
   find("problem").hidden = false;
+  scrollTo(0, 0);
 }
 
 /** Files that are dropped or pasted anywhere on the page, or chosen; `take` gets a list of them. */

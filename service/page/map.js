@@ -5,6 +5,7 @@ import { dot, paint, takeEmotions } from "./emotions.js";
 import { Points } from "./points.js";
 import { portrait } from "./portraits.js";
 import { addressOf } from "./route.js";
+import { spread } from "./labels.js";
 import { Mixer } from "./mixer.js";
 import { OwnOnMap } from "./map_own.js";
 import { listen, state } from "./state.js";
@@ -224,9 +225,7 @@ export class ExpressionMap {
     context.font = `600 ${13 * ratio}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    for (const region of this.data.emotions) {
-      const [x, y] = this.toScreen(region.x, region.y);
-      const width = this.width(region.id) + 18 * ratio;
+    for (const { region, x, y, width } of this.labels()) {
       const held = drag?.from === region || drag?.over === region || this.hover?.region === region;
       context.beginPath();
       context.roundRect(x - width / 2, y - HANDLE_PX * ratio, width, 2 * HANDLE_PX * ratio, HANDLE_PX * ratio);
@@ -240,6 +239,16 @@ export class ExpressionMap {
       context.fillStyle = held ? paint("paper") : paint("ink");
       context.fillText(region.id, x, y + ratio);
     }
+  }
+
+  /** The emotions' names: each at its centre, or above or below where names would overlap. */
+  labels() {
+    const { ratio } = this;
+    const label = (region) => {
+      const [x, y] = this.toScreen(region.x, region.y);
+      return { region, x, y, width: this.width(region.id) + 18 * ratio };
+    };
+    return spread(this.data.emotions.map(label), 2 * (HANDLE_PX + 1) * ratio);
   }
 
   /** The width of a name in canvas pixels. */
@@ -256,11 +265,8 @@ export class ExpressionMap {
   /** The emotion or the face under a place of the canvas. */
   under(px, py) {
     const { ratio } = this;
-    for (const region of [...this.data.emotions].reverse()) {
-      const [x, y] = this.toScreen(region.x, region.y);
-      const width = this.width(region.id) / 2 + 9 * ratio;
-      if (Math.abs(px - x) <= width && Math.abs(py - y) <= HANDLE_PX * ratio) return { region };
-    }
+    const name = this.labels().find((label) => Math.abs(px - label.x) <= label.width / 2 && Math.abs(py - label.y) <= HANDLE_PX * ratio);
+    if (name) return { region: name.region };
     const picture = this.own.under(px, py);
     if (picture) return { picture };
     const [x, y] = this.toSpace(px, py);

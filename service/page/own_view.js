@@ -5,7 +5,7 @@ import { colour, dot } from "./emotions.js";
 import { byLikeness, emotionName, forgetOwn, grouped, listenOwn, own } from "./own.js";
 import { keepAsGallery } from "./own_keep.js";
 import { addressOf } from "./route.js";
-import { closeness, nameOf, plural, problemWords } from "./words.js";
+import { closeness, nameOf, plural, skipWords } from "./words.js";
 
 const REDRAW_MS = 400; // while pictures come in
 
@@ -55,7 +55,7 @@ export class OwnView {
     list.hidden = own.skipped.length === 0;
     list.replaceChildren(
       make("summary", {}, `${plural(own.skipped.length, "picture")} left out`),
-      make("ul", {}, own.skipped.map(({ file, problem }) => make("li", {}, problem.kind === "no-face" ? `No face was found in “${file.name}”.` : problemWords(problem, file)))),
+      make("ul", {}, own.skipped.map(({ file, problem }) => make("li", {}, skipWords(problem, file)))),
     );
   }
 
@@ -74,7 +74,7 @@ export class OwnView {
     const back = make("button", { type: "button", onclick: () => this.choose(null) }, "Group by expression");
     const search = make("a", { class: "button", href: addressOf("search", { picture: this.chosen.key }) }, "Search the gallery with it");
     return [
-      make("div", { class: "row between own-chosen" }, make("h2", {}, "By likeness to the first face"), make("div", { class: "row" }, search, back)),
+      make("div", { class: "row between own-chosen" }, make("h2", {}, "By likeness to the chosen face"), make("div", { class: "row" }, search, back)),
       make(
         "div",
         { class: "own-faces large" },

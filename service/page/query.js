@@ -9,7 +9,9 @@ import { addressOf } from "./route.js";
 import { askedQuery, state, titleOf } from "./state.js";
 import { photograph } from "./thumbnails.js";
 import { explain } from "./why.js";
-import { doubtsAbout, nameOf, sourcesOf } from "./words.js";
+import { doubtsAbout, kindOfFace, sourcesOf } from "./words.js";
+
+const WIDE = 1.2; // width by height of a picture that takes the whole width of a phone
 
 /** The panel about the query; `another` starts over. */
 export class QueryPanel {
@@ -43,8 +45,12 @@ function ofPicture({ picture, number, row, face }) {
   const layer = make("div", { class: "boxes", "aria-hidden": "true" });
   const choose = (other) => (location.hash = addressOf("search", { picture: `${number}.${other}` }));
   const draw = (width, height) => drawBoxes(layer, picture.faces, { width, height, chosen: row, onchoose: choose });
-  image.onload = () => draw(image.naturalWidth, image.naturalHeight);
-  return [frame(image, layer), picture.faces.length > 1 && faceStrip(picture, number, row), faceCard(face, picture, row)];
+  const stage = frame(image, layer);
+  image.onload = () => {
+    stage.classList.toggle("wide", image.naturalWidth > WIDE * image.naturalHeight);
+    draw(image.naturalWidth, image.naturalHeight);
+  };
+  return [stage, picture.faces.length > 1 && faceStrip(picture, number, row), faceCard(face, picture, row)];
 }
 
 /** The faces of a picture, to choose one. */
@@ -80,7 +86,7 @@ function faceCard(face, picture, row) {
       emotionTitle(face.known ? face.emotion : null),
       make("button", { type: "button", class: "small", onclick: (event) => explain(source, why, event.currentTarget) }, "Where in the face?"),
     ),
-    face.known && face.sub_class && make("p", { class: "face-kind" }, nameOf(face)),
+    face.known && kind(face),
     why,
     allBars(face.posterior),
     face.intensity && make("p", { class: "typical" }, `Strength ${percent(face.intensity)}: neutral is 0, a typical face of ${face.emotion} 100 %.`),
@@ -89,6 +95,9 @@ function faceCard(face, picture, row) {
 }
 
 const emotionTitle = (emotion) => make("h2", { class: "face-emotion", vars: { "--colour": colour(emotion ?? "other") } }, emotion ?? "no known expression");
+
+/** The sub-class below the name of its emotion. */
+const kind = (face) => face.sub_class && make("p", { class: "face-kind" }, kindOfFace(face));
 
 /** The largest shares; all of them on request. */
 function allBars(posterior) {
@@ -112,7 +121,7 @@ function aboutFace(face, id) {
   const { caption, votes } = face.metadata;
   return [
     make("div", { class: "row between" }, emotionTitle(face.emotion ?? face.label), make("a", { class: "quiet-link", href: addressOf("gallery", { id }) }, "In the gallery")),
-    face.sub_class && make("p", { class: "face-kind" }, nameOf(face)),
+    kind(face),
     state.answer && allBars(state.answer.posterior),
     face.label && face.label !== face.emotion && make("p", { class: "hint" }, `Labelled ${face.label}.`),
     votes && make("div", {}, make("h3", {}, "How people voted"), voteBar(votes)),

@@ -44,7 +44,8 @@ export class Results {
     const { matches } = state.answer;
     const heading = matches?.length === 0 ? "No photographs" : state.rated?.matches.length ? "Nearest photographs" : "Nearest faces";
     const link = this.view === "search" && make("a", { class: "quiet-link", href: "#/map" }, "On the map");
-    return make("div", { class: "row between found-head" }, make("h2", { class: "found-title" }, heading, make("span", { class: "visually-hidden" }, ` to ${state.title}`)), link);
+    const people = state.chosen.onePerPerson || matches?.some((match) => match.subject);
+    return make("div", { class: "row found-head" }, make("h2", { class: "found-title" }, heading, make("span", { class: "visually-hidden" }, ` to ${state.title}`)), people && this.onePerPerson(), link);
   }
 
   /** A filter button. */
@@ -57,7 +58,6 @@ export class Results {
   filters() {
     const { chosen, info } = state;
     const ofChosen = Object.keys(info.sub_classes).filter((id) => chosen.emotion && id.startsWith(`${chosen.emotion}/`));
-    const people = state.chosen.onePerPerson || state.answer.matches?.some((match) => match.subject);
     return make(
       "div",
       { class: "narrowing" },
@@ -74,7 +74,6 @@ export class Results {
           this.chip("every kind", "every kind", !chosen.subClass, { subClass: null }),
           ofChosen.map((id) => this.chip(id, kindOf(id, info.sub_classes), chosen.subClass === id, { subClass: id })),
         ),
-      people && this.onePerPerson(),
     );
   }
 

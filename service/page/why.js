@@ -42,8 +42,8 @@ export async function compare(match) {
   const dialog = find("why-dialog");
   const content = find("why-content");
   const wanted = (dialog.dataset.wanted = `${match.id} ${Date.now()}`);
-  find("why-title").textContent = `What ${title} and ${match.metadata?.caption ?? match.id} share`;
-  content.replaceChildren(make("p", { class: "hint working" }, "Covering one part of the faces after the other…"));
+  find("why-title").textContent = `Why is “${match.metadata?.caption ?? match.id}” near?`;
+  content.replaceChildren(make("p", { class: "hint working" }, "Covering one part of the faces after the other…"), make("div", { class: "pair", "aria-hidden": "true" }, make("div", { class: "ghost" }), make("div", { class: "ghost" })));
   content.setAttribute("aria-busy", "true");
   find("why-close").onclick = () => dialog.close();
   dialog.onclick = (event) => event.target === dialog && dialog.close();

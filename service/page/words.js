@@ -16,6 +16,9 @@ export function kindOf(id, names = {}) {
   return /^\d+$/.test(kind ?? "") ? `${of} ${kind}` : (kind ?? of);
 }
 
+/** The same of a face, whose answer has the name. */
+export const kindOfFace = ({ sub_class: id, sub_class_name: name }) => kindOf(id, name ? { [id]: name } : {});
+
 // Shares of the typical distance of two faces of one emotion; beyond the last, a match is far.
 const STEPS = [
   [0.3, "very close"],
@@ -64,7 +67,7 @@ export function problemWords(problem, file) {
   const heic = /\.(heic|heif)$/i.test(file?.name ?? "") || /hei[cf]/.test(file?.type ?? "");
   switch (problem.kind) {
     case "no-face":
-      return "No face was found. Try a picture in which a face is larger and looks at the camera.";
+      return `There is none in ${file?.name ? name : "the picture"}, or it is too small or turned away. Try a picture in which a face is larger and looks at the camera.`;
     case "unsupported-image":
       return heic
         ? `${name} is a HEIC photograph, which this service cannot read. Save it as JPEG, or set the camera to “most compatible”.`
@@ -83,6 +86,9 @@ export function problemWords(problem, file) {
       return problem.message;
   }
 }
+
+/** The same for one of several pictures. */
+export const skipWords = (problem, file) => (problem.kind === "no-face" ? `No face was found in “${file.name}”.` : problemWords(problem, file));
 
 /** Words with a capital letter at the start and a full stop at the end. */
 export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.?!]$/.test(words) ? "" : "."}`;

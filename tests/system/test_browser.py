@@ -185,6 +185,12 @@ def violations(page: Page) -> list[Any]:
     return list(json.loads(found))
 
 
+def narrow(page: Page) -> None:
+    """Show the page as a phone does."""
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
 def label(element: WebElement) -> str:
     """What a screen reader reads out for an element."""
     return str(element.accessible_name)
@@ -697,6 +703,19 @@ def test_search_starts_from_the_map(page: Page, url: str) -> None:
     assert {row.text.split(",")[0] for row in page.all("#map-found .group strong")} >= {"happiness", "surprise"}
 
 
+def test_names_on_the_map_do_not_cover_one_another(page: Page, url: str) -> None:
+    narrow(page)
+    page.open(url, "#/map")
+    page.wait("#map-legend .chip")
+    page.until("window.mien.map.drawn > 0")
+    places = page.run("const m = mien.map; return m.labels().map(l => [l.region.id, l.x, l.y, l.width, 26 * m.ratio])")
+    assert {name for name, *_ in places} == set(EMOTIONS)
+    for row, (one, ax, ay, a_width, height) in enumerate(places):
+        for other, bx, by, b_width, _ in places[row + 1 :]:
+            apart = abs(ax - bx) >= (a_width + b_width) / 2 or abs(ay - by) >= height
+            assert apart, f"{one} covers {other}"
+
+
 def test_map_is_moved_with_the_keyboard(page: Page, url: str) -> None:
     page.open(url, "#/map")
     page.wait("#map-legend .chip")
@@ -826,12 +845,42 @@ def test_page_asks_for_a_key(page: Page, served_engine: Engine, tmp_path: Path) 
 
 @pytest.mark.parametrize("view", ["search", "pictures", "camera", "map", "gallery", "atlas", "about"])
 def test_page_fits_a_narrow_screen(page: Page, url: str, view: str) -> None:
-    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    narrow(page)
     page.open(url, f"#/{view}")
     page.wait(f"#{view}")
     time.sleep(0.5)
     assert page.run("return document.documentElement.scrollWidth") <= 360
+
+
+def test_views_are_in_sight_on_a_phone(page: Page, url: str) -> None:
+    narrow(page)
+    page.open(url, "#/atlas")
+    page.wait("nav a[aria-current]")
+    edges = page.run(
+        "const box = document.querySelector('nav a[aria-current]').getBoundingClientRect(); return [box.left, box.right]"
+    )
+    assert 0 <= edges[0] < edges[1] <= 360
+
+
+def test_matches_are_explained_on_a_phone(page: Page, photographs_url: str, picture: Path) -> None:
+    narrow(page)
+    page.open(photographs_url)
+    page.choose(picture)
+    page.wait(".match img")
+    assert len(page.all(".match-near button")) == len(page.all(".match"))
+    stage, screen = page.wait(".stage-frame").rect, 360
+    assert stage["width"] > 0.8 * screen, "a wide picture takes the whole width"
+    name, frame = page.wait(".box.chosen .box-name").rect, page.wait(".boxes").rect
+    assert name["y"] >= frame["y"], "the name is not cut off"
+
+
+def test_problem_is_in_sight(page: Page, url: str, tmp_path: Path) -> None:
+    narrow(page)
+    Image.new("RGB", (300, 300), "gray").save(tmp_path / "grey.png")
+    page.open(url)
+    page.choose(tmp_path / "grey.png")
+    page.wait("#problem")
+    assert page.run("return document.getElementById('problem').getBoundingClientRect().bottom") < 740
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
