@@ -2,7 +2,7 @@
 import { make } from "./dom.js";
 import { dot } from "./emotions.js";
 import { addressOf } from "./route.js";
-import { choose, showMore, state } from "./state.js";
+import { choose, search, showMore, state } from "./state.js";
 import { summary } from "./summary.js";
 import { photograph } from "./thumbnails.js";
 import { compare } from "./why.js";
@@ -32,7 +32,7 @@ export class Results {
 
   parts() {
     if (state.problem) {
-      return [make("div", { class: "problem", role: "alert" }, make("h2", {}, "That search did not work"), make("p", {}, sentence(state.problem.message)))];
+      return [make("div", { class: "problem", role: "alert" }, make("h2", {}, "That search did not work"), make("p", {}, sentence(state.problem.message)), make("div", { class: "row" }, make("button", { type: "button", onclick: () => search(state.query) }, "Try again")))];
     }
     if (state.loading || state.pending) return [make("h2", { class: "found-title" }, state.pending ? "Looking for faces…" : "Searching…"), ghosts()];
     if (!state.answer) return [];

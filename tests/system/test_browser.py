@@ -856,10 +856,8 @@ def test_views_are_in_sight_on_a_phone(page: Page, url: str) -> None:
     narrow(page)
     page.open(url, "#/atlas")
     page.wait("nav a[aria-current]")
-    edges = page.run(
-        "const box = document.querySelector('nav a[aria-current]').getBoundingClientRect(); return [box.left, box.right]"
-    )
-    assert 0 <= edges[0] < edges[1] <= 360
+    box = page.run("return document.querySelector('nav a[aria-current]').getBoundingClientRect().toJSON()")
+    assert 0 <= box["left"] < box["right"] <= 360
 
 
 def test_matches_are_explained_on_a_phone(page: Page, photographs_url: str, picture: Path) -> None:

@@ -82,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
                 task = bar.add_task(f"importing {place.name}", total=manifest.count, note="")
                 report.include(importer.run(manifest, lambda count: bar.advance(task, count)))  # noqa: B023
     _print_report(report)
+    if report.added and not _keeps_thumbnails(arguments, settings):
+        console.print("No pictures are kept: --thumbnails keeps a small one of each face, for the page")
     if arguments.skipped is not None:
         with arguments.skipped.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -105,7 +107,7 @@ def _importer(
     options = ImportOptions(
         already_cropped=arguments.already_cropped,
         max_faces=arguments.faces,
-        thumbnails=settings.gallery_thumbnails if arguments.thumbnails is None else arguments.thumbnails,
+        thumbnails=_keeps_thumbnails(arguments, settings),
         replacing=arguments.replace,
     )
     if arguments.cluster is not None:
@@ -133,9 +135,13 @@ def _importer(
     return Importer(gallery, bundle, pipeline, options)
 
 
+def _keeps_thumbnails(arguments: argparse.Namespace, settings: Settings) -> bool:
+    return settings.gallery_thumbnails if arguments.thumbnails is None else bool(arguments.thumbnails)
+
+
 def _print_report(report: "ImportReport") -> None:
     for source, face_id, reason in report.skipped[:_SHOWN_SKIPS]:
-        console.print(f"skipped {source} ({face_id}): {reason}")
+        console.print(f"skipped {source if str(source).endswith(face_id) else f'{source} ({face_id})'}: {reason}")
     console.print(
         f"{report.added} added, {report.replaced} replaced, {report.unchanged} there already, "
         f"{len(report.skipped)} skipped"

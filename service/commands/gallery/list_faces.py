@@ -5,13 +5,15 @@ import json
 from itertools import islice
 from typing import Any, Final
 
+from rich.markup import escape
 from rich.table import Table
 
 from mien.service.commands.gallery.place import add_place_options, open_place
 from mien.service.commands.gallery.selection import add_selection_options, read_selection
 from mien.service.commands.terminal import console, output, write_csv, write_json
 
-_COLUMNS: Final = ("id", "label", "emotion", "sub_class", "subject", "time", "has_thumbnail")
+_COLUMNS: Final = ("id", "label", "emotion", "sub_class", "subject", "time")
+_MAX_ID_CELLS: Final = 32
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +48,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(*(name.replace("_", " ") for name in _COLUMNS))
-    for row in rows:
-        named = row | {"sub_class": row["sub_class_name"] or row["sub_class"]}
-        table.add_row(*("" if named[name] is None else str(named[name]) for name in _COLUMNS))
+    """The columns that have values; ids can be copied, whatever the width of the terminal."""
+    texts = [_texts(row) for row in rows]
+    table = Table()
+    for name in _COLUMNS:
+        if name == "id":
+            longest = max((len(text[name]) for text in texts), default=0)
+            table.add_column(name, overflow="fold", width=min(longest, _MAX_ID_CELLS))
+        elif any(text[name] for text in texts):
+            table.add_column(name.replace("_", " "))
+    for text in texts:
+        table.add_row(*(escape(text[str(column.header).replace(" ", "_")]) for column in table.columns))
     return table
+
+
+def _texts(row: dict[str, Any]) -> dict[str, str]:
+    """The values of a face as they are shown: its sub-class without the emotion, its time to the minute."""
+    sub_class = row["sub_class_name"] or row["sub_class"] or ""
+    shown = row | {"sub_class": sub_class.rpartition("/")[2], "time": (row["time"] or "")[:16].replace("T", " ")}
+    return {name: "" if shown[name] is None else str(shown[name]) for name in _COLUMNS}

@@ -81,6 +81,31 @@ def test_folder_is_imported_once_and_skipped_files_are_reported(pictures: Path, 
     assert again["others/0.png"].sequence == faces["others/0.png"].sequence
 
 
+def test_import_says_that_no_pictures_are_kept(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "notes.txt").unlink()
+    command = ["gallery", "import", str(pictures), "--already-cropped"]
+    assert main(command) == 0
+    assert "--thumbnails keeps a small one" in capfd.readouterr().err
+    contents(tmp_path)
+    assert main([*command, "--thumbnails"]) == 0
+    assert "No pictures are kept" not in capfd.readouterr().err
+
+
+def test_table_of_faces_has_whole_ids_and_no_empty_column(
+    pictures: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["gallery", "import", str(pictures), "--already-cropped"])
+    capfd.readouterr()
+    assert main(["gallery", "list"]) == 0
+    table = capfd.readouterr().out
+    assert "happiness/1.png" in table
+    assert "subject" not in table
+    assert "…" not in table
+
+
 def test_interrupted_import_continues_without_duplicates(
     pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
