@@ -120,6 +120,7 @@ class Admission:
         queries: units of work, of about 10 ms of a core, that read the gallery or wait.
         changes: units of work that write to the gallery or wait.
         views: units of work on portraits and explanations.
+        lanes: these three, by their names.
         videos: that are worked on.
         streams: WebSockets that are open.
         body_bytes: of the bodies of all requests.
@@ -134,6 +135,7 @@ class Admission:
             Limit(f"units of work on {name}", settings.queue_work, share)
             for name in ("queries of the gallery", "changes of the gallery", "portraits and explanations")
         )
+        self.lanes = {"queries": self.queries, "changes": self.changes, "views": self.views}
         self.videos = Limit("videos", settings.queue_videos, share)
         self.streams = Limit("streams", settings.max_streams, share)
         largest = max(settings.max_body_bytes, settings.video_body_bytes)

@@ -207,6 +207,8 @@ class Runtime:
         self.metrics.images_held.set(self.admission.images.held)
         self.metrics.videos_held.set(self.admission.videos.held)
         self.metrics.streams_open.set(self.admission.streams.held)
+        for lane, limit in self.admission.lanes.items():
+            self.metrics.work_held.labels(lane).set(limit.held)
         self.metrics.body_bytes_held.set(self.admission.body_bytes.held)
         self.metrics.resident_bytes.set(resident_bytes(self.readers.pids()))
 

@@ -67,6 +67,7 @@ class Metrics:
         self.images_held = gauge("mien_images_held", "Images that are worked on or wait.")
         self.videos_held = gauge("mien_videos_held", "Videos that are worked on.")
         self.streams_open = gauge("mien_streams_open", "WebSockets that are open.")
+        self.work_held = gauge("mien_work_held", "Units of work that are done or wait, by the lane.", ("lane",))
         self.connections_open = gauge("mien_connections_open", "Connections.")
         self.connections_closed = counter(
             "mien_connections_closed", "Connections that were refused or cut off, by the reason.", ("reason",)

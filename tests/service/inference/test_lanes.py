@@ -16,6 +16,7 @@ from mien.service.errors import QueueFullError, TooLateError
 from mien.service.inference.admission import CALLER, Admission
 from mien.service.inference.engine import Engine
 from mien.service.inference.lanes import QUERY_THREADS, Lanes, cost_of_filter
+from mien.service.inference.runtime import Runtime
 from mien.service.inference.worker_pool import Priority, WorkerPool
 from mien.service.settings import Settings
 
@@ -124,3 +125,12 @@ def test_filter_costs_what_it_has_to_read(served_engine: Engine) -> None:
     assert cost_of_filter(read, gallery) == 0
     many = parse_filter({"metadata.read": {"in": [str(number) for number in range(1000)]}})
     assert cost_of_filter(many, gallery) == 20 * gallery.count() // 6000
+
+
+def test_what_a_lane_holds_is_a_metric(served_engine: Engine) -> None:
+    runtime = Runtime(served_engine, Settings(queue_work=100))
+    with runtime.admission.views.hold(8), runtime.admission.queries.hold(2):
+        runtime.update_gauges()
+        shown = runtime.metrics.exposition()
+    for lane, held in (("views", 8), ("queries", 2), ("changes", 0)):
+        assert f'mien_work_held{{lane="{lane}"}} {held}.0'.encode() in shown

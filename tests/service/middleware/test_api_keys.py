@@ -7,6 +7,7 @@ import pytest
 
 from mien.model.errors import ConfigError
 from mien.service.commands.main import main
+from mien.service.middleware import api_keys
 from mien.service.middleware.api_keys import MAX_FILE_BYTES, STALE_AFTER_S, Keys, create_key, read_keys, revoke_key
 from mien.service.operation.logs import FIELDS
 from mien.service.operation.metrics import Metrics
@@ -59,6 +60,13 @@ def test_key_file_has_no_secret_and_is_readable_by_its_user_only(tmp_path: Path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.fixture
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is read by the test alone, as ``check`` is by one thread."""
+    monkeypatch.setattr(api_keys, "_check_regularly", lambda _: None)
+
+
+@pytest.mark.usefixtures("no_thread")
 def test_revoked_key_becomes_invalid_without_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     first, second = create_key(path, "first", "read"), create_key(path, "second", "read")
@@ -73,6 +81,7 @@ def test_revoked_key_becomes_invalid_without_a_restart(tmp_path: Path) -> None:
     assert keys.find(third) is not None
 
 
+@pytest.mark.usefixtures("no_thread")
 @pytest.mark.parametrize("breaking", ["remove", "spoil", "empty", "no keys", "pipe", "large"])
 def test_no_key_is_valid_while_the_file_cannot_be_used(
     tmp_path: Path, breaking: str, caplog: pytest.LogCaptureFixture
