@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from detection import PastedFace
+from detection_scenes import PastedFace
 from numpy.typing import NDArray
 from payloads import request
 from PIL import Image

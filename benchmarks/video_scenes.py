@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from detection import PastedFace, Source, background, paste
+from detection_scenes import PastedFace, Source, background, paste
 from numpy.typing import NDArray
 from PIL import Image
 

@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn import functional
 
 from mien.model.faces.candidates import STRIDES, Detection, decode_outputs, merge
-from mien.model.faces.detection import YUNET
+from mien.model.faces.detection import YUNET, network_input
 
 FEATURES: Final = "256"
 """Name of the map of features in YuNet's graph: the finest of its pyramid, which the heads of stride 8 read."""
@@ -71,12 +71,11 @@ class YuNet:
         self._names = [output.name for output in self._session.get_outputs()]
 
     def look(self, picture: Image.Image) -> tuple[list[Detection], NDArray[np.float16]]:
-        """Its finds, the weak ones too, and its features. Sides are padded to multiples of 32."""
-        width, height = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in picture.size)
-        canvas = np.zeros((1, 3, height, width), np.float32)
-        canvas[0, :, : picture.height, : picture.width] = np.asarray(picture)[:, :, ::-1].transpose(2, 0, 1)
+        """Its finds, the weak ones too, and its features."""
+        canvas = network_input(picture)
         outputs = dict(zip(self._names, self._session.run(self._names, {"input": canvas}), strict=True))
-        return merge(decode_outputs(outputs, width, IGNORED_SCORE)), outputs[FEATURES][0].astype(np.float16)
+        finds = merge(decode_outputs(outputs, canvas.shape[3], IGNORED_SCORE))
+        return finds, outputs[FEATURES][0].astype(np.float16)
 
 
 def compose(

@@ -48,27 +48,29 @@ class Detector:
         self._outputs = (*_OUTPUTS, _HINTS) if has_hints else _OUTPUTS
 
     def detect(
-        self, image: NDArray[np.uint8], max_faces: int | None = None, *, min_seen_px: int = SEEN_PX[0]
+        self,
+        image: NDArray[np.uint8],
+        max_faces: int | None = None,
+        size: tuple[int, int] | None = None,
+        *,
+        min_seen_px: int = SEEN_PX[0],
     ) -> list[Detection]:
         """Find the faces of an image.
 
         Args:
             image: (h, w, 3) uint8 RGB, of any size.
             max_faces: the largest faces that matter, others may be missing; None for all.
+            size: width and height of the picture that the image is reduced from; None where it is not reduced.
             min_seen_px: as of ``FaceSearch``.
 
         Returns:
-            The faces, largest box first; may be empty.
+            The faces, largest box first, in pixels of that picture; may be empty.
         """
-        size = (image.shape[1], image.shape[0])
+        size = size or (image.shape[1], image.shape[0])
         search = FaceSearch(self._look, size, self.min_score, max_faces, min_seen_px=min_seen_px)
         while search.next_px:
             search.look(image)
         return search.faces()
-
-    def search(self, size: tuple[int, int], max_faces: int | None = None) -> FaceSearch:
-        """Begin to search a picture whose pixels are decoded as the search needs them."""
-        return FaceSearch(self._look, size, self.min_score, max_faces)
 
     def candidates(self, picture: Image.Image) -> NDArray[np.float32]:
         """Run the network once on an RGB picture as it is.
@@ -81,10 +83,7 @@ class Detector:
 
     def _look(self, picture: Image.Image, min_score: float) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         width, height = picture.size
-        canvas = np.empty((1, 3, _padded(height), _padded(width)), np.float32)
-        canvas[:, :, height:], canvas[:, :, :, width:] = 0, 0
-        for channel, band in enumerate(reversed(picture.split())):  # BGR, 0 to 255
-            canvas[0, channel, :height, :width] = np.asarray(band)
+        canvas = network_input(picture)
         outputs = dict(zip(self._outputs, self._session.run(list(self._outputs), {"input": canvas}), strict=True))
         hints = (
             outputs[_HINTS][0, 0, : -(-height // STRIDES[0]), : -(-width // STRIDES[0])] if _HINTS in outputs else None
@@ -121,6 +120,12 @@ def _load(path: Path, threads: int) -> Any:
     return session
 
 
-def _padded(side: int) -> int:
-    """The next multiple of the largest stride."""
-    return -(-side // STRIDES[-1]) * STRIDES[-1]
+def network_input(picture: Image.Image) -> NDArray[np.float32]:
+    """(1, 3, h, w) blue, green and red from 0 to 255: an RGB picture, zeros beyond it up to multiples of 32 pixels."""
+    width, height = picture.size
+    rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
+    canvas = np.empty((1, 3, rows, columns), np.float32)
+    canvas[:, :, height:], canvas[:, :, :, width:] = 0, 0
+    for channel, band in enumerate(reversed(picture.split())):
+        canvas[0, channel, :height, :width] = np.asarray(band)
+    return canvas

@@ -5,6 +5,7 @@ the same picture at twice the size or more (``mien.model.export.hints``). Most o
 looked at again.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -56,27 +57,32 @@ SEEN_PX: Final = (176, 240)
 SEEN_IN_FRAME_PX: Final = 40
 """In a frame of a video, which is followed by others, so wide is enough: faces are followed at 58 pixels."""
 
-MIN_STEP: Final = 1.25
-"""What is decoded is looked at before more is decoded, if it is at least so many times as large as the last level."""
+MAX_WORK: Final = 1.2
+"""Bounds the work on any picture: the network reads at most so many times the pixels of two looks at the whole of it,
+with ``FINEST_PX`` and with ``FIRST_PX[0]`` pixels. Faces whose turn is beyond that keep the landmarks of the search."""
 
 MIN_SIDE_PX: Final = 240
 """A smaller image is scaled up to this longer side: a 48x48 face crop is too small for the network."""
 
-MIN_HINTS: Final = (-1.7, 0.3)
-"""Hints below these are none, in logits: at the first level, and at later ones, where faces are larger.
+MIN_HINTS: Final = {320: -2.0, 480: -2.5}
+"""Hints below these are none, in logits, by the first level.
 
-98 % of the faces of 20 pixels and more that the finest level finds have more, on busy backgrounds (702 faces), of which
-20 % have more at 480 pixels.
+Of the small faces that the finest level finds on busy grounds, these keep 0.93 at 480 of 1,280 pixels (0.98 on other
+faces than those that they were chosen on) and 1.0 (0.98) at 320 of 640, of the tiles without a face 0.38 and 0.56:
+``benchmarks/detection_thresholds.py``. Of faces that are left out, many lie in the regions around others.
 """
 
 MIN_HINT_SCORE: Final = 0.1
 """A candidate with this score is a hint, too."""
 
+SURE_SCORE: Final = 0.8
+"""Hints inside a settled face that has this score are ignored."""
+
 SETTLED_PX: Final = 40
 """A face that is wider than this at one level is found there, and larger levels have nothing to say about it."""
 
 MAX_HINT_PX: Final = 80
-"""A weak candidate that is wider is no hint; and hints are ignored in a settled face that is narrower."""
+"""A weak candidate that is wider is no hint; in a settled face that is narrower, hints are ignored at any score."""
 
 MAX_REGION_FACE_PX: Final = 240
 """No region is looked at for a wider face: a part of a large face, seen without the rest, can look like a face."""
@@ -97,7 +103,7 @@ Network = Callable[[Image.Image, float], tuple[NDArray[np.float32], NDArray[np.f
 class FaceSearch:
     """The search in one picture.
 
-    Whoever runs it shows the picture again and again, decoded as finely as each level needs.
+    Whoever runs it shows the picture again for each level.
     """
 
     def __init__(
@@ -124,10 +130,11 @@ class FaceSearch:
         self._max_faces = max_faces
         self._min_seen_px = min_seen_px
         self._found: list[tuple[int, NDArray[np.float32]]] = []  # each level with its candidates
-        self._finest = Image.new("RGB", (1, 1))  # the picture as it was shown
+        self._picture = Image.new("RGB", (1, 1))  # as it was shown
         self._settled: list[Detection] = []  # faces that larger levels have nothing to say about
         self._levels_px = _pyramid(max(size)) if min(size) else []
         self._regions: list[Region] | None = None  # of the next level, in its pixels; None for the whole of it
+        self._read_px = 0  # by the network
 
     @property
     def next_px(self) -> int | None:
@@ -138,13 +145,11 @@ class FaceSearch:
         """Look at the next level.
 
         Args:
-            image: (h, w, 3) uint8 RGB: the picture, its longer side at least ``next_px`` if it is that large.
+            image: (h, w, 3) uint8 RGB: the picture, reduced or not; the same at all levels.
         """
         level_px, *later_px = self._levels_px
-        picture = Image.fromarray(image)
-        if picture.width > self._finest.width:
-            self._finest = picture
-        seen, hints = self._look_at(picture, level_px)
+        self._picture = Image.fromarray(image)
+        seen, hints = self._look_at(level_px)
         if level_px != CLOSE_UP_PX:
             for face in self._settled:
                 seen = seen[~_belongs(seen, face)]
@@ -153,10 +158,6 @@ class FaceSearch:
         self._regions = None
         if later_px and later_px[0] != CLOSE_UP_PX and hints is not None:
             self._regions = self._plan(seen, hints, level_px, later_px[0])
-            decoded_px = max(image.shape)
-            if self._regions and MIN_STEP * level_px <= decoded_px < later_px[0]:
-                later_px.insert(0, decoded_px)
-                self._regions = self._plan(seen, hints, level_px, decoded_px)
             if self._regions == []:
                 self._regions, later_px = None, [side for side in later_px if side == CLOSE_UP_PX]
         if later_px == [CLOSE_UP_PX] and any(face.box[2] > max(self._size) / 8 for face in self._settled):
@@ -182,7 +183,7 @@ class FaceSearch:
             voters = seen[overlap(face.box, seen[:, :4]) > VOTING_OVERLAP]
             if len(voters) and self._min_seen_px <= face.box[2] / self._pixel(level_px) <= SEEN_PX[1]:
                 return mean_landmarks(voters)
-        scale = self._finest.width / self._size[0]
+        scale = self._picture.width / self._size[0]
         if max(self._size) <= MIN_SIDE_PX:
             return face.landmarks
         x, y, width, height = (value * scale for value in face.box)
@@ -190,8 +191,10 @@ class FaceSearch:
             return face.landmarks
         side = round(width / PORTRAIT_SHARE)
         left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
-        square = self._finest.crop((left, top, left + side, top + side))
-        seen, _ = self._network(_resized(square, (portrait_px, portrait_px)), self._min_score)
+        if self._read_px + portrait_px**2 > MAX_WORK * self._whole_px:
+            return face.landmarks
+        square = self._picture.crop((left, top, left + side, top + side))
+        seen, _ = self._read(_resized(square, (portrait_px, portrait_px)), self._min_score)
         seen[:, :14] *= side / portrait_px
         _shift(seen, left, top)
         seen[:, :14] /= scale
@@ -207,8 +210,20 @@ class FaceSearch:
         width, height = (max(1, round(side / self._pixel(level_px))) for side in self._size)
         return width, height
 
-    def _look_at(self, picture: Image.Image, level_px: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    @property
+    def _whole_px(self) -> int:
+        """The pixels of two looks at the whole picture, at the finest level and with the smallest first size."""
+        finest_px = min(FINEST_PX, max(self._size))
+        return sum(math.prod(self._scaled(side)) for side in (finest_px, min(FIRST_PX[0], finest_px)))
+
+    def _read(self, picture: Image.Image, min_score: float) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """The network's candidates and hints of a picture."""
+        self._read_px += picture.width * picture.height
+        return self._network(picture, min_score)
+
+    def _look_at(self, level_px: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """The candidates and the places (x, y) of the hints in the regions of a level, in pixels of the picture."""
+        picture = self._picture
         width, height = self._scaled(level_px)
         across, down = picture.width / width, picture.height / height
         candidates: list[NDArray[np.float32]] = []
@@ -217,11 +232,11 @@ class FaceSearch:
             left, top, right, bottom = region
             part = (right - left, bottom - top)
             box = (left * across, top * down, right * across, bottom * down)
-            seen, hints = self._network(_resized(picture, part, box), min(MIN_HINT_SCORE, self._min_score))
+            seen, hints = self._read(_resized(picture, part, box), min(MIN_HINT_SCORE, self._min_score))
             _shift(seen, left, top)
             candidates.append(seen if self._regions is None else seen[_fits(seen, region, width, height)])
             if hints is not None:
-                places.append(_centres(hints >= MIN_HINTS[bool(self._found)]) + np.array([left, top], np.float32))
+                places.append(_centres(hints >= MIN_HINTS.get(level_px, math.inf)) + np.array([left, top], np.float32))
         scale = np.array([self._size[0] / width, self._size[1] / height], np.float32)
         seen = np.concatenate(candidates)
         seen[:, :14] *= np.tile(scale, 7)
@@ -237,7 +252,7 @@ class FaceSearch:
         boxes = seen[seen[:, 2] < max_px, :4]
         for face in self._settled:
             boxes = boxes[~_belongs(boxes, face)]
-            if face.box[2] < max_px:
+            if face.box[2] < max_px or face.score >= SURE_SCORE:
                 inside = (hints >= face.box[:2]) & (hints <= np.add(face.box[:2], face.box[2:]))
                 hints = hints[~inside.all(axis=1)]
         marks = boxes[:, np.newaxis, :2] + boxes[:, np.newaxis, 2:] * _SHARES
