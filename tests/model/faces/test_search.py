@@ -70,7 +70,7 @@ def test_large_face_on_a_plain_ground_is_looked_at_small(detector: Detector) -> 
     assert watched.read_px < 0.25 * whole(1600, 1600)
 
 
-@pytest.mark.parametrize("side", [50, 70, 110])
+@pytest.mark.parametrize("side", [60, 70, 110])
 def test_small_face_beside_a_large_one_is_found_without_looking_everywhere(detector: Detector, side: int) -> None:
     watched = Watched(detector)
     large, small = watched(sheet(2000, 1500, (1100, 100, 200), (side, 1800, 120)))
