@@ -154,13 +154,14 @@ class FaceSearch:
             for face in self._settled:
                 seen = seen[~_belongs(seen, face)]
         self._found.append((level_px, seen[seen[:, 14] >= self._min_score]))
-        self._settled = [face for face in self._merged() if face.box[2] >= SETTLED_PX * self._pixel(level_px)]
         self._regions = None
+        if later_px and later_px[0] != CLOSE_UP_PX:
+            self._settled = [face for face in self._merged() if face.box[2] >= SETTLED_PX * self._pixel(level_px)]
         if later_px and later_px[0] != CLOSE_UP_PX and hints is not None:
             self._regions = self._plan(seen, hints, level_px, later_px[0])
             if self._regions == []:
                 self._regions, later_px = None, [side for side in later_px if side == CLOSE_UP_PX]
-        if later_px == [CLOSE_UP_PX] and any(face.box[2] > max(self._size) / 8 for face in self._settled):
+        if later_px == [CLOSE_UP_PX] and any((found[:, 2] > max(self._size) / 8).any() for _, found in self._found):
             later_px = []
         self._levels_px = later_px
 
