@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "average": ("bundle.average", "Average the weights of several checkpoints into one."),
     "export": ("bundle.export", "Export a checkpoint's network to ONNX and check it against torch."),
     "quantise": ("bundle.quantise", "Write an exported network in int8, for CPUs, or in float16, for GPUs."),
+    "join": ("bundle.join", "Join several exported networks into one, whose embedding has the distances of all."),
     "build": ("bundle.build", "Embed the training faces, fit the mixture, and write a bundle."),
     "discover": ("bundle.discover", "Find the sub-classes of each emotion in the training faces; changes the bundle."),
     "name": ("bundle.name", "Name the sub-classes in words, by contact sheets and a table; changes the bundle."),
