@@ -1,4 +1,4 @@
-# `make bundle` makes the bundle that ships out of photographs (docs/training.md); two cores take about three hours.
+# `make bundle` makes the bundle that ships out of photographs (docs/training.md); two cores take about four hours.
 # A step is done again only if its inputs are newer than its output, and a training that was interrupted continues.
 
 MIEN ?= mien
@@ -26,6 +26,7 @@ TABLES := $(wildcard $(FERPLUS)/*.csv $(FERPLUS)/*/label.csv)
 FACES := $(RUNS)/faces
 STRUCTURE := $(RUNS)/structure
 STUDENT := $(RUNS)/student
+SECOND := $(RUNS)/second
 BUNDLE := $(RUNS)/bundle
 
 .PHONY: bundle demonstration
@@ -67,11 +68,21 @@ $(STUDENT)/curves.png: $(RUNS)/average.pt $(TEACHERS)
 $(RUNS)/student-average.pt: $(STUDENT)/curves.png
 	$(MIEN) average $(RUNS)/average.pt $(STUDENT)/checkpoint.pt --output $@
 
-$(RUNS)/float.onnx: $(RUNS)/$(if $(TEACHERS),student-)average.pt
+$(RUNS)/first.onnx: $(RUNS)/$(if $(TEACHERS),student-)average.pt
 	$(MIEN) export $< --no-mirror --output $@
 
-$(RUNS)/embedder.onnx: $(RUNS)/float.onnx
+# A second network sees smaller faces and starts over from the face weights, so that it errs differently.
+$(SECOND)/curves.png: $(INITIAL_WEIGHTS) $(TABLES) | $(TRAINING_INSTALLATION)
+	$(TRAIN) --recipe faces --network-side-px 112 --seed 1 --initial-weights $(INITIAL_WEIGHTS)
+
+$(RUNS)/second.onnx: $(SECOND)/curves.png
+	$(MIEN) export $(SECOND)/checkpoint.pt --no-mirror --output $@
+
+$(RUNS)/%-int8.onnx: $(RUNS)/%.onnx
 	$(MIEN) quantise $< --data $(FERPLUS) --output $@
+
+$(RUNS)/embedder.onnx: $(RUNS)/first-int8.onnx $(RUNS)/second-int8.onnx
+	$(MIEN) join $^ --data $(FERPLUS) --output $@
 
 # The bundle. Each step below changes it, so each has a file that says that it is done.
 $(BUNDLE).built: $(RUNS)/embedder.onnx

@@ -9,9 +9,9 @@ class PortraitConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     most: int = Field(2500, ge=1, description="Faces of each emotion that are aligned; the most frontal half is kept.")
-    neighbours: int = Field(50, ge=1, description="Faces that a portrait is the average of, and their mirror images.")
+    neighbours: int = Field(40, ge=1, description="Faces that a portrait is the average of, and their mirror images.")
     rounds: int = Field(
-        8, ge=1, description="Tries to find the average whose embedding is nearest to the point; 1 averages around it."
+        14, ge=1, description="Tries to find the average whose embedding is nearest to the point; 1 averages around it."
     )
     points: int = Field(9000, ge=1, description="Points whose averages the network learns.")
     balance: float = Field(

@@ -92,7 +92,7 @@ def test_bundle_is_made_and_interrupted_work_continues(data: Path, small_run: Sm
     (runs / "structure" / "curves.png").unlink()  # as a training leaves it that was interrupted
     again = make(tmp_path, data, small_run.checkpoint, "-n")
     assert commands_of(again) == [
-        "train", "average", "train", "average", "export", "quantise", "build",
+        "train", "average", "train", "average", "export", "quantise", "join", "build",
         "calibrate", "discover", "portraits", "evaluate",
     ]  # fmt: skip
 
