@@ -1,9 +1,9 @@
 """The atlas: each emotion and sub-class with its share, how raters voted, and the faces nearest to its centroid."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,11 @@ NEAREST: Final = 8
 
 
 class NearFace(NamedTuple):
-    """A face near a centroid, and its distance from it, in embedding units."""
+    """A face near a centroid, its distance from it in embedding units, and its metadata."""
 
     id: str
     distance: float
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def regions_in(regions: Iterable[Region], store: GalleryStore) -> list[Region]:
         own = Comparison(("emotion" if region.id == region.emotion else "sub_class",), "eq", region.id)
         count = store.count(own)
         (matches,) = store.search(region.centroid[None].astype(np.float32), NEAREST, SearchOptions(filter=own)).matches
-        nearest = tuple(NearFace(match.face.id, match.distance) for match in matches)
+        nearest = tuple(NearFace(match.face.id, match.distance, match.face.metadata) for match in matches)
         counted.append(replace(region, faces=count, share=count / faces if faces else 0.0, nearest=nearest))
     return counted
 

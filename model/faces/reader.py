@@ -124,7 +124,7 @@ class FaceReader:
             width, height = photograph.size
             raise NoFaceError(
                 f"no face was found in the image of {width}x{height} pixels; "
-                "if the image is a face crop, say already_cropped"
+                "if the image is a face crop, pass it as already cropped"
             )
         face_px = THUMBNAIL_PX if thumbnails else MIN_FACE_PX
         min_px = max(photograph.size) * face_px / min(box[2] for box, _ in found)

@@ -125,6 +125,9 @@ class NearestFace(Answer):
 
     id: str = Field(description="Its id in the gallery.", examples=["fer0012345"])
     distance: Rounded = Field(description="To the centroid, in embedding units.", examples=[0.21])
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="Its other fields in the gallery.", examples=[{"attribution": "Darwin 1872"}]
+    )
 
 
 class AtlasRegion(Answer):

@@ -5,7 +5,7 @@ import { bars, colour, percent } from "./emotions.js";
 import { portrait } from "./portraits.js";
 import { addressOf } from "./route.js";
 import { photographOf } from "./thumbnails.js";
-import { kindOf } from "./words.js";
+import { creditsOf, kindOf, tooltipOf } from "./words.js";
 
 let shown = null;
 
@@ -19,6 +19,7 @@ export async function showAtlas() {
     const atlas = await response.json();
     shown = tag;
     list.replaceChildren(...atlas.emotions.map(emotion));
+    credit(atlas.emotions.flatMap((region) => region.nearest));
     const faces = atlas.faces.toLocaleString("en");
     find("atlas-words").textContent = atlas.owned
       ? `Shares are those of your gallery, ${faces} faces. The large faces are portraits, averages of many people; the votes are those on the faces that mien was trained on.`
@@ -26,6 +27,12 @@ export async function showAtlas() {
   } catch (problem) {
     if (!shown) list.replaceChildren(make("p", { class: "problem", role: "alert" }, problem.message));
   }
+}
+
+/** Say where those photographs come from that the gallery has. */
+async function credit(faces) {
+  const addresses = await Promise.all(faces.map(({ id }) => photographOf(id).catch(() => null)));
+  find("atlas-sources").textContent = creditsOf(faces.filter((_, row) => addresses[row]));
 }
 
 function emotion(region) {
@@ -64,7 +71,7 @@ function nearest(region) {
       part.hidden = seen.length === 0;
       strip.replaceChildren(
         ...seen.map(([face, address]) =>
-          make("li", {}, make("a", { href: addressOf("search", { id: face.id }), title: face.id, "aria-label": `Search from face ${face.id}, distance ${face.distance.toFixed(2)}` }, make("span", { class: "photograph" }, make("img", { src: address, alt: "" })))),
+          make("li", {}, make("a", { href: addressOf("search", { id: face.id }), title: tooltipOf(face), "aria-label": `Search from face ${face.id}, distance ${face.distance.toFixed(2)}` }, make("span", { class: "photograph" }, make("img", { src: address, alt: "" })))),
         ),
       );
     },

@@ -9,7 +9,7 @@ import { watch } from "./live.js";
 import { addressOf } from "./route.js";
 import { PHOTOGRAPHED } from "./state.js";
 import { photograph } from "./thumbnails.js";
-import { closeness, nameOf } from "./words.js";
+import { closeness, creditsOf, nameOf, tooltipOf } from "./words.js";
 
 const NEAREST = 6;
 const PAUSE_MS = 350;
@@ -88,6 +88,7 @@ export class Camera {
       const { matches } = await (await postJson("/retrieve", { query: { embedding }, k: NEAREST, filter: PHOTOGRAPHED })).json();
       find("camera-hint").hidden = matches.length > 0;
       find("camera-found").replaceChildren(...matches.map((match) => found(match, typical)));
+      find("camera-sources").textContent = creditsOf(matches);
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     } catch (problem) {
       say(problem.message);
@@ -122,5 +123,5 @@ function say(words) {
 
 function found(match, typical) {
   const near = closeness(match.distance, typical);
-  return make("li", {}, make("a", { href: addressOf("search", { id: match.id }), "aria-label": `${nameOf(match)}, ${near.words}. Search with this face` }, photograph(match.id), make("span", { class: "match-name" }, dot(match.emotion), near.words)));
+  return make("li", {}, make("a", { href: addressOf("search", { id: match.id }), title: tooltipOf(match), "aria-label": `${nameOf(match)}, ${near.words}. Search with this face` }, photograph(match.id), make("span", { class: "match-name" }, dot(match.emotion), near.words)));
 }

@@ -6,7 +6,7 @@ import { colour } from "./emotions.js";
 import { addressOf } from "./route.js";
 import { PHOTOGRAPHED } from "./state.js";
 import { forgetPhotograph, photograph } from "./thumbnails.js";
-import { closeness, emotionOf, kindOfFace, nameOf } from "./words.js";
+import { closeness, creditsOf, emotionOf, kindOfFace, nameOf, tooltipOf } from "./words.js";
 
 const NEIGHBOURS = 8;
 const pathOf = (id) => `/gallery/${encodeURIComponent(id)}`;
@@ -72,25 +72,26 @@ function fields(face) {
 
 function neighbours(face, served) {
   const list = make("ol", { class: "matches even" });
+  const credits = make("p", { class: "hint" });
   postJson("/retrieve", { query: { id: face.id }, k: NEIGHBOURS + 1, filter: PHOTOGRAPHED })
     .then((response) => response.json())
-    .then(({ matches }) =>
-      list.replaceChildren(
-        ...matches
-          .filter(({ id }) => id !== face.id)
-          .map((match) =>
-            make(
-              "li",
-              { class: "match" },
-              make("a", { class: "match-picture", href: addressOf("gallery", { id: match.id }) }, photograph(match.id), make("span", { class: "visually-hidden" }, match.metadata.caption ?? match.id)),
-              make("p", { class: "match-name" }, nameOf(match)),
-              make("p", { class: "match-near" }, `${closeness(match.distance, served.typical_distance).words} ${match.distance.toFixed(2)}`),
-            ),
-          ),
-      ),
-    )
+    .then(({ matches }) => {
+      const others = matches.filter(({ id }) => id !== face.id);
+      list.replaceChildren(...others.map((match) => neighbour(match, served)));
+      credits.textContent = creditsOf(others);
+    })
     .catch((problem) => list.replaceChildren(make("li", {}, problem.message)));
-  return make("section", { class: "neighbours", "aria-label": "Neighbours" }, make("h2", {}, "Nearest faces"), list);
+  return make("section", { class: "neighbours", "aria-label": "Neighbours" }, make("h2", {}, "Nearest faces"), list, credits);
+}
+
+function neighbour(match, served) {
+  return make(
+    "li",
+    { class: "match" },
+    make("a", { class: "match-picture", href: addressOf("gallery", { id: match.id }), title: tooltipOf(match) }, photograph(match.id), make("span", { class: "visually-hidden" }, match.metadata.caption ?? match.id)),
+    make("p", { class: "match-name" }, nameOf(match)),
+    make("p", { class: "match-near" }, `${closeness(match.distance, served.typical_distance).words} ${match.distance.toFixed(2)}`),
+  );
 }
 
 async function remove(question, path, id) {

@@ -7,7 +7,7 @@ import { addToGallery, READ_ONLY } from "./gallery_adding.js";
 import { addressOf } from "./route.js";
 import { PHOTOGRAPHED, RATED } from "./state.js";
 import { photograph } from "./thumbnails.js";
-import { emotionOf, kindOf, nameOf, number, plural, skipWords } from "./words.js";
+import { creditsOf, emotionOf, kindOf, nameOf, number, plural, skipWords, tooltipOf } from "./words.js";
 
 const PAGE = 60;
 const DAY_MS = 86_400_000;
@@ -15,6 +15,7 @@ const DAY_MS = 86_400_000;
 export class GalleryView {
   constructor() {
     this.next = null;
+    this.faces = []; // that are listed
     this.running = null;
     const form = find("gallery-filter");
     form.onsubmit = (event) => event.preventDefault();
@@ -68,6 +69,8 @@ export class GalleryView {
       if (after) find("gallery-faces").append(...cards);
       else find("gallery-faces").replaceChildren(...cards);
       if (after) cards[0]?.querySelector("a").focus();
+      this.faces = after ? [...this.faces, ...page.faces] : page.faces;
+      find("gallery-sources").textContent = creditsOf(this.faces);
       this.next = page.next;
       find("gallery-more").hidden = !page.next;
       const words = page.count ? plural(page.count, "face") : "No face passes this filter.";
@@ -125,7 +128,7 @@ function card(face) {
   return make(
     "li",
     { class: "match" },
-    make("a", { class: "match-picture", href: addressOf("gallery", { id: face.id }), title: face.metadata.caption ?? face.id }, photograph(face.id), make("span", { class: "visually-hidden" }, face.metadata.caption ?? face.id)),
+    make("a", { class: "match-picture", href: addressOf("gallery", { id: face.id }), title: tooltipOf(face) }, photograph(face.id), make("span", { class: "visually-hidden" }, face.metadata.caption ?? face.id)),
     make("p", { class: "match-name" }, dot(emotion), make("span", {}, nameOf(face))),
     make("p", { class: "match-label" }, [face.subject, face.label && face.label !== emotion && `labelled ${face.label}`].filter(Boolean).join(" · ") || face.id),
   );

@@ -9,10 +9,11 @@ import { spread } from "./labels.js";
 import { Mixer } from "./mixer.js";
 import { OwnOnMap } from "./map_own.js";
 import { listen, state } from "./state.js";
-import { photograph } from "./thumbnails.js";
+import { photograph, sourceOf } from "./thumbnails.js";
 
 const HANDLE_PX = 13;
 const NEAR_PX = 9;
+const TIP_PX = 240;
 
 export class ExpressionMap {
   constructor() {
@@ -389,13 +390,15 @@ export class ExpressionMap {
     }
     const box = this.frame.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-    tip.style.setProperty("--x", `${Math.min(x, box.width - 150)}px`);
+    tip.style.setProperty("--x", `${Math.min(x, box.width - TIP_PX)}px`);
     tip.style.setProperty("--y", `${y > box.height - 130 ? y - 130 : y + 14}px`);
     this.tipTimer = setTimeout(() => {
       const emotion = under.region?.id ?? this.data.emotions[this.data.emotion[under.face]].id;
       const query = under.region ? { emotion } : { id: this.data.ids[under.face] };
       const face = query.id ? photograph(query.id) : portrait(query, "");
-      tip.replaceChildren(face, make("span", {}, make("strong", {}, emotion), make("br"), under.region ? "its centre" : query.id));
+      const source = make("span", { class: "source" });
+      tip.replaceChildren(face, make("span", {}, make("strong", {}, emotion), make("br"), under.region ? "its centre" : query.id, source));
+      if (query.id) sourceOf(query.id).then((words) => (source.textContent = words), () => {});
       tip.hidden = false;
     }, 90);
   }

@@ -6,7 +6,7 @@ import { choose, search, showMore, state } from "./state.js";
 import { summary } from "./summary.js";
 import { photograph } from "./thumbnails.js";
 import { compare } from "./why.js";
-import { closeness, emotionOf, kindOf, nameOf, sentence, sourcesOf } from "./words.js";
+import { closeness, creditsOf, emotionOf, kindOf, nameOf, sentence, tooltipOf } from "./words.js";
 
 const GHOSTS = 9;
 
@@ -97,7 +97,7 @@ export class Results {
     const near = closeness(match.distance, state.info.typical_distance);
     const name = nameOf(match);
     const label = match.label && match.label !== emotionOf(match) ? `labelled ${match.label}` : null;
-    const link = make("a", { class: "match-picture", href: addressOf(this.view, { id: match.id }), title: [caption, ...sourcesOf([match]), match.id].filter(Boolean).join(" · ") }, photograph(match.id), make("span", { class: "visually-hidden" }, `More like ${caption ?? match.id}`));
+    const link = make("a", { class: "match-picture", href: addressOf(this.view, { id: match.id }), title: tooltipOf(match) }, photograph(match.id), make("span", { class: "visually-hidden" }, `More like ${caption ?? match.id}`));
     link.dataset.key = match.id;
     const why = make("button", { type: "button", class: "plain", "aria-label": `Why is ${caption ?? match.id} near? What the two share`, onclick: () => compare(match) }, "Why?");
     why.dataset.key = `why ${match.id}`;
@@ -115,14 +115,14 @@ export class Results {
     const { same_emotion: same, other_emotion: other } = state.info.typical_distance;
     const button = make("button", { type: "button", "aria-disabled": String(state.paging), onclick: () => state.paging || showMore() }, "Show more");
     button.dataset.key = "more";
-    const sources = sourcesOf(state.answer.matches ?? []);
     if (!state.answer.matches?.length) return null;
+    const credits = creditsOf(state.answer.matches);
     return make(
       "div",
       { class: "more" },
       state.answer.more && button,
       make("p", { class: "hint" }, `The number is the distance: 0 is the same expression; two faces of one emotion are typically ${same.toFixed(1)} apart, of different ones ${other.toFixed(1)}.${state.query.picture ? " The same picture, where the gallery has it, is left out." : ""}`),
-      sources.length > 0 && make("p", { class: "hint" }, `Photographs: ${sources.slice(0, 6).join("; ")}.`),
+      credits && make("p", { class: "hint" }, credits),
     );
   }
 }

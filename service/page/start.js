@@ -5,7 +5,7 @@ import { dot, EMOTIONS } from "./emotions.js";
 import { addressOf } from "./route.js";
 import { PHOTOGRAPHED } from "./state.js";
 import { photograph } from "./thumbnails.js";
-import { nameOf, sourcesOf } from "./words.js";
+import { creditsOf, nameOf, sourcesOf, tooltipOf } from "./words.js";
 
 const TRIED = 8;
 let shown = false;
@@ -21,15 +21,14 @@ export async function showStart() {
     const chosen = varied(faces, TRIED);
     find("tries").hidden = chosen.length === 0;
     find("try-list").replaceChildren(...chosen.map(tried));
-    const sources = sourcesOf(chosen);
-    find("try-sources").textContent = sources.length ? `Photographs: ${sources.join("; ")}.` : "";
+    find("try-sources").textContent = creditsOf(chosen);
   } catch {
     shown = false;
   }
 }
 
 function tried(face) {
-  return make("li", {}, make("a", { class: "try", href: addressOf("search", { id: face.id }), title: face.metadata.caption ?? face.id }, photograph(face.id), make("span", {}, dot(face.emotion), face.emotion), make("span", { class: "visually-hidden" }, `: search with ${face.metadata.caption ?? nameOf(face)}`)));
+  return make("li", {}, make("a", { class: "try", href: addressOf("search", { id: face.id }), title: tooltipOf(face) }, photograph(face.id), make("span", {}, dot(face.emotion), face.emotion), make("span", { class: "visually-hidden" }, `: search with ${face.metadata.caption ?? nameOf(face)}`)));
 }
 
 /** Faces of as many emotions, sources and people as there are, in turn; first those whose owner agrees with the mixture. */

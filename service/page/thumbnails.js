@@ -1,6 +1,7 @@
 // Photographs of the gallery: the thumbnails of all faces that are shown, with one request.
-import { postJson } from "./api.js";
+import { askJson, postJson } from "./api.js";
 import { make } from "./dom.js";
+import { sourcesOf } from "./words.js";
 
 const AT_ONCE = 200;
 const KEPT = 3000;
@@ -15,6 +16,11 @@ export async function photographOf(id) {
     await waiting.fetched;
   }
   return known.get(id) ?? null;
+}
+
+/** Where the photograph of a face comes from; nothing where there is none. */
+export async function sourceOf(id) {
+  return (await photographOf(id)) ? sourcesOf([await askJson(`/gallery/${encodeURIComponent(id)}`)]).join() : "";
 }
 
 async function flush() {

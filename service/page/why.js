@@ -1,12 +1,11 @@
 // Explanations: which parts of a face its emotion depends on, and what a face and a match share.
-import { postImages, postJson } from "./api.js";
+import { askJson, postImages, postJson } from "./api.js";
 import { find, make, whileWorking } from "./dom.js";
 import { colour, dot, percent } from "./emotions.js";
 import { portrait } from "./portraits.js";
 import { pictureFace } from "./pictures.js";
 import { askedQuery, state } from "./state.js";
-import { photograph } from "./thumbnails.js";
-import { nameOf, sentence } from "./words.js";
+import { nameOf, sentence, sourcesOf } from "./words.js";
 
 const SIDE = 192;
 const MIN_FALL = 0.02;
@@ -54,7 +53,8 @@ export async function compare(match) {
         ? postImages(`/explain?${parameters(source, { match: match.id })}`, [source.blob])
         : postJson("/explain", { query: askedQuery(query), match: match.id }).then((response) => response.json()),
     );
-    const parts = await shared(explained, title, answer);
+    const of = query.id && explained.crop ? await askJson(`/gallery/${encodeURIComponent(query.id)}`) : {};
+    const parts = await shared(explained, title, answer, [of, match]);
     if (dialog.dataset.wanted === wanted) content.replaceChildren(...parts);
   } catch (problem) {
     if (dialog.dataset.wanted === wanted) content.replaceChildren(make("p", { class: "problem", role: "alert" }, sentence(problem.message)));
@@ -63,14 +63,15 @@ export async function compare(match) {
   }
 }
 
-async function shared(found, title, answer) {
+/** `faces`: whose metadata say where the two pictures come from. */
+async function shared(found, title, answer, faces) {
   const { match } = found;
   return [
     make(
       "div",
       { class: "pair" },
-      await side(found.crop, match.heat, () => portrait({ embedding: answer.embedding }, `Average face at ${title}`), title.charAt(0).toUpperCase() + title.slice(1)),
-      await side(match.picture?.crop, match.picture?.heat, () => matchPicture(match), `The match, ${match.distance.toFixed(2)} away`),
+      await side(found.crop, match.heat, () => portrait({ embedding: answer.embedding }, `Average face at ${title}`), title.charAt(0).toUpperCase() + title.slice(1), faces[0]),
+      await side(match.picture?.crop, match.picture?.heat, () => portrait({ id: match.id }, "Average face at the match"), `The match, ${match.distance.toFixed(2)} away`, faces[1]),
     ),
     heatWords(found),
     make("h3", {}, "What they are called"),
@@ -82,14 +83,11 @@ async function shared(found, title, answer) {
 }
 
 /** One of the two faces: its heat map if there is a picture, otherwise the average face of its point. */
-async function side(crop, heat, otherwise, words) {
-  const picture = crop && heat ? await heatMap(crop, heat, `${words}: the two are alike by the ${strongest(heat)}`) : otherwise();
-  const kind = crop ? "its picture" : "no photograph: the average face of its point";
+async function side(crop, heat, otherwise, words, face) {
+  const seen = crop && heat;
+  const picture = seen ? await heatMap(crop, heat, `${words}: the two are alike by the ${strongest(heat)}`) : otherwise();
+  const kind = seen ? ["its picture", ...sourcesOf([face])].join(": ") : "no photograph: the average face of its point";
   return make("figure", {}, make("div", { class: "pair-picture" }, picture), make("figcaption", {}, make("strong", {}, words), make("span", { class: "hint" }, kind)));
-}
-
-function matchPicture(match) {
-  return photograph(match.id, "The match");
 }
 
 function heatWords({ match }) {

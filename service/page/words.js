@@ -34,11 +34,22 @@ export function closeness(distance, typical) {
   return { words: step?.[1] ?? "far", far: !step, share: Math.min(1, distance / typical.other_emotion) };
 }
 
+const MAX_SOURCES = 6; // in one line
+
 /** Where photographs come from and under which terms, each source once. */
 export function sourcesOf(faces) {
   const source = ({ metadata: { source, attribution, licence } = {} }) => [source, attribution, attribution?.includes(licence) ? null : licence].filter(Boolean).join(", ");
   return [...new Set(faces.map(source))].filter(Boolean);
 }
+
+/** The same in one line, or nothing where no face says where it comes from. */
+export function creditsOf(faces) {
+  const sources = sourcesOf(faces);
+  return sources.length ? `Photographs: ${sources.slice(0, MAX_SOURCES).join("; ")}.` : "";
+}
+
+/** What a photograph shows, where it comes from, and its id. */
+export const tooltipOf = (face) => [face.metadata?.caption, ...sourcesOf([face]), face.id].filter(Boolean).join(" · ");
 
 // Reasons to doubt an answer about a face, as the service names them.
 const DOUBTS = {

@@ -517,6 +517,7 @@ def test_camera_follows_a_face_and_freezes(page: Page, photographs_url: str, pic
     assert left[0] < 0.5 < left[1], "as in a mirror: the larger face, on the right of the picture, is on the left"
     page.wait("#camera-found img")
     assert len(page.all("#camera-found li")) == 6
+    assert page.text("#camera-sources") == "Photographs: made for tests."
     page.until("window.mien.camera.map.trail.length > 1")
     page.wait("#freeze").click()
     frozen = page.run("return window.mien.camera.map.trail.length")
@@ -778,6 +779,8 @@ def test_match_says_what_it_shares_with_the_query(page: Page, url: str) -> None:
     assert "Both lie nearest to happiness" in words
     assert "Neither has a picture here" in words
     assert "of their probability is shared" in words
+    assert words.count("no photograph: the average face of its point") == 2
+    page.until("document.querySelectorAll('#why-dialog .pair .portrait.painted').length === 2")
     page.run("arguments[0].click()", page.wait("#why-close"))
     assert not page.all("#why-dialog")
 
@@ -790,8 +793,32 @@ def test_match_of_a_picture_shows_where_both_are_alike(page: Page, photographs_u
     heat = page.wait("#why-dialog .pair .heat")
     assert "alike by the" in str(heat.get_attribute("aria-label"))
     assert "covered, the two move apart" in page.text("#why-content")
+    assert "its picture: made for tests" in page.text("#why-dialog .pair figure:last-child")
     drawn = page.run("return new Set(arguments[0].getContext('2d').getImageData(0,0,192,192).data).size", heat)
     assert drawn > 20
+
+
+def test_photographs_say_where_they_come_from(page: Page, photographs_url: str) -> None:
+    page.open(photographs_url, "#/gallery")
+    link = page.wait("#gallery-faces a")
+    assert "made for tests" in str(link.get_attribute("title"))
+    assert page.text("#gallery-sources") == "Photographs: made for tests."
+    link.click()
+    assert "made for tests" in str(page.wait(".neighbours .match a").get_attribute("title"))
+    assert "Photographs: made for tests." in page.text(".neighbours")
+    page.run("location.hash = '#/atlas'")
+    assert "made for tests" in str(page.wait(".strip a").get_attribute("title"))
+    page.until("document.getElementById('atlas-sources').textContent === 'Photographs: made for tests.'")
+    page.run("location.hash = '#/map'")
+    page.until("window.mien.map.drawn > 0")
+    page.run(
+        "const { map } = window.mien, box = map.canvas.getBoundingClientRect();"
+        "const places = map.data.ids.map((id, row) => map.toScreen(map.data.x[row], map.data.y[row]));"
+        "const [x, y] = places.find((place) => map.under(...place)?.face !== undefined);"
+        "const place = { clientX: box.left + x / map.ratio, clientY: box.top + y / map.ratio };"
+        "map.canvas.dispatchEvent(new PointerEvent('pointermove', { pointerId: 9, ...place }))"
+    )
+    page.until("document.querySelector('#map-tip .source')?.textContent === 'made for tests'")
 
 
 def test_map_and_atlas_show_your_gallery(page: Page, tmp_path: Path, served_engine: Engine) -> None:

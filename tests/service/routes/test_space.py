@@ -174,7 +174,7 @@ def test_faces_of_your_gallery_are_projected_as_those_of_the_bundle(
     labels = ["fear", None, "joy"]
     store.add(
         [
-            GalleryFace(f"f{row:02d}", point, label=labels[row % 3], emotion=emotion)
+            GalleryFace(f"f{row:02d}", point, label=labels[row % 3], emotion=emotion, metadata={"source": row})
             for row, (point, emotion) in enumerate(zip(points, named, strict=True))
         ]
     )
@@ -193,6 +193,9 @@ def test_faces_of_your_gallery_are_projected_as_those_of_the_bundle(
     rows = [row for row in range(30) if named[row] == "happiness"]
     nearest = sorted((float(np.linalg.norm(points[row] - happiness)), f"f{row:02d}") for row in rows)
     assert [face["id"] for face in atlas["happiness"]["nearest"]] == [face_id for _, face_id in nearest[:8]]
+    assert [f"f{face['metadata']['source']:02d}" for face in atlas["happiness"]["nearest"]] == [
+        face["id"] for face in atlas["happiness"]["nearest"]
+    ]
 
 
 def test_map_of_a_large_gallery_is_a_sample(
