@@ -99,7 +99,7 @@ export class GalleryView {
       if ((await info()).gallery.read_only) return (words.textContent = READ_ONLY);
       const entries = files.map((file) => {
         const path = file.webkitRelativePath || file.name;
-        return { blob: file, file, item: { id: path, metadata: { path } } };
+        return { file, item: { id: path, metadata: { path } } };
       });
       words.textContent = `Adding ${plural(files.length, "picture")}…`;
       const count = await addToGallery(entries, (done) => (words.textContent = `Added ${done} of ${files.length}…`), {

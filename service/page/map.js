@@ -13,7 +13,7 @@ import { photograph, sourceOf } from "./thumbnails.js";
 
 const HANDLE_PX = 13;
 const NEAR_PX = 9;
-const TIP_PX = 240;
+const TIP_PX = 280;
 
 export class ExpressionMap {
   constructor() {

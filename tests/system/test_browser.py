@@ -660,6 +660,25 @@ def test_gallery_is_filtered_and_a_face_is_relabelled_and_deleted(
         assert engine.gallery.get("two.jpg").metadata == {"path": "two.jpg"}
 
 
+def test_large_pictures_are_scaled_down_and_too_large_ones_left_out(
+    page: Page, served_engine: Engine, tmp_path: Path, photograph_file: bytes
+) -> None:
+    """What a browser cannot read cannot be scaled down; it does not keep the others from being added."""
+    pixels = np.asarray(Image.open(io.BytesIO(photograph_file)).convert("RGB").resize((3000, 1500)))
+    noise = np.random.default_rng(0).integers(0, 8, pixels.shape, dtype=np.uint8)
+    Image.fromarray(pixels // 8 * 8 + noise).save(tmp_path / "large.png")
+    (tmp_path / "odd.heic").write_bytes(bytes(1_500_000))
+    assert (tmp_path / "large.png").stat().st_size > 1_000_000
+    settings = Settings(rate_per_s=0, max_body_bytes=1_000_000)
+    with gallery_engine(served_engine, tmp_path / "gallery") as engine, page.served(engine, settings) as url:
+        page.open(url, "#/gallery")
+        page.wait("#gallery-add")
+        page.driver.find_element(By.ID, "file").send_keys(f"{tmp_path / 'odd.heic'}\n{tmp_path / 'large.png'}")
+        page.until("document.getElementById('gallery-added').textContent.startsWith('1 face added')")
+        assert "“odd.heic” is too large for this service." in page.text("#gallery-added")
+        assert engine.gallery.get("large.png").metadata == {"path": "large.png"}
+
+
 def test_gallery_that_ships_is_read_only(page: Page, url: str, picture: Path) -> None:
     page.open(url, "#/gallery/id/fer0000002")
     page.wait(".fields, #gallery-face .problem")
