@@ -36,8 +36,8 @@ YuNet turns the landmarks of a large face by a little less than it should (by ha
 SMALL_PX: Final = 28
 """A face with a smaller ``face_px`` is small.
 
-This limit and the next ones are where accuracy on FER+ validation fell by 5 points with the network that they were chosen
-for (docs/quality.md has what they are worth with the one that ships).
+This limit and the next ones are where accuracy on FER+ validation fell by 5 points with the network that they
+were chosen for; docs/quality.md has what they are worth with the one that ships.
 """
 
 BLURRED: Final = 0.1
