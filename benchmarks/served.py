@@ -87,10 +87,10 @@ class Served:
     def _pids(self) -> list[int]:
         pids = [self._process.pid]
         for pid in pids:  # grows as it goes; a process may be started by any thread
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            with suppress(FileNotFoundError, ProcessLookupError):  # the process or the thread has ended
+                for task in Path(f"/proc/{pid}/task").iterdir():
                     pids += map(int, (task / "children").read_text(encoding="ascii").split())
-        return pids
+        return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def mien(options: Sequence[str], checkout: Path | None = None) -> Served:
