@@ -78,22 +78,24 @@ def join(
     if len(networks) < 2:
         raise ConfigError(f"a joint network needs two networks or more, got {len(networks)}")
     members = [Embedder(path, provider="cpu") for path in networks]
-    _check_fit(networks, members)
+    graphs = [onnx.load(path) for path in networks]
+    _check_fit(networks, members, graphs)
     chosen = crops[:: max(1, len(crops) // AXES_FACES)][:AXES_FACES]
-    if len(chosen) < sum(member.embedding_size for member in members):
+    dimensions = sum(member.embedding_size for member in members)
+    if len(chosen) < dimensions:
         raise DatasetError(
             f"a joint network needs as many faces as its members have dimensions together, got {len(chosen)} faces for "
-            f"{sum(member.embedding_size for member in members)} dimensions"
+            f"{dimensions} dimensions"
         )
     scales = [1 / (member.sigma * len(members) ** 0.5) for member in members]
     parts = [member.embed(chosen, on_progress) * scale for member, scale in zip(members, scales, strict=True)]
     concatenated = np.concatenate(parts, axis=1)
     axes = PrincipalAxes.of(concatenated, members[0].embedding_size)
-    graph = joint_graph([onnx.load(path) for path in networks], scales, axes)
-    replace_metadata(graph, METADATA_KEY, joint_metadata([member.metadata for member in members]).model_dump_json())
-    onnx.checker.check_model(graph)
+    joint = joint_graph(graphs, scales, axes)
+    replace_metadata(joint, METADATA_KEY, joint_metadata([member.metadata for member in members]).model_dump_json())
+    onnx.checker.check_model(joint)
     with write_atomically(output) as file:
-        file.write(graph.SerializeToString())
+        file.write(joint.SerializeToString())
         file.flush()
         difference = np.abs(
             Embedder(Path(file.name), provider="cpu").embed(chosen[:64]) - (concatenated[:64] - axes.mean) @ axes.axes
@@ -163,8 +165,8 @@ def joint_metadata(members: Sequence[EmbedderMetadata]) -> EmbedderMetadata:
     )
 
 
-def _check_fit(networks: Sequence[Path], members: Sequence[Embedder]) -> None:
-    """Raise an error unless all members have the same crops, emotions, embedding size, and precision."""
+def _check_fit(networks: Sequence[Path], members: Sequence[Embedder], graphs: Sequence[onnx.ModelProto]) -> None:
+    """Raise an error unless all members have the same crops, emotions, embedding size, precision, and operators."""
     for name in ("side_px", "emotions", "embedding_size", "precision"):
         values = {str(path): getattr(member.metadata, name) for path, member in zip(networks, members, strict=True)}
         if len(set(values.values())) > 1:
@@ -172,9 +174,7 @@ def _check_fit(networks: Sequence[Path], members: Sequence[Embedder]) -> None:
                 f"the networks of a joint network must have the same {name}, got "
                 + ", ".join(f"{value} in {path}" for path, value in values.items())
             )
-    versions = {
-        (operators.domain, operators.version) for path in networks for operators in onnx.load(path).opset_import
-    }
+    versions = {(operators.domain, operators.version) for graph in graphs for operators in graph.opset_import}
     if len({domain for domain, _ in versions}) < len(versions):
         raise ConfigError(
             f"the networks of a joint network must have the same versions of operators, got {sorted(versions)}"
