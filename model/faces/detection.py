@@ -67,9 +67,9 @@ class Detector:
             The faces, largest box first, in pixels of that picture; may be empty.
         """
         size = size or (image.shape[1], image.shape[0])
-        search = FaceSearch(self._look, size, self.min_score, max_faces, min_seen_px=min_seen_px)
+        search = FaceSearch(self._look, image, size, self.min_score, max_faces, min_seen_px=min_seen_px)
         while search.next_px:
-            search.look(image)
+            search.look()
         return search.faces()
 
     def candidates(self, picture: Image.Image) -> NDArray[np.float32]:

@@ -101,14 +101,12 @@ Network = Callable[[Image.Image, float], tuple[NDArray[np.float32], NDArray[np.f
 
 
 class FaceSearch:
-    """The search in one picture.
-
-    Whoever runs it shows the picture again for each level.
-    """
+    """The search in one picture, level by level."""
 
     def __init__(
         self,
         network: Network,
+        image: NDArray[np.uint8],
         size: tuple[int, int],
         min_score: float,
         max_faces: int | None = None,
@@ -119,7 +117,8 @@ class FaceSearch:
 
         Args:
             network: looks at a picture.
-            size: width and height of the picture, pixels.
+            image: (h, w, 3) uint8 RGB: the picture, reduced or not.
+            size: width and height of the picture before it was reduced, pixels.
             min_score: of a face.
             max_faces: the search ends when no face among so many of the largest can be missing; None for all faces.
             min_seen_px: a face that is so wide at a level is not looked at again for its landmarks.
@@ -130,7 +129,7 @@ class FaceSearch:
         self._max_faces = max_faces
         self._min_seen_px = min_seen_px
         self._found: list[tuple[int, NDArray[np.float32]]] = []  # each level with its candidates
-        self._picture = Image.new("RGB", (1, 1))  # as it was shown
+        self._picture = Image.fromarray(image) if image.size else Image.new("RGB", (1, 1))
         self._settled: list[Detection] = []  # faces that larger levels have nothing to say about
         self._levels_px = _pyramid(max(size)) if min(size) else []
         self._regions: list[Region] | None = None  # of the next level, in its pixels; None for the whole of it
@@ -141,14 +140,9 @@ class FaceSearch:
         """Longer side of the picture at the next level; None at the end of the search."""
         return self._levels_px[0] if self._levels_px else None
 
-    def look(self, image: NDArray[np.uint8]) -> None:
-        """Look at the next level.
-
-        Args:
-            image: (h, w, 3) uint8 RGB: the picture, reduced or not; the same at all levels.
-        """
+    def look(self) -> None:
+        """Look at the next level."""
         level_px, *later_px = self._levels_px
-        self._picture = Image.fromarray(image)
         seen, hints = self._look_at(level_px)
         if level_px != CLOSE_UP_PX:
             for face in self._settled:

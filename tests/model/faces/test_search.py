@@ -32,10 +32,10 @@ class Watched:
         self._max_faces = max_faces
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
-        search = FaceSearch(self._network, (image.shape[1], image.shape[0]), 0.6, self._max_faces)
+        search = FaceSearch(self._network, image, (image.shape[1], image.shape[0]), 0.6, self._max_faces)
         while search.next_px:
             self.levels_px.append(search.next_px)
-            search.look(image)
+            search.look()
         return search.faces()
 
     def _network(
